@@ -1,0 +1,114 @@
+"""The image's own test (%test): everything a session starts is there, starts, and is what the record says.
+
+Must stay under 5 s, because HTCondor runs it before each job. Must not need KVM, a network or a writable folder.
+"""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path("/usr/share/7lbd")
+SITE = Path("/usr/lib/7lbd/site")
+LIBRARY = Path("/usr/lib/7lbd")
+
+# Binary and how it tells its version -> the Debian package that must have the same version.
+BINARIES = {
+    ("qemu-system-x86_64", "--version"): "qemu-system-x86",
+    ("qemu-img", "--version"): "qemu-utils",
+    ("swtpm", "--version"): "swtpm",
+    ("smbd", "--version"): "samba",
+    ("pdbedit", "--version"): "samba-common-bin",
+    ("dnsmasq", "--version"): "dnsmasq-base",
+    ("stunnel", "-version"): "stunnel4",
+    ("bwrap", "--version"): "bubblewrap",
+    ("setpriv", "--version"): "util-linux",
+    ("ip", "-V"): "iproute2",
+    ("python3", "--version"): "python3",
+}
+FIRMWARE = {
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": 1 << 20,
+    "/usr/share/OVMF/OVMF_VARS_4M.fd": 1 << 19,
+    "/usr/share/OVMF/OVMF_CODE_4M.ms.fd": 1 << 20,
+    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd": 1 << 19,
+    "/usr/share/seabios/bios-256k.bin": 1 << 17,
+}
+MODULES = ("pydantic_settings", "pyroute2", "qemu.qmp", "jinja2", "rich", "sevenlbd")
+
+
+def main() -> int:
+    record = json.loads((HERE / "build.json").read_text())
+    checks = [*binary_checks(record["debian_packages"]), *firmware_checks(), machine_check]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        faults = [fault for fault in pool.map(lambda check: check(), checks) if fault]
+    faults += [fault for fault in map(import_fault, MODULES) if fault]
+    for fault in faults:
+        print(f"7lbd selftest: {fault}", file=sys.stderr)
+    print(f"7lbd {record['version']}: {len(checks) + len(MODULES)} checks, {len(faults)} failed")
+    return 1 if faults else 0
+
+
+def binary_checks(packages: dict[str, str]) -> Iterator[Callable[[], str]]:
+    for command, package in BINARIES.items():
+        yield lambda command=command, package=package: version_fault(command, packages[package])
+
+
+def version_fault(command: tuple[str, str], package_version: str) -> str:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=4, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]} does not start: {error}"
+    if result.returncode != 0:
+        return f"{' '.join(command)} ended with {result.returncode}: {result.stderr.strip()[-200:]}"
+    wanted = upstream(package_version)
+    if wanted not in result.stdout + result.stderr:
+        return f"{command[0]} says {result.stdout.strip()!r}, its package is {wanted}"
+    return ""
+
+
+def upstream(version: str) -> str:
+    """The part of a Debian version that the program itself knows: no epoch, no repacking, no revision."""
+    match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", version)
+    return match[1] if match else version
+
+
+def firmware_checks() -> Iterator[Callable[[], str]]:
+    for path, least in FIRMWARE.items():
+        yield lambda path=Path(path), least=least: firmware_fault(path, least)
+
+
+def firmware_fault(path: Path, least: int) -> str:
+    if not path.is_file():
+        return f"{path} is missing"
+    return "" if path.stat().st_size >= least else f"{path} has only {path.stat().st_size} bytes"
+
+
+def machine_check() -> str:
+    """QEMU finds its modules and option ROMs: a machine with all we use is built, and never started."""
+    devices = ("virtio-net-pci", "virtio-blk-pci,drive=disk", "virtio-vga", "ahci", "qemu-xhci", "virtio-rng-pci", "e1000e")
+    command = ["qemu-system-x86_64", "-M", "q35,accel=tcg", "-nodefaults", "-display", "none", "-m", "64"]
+    command += ["-blockdev", "null-co,node-name=disk,read-zeroes=on"]
+    arguments = [part for device in devices for part in ("-device", device)]
+    result = subprocess.run(
+        [*command, *arguments, "-S", "-monitor", "stdio"], input="quit\n", capture_output=True, text=True, timeout=4
+    )
+    return "" if result.returncode == 0 else f"QEMU cannot build our machine: {result.stderr.strip()[-300:]}"
+
+
+def import_fault(module: str) -> str:
+    for path in (str(LIBRARY), str(SITE)):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever it is, the image is broken
+        return f"import {module}: {error!r}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What the host-side scripts share: where the repo is, who does the work, how we speak.
+# Sourced, never run. Must do nothing by itself but set names.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export REPO
+
+say() { printf '7lbd: %s\n' "$*" >&2; }
+
+die() {
+    say "error: $1"
+    if [ -n "${2:-}" ]; then say "  $2"; fi
+    exit 1
+}
+
+# Runs a command as root: straight away when we are root, by sudo otherwise.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        die "'$1' needs root, and there is no sudo here" "run 'make setup' once as root"
+    fi
+}
+
+# Asks nothing, waits for another apt to finish, and is quiet unless it fails.
+apt_get() {
+    local log
+    log=$(mktemp)
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" \
+        </dev/null >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# The ordinary user that builds and runs: whoever called, or, for root, the person behind
+# sudo, or else an account of our own. Nothing of the appliance ever runs as root.
+ordinary_user() {
+    if [ "$(id -u)" != 0 ]; then
+        id -un
+    elif [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+        printf '%s\n' "$SUDO_USER"
+    else
+        printf '%s\n' "${SEVENLBD_BUILD_USER:-sevenlbd}"
+    fi
+}

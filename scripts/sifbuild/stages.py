@@ -1,0 +1,158 @@
+"""The three stages of the SIF: Debian's packages, Python's packages, and the file that joins them with the runtime."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from sifbuild import definition, paths
+from sifbuild.inputs import Revision, key
+from sifbuild.process import BuildError, run
+from sifbuild.stage import Stage
+
+PYTHON = "3.13"  # of Debian 13, hence of the appliance
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+RECIPE = [paths.APPLIANCE / name for name in ("packages.txt", "prune.txt", "base.sh")]
+
+
+class Base(Stage):
+    """Debian 13 with the appliance's packages, as a squashfs that Apptainer can start from."""
+
+    name = "base.sqfs"
+    what = "Debian packages without root; about a minute, once"
+
+    def key(self) -> str:
+        return key(RECIPE, [definition.DEBIAN])
+
+    def make(self, target: Path) -> None:
+        packages = ",".join(lines(paths.APPLIANCE / "packages.txt"))
+        tar, tree = target.with_suffix(".tar"), "/usr/share/7lbd"
+        copies = " ".join(f"{path.relative_to(paths.REPO)}" for path in RECIPE)
+        command: list[str | Path] = [
+            *("mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", f"--include={packages}"),
+            '--aptopt=APT::Install-Recommends "false"',
+            f'--customize-hook=mkdir -p "$1{tree}"',
+            f"--customize-hook=copy-in {copies} {tree}",
+            f'--customize-hook=chroot "$1" sh {tree}/base.sh',
+            *(definition.DEBIAN, tar, *debian_sources()),
+        ]
+        run(command, self.name)
+        # lz4: it is unpacked again at once, and soon replaced.
+        run(["sqfstar", "-comp", "lz4", "-quiet", "-no-progress", target], self.name, stdin=tar)
+
+
+class Site(Stage):
+    """The runtime's Python packages for the appliance's Python, every file held to its hash."""
+
+    name = "site"
+    what = "Python packages"
+
+    def key(self) -> str:
+        return key([paths.RUNTIME / "requirements.txt"], [PYTHON])
+
+    def make(self, target: Path) -> None:
+        install_site(target, paths.RUNTIME / "requirements.txt", self.name)
+
+
+def install_site(target: Path, lock: Path, log: str) -> None:
+    """Installs a lock file's packages for the appliance's Python, without running any of their code."""
+    platforms = [f"--platform={platform}" for platform in PLATFORMS]
+    run(
+        [
+            *(paths.BUILD / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile", "--implementation=cp"),
+            *(f"--python-version={PYTHON}", *platforms, "--target", target, "--requirement", lock),
+        ],
+        log,
+    )
+    shutil.rmtree(target / "bin", ignore_errors=True)
+
+
+class Sif(Stage):
+    """The appliance itself."""
+
+    name = "7lbd.sif"
+    what = "putting the runtime in, compressing"
+
+    def __init__(self, base: Base, site: Site, compression: str) -> None:
+        self.base, self.site, self.compression = base, site, compression
+
+    @property
+    def sources(self) -> list[Path]:
+        return [paths.RUNTIME, paths.APPLIANCE, paths.TEMPLATE, paths.BUILDER]
+
+    def key(self) -> str:
+        revision = Revision.of(self.sources)
+        return key(self.sources, [self.compression, revision.commit, str(revision.epoch)])
+
+    def make(self, target: Path) -> None:
+        revision = Revision.of(self.sources)
+        tree = paths.TMP / "tree"
+        lay_out(tree, self.site.artefact, revision)
+        recipe = paths.BUILD / "7lbd.def"
+        recipe.write_text(definition.render(definition.local(self.base.artefact), tree, revision))
+        apptainer_build(target, recipe, self.compression, revision)
+
+
+def lay_out(tree: Path, site: Path, revision: Revision) -> None:
+    """Puts together what is ours in the image, under the paths it has there."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(site, tree / "usr/lib/7lbd/site", ignore=ignored)
+    shutil.copytree(paths.RUNTIME / "sevenlbd", tree / "usr/lib/7lbd/sevenlbd", ignore=ignored)
+    put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
+    put(tree / "usr/lib/python3/dist-packages/7lbd.pth", "/usr/lib/7lbd/site\n/usr/lib/7lbd\n")
+    share = tree / "usr/share/7lbd"
+    for source in (*RECIPE, paths.APPLIANCE / "record.py", paths.APPLIANCE / "selftest.py"):
+        put(share / source.name, source.read_text())
+    put(share / "inputs.json", json.dumps(inputs_record(revision)))
+
+
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def inputs_record(revision: Revision) -> dict[str, object]:
+    return {"version": definition.version(), "revision": revision.commit, "source_date_epoch": revision.epoch}
+
+
+def apptainer_build(target: Path, recipe: Path, compression: str, revision: Revision) -> None:
+    squashfs = {"zstd": "-comp zstd -Xcompression-level 6", "gzip": "-comp gzip"}[compression]
+    env = {"APPTAINER_TMPDIR": str(paths.TMP), "SOURCE_DATE_EPOCH": str(revision.epoch)}
+    run(
+        ["apptainer", "build", "--fakeroot", "--mksquashfs-args", squashfs, target, recipe],
+        target.name,
+        env,
+    )
+
+
+def lines(path: Path) -> list[str]:
+    """A list file's entries, without comments."""
+    stripped = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return [line for line in stripped if line]
+
+
+def debian_sources() -> list[str]:
+    """Package sources of the appliance's Debian, from the mirrors that this machine itself uses."""
+    mirrors = {label: mirror(label) for label in ("Debian", "Debian-Security")}
+    if not mirrors["Debian"]:
+        raise BuildError("this machine's apt knows no Debian mirror; on another system build with BASE=docker")
+    suites = {"Debian": (definition.DEBIAN, f"{definition.DEBIAN}-updates"), "Debian-Security": (f"{definition.DEBIAN}-security",)}
+    return [
+        f"deb [signed-by={KEYRING}] {uri} {suite} main"
+        for label, uri in mirrors.items()
+        if uri
+        for suite in suites[label]
+    ]
+
+
+def mirror(label: str) -> str:
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", f"Label: {label}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return next(iter(result.stdout.split()), "")
+
+
+def compression() -> str:
+    return os.environ.get("SEVENLBD_SIF_COMPRESSION", "zstd")
