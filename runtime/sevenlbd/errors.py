@@ -1,0 +1,57 @@
+"""Refusals: what is wrong, why, and what mends it, with the exit code that scripts can rely on.
+
+Library code raises `Refusal`; only `__main__` prints one and exits.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `7lbd`; documented in docs/user.md, which a test compares with this list."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    IMAGE = 3
+    NODE = 4
+    RESOURCES = 5
+    SHARE = 6
+    NOT_READY = 7
+    BROKE = 8
+    NO_SESSION = 9
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+MEANING = {
+    ExitCode.OK: "the session ended in order, or the command did what it was asked",
+    ExitCode.BUG: "a fault of 7lbd itself; the traceback says where",
+    ExitCode.USAGE: "the command line or a setting is wrong",
+    ExitCode.IMAGE: "the image cannot be used",
+    ExitCode.NODE: "the node lacks something: user namespaces, KVM with accel=kvm, tun with network=tap",
+    ExitCode.RESOURCES: "not enough memory, CPUs or disk space",
+    ExitCode.SHARE: "a share cannot be served",
+    ExitCode.NOT_READY: "the desktop was not ready in time",
+    ExitCode.BROKE: "the virtual machine or one of its helpers died",
+    ExitCode.NO_SESSION: "there is no such session",
+    ExitCode.INTERRUPTED: "Ctrl-C before the desktop was ready",
+    ExitCode.TERMINATED: "SIGTERM or the walltime signal before the desktop was ready",
+}
+
+
+class Refusal(Exception):
+    """Something that cannot be done, in words for the person who asked.
+
+    `what` names the offender and says why; `hint` is the command or change that mends it.
+    """
+
+    def __init__(self, code: ExitCode, what: str, *, hint: str = "") -> None:
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  {self.hint}" if self.hint else self.what

@@ -1,0 +1,113 @@
+"""`image.toml`: what an image needs from its machine. Every key is declared here, once."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..errors import ExitCode, Refusal
+from ..settings import Size, nearest
+
+
+class OS(StrEnum):
+    WINDOWS = "windows"
+    LINUX = "linux"
+
+
+class Firmware(StrEnum):
+    BIOS = "bios"
+    UEFI = "uefi"
+    UEFI_SECURE = "uefi-secure"
+
+
+class DiskBus(StrEnum):
+    VIRTIO = "virtio"
+    AHCI = "ahci"
+    NVME = "nvme"
+    SCSI = "scsi"
+
+
+class Nic(StrEnum):
+    VIRTIO = "virtio"
+    E1000E = "e1000e"
+
+
+class Display(StrEnum):
+    AUTO = "auto"
+    VIRTIO = "virtio"
+    STD = "std"
+    QXL = "qxl"
+
+
+class Channel(StrEnum):
+    SMBIOS = "smbios"
+    AGENT = "agent"
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Description(BaseModel):
+    """An image's description. The defaults boot an image made for BYU's 7lbd as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal[1] = Field(default=1, alias="schema", description="version of this file's format")
+    name: str = Field(default="", description="the image's name")
+    version: str = Field(default="", description="the image's version")
+    title: str = Field(default="", description="a line for people")
+    os: OS = Field(default=OS.WINDOWS, description="decides clock, CPU enlightenments and display")
+    disk: str = Field(default="disk.qcow2", description="the disk's file name, in the same folder")
+    format: Literal["qcow2", "raw"] = Field(default="qcow2", description="the disk's format; never guessed")
+    firmware: Firmware = Field(default=Firmware.UEFI, description="uefi-secure adds Secure Boot and a TPM 2.0")
+    variables: str = Field(default="", description="UEFI variable store to begin from, in the same folder")
+    machine: str = Field(
+        default="pc-q35-10.0", pattern=r"^pc-q35-\d+\.\d+$", description="QEMU's versioned machine type"
+    )
+    disk_bus: DiskBus = Field(default=DiskBus.AHCI, description="the disk controller that the image has a driver for")
+    nic: Nic = Field(default=Nic.VIRTIO, description="the network card that the image has a driver for")
+    display: Display = Field(default=Display.AUTO, description="auto: virtio for linux, std for windows")
+    channels: Annotated[tuple[Channel, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(Channel.SMBIOS,), description="how the image takes its password and says that it is ready"
+    )
+    user: str = Field(
+        default="user1",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,19}$",
+        description="the account that the user logs in to",
+    )
+    memory: Size = Field(default=4 << 30, description="memory it needs")
+    cpus: int = Field(default=2, ge=1, le=255, description="virtual CPUs it needs")
+    guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
+
+
+def read(path: Path) -> Description:
+    """The description in `path`. Raises Refusal that names the key."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Refusal(ExitCode.IMAGE, f"{path}: is not TOML: {error}", hint="see docs/images.md") from None
+    try:
+        return Description.model_validate(table)
+    except ValidationError as error:
+        raise _refusal(path, error) from None
+
+
+def keys() -> list[str]:
+    """Every key that an image.toml may have."""
+    return [field.alias or name for name, field in Description.model_fields.items()]
+
+
+def _refusal(path: Path, error: ValidationError) -> Refusal:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return Refusal(ExitCode.IMAGE, f"{path}: `{key}` is not a key of image.toml{nearest(key, keys())}")
+    message = first["msg"].removeprefix("Value error, ")
+    return Refusal(ExitCode.IMAGE, f"{path}: `{key}` = {first['input']!r}: {message}", hint="see docs/images.md")

@@ -1,0 +1,211 @@
+"""From what the user named to an image whose every layer is known: resolved, checked, its format explicit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ExitCode, Refusal
+from . import description, qcow2
+from .description import Description
+
+_MAX_LAYERS = 16
+_BARE_FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
+
+
+@dataclass(frozen=True)
+class ImageLayer:
+    """One file of the disk. `path` is absolute and without symbolic links."""
+
+    path: Path
+    format: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that can be booted. `layers` runs from the top to the deepest backing file."""
+
+    description: Description
+    layers: tuple[ImageLayer, ...]
+    size: int
+    variables: Path | None
+
+    @property
+    def title(self) -> str:
+        """How the image is called in front of people."""
+        named = "@".join(filter(None, (self.description.name, self.description.version)))
+        return named or self.layers[0].path.name
+
+
+def resolve(wanted: str, folders: Sequence[Path]) -> Image:
+    """The image that `wanted` names: a folder, a disk file, or a name in one of `folders`.
+
+    Raises Refusal that says what is wrong with it and what would help.
+    """
+    if not wanted:
+        return _the_only_one(folders)
+    path = Path(wanted).expanduser()
+    if "/" not in wanted and not path.exists():
+        path = _by_name(wanted, folders)
+    if path.is_dir():
+        return from_folder(path)
+    _readable_file(path, "image")
+    kind = _BARE_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise Refusal(
+            ExitCode.IMAGE,
+            f"{path}: its format cannot be told from its name, and is never guessed from its content",
+            hint="name it .qcow2 or .raw, or put an image.toml beside it and name the folder",
+        )
+    return _assemble(Description(disk=path.name, format="qcow2" if kind == "qcow2" else "raw"), path)
+
+
+def from_folder(folder: Path) -> Image:
+    """The image whose image.toml is in `folder`."""
+    toml = folder / "image.toml"
+    if not toml.exists():
+        raise Refusal(
+            ExitCode.IMAGE,
+            f"{folder}: there is no image.toml in it",
+            hint="name a folder that has one, or the disk file itself",
+        )
+    described = description.read(toml)
+    for name in filter(None, (described.disk, described.variables)):
+        if "/" in name or name in (".", ".."):
+            raise Refusal(ExitCode.IMAGE, f"{toml}: `{name}` must be a file's name in the same folder, without `/`")
+    return _assemble(described, folder / described.disk)
+
+
+@contextmanager
+def in_use(image: Image) -> Iterator[None]:
+    """Hold a shared lock (flock(2)) on every layer: whoever wants to change one can see that it is in use."""
+    held: list[int] = []
+    try:
+        for layer in image.layers:
+            descriptor = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC)
+            held.append(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refusal(
+                    ExitCode.IMAGE,
+                    f"{layer.path}: somebody is changing it: it is locked exclusively",
+                    hint="wait until that has ended, or use another version",
+                ) from None
+            except OSError:
+                # A file system without locks: nothing to tell, and nothing to fear from it.
+                continue
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def available(folders: Sequence[Path]) -> list[str]:
+    """Names of the images in `folders`."""
+    found = {toml.parent.name for folder in folders for toml in folder.glob("*/image.toml")}
+    return sorted(found)
+
+
+def _the_only_one(folders: Sequence[Path]) -> Image:
+    names = available(folders)
+    if len(names) == 1:
+        return from_folder(_by_name(names[0], folders))
+    what = f"no image was named; there are {', '.join(names)}" if names else "no image was named, and none was found"
+    looked = ", ".join(str(folder) for folder in folders) or "nowhere: image_dirs is empty"
+    raise Refusal(ExitCode.IMAGE, f"{what} (looked in {looked})", hint="7lbd run --image FOLDER|DISK|NAME")
+
+
+def _by_name(name: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        if (folder / name / "image.toml").exists():
+            return folder / name
+    known = ", ".join(available(folders)) or "none"
+    raise Refusal(
+        ExitCode.IMAGE,
+        f"image `{name}` is neither a file here nor a name in image_dirs (known there: {known})",
+        hint=_unseen_hint(Path(name)),
+    )
+
+
+def _unseen_hint(path: Path) -> str:
+    folder = path.absolute().parent
+    return f"a folder of the node that the container does not show is added with: apptainer run --bind {folder} ..."
+
+
+def _readable_file(path: Path, what: str) -> None:
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint=_unseen_hint(path)) from None
+    except OSError as error:
+        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} cannot be reached: {error.strerror}") from None
+    if not stat.S_ISREG(kind):
+        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise Refusal(
+            ExitCode.IMAGE, f"{path}: the {what} is not readable for you", hint=f"its owner can: chmod a+r {path}"
+        )
+
+
+def _assemble(described: Description, disk: Path) -> Image:
+    variables = disk.parent / described.variables if described.variables else None
+    if variables:
+        _readable_file(variables, "variable store")
+    layers, size = _walk(disk, described.format)
+    return Image(described, layers, size, variables.resolve() if variables else None)
+
+
+def _walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
+    """Every layer from `disk` down, and the disk's size in bytes. All lie in the disk's own folder or below."""
+    _readable_file(disk, "image")
+    home = disk.resolve().parent
+    layers: list[ImageLayer] = []
+    path, size = disk.resolve(), None
+    while True:
+        if any(layer.path == path for layer in layers) or len(layers) == _MAX_LAYERS:
+            raise Refusal(ExitCode.IMAGE, f"{disk}: its backing files form a circle or are too many")
+        layers.append(ImageLayer(path, kind))
+        if kind == "raw":
+            return tuple(layers), size if size is not None else path.stat().st_size
+        header = _header(path)
+        size = header.size if size is None else size
+        if not header.backing_file:
+            return tuple(layers), size
+        path, kind = _backing(path, header, home)
+
+
+def _header(path: Path) -> qcow2.Header:
+    try:
+        return qcow2.read(path)
+    except qcow2.HeaderError as error:
+        raise Refusal(
+            ExitCode.IMAGE, f"{path}: not usable as a qcow2 image: {error}", hint="qemu-img check tells more"
+        ) from None
+    except OSError as error:
+        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _backing(path: Path, header: qcow2.Header, home: Path) -> tuple[Path, str]:
+    """The file below `path`. A name that is anything but a file near the image is refused: it may be an attack."""
+    name, kind = header.backing_file, header.backing_format
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    if ":" in name.split("/")[0]:
+        raise Refusal(ExitCode.IMAGE, f"{path}: its backing file `{shown}` is not a plain file name", hint=_FLATTEN)
+    if kind not in ("qcow2", "raw"):
+        raise Refusal(ExitCode.IMAGE, f"{path}: the format of its backing file `{shown}` is not given", hint=_FLATTEN)
+    below = (path.parent / name).resolve()
+    if not below.is_relative_to(home):
+        raise Refusal(
+            ExitCode.IMAGE, f"{path}: its backing file `{shown}` lies outside the image's folder", hint=_FLATTEN
+        )
+    _readable_file(below, "backing file")
+    return below, kind
+
+
+_FLATTEN = "make it one file: qemu-img convert -O qcow2 IN OUT (only if you trust where it came from)"

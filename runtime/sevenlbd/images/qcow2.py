@@ -1,0 +1,101 @@
+"""The header of a qcow2 file, read without QEMU.
+
+QEMU's own tools follow the names in a header as soon as they open a file (`json:`, `nbd:`, an external
+data file), so an image from elsewhere is looked at here first. Source: QEMU, docs/interop/qcow2.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
+_V2_LENGTH = 72
+_EXTERNAL_DATA_FILE = 1 << 2
+_CORRUPT = 1 << 1
+_BACKING_FORMAT = 0xE2792ACA
+_OFFSET_MASK = (1 << 56) - (1 << 9)
+
+
+class HeaderError(Exception):
+    """The file is no whole, plain qcow2 image; the text says why."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a session needs from a header. `size` is the virtual disk's, in bytes."""
+
+    size: int
+    backing_file: str
+    backing_format: str
+
+
+def read(path: Path) -> Header:
+    """The header of `path`. Raises OSError, or HeaderError when it is not one to be trusted with."""
+    with path.open("rb") as file:
+        raw = file.read(_HEADER.size)
+        if raw[:4] != MAGIC:
+            raise HeaderError("it does not begin with a qcow2 header")
+        if len(raw) < _HEADER.size:
+            raise HeaderError("it is truncated inside its header")
+        version, name_at, name_length, cluster_bits, size, encryption, *rest = _HEADER.unpack(raw)[1:]
+        _, _, refcount_table, refcount_clusters, _, _, incompatible, _, _, refcount_order, header_length = rest
+        if version == 2:
+            incompatible, refcount_order, header_length = 0, 4, _V2_LENGTH
+        elif version != 3:
+            raise HeaderError(f"it is qcow2 version {version}; versions 2 and 3 are known")
+        if not 9 <= cluster_bits <= 21 or refcount_order > 6:
+            raise HeaderError("its header makes no sense")
+        if encryption:
+            raise HeaderError("it is encrypted")
+        if incompatible & _EXTERNAL_DATA_FILE:
+            raise HeaderError("it keeps its data in another file, which is not allowed")
+        if incompatible & _CORRUPT:
+            raise HeaderError("it is marked as corrupt")
+        end = _last_allocated(file, refcount_table, refcount_clusters << cluster_bits, cluster_bits, refcount_order)
+        if os.fstat(file.fileno()).st_size <= end:
+            raise HeaderError("it is truncated: data that it refers to lies beyond its end")
+        name = _text(file, name_at, name_length) if name_at else ""
+        return Header(size, name, _backing_format(file, header_length))
+
+
+def _text(file: BinaryIO, offset: int, length: int) -> str:
+    if length > 1023:
+        raise HeaderError("its backing file's name is too long")
+    file.seek(offset)
+    return file.read(length).decode("utf-8", errors="surrogateescape")
+
+
+def _backing_format(file: BinaryIO, header_length: int) -> str:
+    """The header extension that names the backing file's format, or an empty text."""
+    offset = header_length
+    for _ in range(64):
+        file.seek(offset)
+        entry = file.read(8)
+        kind, length = struct.unpack(">II", entry) if len(entry) == 8 else (0, 0)
+        if kind == 0:
+            return ""
+        if kind == _BACKING_FORMAT:
+            return file.read(min(length, 64)).decode("ascii", errors="replace")
+        offset += 8 + (length + 7) // 8 * 8
+    raise HeaderError("it has too many header extensions")
+
+
+def _last_allocated(file: BinaryIO, table_at: int, table_size: int, cluster_bits: int, order: int) -> int:
+    """Offset of the last cluster in use, from the refcounts: a whole file reaches beyond it."""
+    file.seek(table_at)
+    table = file.read(min(table_size, 8 << 20))
+    entries = [value & _OFFSET_MASK for (value,) in struct.iter_unpack(">Q", table[: len(table) // 8 * 8])]
+    used = [(index, offset) for index, offset in enumerate(entries) if offset]
+    if not used:
+        raise HeaderError("it is truncated: its refcount table is missing")
+    index, offset = used[-1]
+    file.seek(offset)
+    block = file.read(1 << cluster_bits).rstrip(b"\0")
+    per_block = (8 << cluster_bits) >> order
+    last = (max(len(block), 1) * 8 - 1) >> order
+    return (index * per_block + last) << cluster_bits

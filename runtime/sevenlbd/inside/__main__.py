@@ -1,0 +1,34 @@
+"""Entry of the inner side: go through the wall, then keep house.
+
+The process that stays in front of the wall only waits, so it loads nothing; PID 1 behind it loads the
+keeper while the supervisor still checks the session. Usage: python -I -m sevenlbd.inside FD
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+
+from . import namespace
+from .builder import Builder
+
+
+def main() -> None:
+    """Enter the namespaces; a node that does not allow it is told of as an event."""
+    wire = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        namespace.enter(os.getuid(), os.getgid())
+    except OSError as error:
+        event = {"kind": "broke", "text": f"the isolated namespaces cannot be made: {error}", "hint": "7lbd doctor"}
+        wire.send(json.dumps(event).encode())
+        return
+    builder = Builder()
+    from . import keeper
+
+    keeper.main(wire, builder)
+
+
+if __name__ == "__main__":
+    main()

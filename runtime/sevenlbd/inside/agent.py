@@ -1,0 +1,104 @@
+"""The QEMU guest agent: sets the password, shuts the guest down. Source: QEMU, docs/interop/qemu-ga-ref.
+
+A guest may answer late, wrongly or never: every call has a time limit, and no answer is believed
+beyond what it was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import socket
+from contextlib import suppress
+
+_ANSWER_SECONDS = 10.0
+_MAX_ANSWER = 64 * 1024
+
+
+class AgentError(Exception):
+    """The agent refused a command, or does not answer."""
+
+
+class Agent:
+    """A connection to the agent, which may not be there yet, and may restart."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._socket = wire
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Give up the connection."""
+        if self._streams:
+            self._streams[1].close()
+        else:
+            self._socket.close()
+
+    async def answers(self) -> bool:
+        """Whether the agent is there and in step with us."""
+        try:
+            async with self._turn:
+                await self._synchronise(2.0)
+        except (AgentError, OSError):
+            return False
+        return True
+
+    async def set_password(self, user: str, password: str) -> None:
+        """Set an account's password in the guest. Raises AgentError."""
+        encoded = base64.b64encode(password.encode()).decode()
+        await self._execute("guest-set-user-password", username=user, password=encoded, crypted=False)
+
+    async def shutdown(self) -> None:
+        """Ask for a power-off; the agent sends no answer when it obeys."""
+        async with self._turn:
+            await self._synchronise(2.0)
+            await self._send({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})
+
+    async def _execute(self, command: str, **arguments: object) -> object:
+        async with self._turn:
+            await self._synchronise(_ANSWER_SECONDS)
+            await self._send({"execute": command, "arguments": arguments})
+            answer = await self._receive(_ANSWER_SECONDS)
+        if "error" in answer:
+            raise AgentError(f"{command}: {answer['error']}")
+        return answer.get("return")
+
+    async def _synchronise(self, seconds: float) -> None:
+        """guest-sync: skip whatever is still on the way from before."""
+        token = secrets.randbelow(1 << 31)
+        await self._send({"execute": "guest-sync", "arguments": {"id": token}})
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            answer = await self._receive(max(left, 0.0))
+            if answer.get("return") == token:
+                return
+
+    async def _send(self, message: dict[str, object]) -> None:
+        _, writer = await self._connection()
+        writer.write(json.dumps(message).encode() + b"\n")
+        await writer.drain()
+
+    async def _receive(self, seconds: float) -> dict[str, object]:
+        reader, _ = await self._connection()
+        try:
+            line = await asyncio.wait_for(reader.readline(), seconds)
+        except TimeoutError:
+            raise AgentError("the guest agent does not answer") from None
+        except ValueError:
+            raise AgentError("the guest agent's answer is too long") from None
+        if not line:
+            raise AgentError("the guest agent's channel is closed")
+        with suppress(ValueError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                return answer
+        return {}
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            self._socket.setblocking(False)
+            self._streams = await asyncio.open_unix_connection(sock=self._socket, limit=_MAX_ANSWER)
+        return self._streams

@@ -1,0 +1,32 @@
+"""The user's files for the guest: smbd as the user, for one account with the session's password.
+
+Shares are served from where the user sees them, so that absolute symbolic links inside a share work.
+"""
+
+from __future__ import annotations
+
+from ..messages import Plan
+from ..process import finish
+from .namespace import PRIVATE
+
+SAMBA = PRIVATE / "samba"
+CONFIGURATION = PRIVATE / "smb.conf"
+
+
+async def add_account(plan: Plan) -> None:
+    """Give the session's account its password, by standard input only. Raises RuntimeError."""
+    for folder in (SAMBA, SAMBA / "ncalrpc"):
+        folder.mkdir(mode=0o700)
+    command = ["/usr/bin/pdbedit", f"--configfile={CONFIGURATION}", "-a", "-t", "-u", plan.user]
+    await finish(command, stdin=f"{plan.password}\n{plan.password}\n".encode())
+
+
+def smbd() -> list[str]:
+    """The command that serves the shares."""
+    return [
+        "/usr/sbin/smbd",
+        "--foreground",
+        "--no-process-group",
+        f"--log-basename={SAMBA}",
+        f"--configfile={CONFIGURATION}",
+    ]

@@ -1,0 +1,82 @@
+"""The gateway: a process of its own that carries the connectors' bytes to the guest, and looks at none.
+
+It gets its listening sockets from the supervisor and can reach nothing but this namespace.
+Usage: python -I -m sevenlbd.inside.gateway FD=HOST:PORT|FD=/PATH ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+_CHUNK = 256 * 1024
+_MAX_CONNECTIONS = 64
+
+
+async def _open(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if target.startswith("/"):
+        return await asyncio.open_unix_connection(target, limit=_CHUNK)
+    host, _, port = target.rpartition(":")
+    return await asyncio.open_connection(host, int(port), limit=_CHUNK)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One direction, with back-pressure; an end of input is passed on as such."""
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()
+
+
+class Connector:
+    """One way in: a listening socket and the place in here that its connections lead to."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
+
+    async def on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one connection until both directions have ended, or one breaks."""
+        try:
+            if self._free.locked():
+                return
+            async with self._free:
+                with suppress(OSError):
+                    await self._relay(reader, writer)
+        finally:
+            writer.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await _open(self._target)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_copy(reader, far_writer))
+                both.create_task(_copy(far_reader, writer))
+        except* OSError:
+            pass
+        finally:
+            far_writer.close()
+
+
+async def serve(connectors: Sequence[tuple[int, str]]) -> None:
+    """Serve every (descriptor, target) until killed."""
+    servers = []
+    for descriptor, target in connectors:
+        listener = socket.socket(fileno=descriptor)
+        listener.setblocking(False)
+        servers.append(await asyncio.start_unix_server(Connector(target).on_connect, sock=listener, limit=_CHUNK))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+def main() -> None:
+    """Entry point of the process."""
+    pairs = [argument.partition("=") for argument in sys.argv[1:]]
+    asyncio.run(serve([(int(descriptor), target) for descriptor, _, target in pairs]))
+
+
+if __name__ == "__main__":
+    main()

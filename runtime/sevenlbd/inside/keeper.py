@@ -1,0 +1,217 @@
+"""The keeper: PID 1 of the session's namespaces. Brings up the house, watches it, and takes it down.
+
+It talks to the supervisor over one socketpair and dies with it; everything in here dies with the keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from pathlib import Path
+
+from .. import messages, process
+from ..messages import Event, Plan
+from ..process import python
+from . import files, helpers, machine, namespace, network, qemu, readiness, tpm
+from .builder import Builder
+
+log = logging.getLogger(__name__)
+
+_MAX_DESCRIPTORS = 16
+
+
+class Keeper:
+    """What the parts of the house share: the plan, the wire, and whether the end was asked for."""
+
+    def __init__(self, plan: Plan, wire: socket.socket, listeners: list[int]) -> None:
+        self._plan = plan
+        self._wire = wire
+        self._listeners = listeners
+        self._stop_asked = asyncio.Event()
+        self._grace = 0.0
+
+    def tell(self, kind: str, text: str = "", hint: str = "") -> None:
+        """An event for the supervisor. Without one there is nobody left to tell."""
+        with suppress(OSError):
+            self._wire.send(messages.pack(Event(kind, text[: messages.MAX_TEXT], hint)))
+
+    def warn(self, text: str) -> None:
+        """A warning for the supervisor, and for our own log."""
+        log.warning("%s", text)
+        self.tell(messages.WARNING, text)
+
+    async def keep(self) -> None:
+        """The order of the house. Returns when the session is over, its end told."""
+        plan = self._plan
+        logs = Path(plan.folder) / "logs"
+        async with AsyncExitStack() as house:
+            tap = house.enter_context(network.tap_descriptor(plan.network))
+            line = await house.enter_async_context(readiness.ReadyLine.listening(plan.network))
+            if plan.network == "tap":
+                dnsmasq = network.dnsmasq()
+                await house.enter_async_context(
+                    helpers.kept_running("dnsmasq", dnsmasq, logs / "dnsmasq.log", self.warn)
+                )
+            await house.enter_async_context(tpm.attached(plan.guest, logs / "swtpm.log", self.warn))
+            vm = await house.enter_async_context(machine.launched(plan, tap))
+            self.tell(messages.BOOTING)
+            await files.add_account(plan)
+            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), logs / "smbd.out", self.warn))
+            await house.enter_async_context(self._gateway(logs / "gateway.log"))
+            await self._attend(vm, line)
+
+    def _gateway(self, log_file: Path) -> AbstractAsyncContextManager[None]:
+        host, port = network.rdp_address(self._plan.network)
+        targets = {"rdp": f"{host}:{port}", "vnc": str(qemu.VNC)}
+        ways = [f"{fd}={targets[name]}" for name, fd in zip(self._plan.connectors, self._listeners, strict=True)]
+        command = python("sevenlbd.inside.gateway", *ways)
+        return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=self._listeners)
+
+    async def _attend(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
+        """Until the machine's end: wait for ready, and for the order to stop."""
+        ready = asyncio.create_task(self._report_ready(vm, line))
+        stop = asyncio.create_task(self._stop_when_asked(vm))
+        try:
+            reason = await vm.watch(
+                lambda text: self.tell(messages.PAUSED, text),
+                lambda: self.tell(messages.RESUMED, "there is room again: the guest goes on"),
+            )
+            self.tell(messages.ENDED, _spell_end(reason))
+        except machine.MachineError as error:
+            self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
+        finally:
+            ready.cancel()
+            stop.cancel()
+
+    async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
+        """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
+        reached: list[str] = []
+
+        def milestone(name: str) -> None:
+            reached.append(name)
+            self.tell(messages.MILESTONE, name)
+
+        limit = self._plan.ready_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await readiness.wait_until_ready(self._plan, line, vm.agent, milestone, self.warn)
+            self.tell(messages.READY)
+        except TimeoutError:
+            with suppress(Exception):
+                await vm.screenshot(Path(self._plan.folder) / "console.png")
+            so_far = ", ".join(reached) or "nothing"
+            self.tell(
+                messages.NOT_READY,
+                f"the desktop was not ready within {limit:.0f} s; of the guest there was: {so_far}",
+                "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
+            )
+            await vm.stop(0)
+
+    async def listen(self) -> None:
+        """Read the supervisor's orders. Its end is ours."""
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionError):
+            while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
+                self._grace = messages.unpack_stop(data).grace
+                self._stop_asked.set()
+        os._exit(0)
+
+    async def _stop_when_asked(self, vm: machine.Machine) -> None:
+        """Climb the stop ladder; a second, more urgent order cuts the first one short."""
+        climbing: asyncio.Task[None] | None = None
+        while True:
+            await self._stop_asked.wait()
+            self._stop_asked.clear()
+            if climbing:
+                climbing.cancel()
+            climbing = asyncio.create_task(vm.stop(self._grace))
+
+
+_ENDS = {
+    "guest-shutdown": "the guest shut down",
+    "guest-reset": "the guest reset itself",
+    "guest-panic": "the guest's system crashed",
+    "host-qmp-quit": "the machine was switched off",
+    "host-signal": "QEMU was told to end by a signal",
+}
+
+
+def _spell_end(reason: str) -> str:
+    return _ENDS.get(reason, f"the machine ended: {reason}")
+
+
+def _reap_orphans() -> None:
+    """PID 1's duty: bury what a dead helper left, but leave our own children to whoever waits for them."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or _is_ours(found.si_pid):
+            return
+        with suppress(ChildProcessError):
+            os.waitpid(found.si_pid, os.WNOHANG)
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether we started it: asyncio holds a watcher for each such child."""
+    return pid in process.started
+
+
+async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
+    """The plan with its descriptors; None when the supervisor changed its mind."""
+    readable = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(wire, readable.set)
+    await readable.wait()
+    loop.remove_reader(wire)
+    data, descriptors, _, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MAX_DESCRIPTORS)
+    return (messages.unpack_plan(data), descriptors) if data else None
+
+
+def _log_to(path: Path) -> None:
+    """From the moment there is a session folder, what we and our tools print goes there."""
+    log_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(log_file, stream)
+    os.close(log_file)
+
+
+async def _live(wire: socket.socket, builder: Builder) -> None:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCHLD, _reap_orphans)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        # The supervisor alone decides; a signal that a whole process group got must not cut the guest off.
+        loop.add_signal_handler(number, lambda: None)
+    received = await _receive_plan(wire)
+    if received is None:
+        return
+    plan, listeners = received
+    keeper = Keeper(plan, wire, listeners)
+    supervisor = asyncio.create_task(keeper.listen())
+    try:
+        _log_to(Path(plan.folder) / "logs" / "keeper.log")
+        namespace.furnish(plan.user, plan.uid, plan.gid)
+        builder.build(messages.pack_plan(plan))
+        await keeper.keep()
+    except machine.MachineError as error:
+        keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
+    except Exception as error:  # the last one who can tell
+        log.exception("the keeper failed")
+        hint = "the session's logs/keeper.log has more"
+        keeper.tell(messages.BROKE, f"the session could not be set up: {error}", hint)
+    finally:
+        supervisor.cancel()
+
+
+def main(wire: socket.socket, builder: Builder) -> None:
+    """Keep house in the namespaces that this process is PID 1 of."""
+    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("qemu").setLevel(logging.WARNING)
+    wire.setblocking(False)
+    asyncio.run(_live(wire, builder))

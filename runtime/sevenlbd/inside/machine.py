@@ -1,0 +1,185 @@
+"""The virtual machine: launched, watched and stopped over QMP. Its life is a ladder; clean-up is the last rung."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from ..messages import Plan
+from ..process import spawn
+from . import qemu
+from .agent import Agent
+from .namespace import PRIVATE
+
+log = logging.getLogger(__name__)
+
+OVERLAY = "overlay.qcow2"
+_ROOM_TO_RESUME = 256 << 20
+_QUIT_SECONDS = 5.0
+
+
+class MachineError(Exception):
+    """QEMU did not start, or ended on its own; the text carries its last words."""
+
+
+class Machine:
+    """A running QEMU and its QMP connection."""
+
+    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, folder: Path) -> None:
+        self._process = process
+        self._qmp = qmp
+        self._folder = folder
+        self.agent = agent
+        self.shutdown_reason = ""
+        """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
+
+    async def watch(self, tell_pause: Callable[[str], None], tell_resume: Callable[[], None]) -> str:
+        """Follow QMP's events until QEMU is gone. Returns why it ended; raises MachineError if it crashed.
+
+        While the overlay has no room the guest stands still; it goes on by itself when there is some.
+        """
+        with self._qmp.listener(("SHUTDOWN", "BLOCK_IO_ERROR", "GUEST_PANICKED")) as events:
+            events_seen = asyncio.create_task(self._on_events(events, tell_pause, tell_resume))
+            try:
+                code = await self._process.wait()
+            finally:
+                events_seen.cancel()
+        if code or not self.shutdown_reason:
+            raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(self._log)}")
+        return self.shutdown_reason
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "logs" / "qemu.log"
+
+    async def _on_events(
+        self, events: EventListener, tell_pause: Callable[[str], None], tell_resume: Callable[[], None]
+    ) -> None:
+        waiting: asyncio.Task[None] | None = None
+        async for event in events:
+            data = dict(event["data"])  # type: ignore[call-overload]
+            if event["event"] == "SHUTDOWN":
+                self.shutdown_reason = str(data["reason"])
+            elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and (not waiting or waiting.done()):
+                tell_pause(f"no space left in {self._folder}: the guest stands still until there is room")
+                waiting = asyncio.create_task(self._resume_when_room(tell_resume))
+            elif event["event"] == "GUEST_PANICKED":
+                log.warning("the guest's system has crashed")
+
+    async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
+        while shutil.disk_usage(self._folder).free < _ROOM_TO_RESUME:
+            await asyncio.sleep(1)
+        await self._qmp.execute("cont")
+        tell_resume()
+
+    async def screenshot(self, path: Path) -> None:
+        """Save the screen as PNG. Raises QMPError or OSError."""
+        await self._qmp.execute("screendump", {"filename": str(path), "format": "png"})
+
+    async def stop(self, grace: float) -> None:
+        """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
+        if grace > 0:
+            await self._ask_guest()
+            if await self._gone_within(grace):
+                return
+            log.warning("the guest did not shut down within %.0f s", grace)
+        self.shutdown_reason = self.shutdown_reason or "host-qmp-quit"
+        with suppress(QMPError, OSError):
+            await asyncio.wait_for(self._qmp.execute("quit"), _QUIT_SECONDS)
+        if not await self._gone_within(_QUIT_SECONDS):
+            log.warning("QEMU does not quit; killing it")
+            self._process.kill()
+            await self._process.wait()
+
+    async def _ask_guest(self) -> None:
+        """Both ways at once: a guest that hangs in one often hears the other."""
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("cont")
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("system_powerdown")
+        with suppress(QMPError, OSError, TimeoutError):
+            await self.agent.shutdown()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(asyncio.shield(self._process.wait()), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def launched(plan: Plan, tap: int | None) -> AsyncIterator[Machine]:
+    """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError."""
+    folder = Path(plan.folder)
+    files = qemu.Files(folder / OVERLAY, folder / "serial.sock", folder / "logs" / "serial.log", _oem_strings(plan))
+    _copy_variables(plan)
+    qmp_ours, qmp_theirs = socket.socketpair()
+    agent_ours, agent_theirs = socket.socketpair()
+    fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), tap)
+    command = qemu.command(plan, fds, files, io_uring=_io_uring_works())
+    logs = folder / "logs" / "qemu.log"
+    process = await spawn(command, log_file=logs, pass_fds=fds.numbers())
+    qmp_theirs.close()
+    agent_theirs.close()
+    qmp = QMPClient("machine")
+    agent = Agent(agent_ours)
+    try:
+        try:
+            await qmp.connect(qmp_ours)
+        except QMPError:
+            code = await process.wait()
+            raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(logs)}") from None
+        yield Machine(process, qmp, agent, folder)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await agent.close()
+        with suppress(QMPError, EOFError, OSError):
+            await qmp.disconnect()
+
+
+def _oem_strings(plan: Plan) -> tuple[Path, ...]:
+    """SMBIOS type 11 strings, by file: the password stands in no process list."""
+    if not plan.guest.smbios:
+        return ()
+    paths = []
+    for name, value in (("user", plan.user), ("password", plan.password)):
+        path = PRIVATE / f"oem-{name}"
+        path.write_text(f"{name}={value}")
+        paths.append(path)
+    return tuple(paths)
+
+
+def _copy_variables(plan: Plan) -> None:
+    if found := qemu.firmware(plan.guest):
+        shutil.copyfile(found[1], qemu.VARIABLES)
+
+
+def _io_uring_works() -> bool:
+    """Nodes can switch io_uring off for ordinary users (Linux, kernel.io_uring_disabled); older ones lack it."""
+    switch = Path("/proc/sys/kernel/io_uring_disabled")
+    try:
+        return switch.read_text().strip() == "0"
+    except OSError:
+        return False
+
+
+def _spell(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _tail(path: Path, size: int = 2000) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read().decode(errors="replace").strip()
+    return ""

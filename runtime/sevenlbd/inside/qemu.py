@@ -1,0 +1,198 @@
+"""QEMU's command line for a plan. It only composes; `machine` runs it. Source: QEMU's invocation manual."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..messages import Guest, Layer, Plan
+from .namespace import PRIVATE
+from .network import GUEST, HOST, MAC, SUBNET, USER_NET_RDP
+
+VNC = PRIVATE / "vnc.sock"
+TPM = PRIVATE / "tpm.sock"
+VARIABLES = PRIVATE / "variables.fd"
+_OVMF = Path("/usr/share/OVMF")
+_FIRMWARE = {
+    "uefi": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+    "uefi-secure": ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
+}
+# QEMU, docs/system/i386/hyperv.rst: what Windows needs to run well; none blocks a migration.
+_HYPERV = (
+    "hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-runtime=on,hv-time=on,hv-synic=on,"
+    "hv-stimer=on,hv-stimer-direct=on,hv-frequencies=on,hv-tlbflush=on,hv-ipi=on"
+)
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_DISPLAYS = {"virtio": "virtio-vga", "std": "VGA", "qxl": "qxl-vga"}
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Inherited file descriptors: connected sockets for QMP and the agent, and the tap (None: user-mode)."""
+
+    qmp: int
+    agent: int
+    tap: int | None
+
+    def numbers(self) -> list[int]:
+        """All of them, for the one who starts QEMU."""
+        return [fd for fd in (self.qmp, self.agent, self.tap) if fd is not None]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where QEMU finds the session's own files."""
+
+    overlay: Path
+    serial: Path
+    serial_log: Path
+    oem_strings: tuple[Path, ...]
+
+
+def firmware(guest: Guest) -> tuple[Path, Path] | None:
+    """Code and variable store of the guest's UEFI, or None for a BIOS."""
+    if guest.firmware == "bios":
+        return None
+    code, variables = _FIRMWARE[guest.firmware]
+    return _OVMF / code, Path(guest.variables) if guest.variables else _OVMF / variables
+
+
+def command(plan: Plan, fds: Descriptors, files: Files, *, io_uring: bool) -> list[str]:
+    """The whole command, in groups that read like the machine's parts list."""
+    guest = plan.guest
+    return [
+        "/usr/bin/qemu-system-x86_64",
+        *("-name", f"7lbd-{plan.session},debug-threads=on"),
+        *("-nodefaults", "-no-user-config", "-sandbox", _SANDBOX, "-msg", "timestamp=on"),
+        *_board(plan),
+        *_firmware_drives(guest),
+        *_disk(plan, files.overlay, "io_uring" if io_uring else "threads"),
+        *_network(guest, fds.tap),
+        *_screen(guest),
+        *_channels(fds, files),
+        *(["-rtc", "base=localtime,driftfix=slew"] if guest.os == "windows" else ["-rtc", "base=utc"]),
+    ]
+
+
+def _board(plan: Plan) -> Iterator[str]:
+    guest = plan.guest
+    options = f"{guest.machine},accel={plan.accel},memory-backend=ram,hpet=off,vmport=off"
+    if guest.firmware != "bios":
+        options += ",pflash0=code,pflash1=variables"
+    if guest.firmware == "uefi-secure":
+        options += ",smm=on"
+        yield from ("-global", "driver=cfi.pflash01,property=secure,value=on")
+    yield from ("-machine", options)
+    yield from ("-cpu", cpu(guest, plan.accel))
+    # Windows' client editions use one socket only, however many cores it has.
+    yield from ("-smp", f"cpus={guest.cpus},sockets=1,cores={guest.cpus},threads=1")
+    yield from ("-m", f"{guest.memory >> 20}M")
+    yield from ("-object", f"memory-backend-ram,id=ram,size={guest.memory}")
+    yield from ("-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng")
+    # A guest that sleeps or hibernates would look dead.
+    yield from ("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1")
+    if plan.accel == "kvm":
+        yield from ("-global", "kvm-pit.lost_tick_policy=delay")
+
+
+def cpu(guest: Guest, accel: str) -> str:
+    """The CPU: no nested virtualisation, and for Windows under KVM its enlightenments, each by name."""
+    model = f"{guest.cpu},vmx=off,svm=off"
+    if accel == "kvm" and guest.os == "windows":
+        return f"{model},{_HYPERV}"
+    return model
+
+
+def _firmware_drives(guest: Guest) -> Iterator[str]:
+    found = firmware(guest)
+    if found:
+        yield from _blockdev(**{"node-name": "code", "driver": "raw", "read-only": True, "file": _file(found[0])})
+        yield from _blockdev(**{"node-name": "variables", "driver": "raw", "file": _file(VARIABLES)})
+    if guest.firmware == "uefi-secure":
+        yield from ("-chardev", f"socket,id=tpm,path={TPM}", "-tpmdev", "emulator,id=tpm,chardev=tpm")
+        yield from ("-device", "tpm-crb,tpmdev=tpm")
+
+
+def _file(path: Path) -> dict[str, object]:
+    return {"driver": "file", "filename": str(path)}
+
+
+def _blockdev(**node: object) -> Iterator[str]:
+    yield from ("-blockdev", json.dumps(node))
+
+
+def _disk(plan: Plan, overlay: Path, aio: str) -> Iterator[str]:
+    """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
+    below: str | None = None
+    for number, layer in reversed(list(enumerate(plan.layers))):
+        yield from _blockdev(**_layer(layer, f"layer{number}", below))
+        below = f"layer{number}"
+    # The overlay is thrown away with the session: a flush would cost time and save nothing.
+    file = _file(overlay) | {"aio": aio, "discard": "unmap", "cache": {"no-flush": True}}
+    yield from _blockdev(
+        **{"node-name": "overlay", "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
+        cache={"no-flush": True},
+        backing=below,
+        file=file,
+    )
+    yield from _disk_device(plan.guest.disk_bus)
+
+
+def _layer(layer: Layer, name: str, below: str | None) -> dict[str, object]:
+    # Sessions on one node share these files' page cache: none of them may drop it.
+    file = _file(Path(layer.path)) | {"read-only": True, "drop-cache": False, "locking": "auto"}
+    node: dict[str, object] = {"node-name": name, "driver": layer.format, "read-only": True, "file": file}
+    return node | ({"backing": below} if layer.format == "qcow2" else {})
+
+
+def _disk_device(bus: str) -> Iterator[str]:
+    yield from ("-object", "iothread,id=io")
+    drive = "drive=overlay,bootindex=0,werror=enospc,rerror=report"
+    match bus:
+        case "virtio":
+            yield from ("-device", f"virtio-blk-pci,{drive},iothread=io")
+        case "scsi":
+            yield from ("-device", "virtio-scsi-pci,id=scsi,iothread=io", "-device", f"scsi-hd,bus=scsi.0,{drive}")
+        case "nvme":
+            yield from ("-device", "nvme,drive=overlay,serial=7lbd,bootindex=0")
+        case _:
+            yield from ("-device", f"ide-hd,bus=ide.0,{drive}")
+
+
+def _network(guest: Guest, tap: int | None) -> Iterator[str]:
+    if tap is not None:
+        yield from ("-netdev", f"tap,id=net,fd={tap}")
+    else:
+        address, port = USER_NET_RDP
+        # QEMU's own DHCP serves the contract's addresses, and its "host" is this namespace's loopback.
+        yield from (
+            "-netdev",
+            f"user,id=net,ipv6=off,net={SUBNET},host={HOST},dhcpstart={GUEST},dns=169.254.100.3,"
+            f"hostfwd=tcp:{address}:{port}-{GUEST}:3389",
+        )
+    # No option ROM: nobody boots this machine from its network.
+    model = "virtio-net-pci" if guest.nic == "virtio" else "e1000e"
+    yield from ("-device", f"{model},netdev=net,mac={MAC},romfile=")
+
+
+def _screen(guest: Guest) -> Iterator[str]:
+    yield from ("-display", "none", "-vnc", f"unix:{VNC},share=force-shared")
+    yield from ("-device", _DISPLAYS[guest.display])
+    yield from ("-device", "qemu-xhci", "-device", "usb-tablet")
+
+
+def _channels(fds: Descriptors, files: Files) -> Iterator[str]:
+    yield from ("-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control")
+    yield from ("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={fds.agent}")
+    yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+    serial = f"socket,id=serial,path={_escape(files.serial)},server=on,wait=off,logfile={_escape(files.serial_log)}"
+    yield from ("-chardev", serial, "-device", "isa-serial,chardev=serial")
+    for path in files.oem_strings:
+        yield from ("-smbios", f"type=11,path={path}")
+
+
+def _escape(path: Path) -> str:
+    """A path in a comma-separated option."""
+    return str(path).replace(",", ",,")

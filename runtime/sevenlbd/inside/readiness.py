@@ -1,0 +1,125 @@
+"""When is the desktop ready? DHCP, then the ready line or the agent, then RDP really answering.
+
+What the guest says here is only believed as far as "I am up": it gains nothing by lying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from ..messages import Guest, Plan
+from . import network
+from .agent import Agent, AgentError
+
+_POLL = 0.25
+_LINE_SECONDS = 10.0
+_MAX_LINE = 256
+_PASSWORD_TRIES = 5
+# MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
+_X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
+_TPKT_VERSION, _X224_CONFIRM = 3, 0xD0
+
+Tell = Callable[[str], None]
+
+
+class ReadyLine:
+    """The contract's third clause: one line on TCP port 54321."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+
+    async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(TimeoutError, ValueError, ConnectionError):
+            if await asyncio.wait_for(reader.readline(), _LINE_SECONDS):
+                self.came.set()
+        writer.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def listening(cls, mode: str) -> AsyncIterator[ReadyLine]:
+        """Listen on the contract's address; with user-mode networking QEMU leads the guest to our loopback."""
+        line = cls()
+        address = network.HOST if mode == "tap" else "127.0.0.1"
+        server = await asyncio.start_server(line._on_connect, address, network.READY_PORT, limit=_MAX_LINE, backlog=4)
+        async with server:
+            yield line
+
+
+async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
+    """Return when a user can log in. `tell` gets each milestone as it is reached."""
+    word = asyncio.create_task(_guest_word(plan.guest, plan.password, line, agent, tell, warn))
+    try:
+        if plan.network == "tap":
+            await _until(_has_lease)
+            tell("dhcp")
+        await word
+    finally:
+        word.cancel()
+    address = network.rdp_address(plan.network)
+    await _until(lambda: rdp_answers(*address))
+    tell("rdp")
+
+
+async def _guest_word(guest: Guest, password: str, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
+    """The ready line, or the password set by the agent; an image with both is waited for on both.
+
+    The agent's password counts last: it overrides whatever a start-up task did before.
+    """
+
+    async def ready_line() -> None:
+        await line.came.wait()
+        tell("ready-line")
+
+    async def by_agent() -> None:
+        await _until(agent.answers)
+        tell("agent")
+        if await _password_set(guest, password, agent, warn):
+            tell("password")
+        elif not guest.smbios:
+            await asyncio.Event().wait()  # no way to log in: the time limit will say so
+
+    waits: list[Awaitable[None]] = []
+    if guest.smbios:
+        waits.append(ready_line())
+    if guest.agent:
+        waits.append(by_agent())
+    await asyncio.gather(*waits)
+
+
+async def _password_set(guest: Guest, password: str, agent: Agent, warn: Tell) -> bool:
+    reason = ""
+    for _ in range(_PASSWORD_TRIES):
+        try:
+            await agent.set_password(guest.account, password)
+            return True
+        except (AgentError, OSError) as error:
+            reason = str(error)
+            await asyncio.sleep(1)
+    warn(f"the guest agent could not set the password of {guest.account}: {reason}")
+    return False
+
+
+async def _has_lease() -> bool:
+    return network.has_lease()
+
+
+async def _until(true: Callable[[], Awaitable[bool]]) -> None:
+    while not await true():
+        await asyncio.sleep(_POLL)
+
+
+async def rdp_answers(address: str, port: int, seconds: float = 5.0) -> bool:
+    """Whether an RDP server confirms a connection: an open port alone says nothing (Windows opens it early)."""
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(_X224_REQUEST)
+                confirm = await reader.readexactly(6)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+    return confirm[0] == _TPKT_VERSION and confirm[5] == _X224_CONFIRM

@@ -1,0 +1,152 @@
+"""What crosses the wall: one plan inwards, events outwards, and the word to stop.
+
+A SOCK_SEQPACKET socketpair carries JSON, one message a packet; file descriptors ride along with the
+plan (SCM_RIGHTS, unix(7)). The supervisor treats what it receives as hostile: a broken-out guest
+could be the one who writes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+MAX_MESSAGE = 128 * 1024
+MAX_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class Share:
+    """A folder served to the guest as `\\\\169.254.100.2\\name`."""
+
+    name: str
+    path: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file of the disk: resolved path, and the format that is used without a look inside."""
+
+    path: str
+    format: str
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What the machine is made of, from the image's description and the settings. Sizes in bytes."""
+
+    os: str
+    firmware: str
+    disk_bus: str
+    nic: str
+    display: str
+    machine: str
+    cpu: str
+    cpus: int
+    memory: int
+    agent: bool
+    smbios: bool
+    account: str
+    variables: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
+
+    session: str
+    folder: str
+    uid: int
+    gid: int
+    user: str
+    password: str
+    umask: int
+    accel: str
+    network: str
+    layers: tuple[Layer, ...]
+    guest: Guest
+    shares: tuple[Share, ...]
+    guest_access: bool
+    wide_links: bool
+    ready_timeout: float
+    connectors: tuple[str, ...]
+    """Names of the listening sockets, in the order of the descriptors that come with the plan."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the keeper tells: `kind` is one of the constants below."""
+
+    kind: str
+    text: str = ""
+    hint: str = ""
+
+
+BOOTING = "booting"
+MILESTONE = "milestone"  # text: dhcp, ready-line, agent, password, rdp
+READY = "ready"
+WARNING = "warning"
+PAUSED = "paused"
+RESUMED = "resumed"
+NOT_READY = "not-ready"
+BROKE = "broke"
+ENDED = "ended"  # text: why, for instance "the guest shut down"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The supervisor's only order: end within `grace` seconds; 0 is at once."""
+
+    grace: float
+
+
+def _printable(text: object) -> str:
+    """Text from inside, made harmless for a terminal and bounded."""
+    return "".join(c if c.isprintable() else " " for c in str(text)[:MAX_TEXT])
+
+
+def pack_plan(plan: Plan) -> bytes:
+    """The plan as one message."""
+    return json.dumps(asdict(plan)).encode()
+
+
+def unpack_plan(data: bytes) -> Plan:
+    """The plan of a message made by `pack_plan`."""
+    raw: dict[str, Any] = json.loads(data)
+    raw["guest"] = Guest(**raw["guest"])
+    raw["layers"] = tuple(Layer(**layer) for layer in raw["layers"])
+    raw["shares"] = tuple(Share(**share) for share in raw["shares"])
+    raw["connectors"] = tuple(raw["connectors"])
+    return Plan(**raw)
+
+
+def pack(message: Event | Stop) -> bytes:
+    """An event or a stop as one message."""
+    return json.dumps(asdict(message)).encode()
+
+
+def unpack_event(data: bytes) -> Event | None:
+    """The event of a message, its texts made harmless; None when it is no event."""
+    try:
+        raw = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(raw, dict) or "kind" not in raw:
+        return None
+    known = {field.name for field in fields(Event)}
+    return Event(**{name: _printable(value) for name, value in raw.items() if name in known})
+
+
+def unpack_stop(data: bytes) -> Stop:
+    """The stop of a message made by `pack`."""
+    return Stop(**json.loads(data))
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The supervisor's and the keeper's end of the wire."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_MESSAGE)
+    return ours, theirs

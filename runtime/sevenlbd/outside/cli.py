@@ -1,0 +1,119 @@
+"""The command line: verbs, and `run`'s options derived from the settings. It parses and does nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from .. import __version__
+from ..errors import MEANING
+from ..settings import Settings, Source, extra, flag_of
+
+VERBS = ("run", "status", "stop", "connect", "doctor", "config", "gc", "version")
+
+_ABOUT = """\
+7lbd gives you an isolated desktop (Windows, as a rule) on this node: a read-only image, your own files,
+no network, and nothing left behind.
+
+Without a verb, `run` is meant: apptainer run 7lbd.sif --image win11
+"""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The verb and its options. Exits with code 2 and a message when they are wrong, as argparse does."""
+    words = list(arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "run")
+    return _parser().parse_args(words)
+
+
+def source(options: argparse.Namespace) -> Source:
+    """The settings that the command line names."""
+    given = vars(options)
+    return Source("command line", {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="7lbd",
+        description=_ABOUT,
+        epilog=_exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"7lbd {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _run(verbs)
+    _session_verbs(verbs)
+    _node_verbs(verbs)
+    return parser
+
+
+def _run(verbs: Any) -> None:
+    run = _verb(verbs, "run", "start a desktop and stay until it ends")
+    for name in Settings.model_fields:
+        if not extra(name)["site"]:
+            _option(run, name)
+
+
+def _option(parser: argparse.ArgumentParser, name: str) -> None:
+    """One setting as an option. Values stay text here: the settings model checks them all in one place."""
+    field = Settings.model_fields[name]
+    flag = flag_of(name)
+    keywords: dict[str, Any] = {"dest": name, "default": None, "help": _help(name)}
+    if field.annotation is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
+    elif field.annotation is not None and str(field.annotation).startswith("tuple"):
+        parser.add_argument(flag, action="append", metavar=extra(name)["metavar"], **keywords)
+    elif isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        parser.add_argument(flag, choices=[str(choice) for choice in field.annotation], **keywords)
+    else:
+        parser.add_argument(flag, metavar=extra(name)["metavar"] or "VALUE", **keywords)
+
+
+def _help(name: str) -> str:
+    field = Settings.model_fields[name]
+    shown = "" if field.default in ("", (), 0, False) else f" (default: {field.default})"
+    return (str(field.description) + shown).replace("%", "%%")
+
+
+def _session_verbs(verbs: Any) -> None:
+    status = _verb(verbs, "status", "show your sessions on this node")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    stop = _verb(verbs, "stop", "shut a desktop down in order")
+    stop.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
+    connect = _verb(verbs, "connect", "show how to reach a desktop, and write its .rdp file")
+    connect.add_argument("--password", action="store_true", help="print the password, and nothing else")
+    connect.add_argument(
+        "--rdp", metavar="FILE", default="", help="where to write the .rdp file (default: 7lbd-ID.rdp)"
+    )
+    for parser in (status, stop, connect):
+        parser.add_argument("session", nargs="?", default="", help="the session's id, if you have several")
+        _option(parser, "session_dir")
+
+
+def _node_verbs(verbs: Any) -> None:
+    doctor = _verb(verbs, "doctor", "check whether this node can run a desktop, and what would mend it")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    for name in ("image", "memory", "session_dir", "min_space"):
+        _option(doctor, name)
+    config = _verb(verbs, "config", "show the settings in force")
+    config.add_argument("--explain", action="store_true", help="with meaning, source and spelling of each")
+    collect = _verb(verbs, "gc", "remove what dead sessions left on this node")
+    collect.add_argument("--all", action="store_true", help="the kept logs of failed sessions, too")
+    _option(collect, "session_dir")
+    version = _verb(verbs, "version", "print the version")
+    version.add_argument("--all", action="store_true", help="with that of every package inside")
+
+
+def _verb(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=about.capitalize() + ".", allow_abbrev=False
+    )
+    return parser
+
+
+def _exit_codes() -> str:
+    return "exit codes:\n" + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANING.items())

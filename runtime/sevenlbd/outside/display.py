@@ -1,0 +1,186 @@
+"""How `run` tells its progress: a live table on a terminal, plain lines elsewhere, or JSON lines.
+
+It shows what the state says and decides nothing. Secrets never come here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..state import Phase, SessionState
+from .connect import ready_block
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+_STEPS = (Phase.PREPARING, Phase.BOOTING, Phase.GUEST_UP, Phase.READY)
+_MEANING = {
+    Phase.PREPARING: "namespace, network, overlay",
+    Phase.BOOTING: "the machine runs its firmware and system",
+    Phase.GUEST_UP: "the guest answers; its desktop starts",
+    Phase.READY: "you can log in",
+    Phase.STOPPING: "the guest shuts down",
+    Phase.ENDED: "nothing is left behind",
+    Phase.FAILED: "",
+}
+
+
+class Display(Protocol):
+    """What the supervisor tells its user."""
+
+    def update(self, state: SessionState) -> None:
+        """Something in the state has changed."""
+
+    def warn(self, text: str) -> None:
+        """A warning that came while the session runs."""
+
+    def ready(self, state: SessionState) -> None:
+        """The desktop is ready: how to connect."""
+
+    def kept(self, place: Path) -> None:
+        """A failed session's logs are kept there."""
+
+    def finished(self, state: SessionState) -> None:
+        """The session is over and cleaned up."""
+
+
+def choose(*, as_json: bool, sif: str) -> Display:
+    """The display that fits the standard output."""
+    if as_json:
+        return JsonLines()
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        return Terminal(sif)
+    return Lines(sif)
+
+
+class JsonLines:
+    """Every change as one JSON object a line."""
+
+    def __init__(self) -> None:
+        self._last: Phase | None = None
+
+    def update(self, state: SessionState) -> None:
+        if state.phase is not self._last:
+            self._last = state.phase
+            self._print("phase", asdict(state))
+
+    def warn(self, text: str) -> None:
+        self._print("warning", {"text": text})
+
+    def ready(self, state: SessionState) -> None:
+        self._print("ready", {"id": state.id, "folder": state.folder})
+
+    def kept(self, place: Path) -> None:
+        self._print("kept", {"folder": str(place)})
+
+    def finished(self, state: SessionState) -> None:
+        self._print("finished", asdict(state))
+
+    def _print(self, event: str, fields: dict[str, object]) -> None:
+        print(json.dumps({"event": event, **fields}), flush=True)
+
+
+class Lines:
+    """Plain lines, for a job's log."""
+
+    def __init__(self, sif: str) -> None:
+        self._sif = sif
+        self._last: Phase | None = None
+        self._milestones: set[str] = set()
+
+    def update(self, state: SessionState) -> None:
+        if self._last is None:
+            print(f"7lbd: session {state.id} of {state.image} on {state.host}", flush=True)
+            for text in state.warnings:
+                self.warn(text)
+        for name, at in state.milestones.items():
+            if name not in self._milestones:
+                self._milestones.add(name)
+                print(f"7lbd: {at:7.1f} s    {name}", flush=True)
+        if state.phase is not self._last:
+            self._last = state.phase
+            why = f" ({state.reason})" if state.phase is Phase.STOPPING and state.reason else ""
+            at = state.phases.get(state.phase, 0.0)
+            print(f"7lbd: {at:7.1f} s  {state.phase}: {_MEANING[state.phase]}{why}", flush=True)
+
+    def warn(self, text: str) -> None:
+        print(f"7lbd: WARNING: {text}", flush=True)
+
+    def ready(self, state: SessionState) -> None:
+        print("\n" + ready_block(state, self._sif) + "\n", flush=True)
+
+    def kept(self, place: Path) -> None:
+        print(f"7lbd: logs and last screen are kept in {place}", flush=True)
+
+    def finished(self, state: SessionState) -> None:
+        if state.phase is Phase.FAILED:
+            print(f"7lbd: FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""), file=sys.stderr)
+        else:
+            print(f"7lbd: session {state.id} has ended: {state.reason}", flush=True)
+
+
+class Terminal(Lines):
+    """A table that is redrawn in place until the desktop is ready; then lines."""
+
+    def __init__(self, sif: str) -> None:
+        super().__init__(sif)
+        self._live: Live | None = None
+        self._state: SessionState | None = None
+
+    def update(self, state: SessionState) -> None:
+        self._state = state
+        if self._live is None and self._last is None:
+            self._open()
+        if state.phase not in _STEPS or state.phase is Phase.READY:
+            self._close()
+            super().update(state)
+            return
+        self._last = state.phase
+
+    def warn(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(f"[bold yellow]WARNING[/]: {text}", highlight=False)
+        else:
+            super().warn(text)
+
+    def _open(self) -> None:
+        from rich.live import Live  # costs 70 ms: not before the session is on its way
+
+        assert self._state
+        self._live = Live(get_renderable=self._table, refresh_per_second=4, transient=False)
+        self._live.start()
+        for text in self._state.warnings:
+            self.warn(text)
+
+    def _close(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+            if self._state:
+                self._milestones.update(self._state.milestones)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        state = self._state
+        assert state
+        table = Table(title=f"session {state.id} · {state.image} · {state.accel}", title_justify="left", box=None)
+        for name in ("", "phase", "at", ""):
+            table.add_column(name)
+        reached = _STEPS.index(state.phase) if state.phase in _STEPS else len(_STEPS)
+        for index, phase in enumerate(_STEPS):
+            done, now = index < reached or phase is Phase.READY and index == reached, index == reached
+            at = state.phases.get(phase, 0.0)
+            shown = f"{at:.1f} s" if index <= reached else ""
+            if now and not done:
+                shown += f"  … {state.elapsed() - at:.0f} s"
+            mark = "[green]✔[/]" if done else "[cyan]▶[/]" if now else " "
+            note = ", ".join(state.milestones) if phase is Phase.GUEST_UP else ""
+            table.add_row(mark, str(phase), shown, f"[dim]{note or _MEANING[phase]}[/]")
+        return table

@@ -1,0 +1,156 @@
+"""What this node can do, found out by trying. Changes nothing, and prints nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+_APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Whether the node can do a thing; if not, why and what mends it."""
+
+    ok: bool
+    why: str = ""
+    mend: str = ""
+
+
+def _device(path: str, mend: str) -> Ability:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return Ability(False, f"{path} is not there", f"on the node: {mend}; with --contain: --bind {path}")
+    except PermissionError:
+        return Ability(False, f"{path} may not be opened by you", f"as root on the node: {mend}")
+    except OSError as error:
+        return Ability(False, f"{path} cannot be opened: {error.strerror}", f"on the node: {mend}")
+    return Ability(True)
+
+
+def kvm() -> Ability:
+    """KVM is usable when its device opens and the CPU offers vmx or svm: a device alone can be a paravirtual stub."""
+    device = _device("/dev/kvm", "modprobe kvm_intel || modprobe kvm_amd; chmod 0666 /dev/kvm")
+    if not device.ok:
+        return device
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    if not flags or not {"vmx", "svm"} & set(flags[1].split()):
+        return Ability(
+            False,
+            "/dev/kvm opens, but the CPU offers neither vmx nor svm",
+            "switch on virtualisation in the firmware, or nested virtualisation in the hypervisor",
+        )
+    return Ability(True)
+
+
+def tun() -> Ability:
+    """/dev/net/tun opens read-write: a tap device can be made in a namespace of our own."""
+    return _device("/dev/net/tun", "modprobe tun; chmod 0666 /dev/net/tun")
+
+
+def fuse() -> Ability:
+    """/dev/fuse opens: Apptainer mounts a SIF instead of unpacking it at each start."""
+    return _device("/dev/fuse", "modprobe fuse; chmod 0666 /dev/fuse")
+
+
+def user_namespaces() -> Ability:
+    """A child makes the namespaces that a session needs, and tells."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_try_namespaces())
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0:
+        return Ability(True)
+    return Ability(False, f"user namespaces cannot be made: {os.strerror(code)}", _userns_mend())
+
+
+def _try_namespaces() -> int:
+    try:
+        os.unshare(os.CLONE_NEWUSER)
+        os.unshare(os.CLONE_NEWNET | os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWIPC | os.CLONE_NEWUTS)
+    except OSError as error:
+        return error.errno or 1
+    return 0
+
+
+def apparmor_restricts() -> bool:
+    """True where AppArmor takes the capabilities from unprivileged user namespaces (Ubuntu 23.10 and later)."""
+    return _APPARMOR.exists() and _APPARMOR.read_text().strip() == "1"
+
+
+def _userns_mend() -> str:
+    if apparmor_restricts():
+        return "as root on the node: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    low = [name for name in _USERNS_LIMITS if Path(name).exists() and Path(name).read_text().strip() == "0"]
+    sysctl = Path(low[0] if low else _USERNS_LIMITS[0]).relative_to("/proc/sys")
+    value = 1 if sysctl.name.endswith("clone") else 15000
+    return f"as root on the node: sysctl -w {str(sysctl).replace('/', '.')}={value}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper bound of memory in bytes, and whose it is."""
+
+    size: int
+    whose: str
+
+
+def memory_limit(environment: dict[str, str]) -> Limit:
+    """The tightest of: memory free on the node, the job's allocation, the control group's limit."""
+    return min(_memory_limits(environment), key=lambda limit: limit.size)
+
+
+def _memory_limits(environment: dict[str, str]) -> Iterator[Limit]:
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    if available:
+        yield Limit(int(available[1]) * 1024, "free on this node")
+    allocated = environment.get("SLURM_MEM_PER_NODE", "")
+    if allocated.isdigit() and int(allocated):
+        yield Limit(int(allocated) << 20, "in the job's allocation (SLURM_MEM_PER_NODE)")
+    for file in _cgroup_limits():
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            yield Limit(int(text), f"in the job's control group ({file})")
+
+
+def _cgroup_limits() -> Iterator[Path]:
+    """The files with a memory limit, from our own control group up to the root; versions 1 and 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        root, name = Path("/sys/fs/cgroup"), "memory.max"
+        if controllers:
+            if "memory" not in controllers.split(","):
+                continue
+            root, name = root / "memory", "memory.limit_in_bytes"
+        path = root / group.lstrip("/")
+        while path.is_relative_to(root):
+            yield path / name
+            path = path.parent
+
+
+def cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that the user can still write at `folder`, or its nearest parent that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+Probe = Callable[[], Ability]

@@ -1,0 +1,75 @@
+"""Where this copy of the appliance finds things: the SIF, the settings files, the images beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ExitCode, Refusal
+from ..settings import Loaded, Settings, Source, from_environment, from_table, load
+
+SITE_FILE = "7lbd.toml"
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the environment says about where we are; read once, before it is cleared."""
+
+    sif: str
+    site_files: tuple[Path, ...]
+    user_file: Path | None
+    environment: Mapping[str, str]
+
+    @property
+    def image_folder(self) -> Path | None:
+        """`images` beside the SIF."""
+        return Path(self.sif).parent / "images" if self.sif else None
+
+
+def look_around(environment: Mapping[str, str]) -> Places:
+    """Find our places. Apptainer sets APPTAINER_CONTAINER to the SIF's path on the node."""
+    sif = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER") or ""
+    beside = (Path(sif).parent / SITE_FILE,) if sif else ()
+    home = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
+    return Places(
+        sif=sif,
+        site_files=(*beside, Path("/etc/7lbd") / SITE_FILE),
+        user_file=Path(home) / "7lbd" / SITE_FILE if home else None,
+        environment=dict(environment),
+    )
+
+
+def settings(places: Places, command_line: Source) -> Loaded:
+    """The settings in force. Raises Refusal for whatever is wrong in any source."""
+    sources = [command_line, from_environment(places.environment)]
+    if places.user_file:
+        sources += _table(places.user_file, trusted=False)
+    for file in places.site_files:
+        found = _table(file, trusted=True)
+        if found:
+            sources += found
+            break
+    return load(sources)
+
+
+def image_folders(places: Places, chosen: Settings) -> list[Path]:
+    """Where images are looked up by name."""
+    folders = [Path(folder).expanduser() for folder in chosen.image_dirs]
+    return folders + ([places.image_folder] if places.image_folder else [])
+
+
+def _table(path: Path, *, trusted: bool) -> list[Source]:
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refusal(ExitCode.USAGE, f"{path}: cannot be read: {error}") from None
+    try:
+        return [from_table(tomllib.loads(text), str(path), trusted=trusted)]
+    except tomllib.TOMLDecodeError as error:
+        raise Refusal(
+            ExitCode.USAGE, f"{path}: is not TOML: {error}", hint="7lbd config --explain shows the keys"
+        ) from None

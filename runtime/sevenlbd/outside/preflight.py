@@ -1,0 +1,254 @@
+"""Everything about a session is checked here, before the first side effect; the result is a plan."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ExitCode, Refusal
+from ..images import image as images
+from ..images.description import OS, Channel, Display
+from ..images.image import Image
+from ..messages import Guest, Layer, Plan, Share
+from ..settings import Accel, Network, Settings
+from . import folder, node
+
+# What QEMU itself, smbd and our own processes need beside the guest's memory.
+HELPERS_MEMORY = 512 << 20
+_PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
+_SHARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_RESERVED_SHARES = {"global", "homes", "printers", "ipc"}
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked session: its plan without a folder yet, its image, and what the user should be told."""
+
+    login: str
+    plan: Plan
+    image: Image
+    where: Path
+    warnings: tuple[str, ...]
+
+
+def prepare(settings: Settings, environment: Mapping[str, str], umask: int, folders: list[Path]) -> Prepared:
+    """Check all of `settings` against this node. Raises Refusal; leaves no trace."""
+    warnings: list[str] = []
+    _refuse_root()
+    image = images.resolve(settings.image, folders)
+    described = image.description
+    accel = _accel(settings, warnings)
+    network = _network(settings, warnings)
+    where = folder.base(settings.session_dir, environment)
+    name = settings.name or folder.new_name()
+    folder.check_base(where)
+    folder.check_name(where, name)
+    _check_space(where, settings.min_space)
+    windows = described.os is OS.WINDOWS
+    guest = Guest(
+        os=described.os,
+        firmware=described.firmware,
+        disk_bus=described.disk_bus,
+        nic=described.nic,
+        display=(Display.STD if windows else Display.VIRTIO)
+        if described.display is Display.AUTO
+        else described.display,
+        machine=described.machine,
+        cpu=_cpu(settings, accel),
+        cpus=_cpus(settings, described.cpus, warnings),
+        memory=_memory(settings.memory or described.memory, environment),
+        agent=Channel.AGENT in described.channels,
+        smbios=Channel.SMBIOS in described.channels,
+        account=described.user,
+        variables=str(image.variables or ""),
+    )
+    plan = Plan(
+        session=name,
+        folder=str(where / name),
+        uid=os.getuid(),
+        gid=os.getgid(),
+        user=account_name(_user_name()),
+        password=new_password(),
+        umask=umask & ~0o700,  # the user's own access to the files that the guest makes is never masked
+        accel=accel,
+        network=network,
+        layers=tuple(Layer(str(layer.path), layer.format) for layer in image.layers),
+        guest=guest,
+        shares=_shares(settings, environment),
+        guest_access=described.guest_access,
+        wide_links=settings.wide_links,
+        ready_timeout=settings.ready_timeout,
+        connectors=(),
+    )
+    _require(node.user_namespaces())
+    return Prepared(_user_name(), plan, image, where, tuple(warnings))
+
+
+def new_password() -> str:
+    """24 random letters and digits, with one of each kind that Windows' complexity rule asks for."""
+    letters = string.ascii_letters + string.digits
+    while True:
+        word = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
+        if all(set(word) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
+            return word
+
+
+def account_name(user: str) -> str:
+    """A user's name as SMB and Windows take it: `DOM\\user.name@x` becomes `user.name`."""
+    plain = user.rsplit("\\", 1)[-1].split("@", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", plain).strip(".-")[:20] or "user"
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
+def _refuse_root() -> None:
+    if os.getuid() == 0:
+        raise Refusal(
+            ExitCode.NODE,
+            "a session runs as the user whose files it serves, never as root",
+            hint="run it as an ordinary user, without sudo and without --fakeroot",
+        )
+
+
+def _require(ability: node.Ability) -> None:
+    if not ability.ok:
+        raise Refusal(ExitCode.NODE, ability.why, hint=ability.mend)
+
+
+def _accel(settings: Settings, warnings: list[str]) -> str:
+    if settings.accel is Accel.TCG:
+        warnings.append("software emulation was asked for: the desktop will be 10 to 20 times slower than with KVM")
+        return "tcg"
+    kvm = node.kvm()
+    if kvm.ok:
+        return "kvm"
+    if settings.accel is Accel.KVM:
+        raise Refusal(ExitCode.NODE, f"accel = kvm, but KVM is not usable: {kvm.why}", hint=kvm.mend)
+    warnings.append(f"NO KVM: {kvm.why}. Software emulation instead, 10 to 20 times slower. To mend: {kvm.mend}")
+    return "tcg"
+
+
+def _network(settings: Settings, warnings: list[str]) -> str:
+    if settings.network is Network.USER:
+        return "user"
+    tun = node.tun()
+    if tun.ok:
+        return "tap"
+    if settings.network is Network.TAP:
+        raise Refusal(ExitCode.NODE, f"network = tap, but {tun.why}", hint=tun.mend)
+    warnings.append(f"No tap device: {tun.why}. QEMU's user-mode network instead, which is slower. To mend: {tun.mend}")
+    return "user"
+
+
+def _cpu(settings: Settings, accel: str) -> str:
+    if settings.cpu_model != "auto":
+        return settings.cpu_model
+    return "host" if accel == "kvm" else "max"
+
+
+def _cpus(settings: Settings, asked_by_image: int, warnings: list[str]) -> int:
+    usable = node.cpus()
+    if settings.cpus < 0 or settings.cpus > usable:
+        raise Refusal(
+            ExitCode.RESOURCES,
+            f"{settings.cpus} CPUs were asked for, but this job may use {usable}",
+            hint=f"--cpus {usable}, or ask the scheduler for more",
+        )
+    if not settings.cpus and asked_by_image > usable:
+        warnings.append(f"the image asks for {asked_by_image} CPUs; this job has {usable}, so the guest gets {usable}")
+    return settings.cpus or min(asked_by_image, usable)
+
+
+def _memory(wanted: int, environment: Mapping[str, str]) -> int:
+    if wanted < 64 << 20:
+        raise Refusal(ExitCode.USAGE, f"{wanted} bytes of memory are too few for a guest", hint="--memory 4G")
+    limit = node.memory_limit(dict(environment))
+    if wanted + HELPERS_MEMORY > limit.size:
+        fits = max(limit.size - HELPERS_MEMORY, 0) >> 20
+        raise Refusal(
+            ExitCode.RESOURCES,
+            f"{_gib(wanted)} for the guest and {_gib(HELPERS_MEMORY)} for its helpers make "
+            f"{_gib(wanted + HELPERS_MEMORY)}, but only {_gib(limit.size)} are {limit.whose}",
+            hint=f"--memory {fits}M fits, or ask the scheduler for more (--mem)",
+        )
+    return wanted >> 20 << 20
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"
+
+
+def _check_space(where: Path, least: int) -> None:
+    free = node.free_space(where)
+    if free < least:
+        raise Refusal(
+            ExitCode.RESOURCES,
+            f"{where}: {_gib(free)} are free for what the guest writes, and {_gib(least)} are the least",
+            hint="choose another place (--session-dir DIR), make room, or lower --min-space",
+        )
+
+
+def _shares(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, ...]:
+    shares = [_home(environment)] if settings.home_share else []
+    for text in settings.shares:
+        share = _parse_share(text)
+        if share.name.lower() in {known.name.lower() for known in shares}:
+            raise Refusal(ExitCode.SHARE, f"the share `{share.name}` is given twice", hint="give each its own name")
+        shares.append(share)
+    return tuple(shares)
+
+
+def _home(environment: Mapping[str, str]) -> Share:
+    home = environment.get("HOME", "")
+    if not home:
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            raise Refusal(
+                ExitCode.SHARE, "HOME is not set and you have no passwd entry", hint="set HOME, or use --no-home-share"
+            ) from None
+    return _checked(Share("home", home, read_only=False), "use --no-home-share to do without")
+
+
+def _parse_share(text: str) -> Share:
+    name, equals, path = text.partition("=")
+    read_only = path.endswith(":ro")
+    path = path.removesuffix(":ro").removesuffix(":rw")
+    if not equals or not path or not _SHARE_NAME.fullmatch(name) or name.lower() in _RESERVED_SHARES:
+        raise Refusal(
+            ExitCode.SHARE,
+            f"share `{text}`: is not NAME=PATH or NAME=PATH:ro",
+            hint="NAME has up to 32 letters, digits, _ and -; for instance --share data=/scratch/data:ro",
+        )
+    return _checked(Share(name, path, read_only), "see what the container shows: apptainer exec 7lbd.sif ls -ld ...")
+
+
+def _checked(share: Share, hint: str) -> Share:
+    """The share with its real path, or a Refusal."""
+    path = Path(share.path).expanduser()
+    if any(c == "%" or not c.isprintable() for c in share.path):
+        raise Refusal(
+            ExitCode.SHARE,
+            f"share `{share.name}`: {share.path!r} has a `%` or a control character, which Samba would replace",
+            hint="show it under another name: apptainer run --bind 'PATH:/mnt/NAME' ... --share NAME=/mnt/NAME",
+        )
+    if not path.exists():
+        hint = f"a folder that the container does not show is added with: apptainer run --bind {path} ..."
+        raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} does not exist here", hint=hint)
+    if not path.is_dir():
+        raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} is not a folder", hint=hint)
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} is not readable for you", hint=f"ls -ld {path}")
+    return Share(share.name, str(path.resolve()), share.read_only)

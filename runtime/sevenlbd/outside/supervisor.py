@@ -1,0 +1,225 @@
+"""The supervisor: owns a session from its folder to its end, and knows the guest only by the keeper's word.
+
+It never touches a packet of the guest's. What undoes itself hangs on one stack, in the order of the house.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from .. import messages
+from ..errors import ExitCode
+from ..images import image as images
+from ..messages import Event, Plan
+from ..settings import Settings
+from ..state import FINAL, Phase, SessionState
+from . import control, disk, folder
+from .display import Display
+from .keeper_link import KeeperLink
+from .preflight import Prepared
+
+log = logging.getLogger(__name__)
+
+CONNECTORS = ("rdp", "vnc")
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# The keeper needs this much beyond the guest's grace: QMP quit, kill, and the end of its namespace.
+_KEEPER_GRACE = 10.0
+
+
+async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display: Display) -> ExitCode:
+    """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
+    session = Session(prepared, settings, display, link)
+    with _signals(session):
+        async with AsyncExitStack() as house:
+            house.enter_context(images.in_use(prepared.image))
+            place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
+            session.settle(place)
+            listeners = [house.enter_context(_listener(place / f"{name}.sock")) for name in CONNECTORS]
+            await disk.make_overlay(place, prepared.image)
+            _write_credentials(place, prepared.plan)
+            await house.enter_async_context(control.serve(place, session.stop))
+            link.send_plan(replace(prepared.plan, connectors=CONNECTORS), listeners)
+            await session.live()
+            session.bury()
+            await link.leave()
+    display.finished(session.state)
+    return session.exit_code()
+
+
+@contextmanager
+def _signals(session: Session) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, session.on_signal, number)
+    try:
+        yield
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _listener(path: Path) -> Iterator[socket.socket]:
+    """A listening Unix socket, mode 0600, bound here and served inside."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(16)
+        yield listener
+
+
+def _write_credentials(place: Path, plan: Plan) -> None:
+    """What `connect` shows to the session's user, in a file of mode 0600 that goes with the session."""
+    secret = {"account": plan.guest.account, "password": plan.password, "share_user": plan.user}
+    descriptor = os.open(place / folder.CREDENTIALS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(secret, file)
+
+
+class Session:
+    """A session's state and what moves it: the keeper's events, signals, orders, and time."""
+
+    def __init__(self, prepared: Prepared, settings: Settings, display: Display, link: KeeperLink) -> None:
+        plan = prepared.plan
+        self._link = link
+        self._settings = settings
+        self._display = display
+        self._signal: signal.Signals | None = None
+        self._was_ready = False
+        self._code = ExitCode.OK
+        self.state = SessionState(
+            id=plan.session,
+            user=prepared.login,
+            host=os.uname().nodename,
+            image=prepared.image.title,
+            accel=plan.accel,
+            network=plan.network,
+            pid=os.getpid(),
+            folder=plan.folder,
+            warnings=list(prepared.warnings),
+        )
+
+    def settle(self, place: Path) -> None:
+        """The folder is there: from now on `status` sees the session."""
+        self._place = place
+        self._show()
+
+    async def live(self) -> None:
+        """Follow the keeper's events until the session is over."""
+        limit = self._settings.time_limit
+        timer = asyncio.get_running_loop().call_later(limit, self.stop, "its time is up") if limit else None
+        async for event in self._link.events():
+            self._on_event(event)
+            if self.state.phase in FINAL:
+                break
+        if timer:
+            timer.cancel()
+        if self.state.phase is Phase.STOPPING:
+            self._advance(Phase.ENDED)
+        elif self.state.phase not in FINAL:
+            self._fail(ExitCode.BROKE, "the keeper died", "its log has more: logs/keeper.log")
+
+    def bury(self) -> None:
+        """After the end: keep what explains a failure, before the folder goes."""
+        if self.state.phase is Phase.FAILED:
+            with suppress(OSError):
+                kept = folder.keep_failure(self._place)
+                self._display.kept(kept)
+
+    def exit_code(self) -> ExitCode:
+        """What the whole session comes to."""
+        if self._code is ExitCode.OK and self._signal and not self._was_ready:
+            return ExitCode.INTERRUPTED if self._signal is signal.SIGINT else ExitCode.TERMINATED
+        return self._code
+
+    def on_signal(self, number: int) -> None:
+        """Begin the end; the second time, at once."""
+        again = self._signal is not None
+        self._signal = signal.Signals(number)
+        self.stop(f"{self._signal.name} came", now=again)
+
+    def stop(self, why: str, now: bool = False) -> None:
+        """Begin the stop ladder, or with `now` leap to its last rungs. May come at any time."""
+        if self.state.phase in FINAL:
+            return
+        if self.state.phase is not Phase.STOPPING:
+            guest_runs = self.state.phase in (Phase.GUEST_UP, Phase.READY)
+            now = now or not guest_runs
+            self.state.reason = why
+            self._advance(Phase.STOPPING)
+        elif not now:
+            return
+        grace = 0.0 if now else self._settings.stop_grace
+        self._link.send_stop(grace)
+        asyncio.get_running_loop().call_later(grace + _KEEPER_GRACE, self._link.kill)
+
+    def _on_event(self, event: Event) -> None:
+        match event.kind:
+            case messages.BOOTING:
+                self._step(Phase.BOOTING)
+            case messages.MILESTONE:
+                self.state.milestones.setdefault(event.text, self.state.elapsed())
+                self._step(Phase.GUEST_UP)
+            case messages.READY:
+                self._step(Phase.READY)
+                self._ready()
+            case messages.WARNING:
+                self.state.warnings.append(event.text)
+                self._display.warn(event.text)
+            case messages.PAUSED | messages.RESUMED:
+                self.state.paused = event.text if event.kind == messages.PAUSED else ""
+                self._display.warn(event.text)
+            case messages.NOT_READY:
+                self._fail(ExitCode.NOT_READY, event.text, event.hint)
+            case messages.BROKE:
+                self._fail(ExitCode.BROKE, event.text, event.hint)
+            case messages.ENDED:
+                self._end(event.text)
+        self._show()
+
+    def _step(self, phase: Phase) -> None:
+        """A step forward on the keeper's word; one that comes late (after a stop, say) changes nothing."""
+        order = [Phase.PREPARING, Phase.BOOTING, Phase.GUEST_UP, Phase.READY]
+        if self.state.phase not in order or order.index(phase) != order.index(self.state.phase) + 1:
+            return
+        self._advance(phase)
+
+    def _ready(self) -> None:
+        if self.state.phase is Phase.READY and not self._was_ready:
+            self._was_ready = True
+            self._display.ready(self.state)
+            if self._settings.exit_when_ready:
+                self.stop("the desktop was ready, which was all that was asked for")
+
+    def _end(self, why: str) -> None:
+        if self.state.phase is not Phase.STOPPING:
+            self.state.reason = why
+            self._advance(Phase.STOPPING)
+        self._advance(Phase.ENDED)
+
+    def _fail(self, code: ExitCode, reason: str, hint: str) -> None:
+        if self.state.phase is Phase.STOPPING:
+            self._advance(Phase.ENDED)
+            return
+        self._code = code
+        self.state.reason, self.state.hint = reason, hint
+        self._advance(Phase.FAILED)
+
+    def _advance(self, phase: Phase) -> None:
+        self.state.advance(phase)
+        self._show()
+
+    def _show(self) -> None:
+        """Let the file and the display follow. A full disk must not end a session."""
+        with suppress(OSError):
+            self.state.write(self._place / folder.STATE)
+        self._display.update(self.state)

@@ -1,0 +1,221 @@
+"""The settings: each declared once; command line, environment, TOML, man page and docs follow from it.
+
+Order: command line, `SEVENLBD_*`, the user's TOML, the site's TOML, the default. A setting that the
+site lists in `locked` can be changed by nobody else. This module knows no file's place and prints
+nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .errors import ExitCode, Refusal
+
+PREFIX = "SEVENLBD_"
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_size(value: object) -> object:
+    """Bytes from `4G`, `512M`, `4GiB` or a number of bytes. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError("a size is a number with K, M, G or T, for instance 4G")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `10m`, `2h`, `1d` or Slurm's `HH:MM:SS`. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    if found := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value.strip()):
+        return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+    if not found:
+        raise ValueError("a duration is a number with s, m, h or d, or HH:MM:SS; for instance 90m")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _parse_list(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
+
+
+class Accel(StrEnum):
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Network(StrEnum):
+    AUTO = "auto"
+    TAP = "tap"
+    USER = "user"
+
+
+def _setting(default: Any, description: str, *, metavar: str = "", flag: str = "", site: bool = False) -> Any:
+    """A setting's one declaration. `flag` is its name on the command line when it is not its own.
+
+    A `site` setting is accepted from the site's file only.
+    """
+    more: dict[str, Any] = {"metavar": metavar, "flag": flag, "site": site}
+    return Field(default=default, description=description, json_schema_extra=more)
+
+
+class Settings(BaseModel):
+    """Every setting of the appliance. Sizes in bytes, durations in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    image: str = _setting(
+        "",
+        "The image to boot: a folder with image.toml, a bare qcow2 or raw file, or a name looked up in image_dirs.",
+        metavar="IMAGE",
+    )
+    image_dirs: Words = _setting(
+        (), "A folder in which images are looked up by name; first match wins.", metavar="DIR", flag="image-dir"
+    )
+    memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
+    cpus: int = _setting(0, "Virtual CPUs of the guest; 0 takes what the image asks for.", metavar="N")
+    cpu_model: str = _setting("auto", "QEMU's CPU model; auto is `host` with KVM and `max` without.", metavar="MODEL")
+    shares: Words = _setting(
+        (), "A folder for the guest beside `home`; may be given several times.", metavar="NAME=PATH[:ro]", flag="share"
+    )
+    home_share: bool = _setting(True, "Serve the user's home folder as the share `home`.")
+    wide_links: bool = _setting(False, "Let symbolic links lead out of a share.", site=True)
+    accel: Accel = _setting(
+        Accel.AUTO, "auto uses KVM when it really works and says so when it does not; kvm refuses instead."
+    )
+    network: Network = _setting(
+        Network.AUTO, "tap needs /dev/net/tun; user is QEMU's slower network; auto takes tap when it can."
+    )
+    name: str = _setting("", "The session's id; a short random one when empty.", metavar="NAME")
+    time_limit: Duration = _setting(
+        0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
+    )
+    exit_when_ready: bool = _setting(False, "Stop as soon as the desktop is ready (for tests and measurements).")
+    json_events: bool = _setting(False, "Print events as JSON lines.", flag="json")
+    session_dir: str = _setting(
+        "", "Where session folders are made; by default 7lbd-UID in TMPDIR or /tmp. Should be local.", metavar="DIR"
+    )
+    ready_timeout: Duration = _setting(
+        600, "Fail the session when the desktop is not ready by then.", metavar="DURATION"
+    )
+    stop_grace: Duration = _setting(
+        25, "Time the guest gets to shut down before it is switched off.", metavar="DURATION"
+    )
+    min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
+    locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where values come from: a name to show, and raw values by setting."""
+
+    name: str
+    values: Mapping[str, object]
+    trusted: bool = False
+    """True for the site's own file: it alone may set what it locks."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and for each the name of the source that gave it."""
+
+    settings: Settings
+    origin: Mapping[str, str]
+
+
+def flag_of(name: str) -> str:
+    """The command-line option of a setting, for instance `--exit-when-ready`."""
+    return "--" + (extra(name)["flag"] or name.replace("_", "-"))
+
+
+def extra(name: str) -> dict[str, Any]:
+    """What the declaration says beside type, default and description."""
+    declared = Settings.model_fields[name].json_schema_extra
+    assert isinstance(declared, dict)
+    return dict(declared)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for a mistyped word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def from_environment(environment: Mapping[str, str]) -> Source:
+    """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
+    found = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+    _refuse_unknown(values, "the environment", lambda name: PREFIX + name.upper())
+    return Source("environment", values)
+
+
+def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
+    """The settings of a TOML file. Raises Refusal for a key that does not exist."""
+    _refuse_unknown(values, where, str)
+    return Source(where, values, trusted)
+
+
+def _refuse_unknown(values: Mapping[str, object], where: str, spelling: Any) -> None:
+    for name in values:
+        if name not in Settings.model_fields:
+            guess = nearest(name, Settings.model_fields)
+            raise Refusal(
+                ExitCode.USAGE,
+                f"{where}: `{spelling(name)}` is not a setting{guess}",
+                hint="7lbd config --explain lists every setting",
+            )
+
+
+def load(sources: Iterable[Source]) -> Loaded:
+    """Merge `sources`, strongest first. Raises Refusal for a locked setting or a wrong value."""
+    values: dict[str, object] = {}
+    origin: dict[str, str] = dict.fromkeys(Settings.model_fields, "default")
+    ordered = list(sources)
+    locked = {str(name) for source in ordered if source.trusted for name in _locked_by(source)}
+    for source in ordered:
+        for name, value in source.values.items():
+            if (name in locked or extra(name)["site"]) and not source.trusted:
+                raise Refusal(
+                    ExitCode.USAGE,
+                    f"{source.name}: `{name}` is for the site's settings file only",
+                    hint="leave it out, or ask the site",
+                )
+            if name not in values:
+                values[name], origin[name] = value, source.name
+    return Loaded(_validated(values, origin), origin)
+
+
+def _locked_by(source: Source) -> Iterable[object]:
+    names = source.values.get("locked", ())
+    return names if isinstance(names, list | tuple) else ()
+
+
+def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        raise Refusal(
+            ExitCode.USAGE,
+            f"{origin.get(name, '?')}: `{name}` = {json.dumps(first['input'], default=str)}: {message}",
+            hint=f"{name}: {Settings.model_fields[name].description}",
+        ) from None

@@ -1,0 +1,94 @@
+"""A session's state: its phases, the one place that changes them, and `session.json`.
+
+Both sides know the words; only the supervisor writes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Phase(StrEnum):
+    """The life of a session, in order."""
+
+    PREPARING = "preparing"
+    BOOTING = "booting"
+    GUEST_UP = "guest-up"
+    READY = "ready"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+_NEXT = {
+    Phase.PREPARING: {Phase.BOOTING, Phase.STOPPING, Phase.FAILED},
+    Phase.BOOTING: {Phase.GUEST_UP, Phase.STOPPING, Phase.FAILED},
+    Phase.GUEST_UP: {Phase.READY, Phase.STOPPING, Phase.FAILED},
+    Phase.READY: {Phase.STOPPING, Phase.FAILED},
+    Phase.STOPPING: {Phase.ENDED, Phase.FAILED},
+    Phase.ENDED: set(),
+    Phase.FAILED: set(),
+}
+
+FINAL = {Phase.ENDED, Phase.FAILED}
+
+
+class StateError(Exception):
+    """A change of phase that the life of a session does not have."""
+
+
+@dataclass
+class SessionState:
+    """What `session.json` holds. `phases` maps each phase to seconds since the session's start."""
+
+    id: str
+    user: str
+    host: str
+    image: str
+    accel: str
+    network: str
+    pid: int
+    folder: str
+    started: float = field(default_factory=time.time)
+    phase: Phase = Phase.PREPARING
+    phases: dict[str, float] = field(default_factory=dict)
+    milestones: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    paused: str = ""
+    reason: str = ""
+    hint: str = ""
+
+    def elapsed(self) -> float:
+        """Seconds since the session began."""
+        return time.time() - self.started
+
+    def advance(self, phase: Phase) -> None:
+        """Move to `phase` now. Raises StateError when the life of a session has no such step."""
+        if phase not in _NEXT[self.phase]:
+            raise StateError(f"a session cannot go from {self.phase} to {phase}")
+        self.phase = phase
+        self.phases[phase] = self.elapsed()
+
+    def write(self, path: Path) -> None:
+        """Replace `path` atomically, mode 0600. Raises OSError, for instance on a full disk."""
+        new = path.with_suffix(".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file, indent=1)
+        new.replace(path)
+
+
+def read(path: Path) -> SessionState:
+    """The state in `path`. Raises OSError or ValueError when it is not there or not whole."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text())
+        fields["phase"] = Phase(fields["phase"])
+        return SessionState(**fields)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not a session's state: {error}") from error

@@ -1,0 +1,63 @@
+"""Unit tests run with the appliance's own Python, without a VM."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MakeQcow2 = Callable[..., Path]
+
+
+@pytest.fixture
+def make_qcow2(tmp_path: Path) -> MakeQcow2:
+    """Writes a small qcow2 by hand (docs/interop/qcow2.rst), whole unless told otherwise."""
+
+    def make(
+        path: Path | None = None,
+        *,
+        backing: str = "",
+        backing_format: str = "",
+        version: int = 3,
+        encryption: int = 0,
+        incompatible: int = 0,
+        cut: int = 0,
+    ) -> Path:
+        path = path or tmp_path / "disk.qcow2"
+        cluster = 1 << 16
+        extension = b""
+        if backing_format:
+            padded = backing_format.encode().ljust((len(backing_format) + 7) // 8 * 8, b"\0")
+            extension = struct.pack(">II", 0xE2792ACA, len(backing_format)) + padded
+        name_at = 104 + len(extension) + 8 if backing else 0
+        header = struct.pack(
+            ">4sIQIIQIIQQIIQQQQII",
+            b"QFI\xfb",
+            version,
+            name_at,
+            len(backing.encode()),
+            16,
+            1 << 30,
+            encryption,
+            2,
+            3 * cluster,
+            cluster,
+            1,
+            0,
+            0,
+            incompatible,
+            0,
+            0,
+            4,
+            104,
+        )
+        first = (header + extension + b"\0" * 8 + backing.encode()).ljust(cluster, b"\0")
+        refcount_table = struct.pack(">Q", 2 * cluster).ljust(cluster, b"\0")
+        refcounts = struct.pack(">4H", 1, 1, 1, 1).ljust(cluster, b"\0")
+        whole = first + refcount_table + refcounts + b"\0" * cluster
+        path.write_bytes(whole[: len(whole) - cut])
+        return path
+
+    return make

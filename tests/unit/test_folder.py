@@ -1,0 +1,96 @@
+"""Session folders: private, locked while alive, gone afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from sevenlbd.errors import ExitCode, Refusal
+from sevenlbd.outside import folder
+
+
+def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    with folder.session_folder(base, "one") as place:
+        assert place.stat().st_mode & 0o777 == 0o700
+        assert folder.is_alive(place)
+        assert folder.find(base, "") == place
+        with pytest.raises(Refusal, match="is running already"):
+            folder.check_name(base, "one")
+    assert not base.exists()
+
+
+def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    (dead / "lock").touch()
+    with folder.session_folder(tmp_path, "new"):
+        assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_two_sessions_do_not_touch_each_other(tmp_path: Path) -> None:
+    with folder.session_folder(tmp_path, "one"), folder.session_folder(tmp_path, "two"):
+        assert [path.name for path in folder.alive(tmp_path)] == ["one", "two"]
+        with pytest.raises(Refusal, match="several sessions are running; there are: one, two") as caught:
+            folder.find(tmp_path, "")
+        assert caught.value.code is ExitCode.NO_SESSION
+
+
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(Refusal, match="others may enter it"):
+        folder.check_base(tmp_path)
+
+
+def test_a_link_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir(mode=0o700)
+    link.symlink_to(real)
+    with pytest.raises(Refusal, match="is not a folder of yours"):
+        folder.check_base(link)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a/b", "..", "-a", "x" * 32, "failed-a", "a\n"])
+def test_a_strange_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refusal, match="cannot be a session's name"):
+        folder.check_name(tmp_path, name)
+
+
+def test_a_place_too_deep_for_sockets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="too long for sockets"):
+        folder.check_name(tmp_path / ("d" * 100), "a")
+
+
+def test_a_failure_is_kept_without_secrets_and_only_the_newest(tmp_path: Path) -> None:
+    for number in range(7):
+        with folder.session_folder(tmp_path, f"s{number}") as place:
+            (place / "credentials.json").write_text("secret")
+            (place / "overlay.qcow2").write_text("disk")
+            (place / "session.json").write_text("{}")
+            (place / "logs" / "qemu.log").write_text("why")
+            kept = folder.keep_failure(place)
+            os.utime(kept, (number, number))
+    assert sorted(path.name for path in kept.rglob("*")) == ["logs", "qemu.log", "session.json"]
+    folder.remove_leftovers(tmp_path)
+    assert [path.name for path in folder.failures(tmp_path)] == [f"failed-s{number}" for number in range(2, 7)]
+    folder.remove_leftovers(tmp_path, failed_too=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_session_being_made_is_not_taken_for_dead(tmp_path: Path) -> None:
+    young = tmp_path / ".new-abc"
+    young.mkdir()
+    assert folder.remove_leftovers(tmp_path) == []
+    os.utime(young, (0, 0))
+    assert folder.remove_leftovers(tmp_path) == [young]
+
+
+def test_an_unlocked_folder_is_not_alive(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    assert not folder.is_alive(tmp_path)
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert folder.is_alive(tmp_path)

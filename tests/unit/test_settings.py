@@ -1,0 +1,88 @@
+"""Settings: one declaration each, five sources in order, locks, and refusals that name the offender."""
+
+from __future__ import annotations
+
+import pytest
+from sevenlbd.errors import ExitCode, Refusal
+from sevenlbd.outside import cli
+from sevenlbd.settings import Settings, Source, flag_of, from_environment, from_table, load, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4G", 4 << 30), ("512M", 512 << 20), ("4GiB", 4 << 30), ("1.5g", 3 << 29), ("4096", 4096)]
+)
+def test_a_size_is_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "4X", "-1G", "G", "4 G G", "1e9"])
+def test_a_wrong_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a size is"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("01:30:05", 5405)]
+)
+def test_a_duration_is_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1:2", "-5m"])
+def test_a_wrong_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration is"):
+        parse_duration(text)
+
+
+def test_the_stronger_source_wins_and_is_named() -> None:
+    loaded = load([Source("command line", {"memory": "1G"}), Source("environment", {"memory": "2G", "cpus": "3"})])
+    assert (loaded.settings.memory, loaded.settings.cpus) == (1 << 30, 3)
+    assert (loaded.origin["memory"], loaded.origin["cpus"], loaded.origin["accel"]) == (
+        "command line",
+        "environment",
+        "default",
+    )
+
+
+def test_a_locked_setting_is_locked() -> None:
+    site = from_table({"accel": "kvm", "locked": ["accel"]}, "site", trusted=True)
+    with pytest.raises(Refusal, match="command line: `accel` is for the site") as caught:
+        load([Source("command line", {"accel": "tcg"}), site])
+    assert caught.value.code is ExitCode.USAGE
+    assert load([site]).settings.accel == "kvm"
+
+
+@pytest.mark.parametrize("name", ["wide_links", "locked"])
+def test_what_only_the_site_may_say_is_refused_from_others(name: str) -> None:
+    with pytest.raises(Refusal, match="for the site"):
+        load([from_environment({f"SEVENLBD_{name.upper()}": "yes"})])
+
+
+def test_an_unknown_key_is_refused_with_the_nearest() -> None:
+    with pytest.raises(Refusal, match=r"7lbd.toml: `memroy` is not a setting; did you mean `memory`"):
+        from_table({"memroy": "4G"}, "7lbd.toml", trusted=True)
+    with pytest.raises(Refusal, match=r"`SEVENLBD_ACELL` is not a setting; did you mean `accel`"):
+        from_environment({"SEVENLBD_ACELL": "kvm", "PATH": "/bin"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("memory", "lots"), ("cpus", "two"), ("accel", "xen"), ("home_share", 7)])
+def test_a_wrong_value_names_source_and_setting(name: str, value: object) -> None:
+    with pytest.raises(Refusal, match=f"a.toml: `{name}` = ") as caught:
+        load([from_table({name: value}, "a.toml", trusted=False)])
+    assert caught.value.code is ExitCode.USAGE
+    assert name in caught.value.hint
+
+
+def test_every_setting_that_a_user_has_is_an_option_of_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(["run", "--help"])
+    shown = capsys.readouterr().out
+    for name in set(Settings.model_fields) - {"wide_links", "locked"}:
+        assert flag_of(name) in shown
+
+
+def test_no_verb_means_run() -> None:
+    options = cli.parse(["--image", "x", "--share", "a=/a", "--share", "b=/b:ro", "--no-home-share"])
+    assert options.verb == "run"
+    chosen = load([cli.source(options)]).settings
+    assert (chosen.image, chosen.shares, chosen.home_share) == ("x", ("a=/a", "b=/b:ro"), False)

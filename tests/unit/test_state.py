@@ -1,0 +1,57 @@
+"""A session's life has one order, and its file is private and whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from sevenlbd import state
+from sevenlbd.state import Phase, SessionState, StateError
+
+
+def make() -> SessionState:
+    return SessionState(
+        id="a", user="u", host="h", image="i", accel="tcg", network="tap", pid=1, folder="/f", warnings=["w"]
+    )
+
+
+def test_a_life_in_order_is_timed() -> None:
+    session = make()
+    for phase in (Phase.BOOTING, Phase.GUEST_UP, Phase.READY, Phase.STOPPING, Phase.ENDED):
+        session.advance(phase)
+    assert list(session.phases) == ["booting", "guest-up", "ready", "stopping", "ended"]
+    assert sorted(session.phases.values()) == list(session.phases.values())
+
+
+@pytest.mark.parametrize("wrong", [Phase.READY, Phase.ENDED, Phase.PREPARING])
+def test_a_leap_is_refused(wrong: Phase) -> None:
+    with pytest.raises(StateError, match="cannot go from preparing"):
+        make().advance(wrong)
+
+
+def test_nothing_follows_the_end() -> None:
+    session = make()
+    session.advance(Phase.FAILED)
+    for phase in Phase:
+        with pytest.raises(StateError):
+            session.advance(phase)
+
+
+def test_the_file_is_private_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    session = make()
+    session.advance(Phase.BOOTING)
+    os.umask(0)
+    session.write(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert state.read(path) == session
+    assert [entry.name for entry in tmp_path.iterdir()] == ["session.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "no"}'])
+def test_a_broken_file_is_said_to_be(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "session.json"
+    path.write_text(text)
+    with pytest.raises(ValueError):
+        state.read(path)
