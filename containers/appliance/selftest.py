@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 HERE = Path("/usr/share/7lbd")
@@ -54,7 +55,7 @@ def main() -> int:
 
 def binary_checks(packages: dict[str, str]) -> Iterator[Callable[[], str]]:
     for command, package in BINARIES.items():
-        yield lambda command=command, package=package: version_fault(command, packages[package])
+        yield partial(version_fault, command, packages[package])
 
 
 def version_fault(command: tuple[str, str], package_version: str) -> str:
@@ -78,7 +79,7 @@ def upstream(version: str) -> str:
 
 def firmware_checks() -> Iterator[Callable[[], str]]:
     for path, least in FIRMWARE.items():
-        yield lambda path=Path(path), least=least: firmware_fault(path, least)
+        yield partial(firmware_fault, Path(path), least)
 
 
 def firmware_fault(path: Path, least: int) -> str:
@@ -89,13 +90,20 @@ def firmware_fault(path: Path, least: int) -> str:
 
 def machine_check() -> str:
     """QEMU finds its modules and option ROMs: a machine with all we use is built, and never started."""
-    devices = ("virtio-net-pci", "virtio-blk-pci,drive=disk", "virtio-vga", "ahci", "qemu-xhci", "virtio-rng-pci", "e1000e")
+    devices = (
+        "virtio-net-pci",
+        "virtio-blk-pci,drive=disk",
+        "virtio-vga",
+        "ahci",
+        "qemu-xhci",
+        "virtio-rng-pci",
+        "e1000e",
+    )
     command = ["qemu-system-x86_64", "-M", "q35,accel=tcg", "-nodefaults", "-display", "none", "-m", "64"]
     command += ["-blockdev", "null-co,node-name=disk,read-zeroes=on"]
-    arguments = [part for device in devices for part in ("-device", device)]
-    result = subprocess.run(
-        [*command, *arguments, "-S", "-monitor", "stdio"], input="quit\n", capture_output=True, text=True, timeout=4
-    )
+    command += [part for device in devices for part in ("-device", device)]
+    command += ["-S", "-monitor", "stdio"]
+    result = subprocess.run(command, input="quit\n", capture_output=True, text=True, timeout=4, check=False)
     return "" if result.returncode == 0 else f"QEMU cannot build our machine: {result.stderr.strip()[-300:]}"
 
 

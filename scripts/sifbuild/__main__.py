@@ -1,20 +1,29 @@
-"""python -m sifbuild: makes build/7lbd.sif, or says nothing when it is up to date."""
+"""python -m sifbuild [build|dev-site|definition]: makes build/7lbd.sif, or says nothing when it is up to date."""
 
+import argparse
+import os
+import signal
 import sys
 
+from sifbuild import definition, paths, stages
+from sifbuild.inputs import Revision
 from sifbuild.process import BuildError, say
 from sifbuild.stage import Stage, build_lock, scratch
-from sifbuild.stages import Base, Sif, Site, compression
 
 
 def main() -> int:
-    base, site = Base(), Site()
-    stages: list[Stage] = [base, site, Sif(base, site, compression())]
-    if all(stage.is_fresh() for stage in stages):
-        return 0
+    options = parse(sys.argv[1:])
+    # What is made here is run by other users: their rights must not hang on our umask.
+    os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with build_lock(), scratch():
-            build_stale(stages)
+        match options.action:
+            case "definition":
+                print_definition()
+            case "dev-site":
+                build([stages.DevSite()])
+            case _:
+                build(stages.plan(options.base, options.compression))
     except BuildError as error:
         say(f"error: {error}")
         return 1
@@ -24,13 +33,26 @@ def main() -> int:
     return 0
 
 
-def build_stale(stages: list[Stage]) -> None:
-    """A stage is made when its inputs changed, or when one that it stands on was made just now."""
-    made = False
-    for stage in stages:
-        if isinstance(stage, Sif) and made or not stage.is_fresh():
-            stage.build()
-            made = True
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="build-sif", description=__doc__)
+    parser.add_argument("action", nargs="?", choices=("build", "dev-site", "definition"), default="build")
+    parser.add_argument("--base", default=os.environ.get("SEVENLBD_SIF_BASE", "debian"))
+    parser.add_argument("--compression", default=os.environ.get("SEVENLBD_SIF_COMPRESSION", "zstd"))
+    return parser.parse_args(arguments)
+
+
+def print_definition() -> None:
+    sources = stages.Sif(definition.DOCKER, [], "gzip").sources
+    print(definition.render(definition.DOCKER, paths.TMP / "tree", Revision.of(sources)), end="")
+
+
+def build(plan: list[Stage]) -> None:
+    if all(stage.is_fresh() for stage in plan):
+        return
+    with build_lock(), scratch():
+        for stage in plan:
+            if not stage.is_fresh():
+                stage.build()
 
 
 if __name__ == "__main__":

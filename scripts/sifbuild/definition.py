@@ -21,7 +21,7 @@ DOCKER = Origin("docker", f"debian:{DEBIAN}")
 
 
 def local(base: Path) -> Origin:
-    return Origin("localimage", str(base))
+    return Origin("localimage", str(base.relative_to(paths.REPO)))
 
 
 def version() -> str:
@@ -31,10 +31,11 @@ def version() -> str:
 
 def render(origin: Origin, tree: Path, revision: Revision) -> str:
     """The definition's text. `tree` holds the files to put in, laid out as they will be in the image."""
-    import jinja2
+    import jinja2  # not needed to find that nothing is to be done
 
-    template = jinja2.Template(paths.TEMPLATE.read_text(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return template.render(
+    # Wording, not markup: there is nothing to escape in a definition.
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(paths.TEMPLATE.read_text()).render(
         bootstrap=origin.bootstrap,
         origin=origin.source,
         files=files(tree),
@@ -46,6 +47,7 @@ def render(origin: Origin, tree: Path, revision: Revision) -> str:
 def files(tree: Path) -> list[tuple[str, str]]:
     """What %files copies: one line for each entry, because a folder copied onto one that exists lands inside it."""
     targets = ("/usr/lib/7lbd", "/usr/bin/7lbd", "/usr/lib/python3/dist-packages/7lbd.pth")
+    tree = tree.relative_to(paths.REPO)  # Apptainer is called from there
     return [(f"{tree}{target}", target) for target in targets] + [(f"{tree}/usr/share/7lbd/*", "/usr/share/7lbd/")]
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO
 
 from sifbuild import paths
 
@@ -20,19 +20,24 @@ def say(text: str) -> None:
     print(f"7lbd: {text}", file=sys.stderr, flush=True)
 
 
-def run(command: Sequence[str | Path], log: str, env: Mapping[str, str] | None = None, stdin: Path | None = None) -> None:
+def run(
+    command: Sequence[str | Path], log: str, env: Mapping[str, str] | None = None, stdin: Path | None = None
+) -> None:
     """Runs a command to its end. Its output goes to build/log/LOG.log behind a line that can be pasted into a shell."""
     words = [str(word) for word in command]
     path = log_path(log)
     with path.open("a") as file, Path(stdin or os.devnull).open("rb") as source:
         print(f"+ {shlex.join(words)}", file=file, flush=True)
-        code = wait(subprocess.Popen(words, stdin=source, stdout=file, stderr=file, env=environment(env), **PLACE))
+        code = wait(start(words, source, file, env or {}))
     if code != 0:
         raise BuildError(f"{words[0]} ended with {code}; the end of {path}:\n{tail(path)}")
 
 
-# A process group of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us.
-PLACE: Final = {"cwd": paths.REPO, "process_group": 0}
+def start(words: list[str], source: IO[bytes], file: IO[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # A process group of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us.
+    return subprocess.Popen(
+        words, stdin=source, stdout=file, stderr=file, cwd=paths.REPO, env=os.environ | dict(env), process_group=0
+    )
 
 
 def wait(process: subprocess.Popen[bytes]) -> int:
@@ -43,10 +48,6 @@ def wait(process: subprocess.Popen[bytes]) -> int:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
-
-
-def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    return os.environ | dict(extra or {})
 
 
 def log_path(name: str) -> Path:

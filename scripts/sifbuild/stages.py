@@ -1,12 +1,14 @@
 """The three stages of the SIF: Debian's packages, Python's packages, and the file that joins them with the runtime."""
 
 import json
-import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sifbuild import definition, paths
+from sifbuild.definition import Origin
 from sifbuild.inputs import Revision, key
 from sifbuild.process import BuildError, run
 from sifbuild.stage import Stage
@@ -30,13 +32,13 @@ class Base(Stage):
         packages = ",".join(lines(paths.APPLIANCE / "packages.txt"))
         tar, tree = target.with_suffix(".tar"), "/usr/share/7lbd"
         copies = " ".join(f"{path.relative_to(paths.REPO)}" for path in RECIPE)
-        command: list[str | Path] = [
+        command = [
             *("mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", f"--include={packages}"),
             '--aptopt=APT::Install-Recommends "false"',
             f'--customize-hook=mkdir -p "$1{tree}"',
             f"--customize-hook=copy-in {copies} {tree}",
             f'--customize-hook=chroot "$1" sh {tree}/base.sh',
-            *(definition.DEBIAN, tar, *debian_sources()),
+            *(definition.DEBIAN, str(tar), *debian_sources()),
         ]
         run(command, self.name)
         # lz4: it is unpacked again at once, and soon replaced.
@@ -56,14 +58,28 @@ class Site(Stage):
         install_site(target, paths.RUNTIME / "requirements.txt", self.name)
 
 
+class DevSite(Stage):
+    """What unit tests and type checks want beside the site. Never part of the SIF."""
+
+    name = "dev-site"
+    what = "Python packages for tests"
+    lock = paths.REPO / "requirements" / "dev-site.txt"
+
+    def key(self) -> str:
+        return key([self.lock], [PYTHON])
+
+    def make(self, target: Path) -> None:
+        install_site(target, self.lock, self.name)
+
+
 def install_site(target: Path, lock: Path, log: str) -> None:
     """Installs a lock file's packages for the appliance's Python, without running any of their code."""
     platforms = [f"--platform={platform}" for platform in PLATFORMS]
     run(
         [
-            *(paths.BUILD / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
             *("--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile", "--implementation=cp"),
-            *(f"--python-version={PYTHON}", *platforms, "--target", target, "--requirement", lock),
+            *(f"--python-version={PYTHON}", *platforms, f"--target={target}", f"--requirement={lock}"),
         ],
         log,
     )
@@ -76,8 +92,9 @@ class Sif(Stage):
     name = "7lbd.sif"
     what = "putting the runtime in, compressing"
 
-    def __init__(self, base: Base, site: Site, compression: str) -> None:
-        self.base, self.site, self.compression = base, site, compression
+    def __init__(self, origin: Origin, below: Sequence[Stage], compression: str) -> None:
+        """`below` are the stages that this one stands on; they are built before it."""
+        self.origin, self.below, self.compression = origin, below, compression
 
     @property
     def sources(self) -> list[Path]:
@@ -85,15 +102,21 @@ class Sif(Stage):
 
     def key(self) -> str:
         revision = Revision.of(self.sources)
-        return key(self.sources, [self.compression, revision.commit, str(revision.epoch)])
+        facts = [str(self.origin), self.compression, str(revision), *(stage.key() for stage in self.below)]
+        return key(self.sources, facts)
 
     def make(self, target: Path) -> None:
         revision = Revision.of(self.sources)
-        tree = paths.TMP / "tree"
-        lay_out(tree, self.site.artefact, revision)
-        recipe = paths.BUILD / "7lbd.def"
-        recipe.write_text(definition.render(definition.local(self.base.artefact), tree, revision))
-        apptainer_build(target, recipe, self.compression, revision)
+        tree, recipe = paths.TMP / "tree", paths.BUILD / "7lbd.def"
+        lay_out(tree, paths.BUILD / Site.name, revision)
+        recipe.write_text(definition.render(self.origin, tree, revision))
+        apptainer_build(target, recipe, SQUASHFS[self.compression], revision)
+        verify(target, revision)
+
+
+# Blocks of 32 KiB: a session's start reads many small files, and with 128 KiB blocks it took 30 % longer. gzip is
+# for nodes that mount by a setuid Apptainer with a kernel that cannot do zstd.
+SQUASHFS = {"zstd": "-b 32K -comp zstd -Xcompression-level 6", "gzip": "-b 32K -comp gzip"}
 
 
 def lay_out(tree: Path, site: Path, revision: Revision) -> None:
@@ -118,14 +141,21 @@ def inputs_record(revision: Revision) -> dict[str, object]:
     return {"version": definition.version(), "revision": revision.commit, "source_date_epoch": revision.epoch}
 
 
-def apptainer_build(target: Path, recipe: Path, compression: str, revision: Revision) -> None:
-    squashfs = {"zstd": "-comp zstd -Xcompression-level 6", "gzip": "-comp gzip"}[compression]
+def apptainer_build(target: Path, recipe: Path, squashfs: str, revision: Revision) -> None:
     env = {"APPTAINER_TMPDIR": str(paths.TMP), "SOURCE_DATE_EPOCH": str(revision.epoch)}
-    run(
-        ["apptainer", "build", "--fakeroot", "--mksquashfs-args", squashfs, target, recipe],
-        target.name,
-        env,
-    )
+    run(["apptainer", "build", "--fakeroot", "--mksquashfs-args", squashfs, target, recipe], target.name, env)
+
+
+def verify(sif: Path, revision: Revision) -> None:
+    """What Apptainer reads back from the file is what was asked for."""
+    from spython.main import Client  # slow to import, and needed only after a build
+
+    found = Client.inspect(str(sif))["attributes"]
+    wanted = definition.labels(revision)
+    wrong = {name for name, value in wanted.items() if found["labels"].get(name) != value}
+    missing = {part for part in ("runscript", "helpfile", "test", "deffile") if not found.get(part)}
+    if wrong or missing:
+        raise BuildError(f"{sif.name} came out without {', '.join(sorted(wrong | missing))}")
 
 
 def lines(path: Path) -> list[str]:
@@ -139,7 +169,10 @@ def debian_sources() -> list[str]:
     mirrors = {label: mirror(label) for label in ("Debian", "Debian-Security")}
     if not mirrors["Debian"]:
         raise BuildError("this machine's apt knows no Debian mirror; on another system build with BASE=docker")
-    suites = {"Debian": (definition.DEBIAN, f"{definition.DEBIAN}-updates"), "Debian-Security": (f"{definition.DEBIAN}-security",)}
+    suites = {
+        "Debian": (definition.DEBIAN, f"{definition.DEBIAN}-updates"),
+        "Debian-Security": (f"{definition.DEBIAN}-security",),
+    }
     return [
         f"deb [signed-by={KEYRING}] {uri} {suite} main"
         for label, uri in mirrors.items()
@@ -149,10 +182,26 @@ def debian_sources() -> list[str]:
 
 
 def mirror(label: str) -> str:
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", f"Label: {label}"]
+    command = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+        "Origin: Debian",
+        f"Label: {label}",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return next(iter(result.stdout.split()), "")
 
 
-def compression() -> str:
-    return os.environ.get("SEVENLBD_SIF_COMPRESSION", "zstd")
+def plan(base: str, compression: str) -> list[Stage]:
+    """The stages in their order. `base` is "debian" for Debian's packages, "docker" for Debian's image."""
+    if compression not in SQUASHFS:
+        raise BuildError(f"no compression '{compression}'; there is {' and '.join(SQUASHFS)}")
+    if base == "docker":
+        return [Site(), Sif(definition.DOCKER, [Site()], compression)]
+    if base != "debian":
+        raise BuildError(f"no base '{base}'; there is debian and docker")
+    below = [Base(), Site()]
+    return [*below, Sif(definition.local(paths.BUILD / Base.name), below, compression)]

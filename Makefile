@@ -1,0 +1,45 @@
+# The one entry point. Each target installs and builds what it needs, and only what changed.
+# As root, the work is done by an ordinary user all the same (scripts/as-user).
+
+SHELL := /bin/bash
+AS_USER := scripts/as-user
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint sif guest bench clean lock def setup
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
+
+run: setup ## build what is missing, then start a desktop: make run ARGS="--memory 4G"
+	@$(AS_USER) scripts/run $(ARGS)
+
+test: ## lint, unit tests and session tests: all of them, or make test ARGS="-k name"
+	@scripts/setup run test
+	@$(AS_USER) scripts/test all $(ARGS)
+
+lint: ## ruff, mypy and shellcheck
+	@scripts/setup run test
+	@$(AS_USER) scripts/test lint
+
+sif: setup ## build the appliance: build/7lbd.sif
+	@$(AS_USER) scripts/build-sif
+
+guest: setup ## build the demo guest: build/images/demo/
+	@$(AS_USER) scripts/build-guest
+
+bench: ## measure, print a table, write JSON
+	@scripts/setup run test
+	@$(AS_USER) scripts/test bench $(ARGS)
+
+def: setup ## print the Apptainer definition that starts from Debian's own image
+	@$(AS_USER) scripts/build-sif definition
+
+lock: ## pin all Python packages anew
+	@scripts/lock
+
+clean: ## remove all that was built
+	@$(AS_USER) scripts/clean
+
+setup: # install what building and running needs
+	@scripts/setup run
