@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sifbuild import definition, paths, stages
 from sifbuild.inputs import Revision
+from sifbuild.process import BuildError
 from spython.main.parse.parsers import SingularityParser
 
 REVISION = Revision("0123abcd", 1700000000)
@@ -66,5 +67,5 @@ def test_the_version_is_the_runtimes() -> None:
 
 @pytest.mark.parametrize(("base", "compression"), [("fedora", "zstd"), ("debian", "rar")])
 def test_an_unknown_choice_is_refused_by_name(base: str, compression: str) -> None:
-    with pytest.raises(stages.BuildError, match=r"fedora|rar"):
+    with pytest.raises(BuildError, match=r"fedora|rar"):
         stages.plan(base, compression)

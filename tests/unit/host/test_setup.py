@@ -34,7 +34,7 @@ class Machine:
 
     def setup(self, *sets: str, **env: str) -> subprocess.CompletedProcess[str]:
         own = {"CALLS": str(self.calls), "PACKAGES": str(self.repo / "installed"), "PATH": f"{self.commands}:{PATH}"}
-        command = [self.repo / "scripts/setup", *sets]
+        command = [str(self.repo / "scripts/setup"), *sets]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | own | env)
 
     @property
