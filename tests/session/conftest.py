@@ -1,0 +1,129 @@
+"""Fixtures, a ladder: images, then a session that any test may change, then one that tests share.
+
+On failure the session's folder (logs, session.json, last screen) is copied to build/test-failures and
+its place printed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import harness
+import pytest
+from harness import Console, Session
+
+KEPT = harness.REPO / "build" / "test-failures"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ordinary_user() -> None:
+    assert os.getuid() != 0, "session tests run as an ordinary user: scripts/test session"
+    assert harness.SIF.exists(), "there is no SIF: make sif"
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A short place of our own: socket paths have little room."""
+    place = Path(tempfile.mkdtemp(prefix="7t-"))
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def base(work: Path) -> Iterator[Path]:
+    """Where this test's session folders are made; a test must leave it without any."""
+    place = Path(tempfile.mkdtemp(dir=work, prefix="b"))
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def blank_image(work: Path) -> Path:
+    """An image that boots to nothing: enough for everything that needs no guest."""
+    folder = work / "blank"
+    folder.mkdir()
+    harness.tool("qemu-img", "create", "-q", "-f", "qcow2", str(folder / "disk.qcow2"), "64M")
+    (folder / "image.toml").write_text('os = "linux"\nfirmware = "bios"\nmemory = "128M"\ncpus = 1\nname = "blank"\n')
+    return folder
+
+
+StartSession = Callable[..., Session]
+
+
+@pytest.fixture
+def start(base: Path, request: pytest.FixtureRequest) -> Iterator[StartSession]:
+    """Starts sessions that end with the test, and proves that nothing of them is left."""
+    before = harness.my_processes()
+    sessions: list[Session] = []
+
+    def begin(*arguments: str, **options: object) -> Session:
+        session = harness.start(*arguments, base=base, **options)  # type: ignore[arg-type]
+        sessions.append(session)
+        return session
+
+    yield begin
+    if _failed(request):
+        keep(base, request.node.name)
+    for session in sessions:
+        session.kill()
+    left = harness.wait_until_gone(harness.my_processes() - before)
+    assert not left, f"processes are left: {left}"
+    assert harness.wait_until_gone(harness.my_processes() - before) == set()
+    left_mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(base) in line]
+    assert not left_mounts
+    left_folders = [path.name for path in base.iterdir() if not path.name.startswith("failed-")] if base.exists() else []
+    assert not left_folders, f"folders are left: {left_folders}"
+
+
+def keep(folder: Path, name: str) -> None:
+    """Copy what explains a failure to build/test-failures."""
+    target = KEPT / name.replace("/", "_")
+    shutil.rmtree(target, ignore_errors=True)
+    ignored = shutil.ignore_patterns("*.sock", "overlay.qcow2", "credentials.json", "lock")
+    shutil.copytree(folder, target, ignore=ignored, ignore_dangling_symlinks=True)
+    print(f"logs, session.json and screens are kept in {target}")
+
+
+def _failed(request: pytest.FixtureRequest) -> bool:
+    return bool(getattr(request.node, "failed_in_call", False))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Tell fixtures whether their test has failed."""
+    report = yield
+    if report.when == "call":  # type: ignore[attr-defined]
+        item.failed_in_call = report.failed  # type: ignore[attr-defined]
+    return report  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def demo(work: Path) -> Iterator[Session]:
+    """One ready demo desktop that many tests share: none of them may end it or change its password."""
+    base = work / "demo"
+    data = work / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "read-me.txt").write_text("from the node\n")
+    session = harness.start(
+        "--image", str(harness.DEMO), "--name", "demo", "--share", f"data={data}:ro", "--ready-timeout", "600", base=base
+    )
+    try:
+        session.wait_phase("ready", 600)
+        yield session
+    except AssertionError:
+        keep(base, "demo")
+        raise
+    finally:
+        session.kill()
+
+
+@pytest.fixture
+def guest(demo: Session) -> Iterator[Console]:
+    """A shell in the shared desktop's guest."""
+    console = Console(demo)
+    yield console
+    console.close()

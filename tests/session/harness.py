@@ -1,0 +1,313 @@
+"""What session tests are made of: the real SIF, run by the real Apptainer as an ordinary user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pexpect.fdpexpect
+
+REPO = Path(__file__).parents[2]
+SIF = REPO / "build" / "7lbd.sif"
+DEMO = REPO / "build" / "images" / "demo"
+GUEST, HOST = "169.254.100.15", "169.254.100.2"
+READY_SECONDS = 300.0
+FINAL = {"ended", "failed"}
+
+
+def command(*arguments: str, options: Sequence[str] = ()) -> list[str]:
+    """The command line of `apptainer run`, with `options` for Apptainer."""
+    return ["apptainer", "run", "--bind", str(REPO), *options, str(SIF), *arguments]
+
+
+def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Our environment with changes; None takes a variable out."""
+    merged = {**os.environ, **(extra or {})}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def run(
+    *arguments: str,
+    options: Sequence[str] = (),
+    env: Mapping[str, str | None] | None = None,
+    prefix: Sequence[str] = (),
+    timeout: float = 60,
+    umask: int = -1,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the appliance to its end. `prefix` is a command that wraps the whole (unshare, sh -c ...)."""
+    return subprocess.run(
+        [*prefix, *command(*arguments, options=options)],
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        umask=umask,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def tool(*arguments: str, timeout: float = 60) -> str:
+    """Run a program of the SIF (qemu-img, smbclient's peer ...) and return what it prints."""
+    call = ["apptainer", "exec", "--bind", str(REPO), str(SIF), *arguments]
+    return subprocess.run(call, capture_output=True, text=True, timeout=timeout, check=True).stdout
+
+
+@dataclass
+class Session:
+    """A running `7lbd run --json`, its events as they come."""
+
+    process: subprocess.Popen[str]
+    base: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+    errors: str = ""
+    _queue: queue.Queue[dict[str, Any] | None] = field(default_factory=queue.Queue)
+    _readers: list[threading.Thread] = field(default_factory=list)
+
+    def _begin(self) -> Session:
+        for target in (self._read_events, self._read_errors):
+            thread = threading.Thread(target=target, daemon=True)
+            thread.start()
+            self._readers.append(thread)
+        return self
+
+    def _read_events(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with suppress(ValueError):
+                event = json.loads(line)
+                self.events.append(event)
+                self._queue.put(event)
+        self._queue.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr
+        self.errors = self.process.stderr.read()
+
+    def wait_event(self, kind: str, timeout: float = READY_SECONDS, **fields: str) -> dict[str, Any]:
+        """The first event of this kind and these fields, from the beginning. Fails when the session ends without it."""
+        deadline = time.monotonic() + timeout
+        seen = 0
+        while True:
+            for event in self.events[seen:]:
+                seen += 1
+                if event["event"] == kind and all(event.get(name) == value for name, value in fields.items()):
+                    return event
+            try:
+                more = self._queue.get(timeout=max(0.01, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {kind} {fields} within {timeout} s:\n{self.story()}") from None
+            if more is None and seen == len(self.events):
+                self._queue.put(None)
+                raise AssertionError(f"the session ended without {kind} {fields}:\n{self.story()}")
+
+    def wait_phase(self, phase: str, timeout: float = READY_SECONDS) -> dict[str, Any]:
+        """The event of a phase."""
+        return self.wait_event("phase", timeout, phase=phase)
+
+    def wait_end(self, timeout: float = 60) -> int:
+        """The exit code."""
+        code = self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(10)
+        return code
+
+    def story(self) -> str:
+        """All that the session has told, for a failed assertion."""
+        return "\n".join(json.dumps(event) for event in self.events) + "\n" + self.errors
+
+    @property
+    def folder(self) -> Path:
+        """The session folder."""
+        return Path(self.wait_event("phase", 30)["folder"])
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.folder.name
+
+    def supervisor(self) -> int:
+        """PID of the supervisor."""
+        return int(self.wait_event("phase", 30)["pid"])
+
+    def password(self) -> str:
+        """The session's password."""
+        secret: dict[str, str] = json.loads((self.folder / "credentials.json").read_text())
+        return secret["password"]
+
+    def account(self) -> str:
+        """The user of the shares."""
+        secret: dict[str, str] = json.loads((self.folder / "credentials.json").read_text())
+        return secret["share_user"]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor alone, as slurmstepd or a shell's job control does."""
+        os.kill(self.supervisor(), number)
+
+    def processes(self) -> dict[int, str]:
+        """Every process below the supervisor with its command line."""
+        return descendants(self.supervisor())
+
+    def pid_of(self, program: str) -> int:
+        """PID of the session's first process that runs `program`."""
+        self.supervisor()
+        return self._poll(lambda line: line.split(" ")[0].endswith(program))
+
+    def pid_by_name(self, words: str) -> int:
+        """PID of the first process below us with `words` in its command line, from the first moment on."""
+        return self._poll(lambda line: words in line)
+
+    def _poll(self, fits: Callable[[str], bool], seconds: float = 20) -> int:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = [pid for pid, line in descendants(self.process.pid).items() if fits(line)]
+            if found:
+                return min(found)
+            time.sleep(0.01)
+        raise AssertionError(f"no such process:\n{self.story()}")
+
+    def inside(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command of the node in the session's user and network namespace."""
+        enter = ["nsenter", "-t", str(self.pid_of("dnsmasq")), "-U", "-n", "--preserve-credentials"]
+        return subprocess.run(
+            [*enter, *arguments], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+
+    def kill(self) -> None:
+        """End it whatever its state; for clean-up only."""
+        if self.process.poll() is None:
+            for pid in descendants(self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.kill()
+            self.process.wait()
+
+
+def start(
+    *arguments: str,
+    base: Path,
+    options: Sequence[str] = (),
+    env: Mapping[str, str | None] | None = None,
+    prefix: Sequence[str] = (),
+    umask: int = -1,
+) -> Session:
+    """Start a session; its folder is made below `base`."""
+    call = [*prefix, *command("run", "--json", "--session-dir", str(base), *arguments, options=options)]
+    process = subprocess.Popen(
+        call, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask
+    )
+    return Session(process, base)._begin()
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below `pid`, itself included, with its command line."""
+    parents: dict[int, int] = {}
+    lines: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                stat = (entry / "stat").read_text()
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    found = {pid}
+    while True:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        if not more:
+            return {number: lines[number] for number in found if number in lines}
+        found |= more
+
+
+def my_processes() -> set[int]:
+    """PIDs of this user's processes that belong to an appliance, dead ones aside."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            if entry.stat().st_uid != os.getuid() and (entry / "cmdline").stat().st_uid != os.getuid():
+                continue
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if re.search(r"qemu-system|sbin/smbd|sbin/dnsmasq|swtpm|sevenlbd|/usr/bin/7lbd", line):
+                found.add(int(entry.name))
+    return found
+
+
+def wait_until_gone(pids: Iterable[int], seconds: float = 15) -> set[int]:
+    """Those of `pids` that are still there after so long."""
+    deadline = time.monotonic() + seconds
+    left = set(pids)
+    while left and time.monotonic() < deadline:
+        left = {pid for pid in left if _is_running(pid)}
+        time.sleep(0.1)
+    return left
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Console:
+    """A shell in the guest on its serial console, driven by pexpect."""
+
+    PROMPT = "7lbd-test-prompt> "
+
+    def __init__(self, session: Session) -> None:
+        import socket
+
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(session.folder / "serial.sock"))
+        self._shell = pexpect.fdpexpect.fdspawn(self._socket, timeout=90, encoding="utf-8", codec_errors="replace")
+        self._log_in(session.password())
+
+    def _log_in(self, password: str) -> None:
+        for _ in range(5):
+            self._shell.send("\r")
+            found = self._shell.expect(["login: ", r"\$ $", "Password: ", pexpect.TIMEOUT], timeout=20)
+            if found == 0:
+                self._shell.send("user1\r")
+                self._shell.expect("Password: ")
+                self._shell.send(password + "\r")
+                if self._shell.expect([r"\$ ", "Login incorrect"]) == 0:
+                    break
+            elif found == 1:
+                break
+        self._shell.send(f"stty -echo cols 4000; bind 'set enable-bracketed-paste off'; PS1='7lbd-test-''prompt> '\r")
+        self._shell.expect_exact(self.PROMPT)
+
+    def run(self, line: str, timeout: float = 90) -> str:
+        """Run a shell command in the guest and return what it prints. Raises AssertionError when it fails."""
+        output, code = self.attempt(line, timeout)
+        assert code == 0, f"`{line}` in the guest gave {code}: {output}"
+        return output
+
+    def attempt(self, line: str, timeout: float = 90) -> tuple[str, int]:
+        """The same, with its exit code."""
+        self._shell.send(f"{line}; echo \"<code=$?>\"\r")
+        self._shell.expect(r"<code=(\d+)>", timeout=timeout)
+        output, code = str(self._shell.before), int(self._shell.match.group(1))
+        self._shell.expect_exact(self.PROMPT)
+        return output.replace("\r", "").strip("\n"), code
+
+    def close(self) -> None:
+        """Log out."""
+        with suppress(OSError):
+            self._shell.send("exit\r")
+        self._socket.close()

@@ -1,0 +1,175 @@
+"""A session's life: every way to end it, at every phase that needs no guest, leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import harness
+import pytest
+from conftest import StartSession
+from harness import Session
+
+
+def running_files(session: Session) -> list[str]:
+    return sorted(path.name for path in session.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_while_booting_ends_it(
+    start: StartSession, blank_image: Path, number: signal.Signals, code: int
+) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    session.send(number)
+    assert session.wait_end(20) == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+def test_a_signal_while_preparing_leaves_nothing(
+    start: StartSession, blank_image: Path, base: Path, number: signal.Signals, delay: float
+) -> None:
+    """The phase is short, so it is hit at many moments, from before the first line of Python on."""
+    session = start("--image", str(blank_image))
+    supervisor = session.pid_by_name("/usr/bin/7lbd")
+    time.sleep(delay)
+    with suppress(ProcessLookupError):
+        os.kill(supervisor, number)
+    try:
+        session.wait_end(10)
+    except subprocess.TimeoutExpired:
+        # Python ignores nothing: a signal that was not heard would be a fault.
+        pytest.fail(f"{number.name} after {delay} s was not heard:\n{session.story()}")
+    harness.run("gc", "--session-dir", str(base))
+
+
+def test_sigkill_of_the_supervisor_leaves_no_process(start: StartSession, blank_image: Path, base: Path) -> None:
+    session = start("--image", str(blank_image), "--name", "victim")
+    session.wait_phase("booting", 30)
+    session.pid_of("smbd")
+    below = set(session.processes())
+    session.send(signal.SIGKILL)
+    session.wait_end(20)
+    assert harness.wait_until_gone(below, 5) == set()
+    assert (base / "victim").exists(), "SIGKILL leaves no chance to clean up"
+    second = start("--image", str(blank_image), "--name", "second")
+    second.wait_phase("booting", 30)
+    assert not (base / "victim").exists(), "the next session removes it"
+    second.send(signal.SIGTERM)
+    second.wait_end(20)
+
+
+def test_gc_removes_what_a_killed_session_left(start: StartSession, blank_image: Path, base: Path) -> None:
+    session = start("--image", str(blank_image), "--name", "victim")
+    session.wait_phase("booting", 30)
+    session.send(signal.SIGKILL)
+    session.wait_end(20)
+    done = harness.run("gc", "--session-dir", str(base))
+    assert "removed" in done.stdout
+    assert "victim" in done.stdout
+
+
+def test_stop_and_status_find_the_session(start: StartSession, blank_image: Path, base: Path) -> None:
+    session = start("--image", str(blank_image), "--name", "mine")
+    session.wait_phase("booting", 30)
+    where = ("--session-dir", str(base))
+    shown = harness.run("status", "--json", *where)
+    assert [state["id"] for state in json.loads(shown.stdout)] == ["mine"]
+    assert json.loads(shown.stdout)[0]["phase"] == "booting"
+    assert "mine  booting" in harness.run("status", *where).stdout
+    stopped = harness.run("stop", "mine", *where)
+    assert (stopped.returncode, stopped.stdout) == (0, "session mine has ended\n")
+    assert session.wait_end(5) == 0
+    nothing = harness.run("stop", *where)
+    assert nothing.returncode == 9
+    assert "no session of yours is running" in nothing.stderr
+
+
+def test_the_session_folder_is_private(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image), umask=0)
+    session.wait_phase("booting", 30)
+    assert session.folder.stat().st_mode & 0o777 == 0o700
+    assert session.folder.parent.stat().st_mode & 0o777 == 0o700
+    for path in session.folder.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert {"rdp.sock", "vnc.sock", "session.json", "credentials.json", "overlay.qcow2"} <= set(running_files(session))
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
+
+
+def test_a_time_limit_ends_it_in_order(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image), "--for", "3s")
+    assert session.wait_end(30) == 0
+    assert session.events[-1]["reason"] == "its time is up"
+    assert 3 <= session.events[-1]["phases"]["stopping"] < 6
+
+
+def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
+    start: StartSession, blank_image: Path, base: Path
+) -> None:
+    session = start("--image", str(blank_image), "--name", "dumb", "--ready-timeout", "6s")
+    assert session.wait_end(40) == 7
+    kept = Path(session.wait_event("kept", 1)["folder"])
+    assert kept == base / "failed-dumb"
+    assert (kept / "console.png").read_bytes().startswith(b"\x89PNG")
+    assert "not ready within 6 s" in session.events[-1]["reason"]
+    assert (kept / "logs" / "qemu.log").exists()
+
+
+def test_the_death_of_qemu_ends_it_with_the_reason(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGSEGV)
+    assert session.wait_end(20) == 8
+    assert "QEMU ended with signal 11" in session.events[-1]["reason"]
+
+
+@pytest.mark.parametrize("helper", ["smbd", "dnsmasq"])
+def test_a_helper_that_dies_is_started_again(start: StartSession, blank_image: Path, helper: str) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    first = session.pid_of(f"sbin/{helper}")
+    time.sleep(0.5)
+    os.kill(first, signal.SIGKILL)
+    assert helper in session.wait_event("warning", 10)["text"]
+    time.sleep(1.5)
+    assert session.pid_of(f"sbin/{helper}") != first
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
+
+
+def test_the_keeper_killed_ends_it_with_the_reason(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    keepers = [pid for pid, line in session.processes().items() if "sevenlbd.inside" in line]
+    os.kill(max(keepers), signal.SIGKILL)
+    assert session.wait_end(20) == 8
+
+
+def test_the_password_is_in_no_process_list_environment_or_log(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    session.pid_of("smbd")
+    password = session.password()
+    assert len(password) >= 21
+    assert password.isalnum()
+    for pid in session.processes():
+        for name in ("cmdline", "environ"):
+            try:
+                content = Path(f"/proc/{pid}/{name}").read_bytes()
+            except PermissionError:
+                continue
+            assert password.encode() not in content, (pid, name)
+    for path in (*session.folder.glob("logs/*"), session.folder / "session.json"):
+        assert password.encode() not in path.read_bytes(), path
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
+    assert password not in session.story()
