@@ -40,7 +40,6 @@ class Display(StrEnum):
     AUTO = "auto"
     VIRTIO = "virtio"
     STD = "std"
-    QXL = "qxl"
 
 
 class Channel(StrEnum):

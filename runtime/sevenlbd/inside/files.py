@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..messages import Plan
 from ..process import finish
-from .namespace import PRIVATE
+from .root import PRIVATE
 
 SAMBA = PRIVATE / "samba"
 CONFIGURATION = PRIVATE / "smb.conf"

@@ -36,8 +36,9 @@ async def kept_running(
             code = await process.wait()
             if asyncio.get_running_loop().time() - started > _WELL_AFTER:
                 pause = _FIRST_PAUSE
-            warn(f"{name} died ({code}); started again in {pause:.1f} s")
+            # At the session's end a helper may go before it is told to: then nobody wants it back.
             await asyncio.sleep(pause)
+            warn(f"{name} died ({code}) and is started again")
             pause = min(2 * pause, _LONGEST_PAUSE)
             process = await spawn(command, log_file=log_file, pass_fds=pass_fds)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from .. import messages, process
 from ..messages import Event, Plan
 from ..process import python
-from . import files, helpers, machine, namespace, network, qemu, readiness, tpm
+from . import files, helpers, machine, namespace, network, qemu, readiness, root, tpm
 from .builder import Builder
+from .root import LOGS, SESSION
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +48,20 @@ class Keeper:
     async def keep(self) -> None:
         """The order of the house. Returns when the session is over, its end told."""
         plan = self._plan
-        logs = Path(plan.folder) / "logs"
         async with AsyncExitStack() as house:
             tap = house.enter_context(network.tap_descriptor(plan.network))
             line = await house.enter_async_context(readiness.ReadyLine.listening(plan.network))
             if plan.network == "tap":
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(
-                    helpers.kept_running("dnsmasq", dnsmasq, logs / "dnsmasq.log", self.warn)
+                    helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
                 )
-            await house.enter_async_context(tpm.attached(plan.guest, logs / "swtpm.log", self.warn))
+            await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
             vm = await house.enter_async_context(machine.launched(plan, tap))
             self.tell(messages.BOOTING)
             await files.add_account(plan)
-            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), logs / "smbd.out", self.warn))
-            await house.enter_async_context(self._gateway(logs / "gateway.log"))
+            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
+            await house.enter_async_context(self._gateway(LOGS / "gateway.log"))
             await self._attend(vm, line)
 
     def _gateway(self, log_file: Path) -> AbstractAsyncContextManager[None]:
@@ -102,7 +102,7 @@ class Keeper:
             self.tell(messages.READY)
         except TimeoutError:
             with suppress(Exception):
-                await vm.screenshot(Path(self._plan.folder) / "console.png")
+                await vm.screenshot(SESSION / "console.png")
             so_far = ", ".join(reached) or "nothing"
             self.tell(
                 messages.NOT_READY,
@@ -195,7 +195,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     supervisor = asyncio.create_task(keeper.listen())
     try:
         _log_to(Path(plan.folder) / "logs" / "keeper.log")
-        namespace.furnish(plan.user, plan.uid, plan.gid)
+        root.move_into(plan)
         builder.build(messages.pack_plan(plan))
         await keeper.keep()
     except machine.MachineError as error:
@@ -213,5 +213,6 @@ def main(wire: socket.socket, builder: Builder) -> None:
     logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.WARNING)
+    namespace.close_the_curtain()
     wire.setblocking(False)
     asyncio.run(_live(wire, builder))

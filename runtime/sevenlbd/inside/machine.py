@@ -17,11 +17,11 @@ from ..messages import Plan
 from ..process import spawn
 from . import qemu
 from .agent import Agent
-from .namespace import PRIVATE
+from .root import LOGS, PRIVATE, SESSION
 
 log = logging.getLogger(__name__)
 
-OVERLAY = "overlay.qcow2"
+_LOG = LOGS / "qemu.log"
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
 
@@ -33,10 +33,9 @@ class MachineError(Exception):
 class Machine:
     """A running QEMU and its QMP connection."""
 
-    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent) -> None:
         self._process = process
         self._qmp = qmp
-        self._folder = folder
         self.agent = agent
         self.shutdown_reason = ""
         """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
@@ -53,12 +52,8 @@ class Machine:
             finally:
                 events_seen.cancel()
         if code or not self.shutdown_reason:
-            raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(self._log)}")
+            raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
         return self.shutdown_reason
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "logs" / "qemu.log"
 
     async def _on_events(
         self, events: EventListener, tell_pause: Callable[[str], None], tell_resume: Callable[[], None]
@@ -69,13 +64,13 @@ class Machine:
             if event["event"] == "SHUTDOWN":
                 self.shutdown_reason = str(data["reason"])
             elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and (not waiting or waiting.done()):
-                tell_pause(f"no space left in {self._folder}: the guest stands still until there is room")
+                tell_pause("no space left for what the guest writes: it stands still until there is room")
                 waiting = asyncio.create_task(self._resume_when_room(tell_resume))
             elif event["event"] == "GUEST_PANICKED":
                 log.warning("the guest's system has crashed")
 
     async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
-        while shutil.disk_usage(self._folder).free < _ROOM_TO_RESUME:
+        while shutil.disk_usage(SESSION).free < _ROOM_TO_RESUME:
             await asyncio.sleep(1)
         await self._qmp.execute("cont")
         tell_resume()
@@ -119,15 +114,12 @@ class Machine:
 @asynccontextmanager
 async def launched(plan: Plan, tap: int | None) -> AsyncIterator[Machine]:
     """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError."""
-    folder = Path(plan.folder)
-    files = qemu.Files(folder / OVERLAY, folder / "serial.sock", folder / "logs" / "serial.log", _oem_strings(plan))
     _copy_variables(plan)
     qmp_ours, qmp_theirs = socket.socketpair()
     agent_ours, agent_theirs = socket.socketpair()
     fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), tap)
-    command = qemu.command(plan, fds, files, io_uring=_io_uring_works())
-    logs = folder / "logs" / "qemu.log"
-    process = await spawn(command, log_file=logs, pass_fds=fds.numbers())
+    command = qemu.command(plan, fds, _oem_strings(plan), io_uring=_io_uring_works())
+    process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
     qmp_theirs.close()
     agent_theirs.close()
     qmp = QMPClient("machine")
@@ -137,8 +129,8 @@ async def launched(plan: Plan, tap: int | None) -> AsyncIterator[Machine]:
             await qmp.connect(qmp_ours)
         except QMPError:
             code = await process.wait()
-            raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(logs)}") from None
-        yield Machine(process, qmp, agent, folder)
+            raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
+        yield Machine(process, qmp, agent)
     finally:
         if process.returncode is None:
             process.kill()

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .namespace import PRIVATE
+from .root import PRIVATE
 
 HOST = "169.254.100.2"
 GUEST = "169.254.100.15"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..messages import Guest, Layer, Plan
-from .namespace import PRIVATE
 from .network import GUEST, HOST, MAC, SUBNET, USER_NET_RDP
+from .root import PRIVATE, SESSION, VARIABLES_TEMPLATE, layer_path
 
 VNC = PRIVATE / "vnc.sock"
 TPM = PRIVATE / "tpm.sock"
 VARIABLES = PRIVATE / "variables.fd"
+OVERLAY = SESSION / "overlay.qcow2"
+SERIAL = SESSION / "serial.sock"
+SERIAL_LOG = SESSION / "logs" / "serial.log"
 _OVMF = Path("/usr/share/OVMF")
 _FIRMWARE = {
     "uefi": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
@@ -25,7 +28,7 @@ _HYPERV = (
     "hv-stimer=on,hv-stimer-direct=on,hv-frequencies=on,hv-tlbflush=on,hv-ipi=on"
 )
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-_DISPLAYS = {"virtio": "virtio-vga", "std": "VGA", "qxl": "qxl-vga"}
+_DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,15 @@ class Descriptors:
         return [fd for fd in (self.qmp, self.agent, self.tap) if fd is not None]
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where QEMU finds the session's own files."""
-
-    overlay: Path
-    serial: Path
-    serial_log: Path
-    oem_strings: tuple[Path, ...]
-
-
 def firmware(guest: Guest) -> tuple[Path, Path] | None:
     """Code and variable store of the guest's UEFI, or None for a BIOS."""
     if guest.firmware == "bios":
         return None
     code, variables = _FIRMWARE[guest.firmware]
-    return _OVMF / code, Path(guest.variables) if guest.variables else _OVMF / variables
+    return _OVMF / code, VARIABLES_TEMPLATE if guest.variables else _OVMF / variables
 
 
-def command(plan: Plan, fds: Descriptors, files: Files, *, io_uring: bool) -> list[str]:
+def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uring: bool) -> list[str]:
     """The whole command, in groups that read like the machine's parts list."""
     guest = plan.guest
     return [
@@ -68,10 +61,10 @@ def command(plan: Plan, fds: Descriptors, files: Files, *, io_uring: bool) -> li
         *("-nodefaults", "-no-user-config", "-sandbox", _SANDBOX, "-msg", "timestamp=on"),
         *_board(plan),
         *_firmware_drives(guest),
-        *_disk(plan, files.overlay, "io_uring" if io_uring else "threads"),
+        *_disk(plan, "io_uring" if io_uring else "threads"),
         *_network(guest, fds.tap),
         *_screen(guest),
-        *_channels(fds, files),
+        *_channels(fds, oem_strings),
         *(["-rtc", "base=localtime,driftfix=slew"] if guest.os == "windows" else ["-rtc", "base=utc"]),
     ]
 
@@ -123,14 +116,14 @@ def _blockdev(**node: object) -> Iterator[str]:
     yield from ("-blockdev", json.dumps(node))
 
 
-def _disk(plan: Plan, overlay: Path, aio: str) -> Iterator[str]:
+def _disk(plan: Plan, aio: str) -> Iterator[str]:
     """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
     below: str | None = None
     for number, layer in reversed(list(enumerate(plan.layers))):
-        yield from _blockdev(**_layer(layer, f"layer{number}", below))
+        yield from _blockdev(**_layer(layer, number, below))
         below = f"layer{number}"
     # The overlay is thrown away with the session: a flush would cost time and save nothing.
-    file = _file(overlay) | {"aio": aio, "discard": "unmap", "cache": {"no-flush": True}}
+    file = _file(OVERLAY) | {"aio": aio, "discard": "unmap", "cache": {"no-flush": True}}
     yield from _blockdev(
         **{"node-name": "overlay", "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
         cache={"no-flush": True},
@@ -140,10 +133,10 @@ def _disk(plan: Plan, overlay: Path, aio: str) -> Iterator[str]:
     yield from _disk_device(plan.guest.disk_bus)
 
 
-def _layer(layer: Layer, name: str, below: str | None) -> dict[str, object]:
+def _layer(layer: Layer, number: int, below: str | None) -> dict[str, object]:
     # Sessions on one node share these files' page cache: none of them may drop it.
-    file = _file(Path(layer.path)) | {"read-only": True, "drop-cache": False, "locking": "auto"}
-    node: dict[str, object] = {"node-name": name, "driver": layer.format, "read-only": True, "file": file}
+    file = _file(layer_path(number)) | {"read-only": True, "drop-cache": False, "locking": "auto"}
+    node: dict[str, object] = {"node-name": f"layer{number}", "driver": layer.format, "read-only": True, "file": file}
     return node | ({"backing": below} if layer.format == "qcow2" else {})
 
 
@@ -183,16 +176,11 @@ def _screen(guest: Guest) -> Iterator[str]:
     yield from ("-device", "qemu-xhci", "-device", "usb-tablet")
 
 
-def _channels(fds: Descriptors, files: Files) -> Iterator[str]:
+def _channels(fds: Descriptors, oem_strings: Sequence[Path]) -> Iterator[str]:
     yield from ("-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control")
     yield from ("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={fds.agent}")
     yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
-    serial = f"socket,id=serial,path={_escape(files.serial)},server=on,wait=off,logfile={_escape(files.serial_log)}"
+    serial = f"socket,id=serial,path={SERIAL},server=on,wait=off,logfile={SERIAL_LOG}"
     yield from ("-chardev", serial, "-device", "isa-serial,chardev=serial")
-    for path in files.oem_strings:
+    for path in oem_strings:
         yield from ("-smbios", f"type=11,path={path}")
-
-
-def _escape(path: Path) -> str:
-    """A path in a comma-separated option."""
-    return str(path).replace(",", ",,")

@@ -11,6 +11,7 @@ from pyroute2 import AsyncIPRoute
 from .. import messages
 from ..messages import Plan
 from . import files, network
+from .root import LOGS
 
 _templates = Environment(
     loader=PackageLoader("sevenlbd.inside"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -57,7 +58,7 @@ def render_smb_conf(plan: Plan) -> str:
     return _templates.get_template("smb.conf").render(
         user=plan.user,
         private=files.SAMBA,
-        log=Path(plan.folder) / "logs" / "smbd.log",
+        log=LOGS / "smbd.log",
         interface=network.TAP if plan.network == "tap" else "lo",
         create_mask=f"{0o666 & ~plan.umask:04o}",
         directory_mask=f"{0o777 & ~plan.umask:04o}",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..messages import Guest
 from . import helpers, qemu
-from .namespace import PRIVATE
+from .root import PRIVATE
 
 _START_SECONDS = 10.0
 
