@@ -40,7 +40,8 @@ prune() {
     # Licences ask for their text to travel along.
     find /usr/share/doc -not -type d -not -name copyright -delete
     find /usr/share/doc -depth -type d -empty -delete
-    find / -xdev -name __pycache__ -prune -exec rm -rf {} +
+    # /usr only: the builder's own /tmp and home are mounted while Apptainer runs this.
+    find /usr/lib /usr/share -name __pycache__ -prune -exec rm -rf {} +
 }
 
 # Unchecked: nothing in a read-only image changes, so nothing needs to be looked at again.

@@ -35,8 +35,10 @@ def run(
 
 def start(words: list[str], source: IO[bytes], file: IO[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # A process group of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us.
+    # Should we be killed, it must not go on: the next build starts afresh in the same scratch folder.
+    tied = ["setpriv", "--pdeathsig", "TERM", "--", *words]
     return subprocess.Popen(
-        words, stdin=source, stdout=file, stderr=file, cwd=paths.REPO, env=os.environ | dict(env), process_group=0
+        tied, stdin=source, stdout=file, stderr=file, cwd=paths.REPO, env=os.environ | dict(env), process_group=0
     )
 
 
