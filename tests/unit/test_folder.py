@@ -25,7 +25,7 @@ def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
 def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path: Path) -> None:
     dead = tmp_path / "dead"
     dead.mkdir()
-    (dead / "lock").touch()
+    (dead / "lock").write_bytes(b"7lbd session\n")
     with folder.session_folder(tmp_path, "new"):
         assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
@@ -72,7 +72,7 @@ def test_a_failure_is_kept_without_secrets_and_only_the_newest(tmp_path: Path) -
             (place / "logs" / "qemu.log").write_text("why")
             kept = folder.keep_failure(place)
             os.utime(kept, (number, number))
-    assert sorted(path.name for path in kept.rglob("*")) == ["logs", "qemu.log", "session.json"]
+    assert sorted(path.name for path in kept.rglob("*")) == ["lock", "logs", "qemu.log", "session.json"]
     folder.remove_leftovers(tmp_path)
     assert [path.name for path in folder.failures(tmp_path)] == [f"failed-s{number}" for number in range(2, 7)]
     folder.remove_leftovers(tmp_path, failed_too=True)
@@ -94,3 +94,25 @@ def test_an_unlocked_folder_is_not_alive(tmp_path: Path) -> None:
     with lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert folder.is_alive(tmp_path)
+
+
+def test_what_is_not_ours_is_never_removed(tmp_path: Path) -> None:
+    """A user may well say --session-dir $HOME."""
+    for name in ("thesis", "failed-experiment", ".new-ideas"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    for _ in range(2):
+        with folder.session_folder(tmp_path, "one"):
+            pass
+    assert folder.remove_leftovers(tmp_path, failed_too=True) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-ideas", "failed-experiment", "link", "thesis"]
+
+
+def test_a_name_that_another_folder_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").touch()
+    with pytest.raises(Refusal, match="thesis"), folder.session_folder(tmp_path, "thesis"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter"]

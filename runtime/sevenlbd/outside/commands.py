@@ -28,8 +28,11 @@ def _load(options: argparse.Namespace) -> tuple[places.Places, Loaded]:
 
 
 def _base(options: argparse.Namespace) -> Path:
+    """Where this user's sessions are; a folder that somebody else put there is not even looked into."""
     here, loaded = _load(options)
-    return folder.base(loaded.settings.session_dir, here.environment)
+    where = folder.base(loaded.settings.session_dir, here.environment)
+    folder.check_owned(where)
+    return where
 
 
 def run(options: argparse.Namespace, umask: int) -> int:

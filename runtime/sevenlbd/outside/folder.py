@@ -1,4 +1,7 @@
-"""Session folders: made, found, told alive from left over, and removed. It is the only writer below the base."""
+"""Session folders: made, found, told alive from left over, and removed. It is the only writer below the base.
+
+The base may be any folder of the user's, with other things in it: nothing is removed that does not bear our mark.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .. import state
@@ -24,8 +28,13 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # sun_path of unix(7) holds 108 bytes with its end mark; the longest socket here is control.sock.
 _MAX_PATH = 107 - len(f"/{CONTROL}")
 _KEPT_FAILURES = 5
+# A folder without its lock yet is given up after this long.
+_MAKING_SECONDS = 60
 _FAILED = "failed-"
 _NEW = ".new-"
+# The first bytes of the lock file of every folder that is ours to remove.
+_MARK = b"7lbd session\n"
+_ELSEWHERE = "choose another place: --session-dir DIR"
 
 
 def base(wanted: str, environment: Mapping[str, str]) -> Path:
@@ -40,26 +49,47 @@ def base(wanted: str, environment: Mapping[str, str]) -> Path:
 
 def check_base(folder: Path) -> None:
     """Refuse a base folder that somebody else could read or swap. Raises Refusal."""
+    if any(c == "%" or not c.isprintable() for c in str(folder)):
+        raise Refusal(
+            ExitCode.RESOURCES,
+            f"{str(folder)!r}: has a `%` or a character that is not printable, which the servers' logs cannot bear",
+            hint=_ELSEWHERE,
+        )
     parent = folder
-    while not parent.exists() and not parent.is_symlink():
+    while not _is_there(parent):
         parent = parent.parent
-    if parent != folder:
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise Refusal(
-                ExitCode.RESOURCES,
-                f"{folder}: cannot be made, because {parent} is not writable for you",
-                hint="choose another place: --session-dir DIR",
-            )
+    if parent == folder:
+        check_owned(folder)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        why = "it is not writable for you" if parent == folder else f"{parent} is not a folder that you can write to"
+        raise Refusal(
+            ExitCode.RESOURCES, f"{folder}: no session's folder can be made there, because {why}", hint=_ELSEWHERE
+        )
+
+
+def check_owned(folder: Path) -> None:
+    """Refuse a base folder, if there is one, that somebody else could read or swap. Raises Refusal."""
+    try:
+        found = folder.lstat()
+    except OSError:
         return
-    found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Refusal(
             ExitCode.RESOURCES,
             f"{folder}: is not a folder of yours; somebody else may have put it there",
-            hint="choose another place: --session-dir DIR",
+            hint=_ELSEWHERE,
         )
     if found.st_mode & 0o077:
-        raise Refusal(ExitCode.RESOURCES, f"{folder}: others may enter it", hint=f"chmod 700 {folder}")
+        raise Refusal(
+            ExitCode.RESOURCES, f"{folder}: others may enter it", hint=f"chmod 700 {shlex.quote(str(folder))}"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(OSError):
+        path.lstat()
+        return True
+    return path == path.parent
 
 
 def check_name(folder: Path, name: str) -> None:
@@ -93,27 +123,46 @@ def new_name() -> str:
 def session_folder(where: Path, name: str) -> Iterator[Path]:
     """A private folder for one session, locked for as long as it lives, removed at the end.
 
-    Its lock (flock(2)) goes with the process, even with SIGKILL: that is how others know.
+    Its lock (flock(2)) goes with the process, even with SIGKILL: that is how others know. Raises Refusal.
     """
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_base(where)
-    remove_leftovers(where)
-    fresh = where / f"{_NEW}{new_name()}"
-    fresh.mkdir(mode=0o700)
-    lock = os.open(fresh / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    folder = where / name
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (fresh / "logs").mkdir(mode=0o700)
-        _take_name(fresh, folder)
-        yield folder
-    finally:
-        for left in (fresh, folder):
-            if _owns(lock, left):
-                shutil.rmtree(left, ignore_errors=True)
-        os.close(lock)
-        with suppress(OSError):
-            where.rmdir()
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_base(where)
+        remove_leftovers(where)
+        fresh = where / f"{_NEW}{new_name()}"
+        fresh.mkdir(mode=0o700)
+    except OSError as error:
+        raise _no_folder(where, error) from None
+    with ExitStack() as undo:
+        undo.callback(_remove_empty, where)
+        undo.callback(_remove_empty, fresh)
+        try:
+            lock = os.open(fresh / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, lock)
+            for left in (fresh, where / name):
+                undo.callback(_remove_if_locked_by, lock, left)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(lock, _MARK)
+            (fresh / "logs").mkdir(mode=0o700)
+        except OSError as error:
+            raise _no_folder(where, error) from None
+        _take_name(fresh, where / name)
+        yield where / name
+
+
+def _no_folder(where: Path, error: OSError) -> Refusal:
+    what = f"{where}: the session's folder cannot be made there: {error.strerror}"
+    return Refusal(ExitCode.RESOURCES, what, hint=f"make room there, or {_ELSEWHERE}")
+
+
+def _remove_if_locked_by(lock: int, folder: Path) -> None:
+    if _owns(lock, folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _take_name(fresh: Path, folder: Path) -> None:
@@ -155,12 +204,13 @@ def alive(where: Path) -> list[Path]:
 
 def failures(where: Path) -> list[Path]:
     """What failed sessions left for their user to look at, oldest first."""
-    return [folder for folder in _entries(where) if folder.name.startswith(_FAILED)]
+    return [folder for folder in _entries(where) if folder.name.startswith(_FAILED) and _is_marked(folder)]
 
 
 def _entries(where: Path) -> list[Path]:
     with suppress(OSError):
-        return sorted((path for path in where.iterdir() if path.is_dir()), key=lambda path: path.lstat().st_mtime)
+        folders = (path for path in where.iterdir() if path.is_dir() and not path.is_symlink())
+        return sorted(folders, key=lambda path: path.lstat().st_mtime)
     return []
 
 
@@ -169,23 +219,35 @@ def remove_leftovers(where: Path, *, failed_too: bool = False) -> list[Path]:
     removed = []
     kept = [] if failed_too else failures(where)[-_KEPT_FAILURES:]
     for folder in _entries(where):
-        if folder in kept or is_alive(folder) or _is_being_made(folder):
+        if folder in kept or is_alive(folder):
             continue
-        shutil.rmtree(folder, ignore_errors=True)
-        removed.append(folder)
+        if _is_marked(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name.startswith(_NEW) and time.time() - folder.lstat().st_mtime > _MAKING_SECONDS:
+            _remove_empty(folder)
+        if not folder.exists():
+            removed.append(folder)
     return removed
 
 
-def _is_being_made(folder: Path) -> bool:
-    """A folder without its lock yet, and too young to be given up."""
-    return folder.name.startswith(_NEW) and time.time() - folder.lstat().st_mtime < 60
+def _is_marked(folder: Path) -> bool:
+    """Whether we made this folder: the user may keep other things beside."""
+    with suppress(OSError):
+        lock = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return os.read(lock, len(_MARK)) == _MARK
+        finally:
+            os.close(lock)
+    return False
 
 
 def keep_failure(folder: Path) -> Path:
     """Save what explains a failure (state, logs, last screen; no secret, no disk) and return its place."""
     kept = folder.with_name(f"{_FAILED}{folder.name}")
-    shutil.rmtree(kept, ignore_errors=True)
+    if _is_marked(kept):
+        shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(mode=0o700)
+    (kept / LOCK).write_bytes(_MARK)
     for name in (STATE, "console.png"):
         with suppress(OSError):
             shutil.copy(folder / name, kept)
