@@ -1,20 +1,19 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # used by whoever sources this
 # The guest contract's fixed points, and the strings that the host gives by SMBIOS type 11.
 # Sourced, never run.
-# shellcheck disable=SC2034  # used by whoever sources this
 HOST=169.254.100.2
 READY_PORT=54321
 ACCOUNT=user1
+CREDENTIALS=/run/demo-guest/credentials
 
-# Prints the value of the OEM string KEY=value; nothing when there is none. Root only.
-oem_string() {
-    local count i string
-    count=$(dmidecode --quiet --oem-string count)
-    for ((i = 1; i <= count; i++)); do
-        string=$(dmidecode --quiet --oem-string "$i")
-        if [[ $string == "$1="* ]]; then
-            printf '%s' "${string#*=}"
-            return
-        fi
-    done
+# Sets oem_user and oem_password, empty where the host gave none. Root only.
+read_oem_strings() {
+    local string
+    oem_user='' oem_password=''
+    while IFS= read -r string; do
+        case $string in
+        *': user='*) oem_user=${string#*: user=} ;;
+        *': password='*) oem_password=${string#*: password=} ;;
+        esac
+    done < <(dmidecode --quiet --type 11)
 }
