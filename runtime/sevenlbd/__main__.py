@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,24 +10,47 @@ from collections.abc import Sequence
 from .errors import ExitCode, Refusal
 from .outside import cli
 
+# What a node in trouble answers to a program without a fault.
+_TROUBLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
+}  # fmt: skip
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     umask = os.umask(0o077)
-    options = cli.parse(sys.argv[1:] if arguments is None else arguments)
-    from .outside import commands
-
     try:
-        return commands.VERBS[options.verb](options, umask)
+        code = _run(sys.argv[1:] if arguments is None else arguments, umask)
+        sys.stdout.flush()
+        return code
     except Refusal as refusal:
         print(f"7lbd: {refusal}", file=sys.stderr)
         return refusal.code
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is wrong on this side.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _say_no_more()
         return ExitCode.OK
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno not in _TROUBLE:
+            raise
+        _say_no_more()
+        print(f"7lbd: {error.filename or 'this node'}: {error.strerror}\n  7lbd doctor", file=sys.stderr)
+        return ExitCode.RESOURCES
+
+
+def _run(arguments: Sequence[str], umask: int) -> int:
+    options = cli.parse(arguments)
+    from .outside import commands
+
+    return commands.VERBS[options.verb](options, umask)
+
+
+def _say_no_more() -> None:
+    """Let what is still to be printed go nowhere, instead of failing once more at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from .errors import ExitCode, Refusal
 
 PREFIX = "SEVENLBD_"
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -31,7 +33,10 @@ def parse_size(value: object) -> object:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
     if not found:
         raise ValueError("a size is a number with K, M, G or T, for instance 4G")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    size = float(found[1]) * _UNITS[found[2].upper()]
+    if not math.isfinite(size):
+        raise ValueError("a size has an end")
+    return int(size)
 
 
 def parse_duration(value: object) -> object:
@@ -51,7 +56,7 @@ def _parse_list(value: object) -> object:
 
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
 
@@ -163,7 +168,7 @@ def from_environment(environment: Mapping[str, str]) -> Source:
     found = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     values = {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
     _refuse_unknown(values, "the environment", lambda name: PREFIX + name.upper())
-    return Source("environment", values)
+    return Source(ENVIRONMENT, values)
 
 
 def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
@@ -188,13 +193,13 @@ def load(sources: Iterable[Source]) -> Loaded:
     values: dict[str, object] = {}
     origin: dict[str, str] = dict.fromkeys(Settings.model_fields, "default")
     ordered = list(sources)
-    locked = {str(name) for source in ordered if source.trusted for name in _locked_by(source)}
+    locked = {name for source in ordered if source.trusted for name in _locked_by(source)}
     for source in ordered:
         for name, value in source.values.items():
             if (name in locked or extra(name)["site"]) and not source.trusted:
                 raise Refusal(
                     ExitCode.USAGE,
-                    f"{source.name}: `{name}` is for the site's settings file only",
+                    f"{source.name}: `{_spelt(name, source.name)}` is for the site's settings file only",
                     hint="leave it out, or ask the site",
                 )
             if name not in values:
@@ -202,9 +207,25 @@ def load(sources: Iterable[Source]) -> Loaded:
     return Loaded(_validated(values, origin), origin)
 
 
-def _locked_by(source: Source) -> Iterable[object]:
-    names = source.values.get("locked", ())
-    return names if isinstance(names, list | tuple) else ()
+def _locked_by(source: Source) -> Iterator[str]:
+    """What a source locks. A lock that locks nothing, because of a typing mistake, must not go unseen."""
+    names = _parse_list(source.values.get("locked", ()))
+    for name in names if isinstance(names, list | tuple) else ():
+        if name not in Settings.model_fields:
+            raise Refusal(
+                ExitCode.USAGE,
+                f"{source.name}: `locked` names `{name}`, which is not a setting"
+                + nearest(str(name), Settings.model_fields),
+                hint="7lbd config --explain lists every setting",
+            )
+        yield name
+
+
+def _spelt(name: str, source: str) -> str:
+    """A setting as one writes it there."""
+    if source == COMMAND_LINE:
+        return flag_of(name)
+    return PREFIX + name.upper() if source == ENVIRONMENT else name
 
 
 def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings:
@@ -214,8 +235,9 @@ def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings
         first = error.errors()[0]
         name = str(first["loc"][0])
         message = first["msg"].removeprefix("Value error, ")
+        where = origin.get(name, "?")
         raise Refusal(
             ExitCode.USAGE,
-            f"{origin.get(name, '?')}: `{name}` = {json.dumps(first['input'], default=str)}: {message}",
+            f"{where}: `{_spelt(name, where)}` = {json.dumps(first['input'], default=str)}: {message}",
             hint=f"{name}: {Settings.model_fields[name].description}",
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.outside import cli
@@ -46,7 +48,7 @@ def test_the_stronger_source_wins_and_is_named() -> None:
 
 def test_a_locked_setting_is_locked() -> None:
     site = from_table({"accel": "kvm", "locked": ["accel"]}, "site", trusted=True)
-    with pytest.raises(Refusal, match="command line: `accel` is for the site") as caught:
+    with pytest.raises(Refusal, match="command line: `--accel` is for the site") as caught:
         load([Source("command line", {"accel": "tcg"}), site])
     assert caught.value.code is ExitCode.USAGE
     assert load([site]).settings.accel == "kvm"
@@ -86,3 +88,37 @@ def test_no_verb_means_run() -> None:
     assert options.verb == "run"
     chosen = load([cli.source(options)]).settings
     assert (chosen.image, chosen.shares, chosen.home_share) == ("x", ("a=/a", "b=/b:ro"), False)
+
+
+@pytest.mark.parametrize("value", ["accel", ["accel"], "memory,accel"])
+def test_a_lock_holds_however_it_is_written(value: object) -> None:
+    site = from_table({"locked": value}, "site", trusted=True)
+    with pytest.raises(Refusal, match="SEVENLBD_ACCEL"):
+        load([from_environment({"SEVENLBD_ACCEL": "tcg"}), site])
+
+
+def test_a_lock_of_nothing_is_refused() -> None:
+    with pytest.raises(Refusal, match="`locked` names `acell`, which is not a setting; did you mean `accel`"):
+        load([from_table({"locked": ["acell"]}, "site", trusted=True)])
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("run --memroy 4G", "`--memroy` is not an option of 7lbd run; did you mean `--memory`"),
+        ("rnu", "`rnu` is not a verb; did you mean `run`"),
+        ("status a b", "`b` is not an option of 7lbd status"),
+        ("run --accel xen", "invalid choice: 'xen'"),
+        ("run --memory", "expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_one_line(line: str, why: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(why)) as caught:
+        cli.parse(line.split())
+    assert caught.value.code is ExitCode.USAGE
+    assert "--help" in caught.value.hint
+
+
+def test_a_size_without_end_is_refused() -> None:
+    with pytest.raises(Refusal, match="a size has an end"):
+        load([Source("command line", {"memory": "9" * 400 + "G"})])

@@ -47,6 +47,9 @@ class Channel(StrEnum):
     AGENT = "agent"
 
 
+_MAX_TEXT = 256 * 1024
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -87,15 +90,27 @@ class Description(BaseModel):
 def read(path: Path) -> Description:
     """The description in `path`. Raises Refusal that names the key."""
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+        table = tomllib.loads(_text(path))
+    except OSError as error:
+        hint = f"its owner can: chmod a+r {path}"
+        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None
+    except (ValueError, RecursionError) as error:
         raise Refusal(ExitCode.IMAGE, f"{path}: is not TOML: {error}", hint="see docs/images.md") from None
     try:
         return Description.model_validate(table)
     except ValidationError as error:
         raise _refusal(path, error) from None
+
+
+def _text(path: Path) -> str:
+    """A file of a modest size; a pipe or a device in its place would never end. Raises OSError, ValueError."""
+    if not path.is_file():
+        raise ValueError("it is not a regular file")
+    with path.open() as file:
+        text = file.read(_MAX_TEXT + 1)
+    if len(text) > _MAX_TEXT:
+        raise ValueError("it is far too long")
+    return text
 
 
 def keys() -> list[str]:
@@ -107,6 +122,7 @@ def _refusal(path: Path, error: ValidationError) -> Refusal:
     first = error.errors()[0]
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return Refusal(ExitCode.IMAGE, f"{path}: `{key}` is not a key of image.toml{nearest(key, keys())}")
+        what = f"{path}: `{key}` is not a key of image.toml{nearest(key, keys())}"
+        return Refusal(ExitCode.IMAGE, what, hint=f"its keys are {', '.join(keys())}")
     message = first["msg"].removeprefix("Value error, ")
     return Refusal(ExitCode.IMAGE, f"{path}: `{key}` = {first['input']!r}: {message}", hint="see docs/images.md")

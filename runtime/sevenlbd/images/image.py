@@ -77,7 +77,11 @@ def from_folder(folder: Path) -> Image:
     described = description.read(toml)
     for name in filter(None, (described.disk, described.variables)):
         if "/" in name or name in (".", ".."):
-            raise Refusal(ExitCode.IMAGE, f"{toml}: `{name}` must be a file's name in the same folder, without `/`")
+            raise Refusal(
+                ExitCode.IMAGE,
+                f"{toml}: `{name}` must be a file's name in the same folder, without `/`",
+                hint="put the file there, or a symbolic link to it",
+            )
     return _assemble(described, folder / described.disk)
 
 
@@ -144,9 +148,12 @@ def _readable_file(path: Path, what: str) -> None:
     except FileNotFoundError:
         raise Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint=_unseen_hint(path)) from None
     except OSError as error:
-        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} cannot be reached: {error.strerror}") from None
+        what = f"{path}: the {what} cannot be reached: {error.strerror}"
+        raise Refusal(
+            ExitCode.IMAGE, what, hint="its owner can open the folders on the way: chmod a+x FOLDER"
+        ) from None
     if not stat.S_ISREG(kind):
-        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} is not a regular file")
+        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} is not a regular file", hint="7lbd run --image FOLDER|DISK")
     if not os.access(path, os.R_OK):
         raise Refusal(
             ExitCode.IMAGE, f"{path}: the {what} is not readable for you", hint=f"its owner can: chmod a+r {path}"
@@ -169,10 +176,13 @@ def _walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
     path, size = disk.resolve(), None
     while True:
         if any(layer.path == path for layer in layers) or len(layers) == _MAX_LAYERS:
-            raise Refusal(ExitCode.IMAGE, f"{disk}: its backing files form a circle or are too many")
+            raise Refusal(ExitCode.IMAGE, f"{disk}: its backing files form a circle or are too many", hint=_FLATTEN)
         layers.append(ImageLayer(path, kind))
         if kind == "raw":
-            return tuple(layers), size if size is not None else path.stat().st_size
+            size = size if size is not None else path.stat().st_size
+            if not size:
+                raise Refusal(ExitCode.IMAGE, f"{path}: is empty", hint="copy the image anew")
+            return tuple(layers), size
         header = _header(path)
         size = header.size if size is None else size
         if not header.backing_file:
@@ -188,7 +198,7 @@ def _header(path: Path) -> qcow2.Header:
             ExitCode.IMAGE, f"{path}: not usable as a qcow2 image: {error}", hint="qemu-img check tells more"
         ) from None
     except OSError as error:
-        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}") from None
+        raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint="copy the image anew") from None
 
 
 def _backing(path: Path, header: qcow2.Header, home: Path) -> tuple[Path, str]:

@@ -18,6 +18,7 @@ _V2_LENGTH = 72
 _EXTERNAL_DATA_FILE = 1 << 2
 _CORRUPT = 1 << 1
 _BACKING_FORMAT = 0xE2792ACA
+_MAX_SIZE = 1 << 48
 _OFFSET_MASK = (1 << 56) - (1 << 9)
 
 
@@ -50,6 +51,8 @@ def read(path: Path) -> Header:
             raise HeaderError(f"it is qcow2 version {version}; versions 2 and 3 are known")
         if not 9 <= cluster_bits <= 21 or refcount_order > 6:
             raise HeaderError("its header makes no sense")
+        if not 0 < size <= _MAX_SIZE:
+            raise HeaderError(f"its header makes no sense: a disk of {size} bytes")
         if encryption:
             raise HeaderError("it is encrypted")
         if incompatible & _EXTERNAL_DATA_FILE:
@@ -63,10 +66,16 @@ def read(path: Path) -> Header:
         return Header(size, name, _backing_format(file, header_length))
 
 
+def _seek(file: BinaryIO, offset: int) -> None:
+    if offset > os.fstat(file.fileno()).st_size:
+        raise HeaderError("it is truncated, or its header makes no sense: an offset in it lies beyond its end")
+    file.seek(offset)
+
+
 def _text(file: BinaryIO, offset: int, length: int) -> str:
     if length > 1023:
         raise HeaderError("its backing file's name is too long")
-    file.seek(offset)
+    _seek(file, offset)
     return file.read(length).decode("utf-8", errors="surrogateescape")
 
 
@@ -74,7 +83,7 @@ def _backing_format(file: BinaryIO, header_length: int) -> str:
     """The header extension that names the backing file's format, or an empty text."""
     offset = header_length
     for _ in range(64):
-        file.seek(offset)
+        _seek(file, offset)
         entry = file.read(8)
         kind, length = struct.unpack(">II", entry) if len(entry) == 8 else (0, 0)
         if kind == 0:
@@ -87,14 +96,14 @@ def _backing_format(file: BinaryIO, header_length: int) -> str:
 
 def _last_allocated(file: BinaryIO, table_at: int, table_size: int, cluster_bits: int, order: int) -> int:
     """Offset of the last cluster in use, from the refcounts: a whole file reaches beyond it."""
-    file.seek(table_at)
+    _seek(file, table_at)
     table = file.read(min(table_size, 8 << 20))
     entries = [value & _OFFSET_MASK for (value,) in struct.iter_unpack(">Q", table[: len(table) // 8 * 8])]
     used = [(index, offset) for index, offset in enumerate(entries) if offset]
     if not used:
         raise HeaderError("it is truncated: its refcount table is missing")
     index, offset = used[-1]
-    file.seek(offset)
+    _seek(file, offset)
     block = file.read(1 << cluster_bits).rstrip(b"\0")
     per_block = (8 << cluster_bits) >> order
     last = (max(len(block), 1) * 8 - 1) >> order

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import MEANING
-from ..settings import Settings, Source, extra, flag_of
+from ..errors import MEANING, ExitCode, Refusal
+from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, nearest
 
 VERBS = ("run", "status", "stop", "connect", "doctor", "config", "gc", "version")
 
@@ -21,22 +21,41 @@ Without a verb, `run` is meant: apptainer run 7lbd.sif --image win11
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, with a refusal in place of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")
+
+    def refuse(self, word: str) -> NoReturn:
+        """Refuse a word that nobody asked for, with the nearest option."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        self.error(f"`{word}` is not an option of {self.prog}{nearest(word, known)}")
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The verb and its options. Exits with code 2 and a message when they are wrong, as argparse does."""
+    """The verb and its options. Raises Refusal when they are wrong."""
     words = list(arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
-    return _parser().parse_args(words)
+    parser, verbs = _parser()
+    if words[0] not in VERBS and not words[0].startswith("-"):
+        parser.error(f"`{words[0]}` is not a verb{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        verbs[options.verb].refuse(unknown[0].partition("=")[0])
+    return options
 
 
 def source(options: argparse.Namespace) -> Source:
     """The settings that the command line names."""
     given = vars(options)
-    return Source("command line", {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
+    return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and that of each verb."""
+    parser = _Parser(
         prog="7lbd",
         description=_ABOUT,
         epilog=_exit_codes(),
@@ -48,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _run(verbs)
     _session_verbs(verbs)
     _node_verbs(verbs)
-    return parser
+    return parser, verbs.choices
 
 
 def _run(verbs: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import shutil
@@ -22,21 +24,32 @@ class Ability:
     mend: str = ""
 
 
-def _device(path: str, mend: str) -> Ability:
+# Questions that only the real driver answers: linux/kvm.h KVM_GET_API_VERSION, linux/if_tun.h TUNGETFEATURES.
+_KVM_GET_API_VERSION, _TUNGETFEATURES = 0xAE00, 0x800454CF
+
+
+def _device(path: str, mend: str, question: int | None = None) -> Ability:
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if question is not None:
+                fcntl.ioctl(device, question, 0 if question == _KVM_GET_API_VERSION else bytes(4))
+        finally:
+            os.close(device)
     except FileNotFoundError:
         return Ability(False, f"{path} is not there", f"on the node: {mend}; with --contain: --bind {path}")
     except PermissionError:
         return Ability(False, f"{path} may not be opened by you", f"as root on the node: {mend}")
     except OSError as error:
+        if error.errno == errno.ENOTTY:
+            return Ability(False, f"{path} is not that device", f"as root on the node: {mend}")
         return Ability(False, f"{path} cannot be opened: {error.strerror}", f"on the node: {mend}")
     return Ability(True)
 
 
 def kvm() -> Ability:
     """KVM is usable when its device opens and the CPU offers vmx or svm: a device alone can be a paravirtual stub."""
-    device = _device("/dev/kvm", "modprobe kvm_intel || modprobe kvm_amd; chmod 0666 /dev/kvm")
+    device = _device("/dev/kvm", "modprobe kvm_intel || modprobe kvm_amd; chmod 0666 /dev/kvm", _KVM_GET_API_VERSION)
     if not device.ok:
         return device
     flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -51,7 +64,7 @@ def kvm() -> Ability:
 
 def tun() -> Ability:
     """/dev/net/tun opens read-write: a tap device can be made in a namespace of our own."""
-    return _device("/dev/net/tun", "modprobe tun; chmod 0666 /dev/net/tun")
+    return _device("/dev/net/tun", "modprobe tun; chmod 0666 /dev/net/tun", _TUNGETFEATURES)
 
 
 def fuse() -> Ability:
@@ -67,7 +80,9 @@ def user_namespaces() -> Ability:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0:
         return Ability(True)
-    return Ability(False, f"user namespaces cannot be made: {os.strerror(code)}", _userns_mend())
+    # unshare(2): ENOSPC is about the number of namespaces, not about a disk.
+    why = "the limit of namespaces is reached" if code == errno.ENOSPC else os.strerror(code)
+    return Ability(False, f"user namespaces cannot be made: {why}", _userns_mend())
 
 
 def _try_namespaces() -> int:
@@ -110,9 +125,7 @@ def _memory_limits(environment: dict[str, str]) -> Iterator[Limit]:
     available = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     if available:
         yield Limit(int(available[1]) * 1024, "free on this node")
-    allocated = environment.get("SLURM_MEM_PER_NODE", "")
-    if allocated.isdigit() and int(allocated):
-        yield Limit(int(allocated) << 20, "in the job's allocation (SLURM_MEM_PER_NODE)")
+    yield from _slurm_limits(environment)
     for file in _cgroup_limits():
         try:
             text = file.read_text().strip()
@@ -120,6 +133,19 @@ def _memory_limits(environment: dict[str, str]) -> Iterator[Limit]:
             continue
         if text.isdigit():
             yield Limit(int(text), f"in the job's control group ({file})")
+
+
+def _slurm_limits(environment: dict[str, str]) -> Iterator[Limit]:
+    """The job's allocation in MiB (sbatch(1), output environment variables); 0 is all of the node."""
+
+    def number(name: str) -> int:
+        text = environment.get(name, "")
+        return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0
+
+    if allocated := number("SLURM_MEM_PER_NODE"):
+        yield Limit(allocated << 20, "in the job's allocation (SLURM_MEM_PER_NODE)")
+    if allocated := number("SLURM_MEM_PER_CPU") * number("SLURM_CPUS_ON_NODE"):
+        yield Limit(allocated << 20, "in the job's allocation (SLURM_MEM_PER_CPU for each of SLURM_CPUS_ON_NODE)")
 
 
 def _cgroup_limits() -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,15 +62,15 @@ def image_folders(places: Places, chosen: Settings) -> list[Path]:
 
 
 def _table(path: Path, *, trusted: bool) -> list[Source]:
+    if not os.access(path, os.F_OK):
+        return []  # or hidden behind a folder that the user may not enter, which is the same
     try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(ExitCode.USAGE, f"{path}: cannot be read: {error}") from None
-    try:
-        return [from_table(tomllib.loads(text), str(path), trusted=trusted)]
-    except tomllib.TOMLDecodeError as error:
+        return [from_table(tomllib.loads(path.read_text()), str(path), trusted=trusted)]
+    except OSError as error:
+        # Not to be passed over: what the site locks there would not hold.
+        hint = f"its owner can: chmod a+r {path}"
+        raise Refusal(ExitCode.USAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None
+    except (ValueError, RecursionError) as error:
         raise Refusal(
             ExitCode.USAGE, f"{path}: is not TOML: {error}", hint="7lbd config --explain shows the keys"
         ) from None
