@@ -76,12 +76,25 @@ class SessionState:
         self.phases[phase] = self.elapsed()
 
     def write(self, path: Path) -> None:
-        """Replace `path` atomically, mode 0600. Raises OSError, for instance on a full disk."""
+        """Replace `path` atomically, mode 0600; on a full disk write over it in place. Raises OSError."""
+        text = json.dumps(asdict(self), indent=1).encode()
         new = path.with_suffix(".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file, indent=1)
-        new.replace(path)
+        try:
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+            new.replace(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            _write_over(path, text)
+
+
+def _write_over(path: Path, text: bytes) -> None:
+    """Into the blocks that the file has already: how `status` learns that there are no others."""
+    descriptor = os.open(path, os.O_WRONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+        file.truncate()
 
 
 def read(path: Path) -> SessionState:

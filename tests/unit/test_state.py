@@ -49,6 +49,19 @@ def test_the_file_is_private_and_reads_back(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["session.json"]
 
 
+def test_on_a_full_disk_the_file_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    session = make()
+    session.warnings.append("long " * 50)
+    session.write(path)
+    session.warnings.clear()
+    session.paused = "no space left"
+    (tmp_path / "session.new").symlink_to("/dev/full")
+    session.write(path)
+    assert state.read(path) == session
+    assert [entry.name for entry in tmp_path.iterdir()] == ["session.json"]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"phase": "no"}'])
 def test_a_broken_file_is_said_to_be(tmp_path: Path, text: str) -> None:
     path = tmp_path / "session.json"

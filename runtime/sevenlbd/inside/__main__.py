@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 
 from . import namespace
 from .builder import Builder
@@ -22,7 +23,9 @@ def main() -> None:
         namespace.enter(os.getuid(), os.getgid())
     except OSError as error:
         event = {"kind": "broke", "text": f"the isolated namespaces cannot be made: {error}", "hint": "7lbd doctor"}
-        wire.send(json.dumps(event).encode())
+        # The supervisor tries the same and may have told its user already, and gone.
+        with suppress(OSError):
+            wire.send(json.dumps(event).encode())
         return
     builder = Builder()
     from . import keeper

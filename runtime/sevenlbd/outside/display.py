@@ -59,6 +59,16 @@ def choose(*, as_json: bool, sif: str) -> Display:
     return Lines(sif)
 
 
+def _say(text: str, *, error: bool = False) -> None:
+    """Print now. A reader that has gone, or a job's log on a full disk, must not end a desktop."""
+    try:
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if error else 1)
+    except OSError:
+        pass  # what waits in the buffer is printed when there is room
+
+
 class JsonLines:
     """Every change as one JSON object a line."""
 
@@ -83,7 +93,7 @@ class JsonLines:
         self._print("finished", asdict(state))
 
     def _print(self, event: str, fields: dict[str, object]) -> None:
-        print(json.dumps({"event": event, **fields}), flush=True)
+        _say(json.dumps({"event": event, **fields}))
 
 
 class Lines:
@@ -96,33 +106,33 @@ class Lines:
 
     def update(self, state: SessionState) -> None:
         if self._last is None:
-            print(f"7lbd: session {state.id} of {state.image} on {state.host}", flush=True)
+            _say(f"7lbd: session {state.id} of {state.image} on {state.host}")
             for text in state.warnings:
                 self.warn(text)
         for name, at in state.milestones.items():
             if name not in self._milestones:
                 self._milestones.add(name)
-                print(f"7lbd: {at:7.1f} s    {name}", flush=True)
+                _say(f"7lbd: {at:7.1f} s    {name}")
         if state.phase is not self._last:
             self._last = state.phase
             why = f" ({state.reason})" if state.phase is Phase.STOPPING and state.reason else ""
             at = state.phases.get(state.phase, 0.0)
-            print(f"7lbd: {at:7.1f} s  {state.phase}: {_MEANING[state.phase]}{why}", flush=True)
+            _say(f"7lbd: {at:7.1f} s  {state.phase}: {_MEANING[state.phase]}{why}")
 
     def warn(self, text: str) -> None:
-        print(f"7lbd: WARNING: {text}", flush=True)
+        _say(f"7lbd: WARNING: {text}")
 
     def ready(self, state: SessionState) -> None:
-        print("\n" + ready_block(state, self._sif) + "\n", flush=True)
+        _say("\n" + ready_block(state, self._sif) + "\n")
 
     def kept(self, place: Path) -> None:
-        print(f"7lbd: logs and last screen are kept in {place}", flush=True)
+        _say(f"7lbd: logs and last screen are kept in {place}")
 
     def finished(self, state: SessionState) -> None:
         if state.phase is Phase.FAILED:
-            print(f"7lbd: FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""), file=sys.stderr)
+            _say(f"7lbd: FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""), error=True)
         else:
-            print(f"7lbd: session {state.id} has ended: {state.reason}", flush=True)
+            _say(f"7lbd: session {state.id} has ended: {state.reason}")
 
 
 class Terminal(Lines):
