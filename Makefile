@@ -12,7 +12,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
 
 run: setup ## build what is missing, then start a desktop: make run ARGS="--memory 4G"
-	@$(AS_USER) scripts/run $(ARGS)
+	@$(AS_USER) scripts/run $(ARGS) || [ $$? = 130 ] # Ctrl-C is a good end
 
 test: ## lint, unit tests and session tests: all of them, or make test ARGS="-k name"
 	@scripts/setup run test
