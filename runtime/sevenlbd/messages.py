@@ -85,7 +85,7 @@ class Event:
 
 
 BOOTING = "booting"
-MILESTONE = "milestone"  # text: dhcp, ready-line, agent, password, rdp
+MILESTONE = "milestone"  # text: one of MILESTONES
 READY = "ready"
 WARNING = "warning"
 PAUSED = "paused"
@@ -93,6 +93,9 @@ RESUMED = "resumed"
 NOT_READY = "not-ready"
 BROKE = "broke"
 ENDED = "ended"  # text: why, for instance "the guest shut down"
+
+
+MILESTONES = frozenset({"dhcp", "ready-line", "agent", "password", "rdp"})
 
 
 @dataclass(frozen=True)

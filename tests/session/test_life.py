@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import harness
+import pexpect
 import pytest
 from conftest import StartSession
 from harness import Session
@@ -173,3 +174,41 @@ def test_the_password_is_in_no_process_list_environment_or_log(start: StartSessi
     session.send(signal.SIGTERM)
     session.wait_end(20)
     assert password not in session.story()
+
+
+def apptainer_of(session: Session) -> int:
+    """PID of Apptainer's own process, the parent of everything."""
+    return session.process.pid
+
+
+def test_sigterm_to_apptainer_alone_ends_it_in_order(start: StartSession, blank_image: Path) -> None:
+    """slurmstepd's SIGTERM reaches only its direct child."""
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    os.kill(apptainer_of(session), signal.SIGTERM)
+    session.wait_end(20)
+    assert session.events[-1]["phase"] == "ended"
+
+
+def test_apptainer_killed_takes_the_session_with_it(start: StartSession, blank_image: Path, base: Path) -> None:
+    session = start("--image", str(blank_image))
+    session.wait_phase("booting", 30)
+    below = set(session.processes())
+    os.kill(apptainer_of(session), signal.SIGKILL)
+    assert harness.wait_until_gone(below, 15) == set()
+    assert not base.exists() or not list(base.iterdir()), "the supervisor had its chance to clean up"
+
+
+@pytest.mark.parametrize("phase", ["booting"])
+def test_ctrl_c_on_a_terminal_ends_it_in_order(blank_image: Path, base: Path, phase: str) -> None:
+    """On a terminal the signal comes twice, from the terminal and from Apptainer: it counts once."""
+    call = harness.command("run", "--image", str(blank_image), "--session-dir", str(base))
+    terminal = pexpect.spawn(call[0], call[1:], encoding="utf-8", timeout=30, dimensions=(40, 140))
+    terminal.expect(phase)
+    time.sleep(2)
+    terminal.sendintr()
+    terminal.expect("has ended: SIGINT came")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert not base.exists() or not list(base.iterdir())

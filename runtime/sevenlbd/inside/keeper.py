@@ -23,6 +23,8 @@ from .root import LOGS, SESSION
 log = logging.getLogger(__name__)
 
 _MAX_DESCRIPTORS = 16
+_MAX_LOG = 4 << 20
+_LOG_CHECK_SECONDS = 5.0
 
 
 class Keeper:
@@ -57,7 +59,7 @@ class Keeper:
                     helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
                 )
             await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
-            vm = await house.enter_async_context(machine.launched(plan, tap))
+            vm = await house.enter_async_context(machine.launched(plan, tap, self.warn))
             self.tell(messages.BOOTING)
             await files.add_account(plan)
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
@@ -74,6 +76,7 @@ class Keeper:
     async def _attend(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
         """Until the machine's end: wait for ready, and for the order to stop."""
         ready = asyncio.create_task(self._report_ready(vm, line))
+        trimming = asyncio.create_task(_keep_logs_small())
         stop = asyncio.create_task(self._stop_when_asked(vm))
         try:
             reason = await vm.watch(
@@ -84,8 +87,8 @@ class Keeper:
         except machine.MachineError as error:
             self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         finally:
-            ready.cancel()
-            stop.cancel()
+            for task in (ready, stop, trimming):
+                task.cancel()
 
     async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
         """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
@@ -129,6 +132,15 @@ class Keeper:
             if climbing:
                 climbing.cancel()
             climbing = asyncio.create_task(vm.stop(self._grace))
+
+
+async def _keep_logs_small() -> None:
+    """A guest that prints without end must not fill the node's disk: its log begins anew."""
+    while True:
+        for path in LOGS.iterdir():
+            if path.stat().st_size > _MAX_LOG:
+                os.truncate(path, 0)
+        await asyncio.sleep(_LOG_CHECK_SECONDS)
 
 
 _ENDS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shutil
 import socket
@@ -19,11 +18,12 @@ from . import qemu
 from .agent import Agent
 from .root import LOGS, PRIVATE, SESSION
 
-log = logging.getLogger(__name__)
-
 _LOG = LOGS / "qemu.log"
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
+
+
+Tell = Callable[[str], None]
 
 
 class MachineError(Exception):
@@ -33,14 +33,15 @@ class MachineError(Exception):
 class Machine:
     """A running QEMU and its QMP connection."""
 
-    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, warn: Tell) -> None:
         self._process = process
         self._qmp = qmp
+        self._warn = warn
         self.agent = agent
         self.shutdown_reason = ""
         """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
 
-    async def watch(self, tell_pause: Callable[[str], None], tell_resume: Callable[[], None]) -> str:
+    async def watch(self, tell_pause: Tell, tell_resume: Callable[[], None]) -> str:
         """Follow QMP's events until QEMU is gone. Returns why it ended; raises MachineError if it crashed.
 
         While the overlay has no room the guest stands still; it goes on by itself when there is some.
@@ -55,9 +56,7 @@ class Machine:
             raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
         return self.shutdown_reason
 
-    async def _on_events(
-        self, events: EventListener, tell_pause: Callable[[str], None], tell_resume: Callable[[], None]
-    ) -> None:
+    async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
         waiting: asyncio.Task[None] | None = None
         async for event in events:
             data = dict(event["data"])  # type: ignore[call-overload]
@@ -67,7 +66,7 @@ class Machine:
                 tell_pause("no space left for what the guest writes: it stands still until there is room")
                 waiting = asyncio.create_task(self._resume_when_room(tell_resume))
             elif event["event"] == "GUEST_PANICKED":
-                log.warning("the guest's system has crashed")
+                self._warn("the guest's system has crashed")
 
     async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
         while shutil.disk_usage(SESSION).free < _ROOM_TO_RESUME:
@@ -85,12 +84,12 @@ class Machine:
             await self._ask_guest()
             if await self._gone_within(grace):
                 return
-            log.warning("the guest did not shut down within %.0f s", grace)
+            self._warn(f"the guest did not shut down within {grace:.0f} s and is switched off")
         self.shutdown_reason = self.shutdown_reason or "host-qmp-quit"
         with suppress(QMPError, OSError):
             await asyncio.wait_for(self._qmp.execute("quit"), _QUIT_SECONDS)
         if not await self._gone_within(_QUIT_SECONDS):
-            log.warning("QEMU does not quit; killing it")
+            self._warn("QEMU does not quit and is killed")
             self._process.kill()
             await self._process.wait()
 
@@ -112,7 +111,7 @@ class Machine:
 
 
 @asynccontextmanager
-async def launched(plan: Plan, tap: int | None) -> AsyncIterator[Machine]:
+async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Machine]:
     """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError."""
     _copy_variables(plan)
     qmp_ours, qmp_theirs = socket.socketpair()
@@ -130,7 +129,7 @@ async def launched(plan: Plan, tap: int | None) -> AsyncIterator[Machine]:
         except QMPError:
             code = await process.wait()
             raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
-        yield Machine(process, qmp, agent)
+        yield Machine(process, qmp, agent, warn)
     finally:
         if process.returncode is None:
             process.kill()

@@ -6,15 +6,14 @@ capabilities over these namespaces only. Sources: user_namespaces(7), pid_namesp
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
 
+from .. import syscalls
+
 _NAMESPACES = os.CLONE_NEWUSER | os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(uid: int, gid: int) -> None:
@@ -33,7 +32,7 @@ def enter(uid: int, gid: int) -> None:
     if child:
         os.close(alive)
         sys.exit(_wait(child))
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.signal_when_parent_dies(signal.SIGKILL)
     os.close(parent)
     os.set_blocking(alive, False)
     try:
@@ -46,8 +45,8 @@ def enter(uid: int, gid: int) -> None:
 
 
 def close_the_curtain() -> None:
-    """Let no process of the same user look into this one (prctl(2), PR_SET_DUMPABLE): it will hold secrets."""
-    _prctl(_PR_SET_DUMPABLE, 0)
+    """Let no process of the same user look into this one: it will hold secrets."""
+    syscalls.hide_from_same_user()
     os.umask(0o077)
 
 
@@ -56,9 +55,3 @@ def _wait(child: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl: {os.strerror(number)}")

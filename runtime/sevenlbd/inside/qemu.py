@@ -180,7 +180,7 @@ def _channels(fds: Descriptors, oem_strings: Sequence[Path]) -> Iterator[str]:
     yield from ("-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control")
     yield from ("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={fds.agent}")
     yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
-    serial = f"socket,id=serial,path={SERIAL},server=on,wait=off,logfile={SERIAL_LOG}"
+    serial = f"socket,id=serial,path={SERIAL},server=on,wait=off,logfile={SERIAL_LOG},logappend=on"
     yield from ("-chardev", serial, "-device", "isa-serial,chardev=serial")
     for path in oem_strings:
         yield from ("-smbios", f"type=11,path={path}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from ..messages import Guest, Plan
 from . import network
@@ -16,6 +16,7 @@ from .agent import Agent, AgentError
 _POLL = 0.25
 _LINE_SECONDS = 10.0
 _MAX_LINE = 256
+_MAX_CALLERS = 16
 _PASSWORD_TRIES = 5
 # MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
 _X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
@@ -29,12 +30,20 @@ class ReadyLine:
 
     def __init__(self) -> None:
         self.came = asyncio.Event()
+        self._open = 0
 
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(TimeoutError, ValueError, ConnectionError):
-            if await asyncio.wait_for(reader.readline(), _LINE_SECONDS):
-                self.came.set()
-        writer.close()
+        self._open += 1
+        try:
+            if self._open <= _MAX_CALLERS:
+                line = await asyncio.wait_for(reader.readline(), _LINE_SECONDS)
+                if line:
+                    self.came.set()
+        except (TimeoutError, ValueError, ConnectionError):
+            pass
+        finally:
+            self._open -= 1
+            writer.close()
 
     @classmethod
     @asynccontextmanager

@@ -12,11 +12,25 @@ The user's other files, sessions and sockets are not there. Sources: mount(2), p
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 
-from ..messages import Plan, Share
+from .. import syscalls
+from ..messages import Plan
+from ..syscalls import (
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    mount,
+)
 
 PRIVATE = Path("/run/7lbd")
 SESSION = PRIVATE / "session"
@@ -27,17 +41,19 @@ VARIABLES_TEMPLATE = IMAGE / "variables"
 _APPLIANCE = ("usr", "etc", "var", "opt", "bin", "sbin", "lib", "lib64", ".singularity.d")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _OWN = {"proc", "dev", "tmp", "run", "sys", *_APPLIANCE}
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
-_SAFE = _MS_NOSUID | _MS_NODEV
-_MNT_DETACH = 2
+_SAFE = MS_NOSUID | MS_NODEV
 # A remount may add flags, but must repeat those that the node set: statvfs(3) flag, mount(2) flag.
-_KEPT_FLAGS = ((2, _MS_NOSUID), (4, _MS_NODEV), (8, _MS_NOEXEC), (1024, 1024), (2048, 2048), (4096, 1 << 21))
+_KEPT_FLAGS = (
+    (os.ST_NOSUID, MS_NOSUID),
+    (os.ST_NODEV, MS_NODEV),
+    (os.ST_NOEXEC, MS_NOEXEC),
+    (os.ST_NOATIME, MS_NOATIME),
+    (os.ST_NODIRATIME, MS_NODIRATIME),
+    (os.ST_RELATIME, MS_RELATIME),
+)
 # smbd looks nobody up when it starts, though nobody is ever let in as a guest.
 _PASSWD = "{user}:x:{uid}:{gid}::/run/7lbd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP = "{user}:x:{gid}:\nnogroup:x:65534:\n"
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def layer_path(number: int) -> Path:
@@ -47,19 +63,16 @@ def layer_path(number: int) -> Path:
 
 def move_into(plan: Plan) -> None:
     """Build the inner root and make it ours. Raises OSError that names the place."""
-    _mount("none", Path("/"), "", _MS_REC | _MS_PRIVATE)
+    mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
     new = PRIVATE
-    _mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m")
+    mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m")
     _appliance(new)
     _devices(new, plan)
-    _mount("proc", _folder(new / "proc"), "proc", _SAFE | _MS_NOEXEC)
-    _mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m")
+    mount("proc", _folder(new / "proc"), "proc", _SAFE | MS_NOEXEC)
+    mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m")
     _shares(new, plan)
     _private(new, plan)
-    os.chdir(new)
-    _check(_libc.pivot_root(b".", b"."), "pivot_root", new)
-    _check(_libc.umount2(b".", _MNT_DETACH), "umount of the old root", Path("/"))
-    os.chdir("/")
+    syscalls.change_root(new)
 
 
 def _appliance(new: Path) -> None:
@@ -89,20 +102,16 @@ def _shares(new: Path, plan: Plan) -> None:
     for share in sorted(plan.shares, key=lambda share: len(share.path)):
         target = _folder(new / share.path.lstrip("/"))
         _bind(Path(share.path), target)
-        _protect(share, target)
+        if share.read_only:
+            _read_only(target)
     hidden = new / str(Path(plan.folder).parent).lstrip("/")
     if hidden.is_dir():
-        _mount("tmpfs", hidden, "tmpfs", _SAFE | _MS_RDONLY, "mode=0500,size=4k")
-
-
-def _protect(share: Share, target: Path) -> None:
-    if share.read_only:
-        _read_only(target)
+        mount("tmpfs", hidden, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
 
 
 def _private(new: Path, plan: Plan) -> None:
     inner = _folder(new / "run/7lbd")
-    _mount("tmpfs", inner, "tmpfs", _SAFE | _MS_NOEXEC, "mode=0700,size=64m")
+    mount("tmpfs", inner, "tmpfs", _SAFE | MS_NOEXEC, "mode=0700,size=64m")
 
     def placed(path: Path) -> Path:
         return inner / path.relative_to(PRIVATE)
@@ -118,7 +127,7 @@ def _private(new: Path, plan: Plan) -> None:
         ours = inner / name
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
-        _mount(str(ours), new / "etc" / name, "", _MS_BIND)
+        mount(str(ours), new / "etc" / name, "", MS_BIND)
 
 
 def _folder(path: Path) -> Path:
@@ -133,22 +142,10 @@ def _file(path: Path) -> Path:
 
 
 def _bind(source: Path, target: Path) -> None:
-    _mount(str(source), target, "", _MS_BIND | _MS_REC)
+    mount(str(source), target, "", MS_BIND | MS_REC)
 
 
 def _read_only(target: Path) -> None:
     found = os.statvfs(target).f_flag
     kept = sum(flag for seen, flag in _KEPT_FLAGS if found & seen)
-    _mount("none", target, "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
-
-
-def _mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
-    """mount(2). Raises OSError that names the target."""
-    done = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data.encode())
-    _check(done, f"mount of {kind or source}", target)
-
-
-def _check(result: int, what: str, where: Path) -> None:
-    if result:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}", str(where))
+    mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY | kept)

@@ -16,7 +16,7 @@ from ..images import image as images
 from ..images.description import OS, Channel, Display
 from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
-from ..settings import Accel, Network, Settings
+from ..settings import Accel, Network, Settings, user_path
 from . import folder, node
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
@@ -25,6 +25,7 @@ _PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
 _SHARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED_SHARES = {"global", "homes", "printers", "ipc"}
 _GIB = 1 << 30
+_NOT_FOR_SHARING = ("/proc", "/dev", "/sys", "/run/7lbd")
 
 
 @dataclass(frozen=True)
@@ -235,16 +236,24 @@ def _parse_share(text: str) -> Share:
     return _checked(Share(name, path, read_only), "see what the container shows: apptainer exec 7lbd.sif ls -ld ...")
 
 
+def _would_be_misread(path: str) -> bool:
+    return path != path.strip() or path.endswith("\\") or any(c == "%" or not c.isprintable() for c in path)
+
+
 def _checked(share: Share, hint: str) -> Share:
     """The share with its real path, or a Refusal."""
-    path = Path(share.path).expanduser()
-    if any(c == "%" or not c.isprintable() for c in share.path):
+    path = user_path(share.path)
+    if _would_be_misread(share.path) or _would_be_misread(str(path.resolve())):
         raise Refusal(
             ExitCode.SHARE,
-            f"share `{share.name}`: {share.path!r} has a `%` or a control character, which Samba would replace",
+            f"share `{share.name}`: {share.path!r} has a `%`, a control character, or a space or backslash at its end, "
+            "which Samba's configuration cannot hold",
             hint="show it under another name: apptainer run --bind 'PATH:/mnt/NAME' ... --share NAME=/mnt/NAME",
         )
-    if not path.exists():
+    if str(path.resolve()).startswith(_NOT_FOR_SHARING) or path.resolve() == Path("/"):
+        what = f"share `{share.name}`: {path} belongs to the system, not to you"
+        raise Refusal(ExitCode.SHARE, what, hint="share a folder with files of yours")
+    if not os.access(path, os.F_OK):
         hint = f"a folder that the container does not show is added with: apptainer run --bind {path} ..."
         raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} does not exist here", hint=hint)
     if not path.is_dir():

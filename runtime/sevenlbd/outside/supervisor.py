@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import messages
+from .. import messages, syscalls
 from ..errors import ExitCode
 from ..images import image as images
 from ..messages import Event, Plan
@@ -33,10 +33,14 @@ CONNECTORS = ("rdp", "vnc")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # The keeper needs this much beyond the guest's grace: QMP quit, kill, and the end of its namespace.
 _KEEPER_GRACE = 10.0
+_ONE_SIGNAL_SECONDS = 1.0
+_MAX_WARNINGS = 100
 
 
 async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display: Display) -> ExitCode:
     """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
+    # Apptainer killed is a session ended: it would not come back for us.
+    syscalls.signal_when_parent_dies(signal.SIGTERM)
     session = Session(prepared, settings, display, link)
     with _signals(session):
         async with AsyncExitStack() as house:
@@ -94,6 +98,7 @@ class Session:
         self._settings = settings
         self._display = display
         self._signal: signal.Signals | None = None
+        self._signalled_at = 0.0
         self._was_ready = False
         self._code = ExitCode.OK
         self.state = SessionState(
@@ -142,9 +147,15 @@ class Session:
         return self._code
 
     def on_signal(self, number: int) -> None:
-        """Begin the end; the second time, at once."""
+        """Begin the end; the second time, at once.
+
+        A Ctrl-C comes from the terminal and again from Apptainer, which passes it on: that is one signal.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._signal and now - self._signalled_at < _ONE_SIGNAL_SECONDS:
+            return
         again = self._signal is not None
-        self._signal = signal.Signals(number)
+        self._signal, self._signalled_at = signal.Signals(number), now
         self.stop(f"{self._signal.name} came", now=again)
 
     def stop(self, why: str, now: bool = False) -> None:
@@ -167,14 +178,16 @@ class Session:
             case messages.BOOTING:
                 self._step(Phase.BOOTING)
             case messages.MILESTONE:
-                self.state.milestones.setdefault(event.text, self.state.elapsed())
-                self._step(Phase.GUEST_UP)
+                if event.text in messages.MILESTONES:
+                    self.state.milestones.setdefault(event.text, self.state.elapsed())
+                    self._step(Phase.GUEST_UP)
             case messages.READY:
                 self._step(Phase.READY)
                 self._ready()
             case messages.WARNING:
-                self.state.warnings.append(event.text)
-                self._display.warn(event.text)
+                if len(self.state.warnings) < _MAX_WARNINGS:
+                    self.state.warnings.append(event.text)
+                    self._display.warn(event.text)
             case messages.PAUSED | messages.RESUMED:
                 self.state.paused = event.text if event.kind == messages.PAUSED else ""
                 self._display.warn(event.text)

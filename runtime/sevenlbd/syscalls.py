@@ -1,0 +1,48 @@
+"""System calls that Python does not offer: mount(2), umount2(2), pivot_root(2), prctl(2).
+
+Each raises OSError with the kernel's reason. Light on purpose: the process before the wall loads it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC = 1 << 10, 1 << 11, 1 << 12, 1 << 14
+MS_PRIVATE, MS_RELATIME = 1 << 18, 1 << 21
+MNT_DETACH = 2
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
+    """Mount `source` at `target`."""
+    done = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data.encode())
+    _check(done, f"mount of {kind or source}", target)
+
+
+def change_root(new: Path) -> None:
+    """Make `new` the root of this mount namespace, and the old one unreachable."""
+    os.chdir(new)
+    _check(_libc.pivot_root(b".", b"."), "pivot_root", new)
+    _check(_libc.umount2(b".", MNT_DETACH), "umount of the old root", Path("/"))
+    os.chdir("/")
+
+
+def signal_when_parent_dies(number: int) -> None:
+    """Have the kernel send this process a signal when its parent is gone."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl PR_SET_PDEATHSIG")
+
+
+def hide_from_same_user() -> None:
+    """Let no other process of the same user trace this one or read its memory."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl PR_SET_DUMPABLE")
+
+
+def _check(result: int, what: str, where: Path | None = None) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}", *([str(where)] if where else []))

@@ -1,0 +1,106 @@
+"""How a session with a running guest ends: at every later phase, by every way, in order or by force."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import harness
+import pytest
+from conftest import StartSession
+from harness import Console, Session
+
+DEMO = ("--image", str(harness.DEMO), "--memory", "1G", "--ready-timeout", "900")
+
+
+def test_three_at_once_end_in_three_ways_when_the_guest_is_up(start: StartSession) -> None:
+    """The guest answers, its desktop is not there yet: each signal ends its own session only."""
+    signals = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+    sessions = {number: start(*DEMO, "--stop-grace", "60s", "--name", number.name.lower()) for number in signals}
+    for number, session in sessions.items():
+        session.wait_phase("guest-up", 400)
+        below = set(session.processes())
+        session.send(number)
+        code = session.wait_end(120)
+        assert code == signals[number] or (number is signal.SIGKILL and code in (-9, 137)), session.story()
+        assert harness.wait_until_gone(below, 5) == set()
+
+
+def test_four_at_once_get_ready_and_end_in_four_ways(start: StartSession, base: Path) -> None:
+    sessions = [start(*DEMO, "--stop-grace", "90s", "--name", f"s{number}") for number in range(4)]
+    for session in sessions:
+        session.wait_phase("ready", 900)
+    assert len({session.password() for session in sessions}) == 4
+    assert len({namespace(session) for session in sessions}) == 4
+    by_signal, by_verb, by_force, by_guest = sessions
+
+    by_signal.send(signal.SIGTERM)
+    assert by_signal.wait_end(120) == 0, by_signal.story()
+    assert_shut_down_in_order(by_signal)
+
+    stopped = harness.run("stop", "s1", "--session-dir", str(base), timeout=120)
+    assert stopped.returncode == 0, stopped.stderr
+    assert by_verb.wait_end(10) == 0
+    assert_shut_down_in_order(by_verb)
+
+    below = set(by_force.processes())
+    by_force.send(signal.SIGKILL)
+    by_force.wait_end(20)
+    assert harness.wait_until_gone(below, 5) == set()
+
+    console = Console(by_guest)
+    with pytest.raises(Exception):  # noqa: B017 - the console goes away in the middle of it
+        console.run("sudo poweroff; sleep 60")
+    assert by_guest.wait_end(120) == 0, by_guest.story()
+    assert by_guest.events[-1]["reason"] == "the guest shut down"
+    harness.run("gc", "--session-dir", str(base))
+
+
+def namespace(session: Session) -> Path:
+    """The session's network namespace."""
+    return Path(f"/proc/{session.pid_of('qemu-system-x86_64')}/ns/net").readlink()
+
+
+def assert_shut_down_in_order(session: Session) -> None:
+    """The guest went by itself: well before it would have been switched off."""
+    phases = session.events[-1]["phases"]
+    assert phases["ended"] - phases["stopping"] < 80, session.story()
+    assert not [event for event in session.events if "did not shut down" in str(event.get("text"))], session.story()
+
+
+def test_a_guest_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSession) -> None:
+    session = start(*DEMO, "--stop-grace", "6s")
+    session.wait_phase("ready", 400)
+    console = Console(session)
+    console.run("sudo systemctl mask --runtime poweroff.target && sudo systemctl stop qemu-guest-agent")
+    console.close()
+    begun = time.monotonic()
+    session.send(signal.SIGTERM)
+    assert session.wait_end(60) == 0
+    assert 5 < time.monotonic() - begun < 30
+    assert any("did not shut down" in str(event.get("text")) for event in session.events), session.story()
+
+
+def test_a_second_signal_ends_it_at_once(start: StartSession) -> None:
+    session = start(*DEMO, "--stop-grace", "300s", "--exit-when-ready")
+    session.wait_phase("stopping", 400)
+    session.send(signal.SIGINT)
+    time.sleep(1.5)
+    session.send(signal.SIGINT)
+    begun = time.monotonic()
+    assert session.wait_end(30) == 0
+    assert time.monotonic() - begun < 15
+
+
+def test_the_user_mode_network_serves_the_same_contract(start: StartSession) -> None:
+    session = start(*DEMO, "--network", "user")
+    session.wait_phase("ready", 400)
+    console = Console(session)
+    assert "169.254.100.15/24" in console.run("ip -4 -br addr")
+    assert console.run("mountpoint -q /home/user1/Home && echo mounted") == "mounted"
+    for target in ("169.254.100.2/3389", "169.254.100.2/22", "1.1.1.1/80", "169.254.100.3/53"):
+        assert console.attempt(f"timeout 5 bash -c 'echo > /dev/tcp/{target}' 2>/dev/null")[1] != 0, target
+    console.close()
+    session.send(signal.SIGTERM)
+    assert session.wait_end(120) == 0
