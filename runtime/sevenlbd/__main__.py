@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .errors import ExitCode, Refusal
-from .outside import cli
+from .outside import verbs
 
 # What a node in trouble answers to a program without a fault.
 _TROUBLE = {
@@ -42,9 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], umask: int) -> int:
-    options = cli.parse(arguments)
-    from .outside import commands
+    words = verbs.complete(arguments)
+    if words[0] == "run":
+        from .outside import launch
 
+        return launch.run(words, umask)
+    from .outside import cli, commands
+
+    options = cli.parse(words)
     return commands.VERBS[options.verb](options, umask)
 
 

@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import MEANING, ExitCode, Refusal
 from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, nearest
-
-VERBS = ("run", "status", "stop", "connect", "doctor", "config", "gc", "version")
+from .verbs import VERBS, complete
 
 _ABOUT = """\
 7lbd gives you an isolated desktop (Windows, as a rule) on this node: a read-only image, your own files,
@@ -35,9 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The verb and its options. Raises Refusal when they are wrong."""
-    words = list(arguments)
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
-        words.insert(0, "run")
+    words = complete(arguments)
     parser, verbs = _parser()
     if words[0] not in VERBS and not words[0].startswith("-"):
         parser.error(f"`{words[0]}` is not a verb{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")

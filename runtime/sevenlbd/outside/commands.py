@@ -1,9 +1,8 @@
-"""The verbs, one function each: settings in, exit code out."""
+"""The verbs but `run`, one function each: settings in, exit code out."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -33,25 +32,6 @@ def _base(options: argparse.Namespace) -> Path:
     where = folder.base(loaded.settings.session_dir, here.environment)
     folder.check_owned(where)
     return where
-
-
-def run(options: argparse.Namespace, umask: int) -> int:
-    """Start a desktop and stay until it ends."""
-    return asyncio.run(_run(options, umask))
-
-
-async def _run(options: argparse.Namespace, umask: int) -> int:
-    """The keeper starts first: it loads its libraries while everything is checked, and does nothing without a plan."""
-    from . import keeper_link
-
-    async with keeper_link.started() as link:
-        from . import display, preflight, supervisor
-
-        here, loaded = _load(options)
-        chosen = loaded.settings
-        prepared = preflight.prepare(chosen, here.environment, umask, places.image_folders(here, chosen))
-        shown = display.choose(as_json=chosen.json_events, sif=here.sif)
-        return await supervisor.run(link, prepared, chosen, shown)
 
 
 def status(options: argparse.Namespace, _umask: int) -> int:
@@ -187,7 +167,6 @@ def version(options: argparse.Namespace, _umask: int) -> int:
 
 
 VERBS: dict[str, Callable[[argparse.Namespace, int], int]] = {
-    "run": run,
     "status": status,
     "stop": stop,
     "connect": show_connection,
