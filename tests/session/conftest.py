@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import harness
 import pytest
+import strange
 from harness import Console, Session
 
 KEPT = harness.REPO / "build" / "test-failures"
@@ -75,8 +76,36 @@ def start(base: Path, request: pytest.FixtureRequest) -> Iterator[StartSession]:
     assert harness.wait_until_gone(harness.my_processes() - before) == set()
     left_mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(base) in line]
     assert not left_mounts
-    left_folders = [path.name for path in base.iterdir() if not path.name.startswith("failed-")] if base.exists() else []
+    left_folders = (
+        [path.name for path in base.iterdir() if not path.name.startswith("failed-")] if base.exists() else []
+    )
     assert not left_folders, f"folders are left: {left_folders}"
+
+
+@pytest.fixture(scope="session")
+def site(work: Path) -> Path:
+    """A folder of a site's, with nothing but its copy of the SIF."""
+    folder = work / "site"
+    folder.mkdir()
+    shutil.copy(harness.SIF, folder)
+    return folder
+
+
+Refuse = Callable[..., str]
+
+
+@pytest.fixture
+def refuse(base: Path) -> Iterator[Refuse]:
+    """Runs what must be refused, and returns the message; nothing may be left of it."""
+    before = harness.my_processes()
+
+    def attempt(*arguments: str, code: int, says: Sequence[str], **options: object) -> str:
+        done = harness.run("run", "--session-dir", str(base), *arguments, **options)
+        return strange.refusal(done, code, says)
+
+    yield attempt
+    assert not harness.wait_until_gone(harness.my_processes() - before)
+    assert not base.exists() or not list(base.iterdir()), "folders are left"
 
 
 def keep(folder: Path, name: str) -> None:
@@ -109,7 +138,15 @@ def demo(work: Path) -> Iterator[Session]:
     (data / "deep").mkdir(parents=True)
     (data / "deep" / "read-me.txt").write_text("from the node\n")
     session = harness.start(
-        "--image", str(harness.DEMO), "--name", "demo", "--share", f"data={data}:ro", "--ready-timeout", "600", base=base
+        "--image",
+        str(harness.DEMO),
+        "--name",
+        "demo",
+        "--share",
+        f"data={data}:ro",
+        "--ready-timeout",
+        "600",
+        base=base,
     )
     try:
         session.wait_phase("ready", 600)

@@ -1,8 +1,8 @@
-"""What session tests are made of: the real SIF, run by the real Apptainer as an ordinary user.
-"""
+"""What session tests are made of: the real SIF, run by the real Apptainer as an ordinary user."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -28,9 +28,9 @@ READY_SECONDS = 300.0
 FINAL = {"ended", "failed"}
 
 
-def command(*arguments: str, options: Sequence[str] = ()) -> list[str]:
+def command(*arguments: str, options: Sequence[str] = (), sif: Path = SIF) -> list[str]:
     """The command line of `apptainer run`, with `options` for Apptainer."""
-    return ["apptainer", "run", "--bind", str(REPO), *options, str(SIF), *arguments]
+    return ["apptainer", "run", "--bind", str(REPO), *options, str(sif), *arguments]
 
 
 def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
@@ -47,10 +47,11 @@ def run(
     timeout: float = 60,
     umask: int = -1,
     cwd: Path | None = None,
+    sif: Path = SIF,
 ) -> subprocess.CompletedProcess[str]:
     """Run the appliance to its end. `prefix` is a command that wraps the whole (unshare, sh -c ...)."""
     return subprocess.run(
-        [*prefix, *command(*arguments, options=options)],
+        [*prefix, *command(*arguments, options=options, sif=sif)],
         env=environment(env),
         capture_output=True,
         text=True,
@@ -205,11 +206,12 @@ def start(
     env: Mapping[str, str | None] | None = None,
     prefix: Sequence[str] = (),
     umask: int = -1,
+    cwd: Path | None = None,
 ) -> Session:
     """Start a session; its folder is made below `base`."""
     call = [*prefix, *command("run", "--json", "--session-dir", str(base), *arguments, options=options)]
     process = subprocess.Popen(
-        call, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask
+        call, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask, cwd=cwd
     )
     return Session(process, base)._begin()
 
@@ -232,19 +234,14 @@ def descendants(pid: int) -> dict[int, str]:
         found |= more
 
 
+_PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def my_processes() -> set[int]:
-    """PIDs of this user's processes that belong to an appliance, dead ones aside."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
-            if entry.stat().st_uid != os.getuid() and (entry / "cmdline").stat().st_uid != os.getuid():
-                continue
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if re.search(r"qemu-system|sbin/smbd|sbin/dnsmasq|swtpm|sevenlbd|/usr/bin/7lbd", line):
-                found.add(int(entry.name))
-    return found
+    """PIDs of appliance processes that we have started; an orphaned one comes back to us (prctl(2), subreaper)."""
+    ours = r"apptainer|qemu-system|sbin/smbd|sbin/dnsmasq|swtpm|sevenlbd|/usr/bin/7lbd"
+    return {pid for pid, line in descendants(os.getpid()).items() if re.search(ours, line)}
 
 
 def wait_until_gone(pids: Iterable[int], seconds: float = 15) -> set[int]:
@@ -289,7 +286,7 @@ class Console:
                     break
             elif found == 1:
                 break
-        self._shell.send(f"stty -echo cols 4000; bind 'set enable-bracketed-paste off'; PS1='7lbd-test-''prompt> '\r")
+        self._shell.send("stty -echo cols 4000; bind 'set enable-bracketed-paste off'; PS1='7lbd-test-''prompt> '\r")
         self._shell.expect_exact(self.PROMPT)
 
     def run(self, line: str, timeout: float = 90) -> str:
@@ -300,7 +297,7 @@ class Console:
 
     def attempt(self, line: str, timeout: float = 90) -> tuple[str, int]:
         """The same, with its exit code."""
-        self._shell.send(f"{line}; echo \"<code=$?>\"\r")
+        self._shell.send(f'{line}; echo "<code=$?>"\r')
         self._shell.expect(r"<code=(\d+)>", timeout=timeout)
         output, code = str(self._shell.before), int(self._shell.match.group(1))
         self._shell.expect_exact(self.PROMPT)

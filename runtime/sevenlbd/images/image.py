@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
+from ..settings import user_path
 from . import description, qcow2
 from .description import Description
 
@@ -49,10 +50,10 @@ def resolve(wanted: str, folders: Sequence[Path]) -> Image:
     """
     if not wanted:
         return _the_only_one(folders)
-    path = Path(wanted).expanduser()
-    if "/" not in wanted and not path.exists():
+    path = user_path(wanted)
+    if "/" not in wanted and not os.access(path, os.F_OK):
         path = _by_name(wanted, folders)
-    if path.is_dir():
+    if stat.S_ISDIR(_mode(path, "image")):
         return from_folder(path)
     _readable_file(path, "image")
     kind = _BARE_FORMATS.get(path.suffix.lower())
@@ -68,6 +69,9 @@ def resolve(wanted: str, folders: Sequence[Path]) -> Image:
 def from_folder(folder: Path) -> Image:
     """The image whose image.toml is in `folder`."""
     toml = folder / "image.toml"
+    if not os.access(folder, os.X_OK):
+        hint = f"its owner can: chmod a+rx {folder}"
+        raise Refusal(ExitCode.IMAGE, f"{folder}: cannot be entered: Permission denied", hint=hint)
     if not toml.exists():
         raise Refusal(
             ExitCode.IMAGE,
@@ -127,7 +131,7 @@ def _the_only_one(folders: Sequence[Path]) -> Image:
 
 def _by_name(name: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
-        if (folder / name / "image.toml").exists():
+        if os.access(folder / name / "image.toml", os.F_OK):
             return folder / name
     known = ", ".join(available(folders)) or "none"
     raise Refusal(
@@ -142,9 +146,10 @@ def _unseen_hint(path: Path) -> str:
     return f"a folder of the node that the container does not show is added with: apptainer run --bind {folder} ..."
 
 
-def _readable_file(path: Path, what: str) -> None:
+def _mode(path: Path, what: str) -> int:
+    """st_mode of `path`. Raises Refusal when it cannot be told."""
     try:
-        kind = path.stat().st_mode
+        return path.stat().st_mode
     except FileNotFoundError:
         raise Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint=_unseen_hint(path)) from None
     except OSError as error:
@@ -152,7 +157,10 @@ def _readable_file(path: Path, what: str) -> None:
         raise Refusal(
             ExitCode.IMAGE, what, hint="its owner can open the folders on the way: chmod a+x FOLDER"
         ) from None
-    if not stat.S_ISREG(kind):
+
+
+def _readable_file(path: Path, what: str) -> None:
+    if not stat.S_ISREG(_mode(path, what)):
         raise Refusal(ExitCode.IMAGE, f"{path}: the {what} is not a regular file", hint="7lbd run --image FOLDER|DISK")
     if not os.access(path, os.R_OK):
         raise Refusal(

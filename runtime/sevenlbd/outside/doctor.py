@@ -131,7 +131,7 @@ def _site_file(here: places.Places) -> Finding:
             f"the container does not show {beside}, so a {places.SITE_FILE} or images there are not seen",
             f"apptainer run --bind {beside} ..., or `bind path = {beside}` in apptainer.conf",
         )
-    found = next((path for path in here.site_files if path.exists()), None)
+    found = next((path for path in here.site_files if os.access(path, os.F_OK)), None)
     return Finding("site file", "ok", str(found) if found else "none; the defaults hold")
 
 

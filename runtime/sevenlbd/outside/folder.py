@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .. import state
 from ..errors import ExitCode, Refusal
+from ..settings import user_path
 
 LOCK = "lock"
 STATE = "session.json"
@@ -40,7 +41,7 @@ _ELSEWHERE = "choose another place: --session-dir DIR"
 def base(wanted: str, environment: Mapping[str, str]) -> Path:
     """Where this user's session folders are. The folder need not exist yet."""
     if wanted:
-        return Path(wanted).expanduser().absolute()
+        return user_path(wanted).absolute()
     temporary = Path(environment.get("TMPDIR") or "/tmp")
     if not temporary.is_dir():
         temporary = Path("/tmp")

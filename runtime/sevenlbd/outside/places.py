@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
-from ..settings import Loaded, Settings, Source, from_environment, from_table, load
+from ..settings import Loaded, Settings, Source, from_environment, from_table, load, user_path
 
 SITE_FILE = "7lbd.toml"
 
@@ -57,7 +57,7 @@ def settings(places: Places, command_line: Source) -> Loaded:
 
 def image_folders(places: Places, chosen: Settings) -> list[Path]:
     """Where images are looked up by name."""
-    folders = [Path(folder).expanduser() for folder in chosen.image_dirs]
+    folders = [user_path(folder) for folder in chosen.image_dirs]
     return folders + ([places.image_folder] if places.image_folder else [])
 
 
