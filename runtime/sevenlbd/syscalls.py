@@ -1,6 +1,6 @@
-"""System calls that Python does not offer: mount(2), umount2(2), pivot_root(2), prctl(2).
+"""System calls that Python does not offer: mount(2), umount2(2), pivot_root(2), prctl(2), io_uring_setup(2).
 
-Each raises OSError with the kernel's reason. Light on purpose: the process before the wall loads it.
+Each that fails raises OSError with the kernel's reason. Light on purpose: the process before the wall loads it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ MS_PRIVATE, MS_RELATIME = 1 << 18, 1 << 21
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_IO_URING_SETUP, _IO_URING_PARAMS_SIZE = 425, 120
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,6 +41,15 @@ def signal_when_parent_dies(number: int) -> None:
 def hide_from_same_user() -> None:
     """Let no other process of the same user trace this one or read its memory."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl PR_SET_DUMPABLE")
+
+
+def io_uring_works() -> bool:
+    """Whether this process may use io_uring: old kernels lack it, and sites switch it off (io_uring_setup(2))."""
+    ring = _libc.syscall(_IO_URING_SETUP, 1, ctypes.create_string_buffer(_IO_URING_PARAMS_SIZE))
+    if ring < 0:
+        return False
+    os.close(ring)
+    return True
 
 
 def _check(result: int, what: str, where: Path | None = None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
+from .. import syscalls
 from ..messages import Plan
 from ..process import spawn
 from . import qemu
@@ -117,7 +118,7 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
     qmp_ours, qmp_theirs = socket.socketpair()
     agent_ours, agent_theirs = socket.socketpair()
     fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), tap)
-    command = qemu.command(plan, fds, _oem_strings(plan), io_uring=_io_uring_works())
+    command = qemu.command(plan, fds, _oem_strings(plan), io_uring=syscalls.io_uring_works())
     process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
     qmp_theirs.close()
     agent_theirs.close()
@@ -154,15 +155,6 @@ def _oem_strings(plan: Plan) -> tuple[Path, ...]:
 def _copy_variables(plan: Plan) -> None:
     if found := qemu.firmware(plan.guest):
         shutil.copyfile(found[1], qemu.VARIABLES)
-
-
-def _io_uring_works() -> bool:
-    """Nodes can switch io_uring off for ordinary users (Linux, kernel.io_uring_disabled); older ones lack it."""
-    switch = Path("/proc/sys/kernel/io_uring_disabled")
-    try:
-        return switch.read_text().strip() == "0"
-    except OSError:
-        return False
 
 
 def _spell(code: int) -> str:
