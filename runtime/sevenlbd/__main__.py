@@ -21,9 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     umask = os.umask(0o077)
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments, umask)
-        sys.stdout.flush()
-        return code
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments, umask)
+        finally:
+            sys.stdout.flush()
     except Refusal as refusal:
         print(f"7lbd: {refusal}", file=sys.stderr)
         return refusal.code

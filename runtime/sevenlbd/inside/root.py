@@ -39,7 +39,7 @@ IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 
 _APPLIANCE = ("usr", "etc", "var", "opt", "bin", "sbin", "lib", "lib64", ".singularity.d")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "zero", "random", "urandom")  # what --contain leaves, too
 _OWN = {"proc", "dev", "tmp", "run", "sys", *_APPLIANCE}
 _SAFE = MS_NOSUID | MS_NODEV
 # A remount may add flags, but must repeat those that the node set: statvfs(3) flag, mount(2) flag.

@@ -22,4 +22,6 @@ async def make_overlay(folder: Path, image: Image) -> None:
     try:
         await finish(command)
     except RuntimeError as error:
-        raise Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {error}") from None
+        why = str(error).rpartition("qemu-img: ")[2]
+        hint = "make room there, or choose another place: --session-dir DIR"
+        raise Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {why}", hint=hint) from None

@@ -126,18 +126,16 @@ def session_folder(where: Path, name: str) -> Iterator[Path]:
 
     Its lock (flock(2)) goes with the process, even with SIGKILL: that is how others know. Raises Refusal.
     """
-    try:
+    with trouble_told(where):
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_base(where)
         remove_leftovers(where)
         fresh = where / f"{_NEW}{new_name()}"
         fresh.mkdir(mode=0o700)
-    except OSError as error:
-        raise _no_folder(where, error) from None
     with ExitStack() as undo:
         undo.callback(_remove_empty, where)
         undo.callback(_remove_empty, fresh)
-        try:
+        with trouble_told(where):
             lock = os.open(fresh / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, lock)
             for left in (fresh, where / name):
@@ -145,15 +143,18 @@ def session_folder(where: Path, name: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(lock, _MARK)
             (fresh / "logs").mkdir(mode=0o700)
-        except OSError as error:
-            raise _no_folder(where, error) from None
         _take_name(fresh, where / name)
         yield where / name
 
 
-def _no_folder(where: Path, error: OSError) -> Refusal:
-    what = f"{where}: the session's folder cannot be made there: {error.strerror}"
-    return Refusal(ExitCode.RESOURCES, what, hint=f"make room there, or {_ELSEWHERE}")
+@contextmanager
+def trouble_told(where: Path) -> Iterator[None]:
+    """Turn a full or failing disk, while a session's files are made, into a Refusal that names the place."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{where}: the session's files cannot be made there: {error.strerror}"
+        raise Refusal(ExitCode.RESOURCES, what, hint=f"make room there, or {_ELSEWHERE}") from None
 
 
 def _remove_if_locked_by(lock: int, folder: Path) -> None:

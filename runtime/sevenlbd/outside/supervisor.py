@@ -47,10 +47,11 @@ async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display:
             house.enter_context(images.in_use(prepared.image))
             place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
             session.settle(place)
-            listeners = [house.enter_context(_listener(place / f"{name}.sock")) for name in CONNECTORS]
-            await disk.make_overlay(place, prepared.image)
-            _write_credentials(place, prepared.plan)
-            await house.enter_async_context(control.serve(place, session.stop))
+            with folder.trouble_told(place):
+                listeners = [house.enter_context(_listener(place / f"{name}.sock")) for name in CONNECTORS]
+                await disk.make_overlay(place, prepared.image)
+                _write_credentials(place, prepared.plan)
+                await house.enter_async_context(control.serve(place, session.stop))
             link.send_plan(replace(prepared.plan, connectors=CONNECTORS), listeners)
             await session.live()
             session.bury()
