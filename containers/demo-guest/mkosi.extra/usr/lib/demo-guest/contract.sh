@@ -6,10 +6,9 @@ READY_PORT=54321
 ACCOUNT=user1
 CREDENTIALS=/run/demo-guest/credentials
 
-# Sets oem_user and oem_password, empty where the host gave none. Root only.
+# Sets oem_user and oem_password, which the caller has made empty, to what the host gave. Root only.
 read_oem_strings() {
     local string
-    oem_user='' oem_password=''
     while IFS= read -r string; do
         case $string in
         *': user='*) oem_user=${string#*: user=} ;;
