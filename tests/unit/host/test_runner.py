@@ -1,0 +1,68 @@
+"""scripts/test fails when any part fails, whatever comes after it, and runs every part all the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from sifbuild import paths
+
+PARTS = {
+    "runtime's unit tests": ("bin/apptainer", "tests/unit "),
+    "types": ("bin/apptainer", "-m mypy"),
+    "build's unit tests": ("build/venv-test/bin/python", "tests/unit/host"),
+    "session tests": ("build/venv-test/bin/python", "tests/session"),
+    "demo guest": ("scripts/build-guest", ""),
+    "ruff": ("build/venv-test/bin/ruff", "check"),
+    "format": ("build/venv-test/bin/ruff", "format"),
+    "build's types": ("build/venv-test/bin/mypy", "sifbuild"),
+    "shellcheck": ("bin/shellcheck", ""),
+}
+SCRIPT = """#!/bin/bash
+call="$0 $*"
+echo "$call" >>"$CALLS"
+[ -z "$FAIL" ] || [[ $call != *"$FAIL"* ]] || exit "$CODE"
+"""
+COMMANDS = {command for command, _ in PARTS.values()} | {"scripts/build-sif", "scripts/venv"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repo whose every command notes its call in `calls` and succeeds, unless its words hold $FAIL."""
+    for command in COMMANDS:
+        path = tmp_path / command
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SCRIPT)
+        path.chmod(0o755)
+    for name in ("test", "lib.sh"):
+        shutil.copy(paths.REPO / "scripts" / name, tmp_path / "scripts" / name)
+    for name in (".ci", "containers"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def run(tree: Path, fail: str = "", code: int = 1) -> tuple[int, str]:
+    """Exit code and calls of `scripts/test all` when the commands that hold `fail` end with `code`."""
+    env = {"CALLS": str(tree / "calls"), "FAIL": fail, "CODE": str(code), "PATH": f"{tree}/bin:{os.environ['PATH']}"}
+    result = subprocess.run([tree / "scripts/test", "all"], env=os.environ | env, capture_output=True, check=False)
+    return result.returncode, (tree / "calls").read_text()
+
+
+def test_it_passes_when_everything_passes(tree: Path) -> None:
+    assert run(tree)[0] == 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_it_fails_when_one_part_fails_and_still_runs_the_others(tree: Path, part: str) -> None:
+    command, words = PARTS[part]
+    code, calls = run(tree, words or command)
+    assert code == 1
+    for other in ("tests/unit ", "tests/unit/host", "ruff check", "shellcheck"):
+        assert other in calls
+
+
+def test_a_selection_that_leaves_one_part_without_tests_is_no_failure(tree: Path) -> None:
+    assert run(tree, "-m pytest", code=5)[0] == 0
