@@ -122,15 +122,15 @@ class Settings(BaseModel):
         0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
     )
     exit_when_ready: bool = _setting(False, "Stop as soon as the desktop is ready (for tests and measurements).")
-    json_events: bool = _setting(False, "Print events as JSON lines.", flag="json")
+    json_events: bool = _setting(False, "Print events as JSON lines (for programs).", flag="json")
     session_dir: str = _setting(
-        "", "Where session folders are made; by default 7lbd-UID in TMPDIR or /tmp. Should be local.", metavar="DIR"
+        "", "Where session folders are made, on a local disk; by default 7lbd-UID in TMPDIR or /tmp.", metavar="DIR"
     )
     ready_timeout: Duration = _setting(
         600, "Fail the session when the desktop is not ready by then.", metavar="DURATION"
     )
     stop_grace: Duration = _setting(
-        25, "Time the guest gets to shut down before it is switched off.", metavar="DURATION"
+        25, "Time that the guest gets to shut down before it is switched off.", metavar="DURATION"
     )
     min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
     locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
@@ -157,6 +157,22 @@ class Loaded:
 def flag_of(name: str) -> str:
     """The command-line option of a setting, for instance `--exit-when-ready`."""
     return "--" + (extra(name)["flag"] or name.replace("_", "-"))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; empty for one that only the site's file may set."""
+    return "" if extra(name)["site"] else PREFIX + name.upper()
+
+
+def in_toml(name: str, value: object) -> str:
+    """A setting's value as it stands in a TOML file, in the units that people use: `"2G"`, `"10m"`."""
+    kind = extra(name)["metavar"]
+    if isinstance(value, int | float) and value and kind in ("SIZE", "DURATION"):
+        units = _UNITS if kind == "SIZE" else _SECONDS
+        fits = [(unit, factor) for unit, factor in units.items() if value % factor == 0] or [("", 1)]
+        unit, factor = max(fits, key=lambda pair: (pair[1], pair[0]))
+        return json.dumps(f"{value / factor:.0f}{unit}") if value % 1 == 0 else json.dumps(value)
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
 def extra(name: str) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import MEANING, ExitCode, Refusal
-from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, nearest
+from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
 from .verbs import VERBS, complete
 
 _ABOUT = """\
@@ -35,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The verb and its options. Raises Refusal when they are wrong."""
     words = complete(arguments)
-    parser, verbs = _parser()
+    parser, verbs = build()
     if words[0] not in VERBS and not words[0].startswith("-"):
         parser.error(f"`{words[0]}` is not a verb{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")
     options, unknown = parser.parse_known_args(words)
@@ -50,7 +51,7 @@ def source(options: argparse.Namespace) -> Source:
     return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
 
 
-def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+def build() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and that of each verb."""
     parser = _Parser(
         prog="7lbd",
@@ -60,7 +61,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"7lbd {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     _run(verbs)
     _session_verbs(verbs)
     _node_verbs(verbs)
@@ -68,7 +69,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _run(verbs: Any) -> None:
-    run = _verb(verbs, "run", "start a desktop and stay until it ends")
+    run = _verb(verbs, "run", "start a desktop and stay with it until it ends")
     for name in Settings.model_fields:
         if not extra(name)["site"]:
             _option(run, name)
@@ -91,7 +92,8 @@ def _option(parser: argparse.ArgumentParser, name: str) -> None:
 
 def _help(name: str) -> str:
     field = Settings.model_fields[name]
-    shown = "" if field.default in ("", (), 0, False) else f" (default: {field.default})"
+    hidden = field.annotation is bool or field.default in ("", (), 0)
+    shown = "" if hidden else f" (default: {json.loads(in_toml(name, field.default))})"
     return (str(field.description) + shown).replace("%", "%%")
 
 
@@ -101,12 +103,14 @@ def _session_verbs(verbs: Any) -> None:
     stop = _verb(verbs, "stop", "shut a desktop down in order")
     stop.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
     connect = _verb(verbs, "connect", "show how to reach a desktop, and write its .rdp file")
-    connect.add_argument("--password", action="store_true", help="print the password, and nothing else")
+    connect.add_argument("--password", action="store_true", help="print only the password")
     connect.add_argument(
         "--rdp", metavar="FILE", default="", help="where to write the .rdp file (default: 7lbd-ID.rdp)"
     )
     for parser in (status, stop, connect):
-        parser.add_argument("session", nargs="?", default="", help="the session's id, if you have several")
+        parser.add_argument(
+            "session", nargs="?", default="", help="the session's id; not needed when you have only one"
+        )
         _option(parser, "session_dir")
 
 
@@ -116,12 +120,16 @@ def _node_verbs(verbs: Any) -> None:
     for name in ("image", "memory", "session_dir", "min_space"):
         _option(doctor, name)
     config = _verb(verbs, "config", "show the settings in force")
-    config.add_argument("--explain", action="store_true", help="with meaning, source and spelling of each")
+    config.add_argument(
+        "--explain", action="store_true", help="with the meaning of each, where its value comes from, and how to set it"
+    )
     collect = _verb(verbs, "gc", "remove what dead sessions left on this node")
-    collect.add_argument("--all", action="store_true", help="the kept logs of failed sessions, too")
+    collect.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
     _option(collect, "session_dir")
-    version = _verb(verbs, "version", "print the version")
-    version.add_argument("--all", action="store_true", help="with that of every package inside")
+    version = _verb(verbs, "version", "print the version of the appliance")
+    version.add_argument(
+        "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"
+    )
 
 
 def _verb(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:

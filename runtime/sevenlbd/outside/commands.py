@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import ExitCode, Refusal
-from ..settings import Loaded, Settings, extra, flag_of
+from ..settings import Loaded, Settings, flag_of, in_toml, variable_of
 from ..state import Phase
 from . import cli, connect, control, folder, places
 
@@ -46,7 +46,7 @@ def status(options: argparse.Namespace, _umask: int) -> int:
         print(f"no session of yours is running on {os.uname().nodename}")
     for state in states:
         kind = f"{state.image}  {state.accel}, {state.network}"
-        print(f"{state.id}  {state.phase}  since {state.elapsed():.0f} s  {kind}")
+        print(f"{state.id}  {state.phase}  up {_spelled(state.elapsed())}  {kind}")
         if state.paused:
             print(f"    PAUSED: {state.paused}")
         times = [*state.phases.items(), *state.milestones.items()]
@@ -55,6 +55,12 @@ def status(options: argparse.Namespace, _umask: int) -> int:
         for text in state.warnings:
             print(f"    WARNING: {text}")
     return ExitCode.OK
+
+
+def _spelled(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def stop(options: argparse.Namespace, _umask: int) -> int:
@@ -101,7 +107,8 @@ def _write_rdp(path: Path, account: str) -> str:
     try:
         path.write_text(connect.rdp_file(account), newline="")
     except OSError as error:
-        return f"(not written: {path}: {error.strerror})"
+        print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
+        return ""
     return str(path.absolute())
 
 
@@ -126,7 +133,7 @@ def config(options: argparse.Namespace, _umask: int) -> int:
         print(_explained(here, loaded, values))
         return ExitCode.OK
     for name, value in values.items():
-        print(f"{name} = {json.dumps(value)}")
+        print(f"{name} = {in_toml(name, value)}")
     return ExitCode.OK
 
 
@@ -135,11 +142,11 @@ def _explained(here: places.Places, loaded: Loaded, values: dict[str, object]) -
     lines = ["# Strongest first: command line, environment, then " + ", ".join(files), ""]
     for name, value in values.items():
         lock = ", locked by the site" if name in loaded.settings.locked else ""
-        flag = "site's file only" if extra(name)["site"] else flag_of(name)
+        ways = f"{flag_of(name)}; {variable_of(name)}" if variable_of(name) else "in the site's file only"
         lines += [
             f"# {Settings.model_fields[name].description}",
-            f"# {flag}; SEVENLBD_{name.upper()}; from: {loaded.origin[name]}{lock}",
-            f"{name} = {json.dumps(value)}",
+            f"# {ways}; now from: {loaded.origin[name]}{lock}",
+            f"{name} = {in_toml(name, value)}",
             "",
         ]
     return "\n".join(lines).rstrip()

@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from ..state import SessionState
-from .folder import CREDENTIALS
+from .folder import CREDENTIALS, base
 
-LOCAL_PORT = 3389
 _LOCAL_RDP = 13389
+_LOCAL_VNC = 5900
 
 
-def invocation(sif: str) -> str:
-    """How this user calls 7lbd again."""
-    return f"apptainer run {sif}" if sif else "7lbd"
+def call(sif: str, verb: str, state: SessionState) -> str:
+    """How this user calls `verb` for this session, from another shell than the job's."""
+    program = f"apptainer run {shlex.quote(sif)}" if sif else "7lbd"
+    where = Path(state.folder).parent
+    place = "" if where == base("", {}) else f" --session-dir {shlex.quote(str(where))}"
+    return f"{program} {verb} {state.id}{place}"
 
 
 def ready_block(state: SessionState, sif: str) -> str:
     """The lines that `run` ends in. No secret is in them: a job's log may be readable for others."""
-    call = invocation(sif)
     return "\n".join(
         (
             f"READY after {state.phases.get('ready', 0.0):.0f} s: session {state.id} on {state.host}",
-            f"  how to connect   {call} connect {state.id}",
-            f"  the password     {call} connect {state.id} --password",
+            f"  how to connect   {call(sif, 'connect', state)}",
+            f"  the password     {call(sif, 'connect', state)} --password",
             f"  native RDP       {state.folder}/rdp.sock",
             f"  console (VNC)    {state.folder}/vnc.sock",
-            "  your files       in the guest at \\\\169.254.100.2\\home",
-            f"  stop             Ctrl-C here, shut down the guest, or: {call} stop {state.id}",
+            "  your files       in the guest at \\\\169.254.100.2 (home, and what --share named)",
+            f"  stop             Ctrl-C here, shut down the guest, or: {call(sif, 'stop', state)}",
         )
     )
 
 
 def ssh_line(state: SessionState) -> str:
     """The command that brings the desktop's port to the user's own computer (ssh(1), -L)."""
-    return f"ssh -L {_LOCAL_RDP}:{state.folder}/rdp.sock {state.user}@{state.host}"
+    return _forward(state, _LOCAL_RDP, "rdp.sock")
 
 
 def console_line(state: SessionState) -> str:
     """The same for the console."""
-    return f"ssh -L 5900:{state.folder}/vnc.sock {state.user}@{state.host}"
+    return _forward(state, _LOCAL_VNC, "vnc.sock")
+
+
+def _forward(state: SessionState, port: int, name: str) -> str:
+    forward = shlex.quote(f"{port}:{state.folder}/{name}")
+    return f"ssh -L {forward} {shlex.quote(_login(state))}"
+
+
+def _login(state: SessionState) -> str:
+    return f"{state.user}@{state.host}"
 
 
 def rdp_file(account: str) -> str:
@@ -72,19 +84,21 @@ def credentials(folder: Path) -> dict[str, str]:
 
 
 def instructions(state: SessionState, account: str, sif: str, rdp: str) -> str:
-    """What `connect` prints: the way in, step by step."""
+    """What `connect` prints: the way in, step by step. `rdp` is the .rdp file, or empty when there is none."""
+    copy = [f"     scp {shlex.quote(f'{_login(state)}:{rdp}')} ."] if rdp else []
     return "\n".join(
         (
             f"session {state.id} on {state.host}",
             "",
-            "1. On your own computer, keep this running (it brings the desktop to your port):",
+            "1. On your own computer, keep this running; it brings the desktop to a port there:",
             f"     {ssh_line(state)}",
-            f"2. Open the .rdp file with your RDP client, or connect it to 127.0.0.1:{_LOCAL_RDP}:",
-            f"     {rdp}",
+            f"2. On your own computer, connect an RDP client to 127.0.0.1:{_LOCAL_RDP}"
+            + (", or open the .rdp file, which knows that:" if rdp else "."),
+            *copy,
             f"3. Log in as {account}. The password:",
-            f"     {invocation(sif)} connect {state.id} --password",
+            f"     {call(sif, 'connect', state)} --password",
             "",
-            f"on this node itself   xfreerdp /v:{state.folder}/rdp.sock /u:{account}",
-            f"console (VNC)         {console_line(state)}",
+            f"on this node itself   xfreerdp /v:{shlex.quote(f'{state.folder}/rdp.sock')} /u:{account}",
+            f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_LOCAL_VNC}",
         )
     )
