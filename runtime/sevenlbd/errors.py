@@ -41,6 +41,11 @@ MEANING = {
 }
 
 
+def visible(text: str) -> str:
+    """`text` on one line, without anything that a terminal would obey: names in it may be hostile."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 class Refusal(Exception):
     """Something that cannot be done, in words for the person who asked.
 
@@ -50,8 +55,8 @@ class Refusal(Exception):
     def __init__(self, code: ExitCode, what: str, *, hint: str = "") -> None:
         super().__init__(what)
         self.code = code
-        self.what = what
-        self.hint = hint
+        self.what = visible(what)
+        self.hint = visible(hint)
 
     def __str__(self) -> str:
         return f"{self.what}\n  {self.hint}" if self.hint else self.what

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import harness
 import pytest
@@ -99,7 +100,7 @@ def refuse(base: Path) -> Iterator[Refuse]:
     """Runs what must be refused, and returns the message; nothing may be left of it."""
     before = harness.my_processes()
 
-    def attempt(*arguments: str, code: int, says: Sequence[str], **options: object) -> str:
+    def attempt(*arguments: str, code: int, says: Sequence[str], **options: Any) -> str:
         done = harness.run("run", "--session-dir", str(base), *arguments, **options)
         return strange.refusal(done, code, says)
 

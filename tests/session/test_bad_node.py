@@ -58,7 +58,7 @@ def test_without_kvm_accel_auto_says_so_aloud_and_in_status(start: StartSession,
     assert state["accel"] == "tcg"
     assert any("NO KVM" in text and "slower" in text for text in state["warnings"])
     assert "WARNING: NO KVM" in harness.run("status", "--session-dir", str(base)).stdout
-    assert any("NO KVM" in text for text in session.events[0]["warnings"])  # type: ignore[union-attr]
+    assert any("NO KVM" in text for text in session.events[0]["warnings"])
     boots(session)
     plain = harness.run(
         "run", "--image", str(blank_image), "--session-dir", str(base), "--for", "1s", prefix=node(NO_KVM)

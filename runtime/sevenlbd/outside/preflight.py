@@ -250,14 +250,14 @@ def _checked(share: Share, hint: str) -> Share:
             "which Samba's configuration cannot hold",
             hint="show it under another name: apptainer run --bind 'PATH:/mnt/NAME' ... --share NAME=/mnt/NAME",
         )
-    if str(path.resolve()).startswith(_NOT_FOR_SHARING) or path.resolve() == Path("/"):
+    if any(path.resolve().is_relative_to(place) for place in _NOT_FOR_SHARING) or path.resolve() == Path("/"):
         what = f"share `{share.name}`: {path} belongs to the system, not to you"
         raise Refusal(ExitCode.SHARE, what, hint="share a folder with files of yours")
     if not os.access(path, os.F_OK):
-        hint = f"a folder that the container does not show is added with: apptainer run --bind {path} ..."
+        hint = f"a folder that the container does not show is added with: apptainer run --bind {path} ...; or {hint}"
         raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} does not exist here", hint=hint)
     if not path.is_dir():
         raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} is not a folder", hint=hint)
     if not os.access(path, os.R_OK | os.X_OK):
-        raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} is not readable for you", hint=f"ls -ld {path}")
+        raise Refusal(ExitCode.SHARE, f"share `{share.name}`: {path} is not readable for you", hint=hint)
     return Share(share.name, str(path.resolve()), share.read_only)
