@@ -1,0 +1,151 @@
+"""The made parts of docs/: tables between `<!-- made: NAME -->` and `<!-- end -->`, and the man page.
+
+It only renders; `__main__` writes, and a unit test compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import jinja2
+from sevenlbd import __version__
+from sevenlbd.errors import MEANING
+from sevenlbd.images.description import Description
+from sevenlbd.outside import cli
+from sevenlbd.settings import Settings, extra, flag_of, in_toml, variable_of
+
+REPO = Path(__file__).resolve().parents[2]
+DOCS = REPO / "docs"
+_BLOCK = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def current() -> dict[Path, str]:
+    """Each file that has something made in it, with the text that it should have."""
+    files = {
+        path: _with_blocks(path.read_text()) for path in sorted(DOCS.glob("*.md")) if _BLOCK.search(path.read_text())
+    }
+    return files | {DOCS / "7lbd.1": man_page()}
+
+
+def _with_blocks(text: str) -> str:
+    return _BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]]() + found[3], text)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def settings_table() -> str:
+    """Every setting: how it is spelled, its default, its meaning."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        option = "" if extra(name)["site"] else f"`{_option(name)}`"
+        variable = f"`{variable_of(name)}`" if variable_of(name) else "(site's file only)"
+        default = f"`{in_toml(name, field.default)}`"
+        rows.append([f"`{name}`", option, variable, default, str(field.description)])
+    return _table(["TOML key", "option of `run`", "environment", "default", "meaning"], rows)
+
+
+def _option(name: str) -> str:
+    annotation = Settings.model_fields[name].annotation
+    if annotation is bool:
+        return flag_of(name) if not Settings.model_fields[name].default else f"--no-{flag_of(name)[2:]}"
+    choices = _choices(annotation)
+    return f"{flag_of(name)} {'|'.join(choices) if choices else extra(name)['metavar'] or 'VALUE'}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return [str(choice) for choice in annotation]
+    return []
+
+
+def exit_codes_table() -> str:
+    """Every exit code with its meaning."""
+    return _table(["code", "meaning"], [[str(code.value), meaning] for code, meaning in MEANING.items()])
+
+
+def image_keys_table() -> str:
+    """Every key of an image.toml: type, default, meaning."""
+    rows = []
+    for name, field in Description.model_fields.items():
+        default = in_toml("memory", field.default) if name == "memory" else _toml(field.default)
+        rows.append([f"`{field.alias or name}`", _type(name, field.annotation), f"`{default}`", str(field.description)])
+    return _table(["key", "type", "default", "meaning"], rows)
+
+
+def _type(name: str, annotation: Any) -> str:
+    if name == "memory":
+        return 'size, `"4G"`'
+    if choices := _choices(annotation):
+        return ", ".join(f'`"{choice}"`' for choice in choices)
+    if get_origin(annotation) is tuple:
+        return f"list of {_type('', get_args(annotation)[0])}"
+    if literals := get_args(annotation):
+        return ", ".join(f"`{_toml(literal)}`" for literal in literals)
+    return {str: "text", int: "number", bool: "`true`, `false`"}[annotation]
+
+
+def _toml(value: object) -> str:
+    return in_toml("name", tuple(str(item) for item in value) if isinstance(value, tuple) else value)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "exit-codes": exit_codes_table,
+    "image-keys": image_keys_table,
+}
+
+
+def man_page() -> str:
+    """7lbd(1), from the command line's parsers and the settings."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["roff"] = roff
+    _, verbs = cli.build()
+    return environment.get_template("7lbd.1.j2").render(
+        version=__version__,
+        verbs=[
+            {"name": name, "about": verb.description, "options": list(_options(verb))} for name, verb in verbs.items()
+        ],
+        settings=[
+            {"name": name, "variable": variable_of(name), "default": in_toml(name, field.default)}
+            for name, field in Settings.model_fields.items()
+        ],
+        exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
+    )
+
+
+def roff(text: object) -> str:
+    """Text that roff shows as it is (groff_char(7))."""
+    escaped = str(text).replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga").replace("~", "\\(ti")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
+def _options(verb: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    found = []
+    for action in verb._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        shown = (action.help or "").replace("%%", "%")
+        found.append((_spelling(action), shown))
+    return found
+
+
+def _spelling(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return f"[{action.dest.upper()}]"
+    value = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
+    names = ", ".join(action.option_strings)
+    return names if action.nargs == 0 else f"{names} {value}"
