@@ -1,0 +1,1 @@
+"""Measurements on the real SIF, as an ordinary user. Ratios count; absolute figures depend on the machine."""

@@ -1,0 +1,59 @@
+"""python -m tests.bench [NAME...]: measures, prints a table, writes build/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+
+from . import boot, facts, make_run, memory, share, size, start
+from .measure import Bench, Figure, table
+from .sessions import BUILD
+
+BENCHES: dict[str, Callable[[Bench], None]] = {
+    "size": size.run,
+    "start": start.run,
+    "make-run": make_run.run,
+    "memory": memory.run,
+    "share": share.run,
+    "boot": boot.run,
+}
+RESULT = BUILD / "bench.json"
+
+
+def main() -> int:
+    """Run the benches that were named, or all."""
+    options = _parse()
+    assert os.getuid() != 0, "measured as an ordinary user: make bench"
+    about = facts.collect()
+    chosen = {name: BENCHES[name] for name in options.names or BENCHES}
+    if options.from_nothing:
+        chosen["from-nothing"] = make_run.from_nothing
+    results: dict[str, list[Figure]] = {}
+    for name, run in chosen.items():
+        bench = Bench(options.quick, _teller(name))
+        run(bench)
+        results[name] = bench.figures
+    print(facts.summary(about), table(results), sep="\n\n")
+    records = {name: [figure.record() for figure in figures] for name, figures in results.items()}
+    RESULT.write_text(json.dumps({**about, "quick": options.quick, "figures": records}, indent=1) + "\n")
+    print(f"\nas JSON: {RESULT}")
+    return 0
+
+
+def _teller(name: str) -> Callable[[str], None]:
+    return lambda text: print(f"7lbd: bench {name}: {text}", file=sys.stderr)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="NAME", help=", ".join(BENCHES))
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: for a look, not for a claim")
+    parser.add_argument("--from-nothing", action="store_true", help="also `make run` in a fresh clone: takes minutes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""The measurements' own sums: medians, ratios, promises, what dd and /proc say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.images import boot_sector
+from tests.bench.measure import Bench, Figure, table
+from tests.bench.memory import by_kind
+from tests.bench.share import rate
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_a_figure_is_its_median_and_keeps_its_promise_or_not() -> None:
+    assert Figure("start", "s", (0.7, 0.9, 5.0), limit=1.0).holds
+    assert not Figure("start", "s", (0.7, 1.2, 5.0), limit=1.0).holds
+    assert Figure("size", "MB", (3.0,)).holds is None
+
+
+def test_variants_take_turns() -> None:
+    order: list[str] = []
+    bench = Bench(quick=False, tell=quiet)
+    bench.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, bench.rounds(2))
+    assert order == ["a", "b", "a", "b"]
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    bench = Bench(quick=False, tell=quiet)
+    bench.compare("x", [2.0, 40.0, 6.0], [1.0, 10.0, 2.0])
+    assert bench.figures[0].samples == (2.0, 4.0, 3.0)
+    assert bench.figures[0].value == 3.0
+
+
+def test_the_table_says_what_is_missed() -> None:
+    text = table({"start": [Figure("exec", "s", (1.5, 1.6, 1.7), limit=1.0)]})
+    assert "1.60 s" in text
+    assert "<= 1.00 MISSED" in text
+
+
+def test_memory_is_added_up_by_kind() -> None:
+    lines = {
+        1: "Apptainer runtime parent: 7lbd.sif",
+        2: "/usr/bin/python3 -I /usr/bin/7lbd run",
+        3: "/usr/bin/python3 -I -m sevenlbd.inside 64",
+        4: "/usr/bin/python3 -I -m sevenlbd.inside.gateway 7=a:1",
+        5: "/usr/bin/qemu-system-x86_64 -name 7lbd-x",
+        6: "smbd: notifyd .",
+        7: "/usr/sbin/smbd --foreground",
+    }
+    kinds = by_kind(lines, dict.fromkeys(lines, 1.0))
+    assert kinds == {"apptainer": 1, "supervisor": 1, "keeper": 1, "gateway": 1, "qemu": 1, "smbd": 2}
+
+
+def test_dds_rate_is_read() -> None:
+    assert rate("209715200 bytes (210 MB, 200 MiB) copied, 2.0 s, 105 MB/s") == pytest.approx(104.8576)
+
+
+def test_the_boot_sector_is_one(tmp_path: Path) -> None:
+    disk = (boot_sector(tmp_path / "image") / "disk.raw").read_bytes()
+    assert disk[510:512] == b"\x55\xaa"
+    assert disk[:3] == b"\xba\xf8\x03"
