@@ -25,9 +25,9 @@ _MEANING = {
     Phase.BOOTING: "the machine runs its firmware and system",
     Phase.GUEST_UP: "the guest answers; its desktop starts",
     Phase.READY: "you can log in",
-    Phase.STOPPING: "the guest shuts down",
+    Phase.STOPPING: "the guest is shut down",
     Phase.ENDED: "nothing is left behind",
-    Phase.FAILED: "",
+    Phase.FAILED: "the reason follows",
 }
 
 
@@ -155,7 +155,7 @@ class Terminal(Lines):
 
     def warn(self, text: str) -> None:
         if self._live:
-            self._live.console.print(f"[bold yellow]WARNING[/]: {text}", highlight=False)
+            self._live.console.print(f"[bold yellow]WARNING[/]: {_literally(text)}", highlight=False)
         else:
             super().warn(text)
 
@@ -180,17 +180,29 @@ class Terminal(Lines):
 
         state = self._state
         assert state
-        table = Table(title=f"session {state.id} · {state.image} · {state.accel}", title_justify="left", box=None)
+        title = f"session {state.id} · {state.image} · {state.accel}, {state.network}"
+        table = Table(title=_literally(title), title_justify="left", box=None)
         for name in ("", "phase", "at", ""):
             table.add_column(name)
-        reached = _STEPS.index(state.phase) if state.phase in _STEPS else len(_STEPS)
+        reached = max(_STEPS.index(phase) for phase in _STEPS if phase is Phase.PREPARING or phase in state.phases)
         for index, phase in enumerate(_STEPS):
-            done, now = index < reached or phase is Phase.READY and index == reached, index == reached
             at = state.phases.get(phase, 0.0)
+            done = index < reached or phase in state.phases and phase is Phase.READY
+            here = index == reached and not done
             shown = f"{at:.1f} s" if index <= reached else ""
-            if now and not done:
+            mark = "[green]✔[/]" if done else " "
+            if here and state.phase in _STEPS:
+                mark = "[cyan]▶[/]"
                 shown += f"  … {state.elapsed() - at:.0f} s"
-            mark = "[green]✔[/]" if done else "[cyan]▶[/]" if now else " "
+            elif here:
+                mark = "[red]✘[/]"
             note = ", ".join(state.milestones) if phase is Phase.GUEST_UP else ""
-            table.add_row(mark, str(phase), shown, f"[dim]{note or _MEANING[phase]}[/]")
+            table.add_row(mark, str(phase), shown, f"[dim]{_literally(note or _MEANING[phase])}[/]")
         return table
+
+
+def _literally(text: str) -> str:
+    """Text without meaning for rich: an image's name may have brackets in it."""
+    from rich.markup import escape
+
+    return escape(text)
