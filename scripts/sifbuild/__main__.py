@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="build-sif", description=__doc__)
     parser.add_argument("action", nargs="?", choices=("build", "dev-site", "definition"), default="build")
     parser.add_argument("--base", default=os.environ.get("SEVENLBD_SIF_BASE", "debian"))
-    parser.add_argument("--compression", default=os.environ.get("SEVENLBD_SIF_COMPRESSION", "zstd"))
+    parser.add_argument("--compression", default=os.environ.get("SEVENLBD_SIF_COMPRESSION", "lz4"))
     return parser.parse_args(arguments)
 
 
