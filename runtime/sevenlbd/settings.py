@@ -188,6 +188,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
+def in_words(message: str) -> str:
+    """What pydantic says of a wrong value, for the person who wrote it."""
+    plain = message.removeprefix("Value error, ").partition(", unable to")[0]
+    return plain.replace("Input should be", "it must be").replace("a valid integer", "a whole number")
+
+
 def from_environment(environment: Mapping[str, str]) -> Source:
     """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
     found = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
@@ -259,7 +265,7 @@ def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ")
+        message = in_words(first["msg"])
         where = origin.get(name, "?")
         raise Refusal(
             ExitCode.USAGE,

@@ -122,3 +122,8 @@ def test_a_wrong_command_line_is_refused_in_one_line(line: str, why: str) -> Non
 def test_a_size_without_end_is_refused() -> None:
     with pytest.raises(Refusal, match="a size has an end"):
         load([Source("command line", {"memory": "9" * 400 + "G"})])
+
+
+def test_a_wrong_value_is_told_in_plain_words() -> None:
+    with pytest.raises(Refusal, match=r"`cpus` = \"x\": it must be a whole number\n"):
+        load([from_table({"cpus": "x"}, "a.toml", trusted=False)])

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..errors import ExitCode, Refusal
-from ..settings import Size, nearest
+from ..settings import Size, in_words, nearest
 
 
 class OS(StrEnum):
@@ -124,5 +124,5 @@ def _refusal(path: Path, error: ValidationError) -> Refusal:
     if first["type"] == "extra_forbidden":
         what = f"{path}: `{key}` is not a key of image.toml{nearest(key, keys())}"
         return Refusal(ExitCode.IMAGE, what, hint=f"its keys are {', '.join(keys())}")
-    message = first["msg"].removeprefix("Value error, ")
+    message = in_words(first["msg"])
     return Refusal(ExitCode.IMAGE, f"{path}: `{key}` = {first['input']!r}: {message}", hint="see docs/images.md")
