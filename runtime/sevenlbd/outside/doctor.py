@@ -16,7 +16,7 @@ from .preflight import HELPERS_MEMORY
 
 # Older than this program: a clock that shows less is wrong.
 _EARLIEST_CLOCK = 1_760_000_000
-_LEAST_MEMORY = 2 << 30
+_USUAL_MEMORY = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,20 @@ def _apparmor() -> Finding:
 
 
 def _memory(chosen: Settings, here: places.Places) -> Finding:
-    needed = (chosen.memory or _LEAST_MEMORY) + HELPERS_MEMORY
+    needed = (chosen.memory or _memory_of_image(chosen, here)) + HELPERS_MEMORY
     limit = node.memory_limit(dict(here.environment))
     text = f"{limit.size / 2**30:.1f} GiB {limit.whose}; a guest with its helpers needs {needed / 2**30:.1f} GiB"
     if limit.size < needed:
         return Finding("memory", "error", text, "ask the scheduler for more (--mem), or take less (--memory)")
     return Finding("memory", "ok", text)
+
+
+def _memory_of_image(chosen: Settings, here: places.Places) -> int:
+    """Bytes that the image asks for; a usual amount when there is none to ask."""
+    try:
+        return images.resolve(chosen.image, places.image_folders(here, chosen)).description.memory
+    except Refusal:
+        return _USUAL_MEMORY
 
 
 def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
