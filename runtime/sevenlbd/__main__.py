@@ -20,6 +20,8 @@ _TROUBLE = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     umask = os.umask(0o077)
+    # Nobody's plugins have a place in here; to look for some, pydantic reads every package's metadata: 20 ms.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments, umask)
