@@ -16,18 +16,23 @@ class Builder:
 
     def __init__(self) -> None:
         plan, self._plan = os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
+        self._built = False
+        self.pid = os.fork()
+        if self.pid == 0:
             os.close(self._plan)
             os._exit(_build(plan))
         os.close(plan)
 
-    def build(self, plan: bytes) -> None:
-        """Hand over the packed plan and wait until all is built. Raises RuntimeError; the log says why."""
+    def begin(self, plan: bytes) -> None:
+        """Hand over the packed plan."""
         with os.fdopen(self._plan, "wb") as pipe:
             pipe.write(plan)
-        if os.waitpid(self._child, 0)[1]:
+
+    def finish(self) -> None:
+        """Wait until all is built. Raises RuntimeError; the log says why."""
+        if not self._built and os.waitpid(self.pid, 0)[1]:
             raise RuntimeError("the network or the servers' configuration could not be made")
+        self._built = True
 
 
 def _build(plan: int) -> int:

@@ -47,20 +47,29 @@ class Keeper:
         log.warning("%s", text)
         self.tell(messages.WARNING, text)
 
-    async def keep(self) -> None:
-        """The order of the house. Returns when the session is over, its end told."""
+    async def keep(self, builder: Builder) -> None:
+        """The order of the house. Returns when the session is over, its end told.
+
+        The machine starts while the network and the servers' configuration are still being built: firmware takes
+        longer than that.
+        """
         plan = self._plan
         async with AsyncExitStack() as house:
             tap = house.enter_context(network.tap_descriptor(plan.network))
+            builder.begin(messages.pack_plan(plan))
+            await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
+            if tap is None:
+                # QEMU's own network listens on our loopback as soon as it starts.
+                builder.finish()
+            vm = await house.enter_async_context(machine.launched(plan, tap, self.warn))
+            self.tell(messages.BOOTING)
+            builder.finish()
             line = await house.enter_async_context(readiness.ReadyLine.listening(plan.network))
             if plan.network == "tap":
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(
                     helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
                 )
-            await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
-            vm = await house.enter_async_context(machine.launched(plan, tap, self.warn))
-            self.tell(messages.BOOTING)
             await files.add_account(plan)
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
             await house.enter_async_context(self._gateway(LOGS / "gateway.log"))
@@ -208,8 +217,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     try:
         _log_to(Path(plan.folder) / "logs" / "keeper.log")
         root.move_into(plan)
-        builder.build(messages.pack_plan(plan))
-        await keeper.keep()
+        await keeper.keep(builder)
     except machine.MachineError as error:
         keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
     except Exception as error:  # the last one who can tell
@@ -226,5 +234,6 @@ def main(wire: socket.socket, builder: Builder) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.WARNING)
     namespace.close_the_curtain()
+    process.started.add(builder.pid)
     wire.setblocking(False)
     asyncio.run(_live(wire, builder))

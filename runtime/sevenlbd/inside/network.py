@@ -32,9 +32,9 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
 @contextmanager
 def tap_descriptor(mode: str) -> Iterator[int | None]:
-    """A descriptor of the tap for QEMU; None with user-mode networking. Raises OSError.
+    """Make the guest's link, not yet up: a descriptor of it for QEMU; None with user-mode networking. Raises OSError.
 
-    Source: Linux, Documentation/networking/tuntap.
+    It lasts as long as somebody has it open. Source: Linux, Documentation/networking/tuntap.
     """
     if mode != "tap":
         yield None

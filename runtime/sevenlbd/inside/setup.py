@@ -19,13 +19,12 @@ _templates = Environment(
 
 
 async def bring_up(mode: str) -> None:
-    """lo, and for `tap` the guest's link with the host's address. Raises OSError or NetlinkError."""
+    """lo, and for `tap` the host's address on the guest's link, which is there. Raises OSError or NetlinkError."""
     _lower_unprivileged_ports()
     async with AsyncIPRoute() as ip:
         await ip.link("set", ifname="lo", state="up")
         if mode != "tap":
             return
-        await ip.link("add", ifname=network.TAP, kind="tuntap", mode="tap")
         _without_ipv6()
         (index,) = await ip.link_lookup(ifname=network.TAP)
         await ip.addr("add", index=index, address=network.HOST, prefixlen=network.PREFIX_LENGTH)
