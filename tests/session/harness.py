@@ -75,6 +75,8 @@ class Session:
 
     process: subprocess.Popen[str]
     base: Path
+    apart: bool = False
+    """Whether it lives in a mount namespace of its own, so that its folder is seen only through /proc."""
     events: list[dict[str, Any]] = field(default_factory=list)
     errors: str = ""
     _queue: queue.Queue[dict[str, Any] | None] = field(default_factory=queue.Queue)
@@ -135,7 +137,8 @@ class Session:
     @property
     def folder(self) -> Path:
         """The session folder."""
-        return Path(self.wait_event("phase", 30)["folder"])
+        folder = self.wait_event("phase", 30)["folder"]
+        return Path(f"/proc/{self.process.pid}/root{folder}") if self.apart else Path(folder)
 
     @property
     def id(self) -> str:
@@ -207,13 +210,14 @@ def start(
     prefix: Sequence[str] = (),
     umask: int = -1,
     cwd: Path | None = None,
+    apart: bool = False,
 ) -> Session:
     """Start a session; its folder is made below `base`."""
     call = [*prefix, *command("run", "--json", "--session-dir", str(base), *arguments, options=options)]
     process = subprocess.Popen(
         call, env=environment(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask, cwd=cwd
     )
-    return Session(process, base)._begin()
+    return Session(process, base, apart)._begin()
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness import Session
 
@@ -45,8 +44,3 @@ def boots(session: Session) -> dict[str, object]:
     assert session.wait_end(30) == 143, session.story()
     assert "Traceback" not in session.errors, session.errors
     return session.events[-1]
-
-
-def view(session: Session, path: Path) -> Path:
-    """A path as a session sees it that lives in a mount namespace of its own (proc(5), /proc/PID/root)."""
-    return Path(f"/proc/{session.process.pid}/root{path}")

@@ -189,8 +189,11 @@ class Session:
                 if len(self.state.warnings) < _MAX_WARNINGS:
                     self.state.warnings.append(event.text)
                     self._display.warn(event.text)
-            case messages.PAUSED | messages.RESUMED:
-                self.state.paused = event.text if event.kind == messages.PAUSED else ""
+            case messages.PAUSED:
+                self.state.paused = f"{event.text}, in {self.state.folder}"
+                self._display.warn(self.state.paused)
+            case messages.RESUMED:
+                self.state.paused = ""
                 self._display.warn(event.text)
             case messages.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
