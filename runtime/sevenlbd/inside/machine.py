@@ -39,6 +39,8 @@ class Machine:
         self._qmp = qmp
         self._warn = warn
         self.agent = agent
+        self._waits_for_room = False
+        self._resuming: asyncio.Task[None] | None = None
         self.shutdown_reason = ""
         """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
 
@@ -58,22 +60,24 @@ class Machine:
         return self.shutdown_reason
 
     async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
-        waiting: asyncio.Task[None] | None = None
         async for event in events:
             data = dict(event["data"])  # type: ignore[call-overload]
             if event["event"] == "SHUTDOWN":
                 self.shutdown_reason = str(data["reason"])
-            elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and (not waiting or waiting.done()):
+            elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and not self._waits_for_room:
+                self._waits_for_room = True
                 tell_pause("no space left for what the guest writes: it stands still until there is room")
-                waiting = asyncio.create_task(self._resume_when_room(tell_resume))
+                self._resuming = asyncio.create_task(self._resume_when_room(tell_resume))
             elif event["event"] == "GUEST_PANICKED":
                 self._warn("the guest's system has crashed")
 
     async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
         while shutil.disk_usage(SESSION).free < _ROOM_TO_RESUME:
             await asyncio.sleep(1)
-        await self._qmp.execute("cont")
+        # Before the guest goes on: its very next write may find the disk full again.
+        self._waits_for_room = False
         tell_resume()
+        await self._qmp.execute("cont")
 
     async def screenshot(self, path: Path) -> None:
         """Save the screen as PNG. Raises QMPError or OSError."""
