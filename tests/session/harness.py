@@ -303,7 +303,9 @@ class Console:
         """The same, with its exit code."""
         self._shell.send(f'{line}; echo "<code=$?>"\r')
         self._shell.expect(r"<code=(\d+)>", timeout=timeout)
-        output, code = str(self._shell.before), int(self._shell.match.group(1))
+        found = self._shell.match
+        assert isinstance(found, re.Match)
+        output, code = str(self._shell.before), int(found.group(1))
         self._shell.expect_exact(self.PROMPT)
         return output.replace("\r", "").strip("\n"), code
 

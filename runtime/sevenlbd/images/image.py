@@ -222,7 +222,7 @@ def _backing(path: Path, header: qcow2.Header, home: Path) -> tuple[Path, str]:
         raise Refusal(
             ExitCode.IMAGE, f"{path}: its backing file `{shown}` lies outside the image's folder", hint=_FLATTEN
         )
-    _readable_file(below, "backing file")
+    _readable_file(below, f"backing file of {path.name}")
     return below, kind
 
 
