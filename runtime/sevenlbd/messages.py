@@ -84,6 +84,8 @@ class Event:
     hint: str = ""
 
 
+INSIDE = "inside"  # the keeper is behind the wall
+NO_NAMESPACES = "no-namespaces"  # text: the errno
 BOOTING = "booting"
 MILESTONE = "milestone"  # text: one of MILESTONES
 READY = "ready"

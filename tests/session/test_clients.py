@@ -77,11 +77,11 @@ def xfreerdp(session: Session, *options: str) -> list[str]:
 
 def pixels_like(image: Image.Image, colour: tuple[int, int, int]) -> int:
     """How many pixels are nearly of this colour."""
-    return sum(
-        count
-        for count, pixel in image.getcolors(1 << 24) or []
-        if all(abs(a - b) < 24 for a, b in zip(pixel, colour, strict=True))  # type: ignore[arg-type]
-    )
+
+    def is_like(pixel: object) -> bool:
+        return isinstance(pixel, tuple) and all(abs(a - b) < 24 for a, b in zip(pixel, colour, strict=True))
+
+    return sum(count for count, pixel in image.getcolors(1 << 24) or [] if is_like(pixel))
 
 
 def until_shown(screen: Screen, name: str, colour: tuple[int, int, int], at_least: int, seconds: float) -> Image.Image:

@@ -22,8 +22,8 @@ def main() -> None:
     try:
         namespace.enter(os.getuid(), os.getgid())
     except OSError as error:
-        event = {"kind": "broke", "text": f"the isolated namespaces cannot be made: {error}", "hint": "7lbd doctor"}
-        # The supervisor tries the same and may have told its user already, and gone.
+        event = {"kind": "no-namespaces", "text": str(error.errno)}
+        # The supervisor may have refused for another reason already, and gone.
         with suppress(OSError):
             wire.send(json.dumps(event).encode())
         return

@@ -235,5 +235,7 @@ def main(wire: socket.socket, builder: Builder) -> None:
     logging.getLogger("qemu").setLevel(logging.WARNING)
     namespace.close_the_curtain()
     process.started.add(builder.pid)
+    with suppress(OSError):
+        wire.send(messages.pack(Event(messages.INSIDE)))
     wire.setblocking(False)
     asyncio.run(_live(wire, builder))

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..errors import Refusal
 from ..state import Phase, SessionState
 from .connect import ready_block
 
@@ -48,6 +49,9 @@ class Display(Protocol):
 
     def finished(self, state: SessionState) -> None:
         """The session is over and cleaned up."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """There is no session; whoever called prints why for people."""
 
 
 def choose(*, as_json: bool, sif: str) -> Display:
@@ -92,6 +96,9 @@ class JsonLines:
     def finished(self, state: SessionState) -> None:
         self._print("finished", asdict(state))
 
+    def refused(self, refusal: Refusal) -> None:
+        self._print("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(refusal.code)})
+
     def _print(self, event: str, fields: dict[str, object]) -> None:
         _say(json.dumps({"event": event, **fields}))
 
@@ -134,6 +141,9 @@ class Lines:
         else:
             _say(f"7lbd: session {state.id} has ended: {state.reason}")
 
+    def refused(self, refusal: Refusal) -> None:
+        pass
+
 
 class Terminal(Lines):
     """A table that is redrawn in place until the desktop is ready; then lines."""
@@ -152,6 +162,9 @@ class Terminal(Lines):
             super().update(state)
             return
         self._last = state.phase
+
+    def refused(self, refusal: Refusal) -> None:
+        self._close()
 
     def warn(self, text: str) -> None:
         if self._live:

@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from .. import messages
+from ..errors import ExitCode, Refusal
 from ..messages import Event, Plan, Stop
 from ..process import python, spawn
+from . import node
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,16 @@ class KeeperLink:
     def __init__(self, process: asyncio.subprocess.Process, wire: socket.socket) -> None:
         self._process = process
         self._wire = wire
+
+    async def inside(self) -> None:
+        """Wait until the keeper is behind the wall. Raises Refusal where the node does not allow it."""
+        async for event in self.events():
+            if event.kind == messages.INSIDE:
+                return
+            if event.kind == messages.NO_NAMESPACES and event.text.isdigit():
+                ability = node.without_namespaces(int(event.text))
+                raise Refusal(ExitCode.NODE, ability.why, hint=ability.mend)
+        raise Refusal(ExitCode.BROKE, "the keeper died before it was inside", hint="7lbd doctor")
 
     def send_plan(self, plan: Plan, listeners: Sequence[socket.socket]) -> None:
         """The plan, with the listening sockets of `plan.connectors`. A keeper that is gone is heard as such."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+from ..errors import Refusal
 from . import keeper_link
 
 
@@ -23,6 +24,11 @@ async def _run(words: Sequence[str], umask: int) -> int:
         options = cli.parse(words)
         here = places.look_around(os.environ)
         chosen = places.settings(here, cli.source(options)).settings
-        prepared = preflight.prepare(chosen, here.environment, umask, places.image_folders(here, chosen))
         shown = display.choose(as_json=chosen.json_events, sif=here.sif)
-        return await supervisor.run(link, prepared, chosen, shown)
+        try:
+            prepared = preflight.prepare(chosen, here.environment, umask, places.image_folders(here, chosen))
+            await link.inside()
+            return await supervisor.run(link, prepared, chosen, shown)
+        except Refusal as refusal:
+            shown.refused(refusal)
+            raise

@@ -78,8 +78,11 @@ def user_namespaces() -> Ability:
     if child == 0:
         os._exit(_try_namespaces())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == 0:
-        return Ability(True)
+    return Ability(True) if code == 0 else without_namespaces(code)
+
+
+def without_namespaces(code: int) -> Ability:
+    """What it means that they cannot be made: `code` is the errno."""
     # unshare(2): ENOSPC is about the number of namespaces, not about a disk.
     why = "the limit of namespaces is reached" if code == errno.ENOSPC else os.strerror(code)
     return Ability(False, f"user namespaces cannot be made: {why}", _userns_mend())

@@ -48,6 +48,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     accel = _accel(settings, warnings)
     network = _network(settings, warnings)
     where = folder.base(settings.session_dir, environment)
+    _warn_of_hidden_tmpdir(settings, environment, warnings)
     name = settings.name or folder.new_name()
     folder.check_base(where)
     folder.check_name(where, name)
@@ -88,7 +89,6 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         ready_timeout=settings.ready_timeout,
         connectors=(),
     )
-    _require(node.user_namespaces())
     return Prepared(_user_name(), plan, image, where, tuple(warnings))
 
 
@@ -123,9 +123,12 @@ def _refuse_root() -> None:
         )
 
 
-def _require(ability: node.Ability) -> None:
-    if not ability.ok:
-        raise Refusal(ExitCode.NODE, ability.why, hint=ability.mend)
+def _warn_of_hidden_tmpdir(settings: Settings, environment: Mapping[str, str], warnings: list[str]) -> None:
+    wanted = environment.get("TMPDIR", "")
+    if wanted and not settings.session_dir and not Path(wanted).is_dir():
+        warnings.append(
+            f"TMPDIR={wanted} is not visible in the container, so /tmp is used: apptainer run --bind {wanted} ..."
+        )
 
 
 def _accel(settings: Settings, warnings: list[str]) -> str:
