@@ -190,7 +190,11 @@ async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
     loop.add_reader(wire, readable.set)
     await readable.wait()
     loop.remove_reader(wire)
-    data, descriptors, _, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MAX_DESCRIPTORS)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MAX_DESCRIPTORS)
+    except ConnectionError:
+        # It went without reading our first word: a refusal for another reason.
+        return None
     return (messages.unpack_plan(data), descriptors) if data else None
 
 
