@@ -290,7 +290,10 @@ class Console:
                     break
             elif found == 1:
                 break
-        self._shell.send("stty -echo cols 4000; bind 'set enable-bracketed-paste off'; PS1='7lbd-test-''prompt> '\r")
+        self._shell.send(
+            "unalias -a; export TERM=dumb; stty -echo cols 4000; bind 'set enable-bracketed-paste off'; "
+            "PS1='7lbd-test-''prompt> '\r"
+        )
         self._shell.expect_exact(self.PROMPT)
 
     def run(self, line: str, timeout: float = 90) -> str:

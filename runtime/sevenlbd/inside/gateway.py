@@ -14,13 +14,30 @@ from contextlib import suppress
 
 _CHUNK = 256 * 1024
 _MAX_CONNECTIONS = 64
+_CONNECT_SECONDS, _TRY_AGAIN_SECONDS = 10.0, 0.02
 
 
 async def _open(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if target.startswith("/"):
-        return await asyncio.open_unix_connection(target, limit=_CHUNK)
+        return await asyncio.open_unix_connection(sock=await _connect(target), limit=_CHUNK)
     host, _, port = target.rpartition(":")
     return await asyncio.open_connection(host, int(port), limit=_CHUNK)
+
+
+async def _connect(path: str) -> socket.socket:
+    """Connect to QEMU's socket, which has a backlog of one: a full one says EAGAIN (unix(7)), and is tried again."""
+    wire = socket.socket(socket.AF_UNIX)
+    wire.setblocking(False)
+    async with asyncio.timeout(_CONNECT_SECONDS):
+        while True:
+            try:
+                wire.connect(path)
+                return wire
+            except BlockingIOError:
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            except BaseException:
+                wire.close()
+                raise
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
