@@ -243,9 +243,12 @@ ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def my_processes() -> set[int]:
-    """PIDs of appliance processes that we have started; an orphaned one comes back to us (prctl(2), subreaper)."""
+    """PIDs of appliance processes that we have started; an orphaned one comes back to us (prctl(2), subreaper).
+
+    Apptainer's squashfuse is not counted: when Apptainer itself is killed it may stay, which is not in our hands.
+    """
     ours = r"apptainer|qemu-system|sbin/smbd|sbin/dnsmasq|swtpm|sevenlbd|/usr/bin/7lbd"
-    return {pid for pid, line in descendants(os.getpid()).items() if re.search(ours, line)}
+    return {pid for pid, line in descendants(os.getpid()).items() if re.search(ours, line) and "squashfuse" not in line}
 
 
 def wait_until_gone(pids: Iterable[int], seconds: float = 15) -> set[int]:

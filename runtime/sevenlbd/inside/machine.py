@@ -16,7 +16,7 @@ from .. import syscalls
 from ..messages import Plan
 from ..process import spawn
 from . import qemu
-from .agent import Agent
+from .agent import Agent, AgentError
 from .root import LOGS, PRIVATE, SESSION
 
 _LOG = LOGS / "qemu.log"
@@ -104,7 +104,8 @@ class Machine:
             await self._qmp.execute("cont")
         with suppress(QMPError, OSError):
             await self._qmp.execute("system_powerdown")
-        with suppress(QMPError, OSError, TimeoutError):
+        # An agent that does not answer must not break the ladder: a guest may have stopped it on purpose.
+        with suppress(AgentError, OSError):
             await self.agent.shutdown()
 
     async def _gone_within(self, seconds: float) -> bool:
