@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -38,7 +37,6 @@ def test_the_docs_have_commands_to_run() -> None:
     assert len(BLOCKS) > 5
 
 
-@pytest.mark.skipif(not shutil.which("man"), reason="there is no man(1) here")
 def test_the_man_page_is_well_formed() -> None:
     page = str(harness.REPO / "docs" / "7lbd.1")
     done = subprocess.run(
