@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import harness
-import pytest
+import pexpect
 from conftest import StartSession
 from harness import Console, Session
 
@@ -51,8 +52,9 @@ def test_four_at_once_get_ready_and_end_in_four_ways(start: StartSession, base: 
     assert harness.wait_until_gone(below, 5) == set()
 
     console = Console(by_guest)
-    with pytest.raises(Exception):  # noqa: B017 - the console goes away in the middle of it
-        console.run("sudo poweroff; sleep 60")
+    # The console may go away in the middle of it; what counts is how the session ends.
+    with suppress(pexpect.exceptions.ExceptionPexpect, OSError):
+        console.attempt("sudo poweroff; sleep 60")
     assert by_guest.wait_end(120) == 0, by_guest.story()
     assert by_guest.events[-1]["reason"] == "the guest shut down"
     harness.run("gc", "--session-dir", str(base))
