@@ -38,7 +38,7 @@ FIRMWARE = {
     "/usr/share/OVMF/OVMF_VARS_4M.ms.fd": 1 << 19,
     "/usr/share/seabios/bios-256k.bin": 1 << 17,
 }
-MODULES = ("pydantic_settings", "pyroute2", "qemu.qmp", "jinja2", "rich", "sevenlbd")
+MODULES = ("aiohttp", "cryptography", "prometheus_client", "pyasn1", "pydantic", "pyroute2", "qemu.qmp", "jinja2", "rich", "sevenlbd")
 
 
 def main() -> int:
