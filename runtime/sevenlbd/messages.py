@@ -1,8 +1,8 @@
 """What crosses the wall: one plan inwards, events outwards, and the word to stop.
 
-A SOCK_SEQPACKET socketpair carries JSON, one message a packet; file descriptors ride along with the
-plan (SCM_RIGHTS, unix(7)). The supervisor treats what it receives as hostile: a broken-out guest
-could be the one who writes.
+SOCK_SEQPACKET socketpairs carry JSON, one message a packet: one between supervisor and keeper, one between
+supervisor and gateway. File descriptors ride along with the plan (SCM_RIGHTS, unix(7)). The supervisor treats
+what it receives as hostile: a broken-out guest could be the one who writes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,38 @@ class Plan:
     wide_links: bool
     ready_timeout: float
     connectors: tuple[str, ...]
-    """Names of the listening sockets, in the order of the descriptors that come with the plan."""
+    """Names of the sockets, in the order of the descriptors that come with the plan."""
+    console: bool
+    web_tls: bool
+    """Whether `web-tcp` speaks HTTPS, with the certificate in the session folder."""
+
+
+@dataclass(frozen=True)
+class NativeTls:
+    """Where RDP over mutual TLS is reached from outside the node."""
+
+    port: int
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the gateway must know to let somebody in, told anew whenever it changes. Holds the session's password."""
+
+    session: str
+    account: str
+    password: str
+    tokens: dict[str, str]
+    """SHA-256 of each role's token, in hex."""
+    cookie_key: str
+    portals: tuple[str, ...]
+    hosts: tuple[str, ...]
+    console: bool
+    clipboard: bool
+    login: str
+    host: str
+    folder: str
+    native: NativeTls | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +126,16 @@ RESUMED = "resumed"
 NOT_READY = "not-ready"
 BROKE = "broke"
 ENDED = "ended"  # text: why, for instance "the guest shut down"
+
+
+CERTIFICATE = "certificate"  # text: the fingerprint of the guest's RDP certificate
+
+# Between supervisor and gateway, as {"kind": ...}.
+HELLO = "hello"  # from a gateway that has just begun
+FRONT = "front"  # to it: a Front
+STATE = "state"  # to it: a SessionState
+STOP = "stop"  # from it: the user pressed the button
+TOLD = "told"  # from it: every viewer has the final state
 
 
 MILESTONES = frozenset({"dhcp", "ready-line", "agent", "password", "rdp"})
@@ -142,6 +183,18 @@ def unpack_event(data: bytes) -> Event | None:
         return None
     known = {field.name for field in fields(Event)}
     return Event(**{name: _printable(value) for name, value in raw.items() if name in known})
+
+
+def pack_front(front: Front) -> bytes:
+    """What the gateway must know as one message."""
+    return json.dumps({"kind": FRONT, **asdict(front)}).encode()
+
+
+def unpack_front(raw: dict[str, Any]) -> Front:
+    """The front of a message made by `pack_front`."""
+    fields_of = {name: value for name, value in raw.items() if name != "kind"}
+    native = NativeTls(raw["native"]["port"], tuple(raw["native"]["hosts"])) if raw["native"] else None
+    return Front(**fields_of | {"native": native, "portals": tuple(raw["portals"]), "hosts": tuple(raw["hosts"])})
 
 
 def unpack_stop(data: bytes) -> Stop:

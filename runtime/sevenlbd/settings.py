@@ -118,6 +118,27 @@ class Settings(BaseModel):
         Network.AUTO, "tap needs /dev/net/tun; user is QEMU's slower network; auto takes tap when it can."
     )
     name: str = _setting("", "The session's id; a short random one when empty.", metavar="NAME")
+    web: str = _setting(
+        "127.0.0.1:0",
+        "Where the desktop's page listens beside the session's own web.sock: ADDRESS:PORT, a range of ports, or off.",
+        metavar="ADDRESS:PORT[-LAST]|off",
+    )
+    web_tls: bool = _setting(False, "Serve the page by HTTPS on loopback, too; elsewhere it always is.")
+    web_certificate: str = _setting(
+        "", "Certificate chain of the page (PEM); empty makes one for each session.", metavar="FILE"
+    )
+    web_key: str = _setting("", "Private key of web_certificate (PEM).", metavar="FILE")
+    web_plain_http: bool = _setting(
+        False, "Serve the page by plain HTTP beyond loopback, as Open OnDemand's proxy wants it.", site=True
+    )
+    portals: Words = _setting(
+        (), "An origin under which a portal shows the page, for instance https://ondemand.example.edu.",
+        metavar="ORIGIN", flag="portal",
+    )
+    console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
+    rdp_tls: str = _setting(
+        "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"
+    )
     time_limit: Duration = _setting(
         0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
     )

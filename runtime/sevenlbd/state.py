@@ -63,6 +63,14 @@ class SessionState:
     paused: str = ""
     reason: str = ""
     hint: str = ""
+    ends_at: float = 0.0
+    """When its time is up, in seconds since the epoch; 0 when nobody knows of a limit."""
+    url: str = ""
+    """Where the page is, without the key to it."""
+    certificate: str = ""
+    """SHA-256 of the guest's RDP certificate, `AA:BB:...`, as soon as the guest has shown it."""
+    native_port: int = 0
+    """Where RDP over mutual TLS listens; 0 when it does not."""
 
     def elapsed(self) -> float:
         """Seconds since the session began."""

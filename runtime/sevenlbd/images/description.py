@@ -84,6 +84,9 @@ class Description(BaseModel):
     )
     memory: Size = Field(default=4 << 30, description="memory it needs")
     cpus: int = Field(default=2, ge=1, le=255, description="virtual CPUs it needs")
+    clipboard: bool = Field(
+        default=True, description="whether its RDP server shares the clipboard; a server that cannot may break by it"
+    )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
 
