@@ -45,6 +45,8 @@ PLAN = Plan(
     wide_links=False,
     ready_timeout=600,
     connectors=("rdp", "vnc"),
+    console=True,
+    web_tls=False,
 )
 
 

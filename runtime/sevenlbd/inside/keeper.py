@@ -25,15 +25,16 @@ log = logging.getLogger(__name__)
 _MAX_DESCRIPTORS = 16
 _MAX_LOG = 4 << 20
 _LOG_CHECK_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 5.0
 
 
 class Keeper:
     """What the parts of the house share: the plan, the wire, and whether the end was asked for."""
 
-    def __init__(self, plan: Plan, wire: socket.socket, listeners: list[int]) -> None:
+    def __init__(self, plan: Plan, wire: socket.socket, sockets: list[int]) -> None:
         self._plan = plan
         self._wire = wire
-        self._listeners = listeners
+        self._sockets = dict(zip(plan.connectors, sockets, strict=True))
         self._stop_asked = asyncio.Event()
         self._grace = 0.0
 
@@ -47,10 +48,10 @@ class Keeper:
         log.warning("%s", text)
         self.tell(messages.WARNING, text)
 
-    async def keep(self, builder: Builder) -> None:
+    async def keep(self, builder: Builder, porch: AsyncExitStack) -> None:
         """The order of the house. Returns when the session is over, its end told.
 
-        The machine starts while the network and the servers' configuration are still being built: firmware takes
+        The gateway stands on the `porch`: it outlives the house, so that it can tell how the session ended. The machine starts while the network and the servers' configuration are still being built: firmware takes
         longer than that.
         """
         plan = self._plan
@@ -63,6 +64,7 @@ class Keeper:
                 builder.finish()
             vm = await house.enter_async_context(machine.launched(plan, tap, self.warn))
             self.tell(messages.BOOTING)
+            await porch.enter_async_context(self._gateway())
             builder.finish()
             line = await house.enter_async_context(readiness.ReadyLine.listening(plan.network))
             if plan.network == "tap":
@@ -72,15 +74,18 @@ class Keeper:
                 )
             await files.add_account(plan)
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
-            await house.enter_async_context(self._gateway(LOGS / "gateway.log"))
             await self._attend(vm, line)
 
-    def _gateway(self, log_file: Path) -> AbstractAsyncContextManager[None]:
+    def _gateway(self) -> AbstractAsyncContextManager[None]:
         host, port = network.rdp_address(self._plan.network)
-        targets = {"rdp": f"{host}:{port}", "vnc": str(qemu.VNC)}
-        ways = [f"{fd}={targets[name]}" for name, fd in zip(self._plan.connectors, self._listeners, strict=True)]
-        command = python("sevenlbd.inside.gateway", *ways)
-        return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=self._listeners)
+        inherited = {name: fd for name, fd in self._sockets.items() if name != "rdp-tls"}
+        words = [f"{name}={fd}" for name, fd in inherited.items()]
+        words += [f"rdp-target={host}:{port}"]
+        words += [f"vnc-target={qemu.VNC}"] if self._plan.console else []
+        words += ["web-tls"] if self._plan.web_tls else []
+        command = python("sevenlbd.inside.gateway", *words)
+        log_file = LOGS / "gateway.log"
+        return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=list(inherited.values()))
 
     async def _attend(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
         """Until the machine's end: wait for ready, and for the order to stop."""
@@ -215,21 +220,22 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     received = await _receive_plan(wire)
     if received is None:
         return
-    plan, listeners = received
-    keeper = Keeper(plan, wire, listeners)
+    plan, sockets = received
+    keeper = Keeper(plan, wire, sockets)
     supervisor = asyncio.create_task(keeper.listen())
-    try:
-        _log_to(Path(plan.folder) / "logs" / "keeper.log")
-        root.move_into(plan)
-        await keeper.keep(builder)
-    except machine.MachineError as error:
-        keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
-    except Exception as error:  # the last one who can tell
-        log.exception("the keeper failed")
-        hint = "the session's logs/keeper.log has more"
-        keeper.tell(messages.BROKE, f"the session could not be set up: {error}", hint)
-    finally:
-        supervisor.cancel()
+    async with AsyncExitStack() as porch:
+        try:
+            _log_to(Path(plan.folder) / "logs" / "keeper.log")
+            root.move_into(plan)
+            await keeper.keep(builder, porch)
+        except machine.MachineError as error:
+            keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
+        except Exception as error:  # the last one who can tell
+            log.exception("the keeper failed")
+            hint = "the session's logs/keeper.log has more"
+            keeper.tell(messages.BROKE, f"the session could not be set up: {error}", hint)
+        # The supervisor ends us as soon as the pages have shown how it ended.
+        await asyncio.wait([supervisor], timeout=_LAST_WORDS_SECONDS)
 
 
 def main(wire: socket.socket, builder: Builder) -> None:

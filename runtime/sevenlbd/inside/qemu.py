@@ -63,7 +63,7 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *_firmware_drives(guest),
         *_disk(plan, "io_uring" if io_uring else "threads"),
         *_network(guest, fds.tap),
-        *_screen(guest),
+        *_screen(plan),
         *_channels(fds, oem_strings),
         *(["-rtc", "base=localtime,driftfix=slew"] if guest.os == "windows" else ["-rtc", "base=utc"]),
     ]
@@ -170,9 +170,11 @@ def _network(guest: Guest, tap: int | None) -> Iterator[str]:
     yield from ("-device", f"{model},netdev=net,mac={MAC},romfile=")
 
 
-def _screen(guest: Guest) -> Iterator[str]:
-    yield from ("-display", "none", "-vnc", f"unix:{VNC},share=force-shared")
-    yield from ("-device", _DISPLAYS[guest.display])
+def _screen(plan: Plan) -> Iterator[str]:
+    yield from ("-display", "none")
+    if plan.console:
+        yield from ("-vnc", f"unix:{VNC},share=force-shared")
+    yield from ("-device", _DISPLAYS[plan.guest.display])
     yield from ("-device", "qemu-xhci", "-device", "usb-tablet")
 
 

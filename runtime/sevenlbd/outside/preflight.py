@@ -17,7 +17,8 @@ from ..images.description import OS, Channel, Display
 from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
 from ..settings import Accel, Network, Settings, user_path
-from . import folder, node
+from . import connectors, folder, node
+from .connectors import Connectors
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
 HELPERS_MEMORY = 512 << 20
@@ -36,6 +37,9 @@ class Prepared:
     plan: Plan
     image: Image
     where: Path
+    connectors: Connectors
+    job_ends: float
+    """When the scheduler ends the job, in seconds since the epoch; 0 when it does not say."""
     warnings: tuple[str, ...]
 
 
@@ -45,6 +49,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     _refuse_root()
     image = images.resolve(settings.image, folders)
     described = image.description
+    ways = connectors.check(settings, clipboard=described.clipboard)
     accel = _accel(settings, warnings)
     network = _network(settings, warnings)
     where = folder.base(settings.session_dir, environment)
@@ -88,8 +93,16 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         wide_links=settings.wide_links,
         ready_timeout=settings.ready_timeout,
         connectors=(),
+        console=ways.console,
+        web_tls=ways.web_tls,
     )
-    return Prepared(_user_name(), plan, image, where, tuple(warnings))
+    return Prepared(_user_name(), plan, image, where, ways, _job_ends(environment), tuple(warnings))
+
+
+def _job_ends(environment: Mapping[str, str]) -> float:
+    """Slurm tells since 23.02; a value that is no time is as good as none."""
+    told = environment.get("SLURM_JOB_END_TIME", "")
+    return float(told) if told.isascii() and told.isdigit() else 0.0
 
 
 def new_password() -> str:

@@ -6,11 +6,9 @@ It never touches a packet of the guest's. What undoes itself hangs on one stack,
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -19,17 +17,18 @@ from pathlib import Path
 from .. import messages, syscalls
 from ..errors import ExitCode
 from ..images import image as images
-from ..messages import Event, Plan
+from ..messages import Event
 from ..settings import Settings
 from ..state import FINAL, Phase, SessionState
-from . import control, disk, folder
+from . import connectors, control, disk, folder
 from .display import Display
+from .door import Door
+from .gateway_link import GatewayLink
 from .keeper_link import KeeperLink
 from .preflight import Prepared
 
 log = logging.getLogger(__name__)
 
-CONNECTORS = ("rdp", "vnc")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # The keeper needs this much beyond the guest's grace: QMP quit, kill, and the end of its namespace.
 _KEEPER_GRACE = 10.0
@@ -42,19 +41,26 @@ async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display:
     # Apptainer killed is a session ended: it would not come back for us.
     syscalls.signal_when_parent_dies(signal.SIGTERM)
     session = Session(prepared, settings, display, link)
+    ways = prepared.connectors
     with _signals(session):
         async with AsyncExitStack() as house:
             house.enter_context(images.in_use(prepared.image))
+            sockets = house.enter_context(connectors.tcp_sockets(ways))
             place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
-            session.settle(place)
+            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")))
+            native_port = connectors.port_of(sockets, "rdp-tls")
+            door = Door(ways, prepared.plan, prepared.login, native_port, place)
             with folder.trouble_told(place):
-                listeners = [house.enter_context(_listener(place / f"{name}.sock")) for name in CONNECTORS]
+                sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
                 await disk.make_overlay(place, prepared.image)
-                _write_credentials(place, prepared.plan)
-                await house.enter_async_context(control.serve(place, session.stop))
-            link.send_plan(replace(prepared.plan, connectors=CONNECTORS), listeners)
+                gateway = await house.enter_async_context(door.kept(session.stop_from_page))
+                await house.enter_async_context(control.serve(place, session.stop, door.renew))
+            session.open(gateway, native_port)
+            sockets["link"] = gateway.theirs
+            link.send_plan(replace(prepared.plan, connectors=tuple(sockets)), list(sockets.values()))
             await session.live()
             session.bury()
+            await gateway.farewell()
             await link.leave()
     display.finished(session.state)
     return session.exit_code()
@@ -72,24 +78,6 @@ def _signals(session: Session) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-@contextmanager
-def _listener(path: Path) -> Iterator[socket.socket]:
-    """A listening Unix socket, mode 0600, bound here and served inside."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(16)
-        yield listener
-
-
-def _write_credentials(place: Path, plan: Plan) -> None:
-    """What `connect` shows to the session's user, in a file of mode 0600 that goes with the session."""
-    secret = {"account": plan.guest.account, "password": plan.password, "share_user": plan.user}
-    descriptor = os.open(place / folder.CREDENTIALS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(secret, file)
-
-
 class Session:
     """A session's state and what moves it: the keeper's events, signals, orders, and time."""
 
@@ -101,6 +89,7 @@ class Session:
         self._signal: signal.Signals | None = None
         self._signalled_at = 0.0
         self._was_ready = False
+        self._gateway: GatewayLink | None = None
         self._code = ExitCode.OK
         self.state = SessionState(
             id=plan.session,
@@ -113,10 +102,18 @@ class Session:
             folder=plan.folder,
             warnings=list(prepared.warnings),
         )
+        self.state.ends_at = _earliest(self.state.started, settings.time_limit, prepared.job_ends)
 
-    def settle(self, place: Path) -> None:
+    def settle(self, place: Path, url: str) -> None:
         """The folder is there: from now on `status` sees the session."""
         self._place = place
+        self.state.url = url
+        self._show()
+
+    def open(self, gateway: GatewayLink, native_port: int) -> None:
+        """The door is there: from now on the page sees the session."""
+        self._gateway = gateway
+        self.state.native_port = native_port
         self._show()
 
     async def live(self) -> None:
@@ -174,6 +171,10 @@ class Session:
         self._link.send_stop(grace)
         asyncio.get_running_loop().call_later(grace + _KEEPER_GRACE, self._link.kill)
 
+    def stop_from_page(self, now: bool) -> None:
+        """The stop button."""
+        self.stop("stopped from its page", now)
+
     def _on_event(self, event: Event) -> None:
         match event.kind:
             case messages.BOOTING:
@@ -185,6 +186,8 @@ class Session:
             case messages.READY:
                 self._step(Phase.READY)
                 self._ready()
+            case messages.CERTIFICATE:
+                self.state.certificate = event.text
             case messages.WARNING:
                 if len(self.state.warnings) < _MAX_WARNINGS:
                     self.state.warnings.append(event.text)
@@ -239,4 +242,11 @@ class Session:
         """Let the file and the display follow. A full disk must not end a session."""
         with suppress(OSError):
             self.state.write(self._place / folder.STATE)
+        if self._gateway:
+            self._gateway.show(self.state)
         self._display.update(self.state)
+
+
+def _earliest(started: float, limit: float, job_ends: float) -> float:
+    ends = [at for at in (started + limit if limit else 0.0, job_ends) if at]
+    return min(ends, default=0.0)

@@ -1,0 +1,54 @@
+"""Who may come in: the session's password and the tokens of its page. Kept in a file that goes with the session."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .folder import CREDENTIALS
+
+ROLES = ("desktop", "console", "status")
+"""What a token opens: all; the machine's screen and the status; the status alone."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Secrets of one session. `tokens` has 256 random bits for each role, in base64url (RFC 4648)."""
+
+    account: str
+    password: str
+    share_user: str
+    tokens: dict[str, str]
+
+    def renewed(self) -> Access:
+        """The same with new tokens: the guest's password stays."""
+        return Access(self.account, self.password, self.share_user, new_tokens())
+
+    def digests(self) -> dict[str, str]:
+        """What the gateway needs to know a token when it comes: SHA-256, in hex."""
+        return {role: hashlib.sha256(token.encode()).hexdigest() for role, token in self.tokens.items()}
+
+    def write(self, folder: Path) -> None:
+        """Into the session's folder, mode 0600, in one step. Raises OSError."""
+        new = folder / f"{CREDENTIALS}.new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(self), file)
+        new.replace(folder / CREDENTIALS)
+
+
+def new_tokens() -> dict[str, str]:
+    """A fresh token for each role."""
+    return {role: secrets.token_urlsafe(32) for role in ROLES}
+
+
+def read(folder: Path) -> Access:
+    """The secrets of a session. Raises OSError or ValueError when it has ended or is only just beginning."""
+    try:
+        return Access(**json.loads((folder / CREDENTIALS).read_text()))
+    except TypeError as error:
+        raise ValueError(f"{folder / CREDENTIALS}: {error}") from error
