@@ -6,10 +6,11 @@ import json
 import shlex
 from pathlib import Path
 
+from ..rdp_file import LOCAL_PORT
+from ..rdp_file import rdp_file as rdp_file
 from ..state import SessionState
 from .folder import CREDENTIALS, base
 
-_LOCAL_RDP = 13389
 _LOCAL_VNC = 5900
 
 
@@ -38,7 +39,7 @@ def ready_block(state: SessionState, sif: str) -> str:
 
 def ssh_line(state: SessionState) -> str:
     """The command that brings the desktop's port to the user's own computer (ssh(1), -L)."""
-    return _forward(state, _LOCAL_RDP, "rdp.sock")
+    return _forward(state, LOCAL_PORT, "rdp.sock")
 
 
 def console_line(state: SessionState) -> str:
@@ -53,28 +54,6 @@ def _forward(state: SessionState, port: int, name: str) -> str:
 
 def _login(state: SessionState) -> str:
     return f"{state.user}@{state.host}"
-
-
-def rdp_file(account: str) -> str:
-    """An .rdp file for the forwarded port, with everything but the password.
-
-    Keys: Microsoft, "Supported RDP properties with Remote Desktop Services".
-    """
-    lines = (
-        f"full address:s:127.0.0.1:{_LOCAL_RDP}",
-        f"username:s:{account}",
-        "prompt for credentials:i:1",
-        "authentication level:i:2",
-        "enablecredsspsupport:i:1",
-        "redirectclipboard:i:1",
-        "redirectdrives:i:0",
-        "redirectprinters:i:0",
-        "screen mode id:i:1",
-        "dynamic resolution:i:1",
-        "session bpp:i:32",
-        "networkautodetect:i:1",
-    )
-    return "\r\n".join(lines) + "\r\n"
 
 
 def credentials(folder: Path) -> dict[str, str]:
@@ -92,7 +71,7 @@ def instructions(state: SessionState, account: str, sif: str, rdp: str) -> str:
             "",
             "1. On your own computer, keep this running; it brings the desktop to a port there:",
             f"     {ssh_line(state)}",
-            f"2. On your own computer, connect an RDP client to 127.0.0.1:{_LOCAL_RDP}"
+            f"2. On your own computer, connect an RDP client to 127.0.0.1:{LOCAL_PORT}"
             + (", or open the .rdp file, which knows that:" if rdp else "."),
             *copy,
             f"3. Log in as {account}. The password:",

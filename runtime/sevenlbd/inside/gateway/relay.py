@@ -1,15 +1,9 @@
-"""The gateway: a process of its own that carries the connectors' bytes to the guest, and looks at none.
-
-It gets its listening sockets from the supervisor and can reach nothing but this namespace.
-Usage: python -I -m sevenlbd.inside.gateway FD=HOST:PORT|FD=/PATH ...
-"""
+"""The raw relays: carry native clients' bytes from inherited Unix sockets to the guest, and look at none."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from collections.abc import Sequence
 from contextlib import suppress
 
 _CHUNK = 256 * 1024
@@ -79,21 +73,9 @@ class Connector:
             far_writer.close()
 
 
-async def serve(connectors: Sequence[tuple[int, str]]) -> None:
-    """Serve every (descriptor, target) until killed."""
-    servers = []
-    for descriptor, target in connectors:
-        listener = socket.socket(fileno=descriptor)
-        listener.setblocking(False)
-        servers.append(await asyncio.start_unix_server(Connector(target).on_connect, sock=listener, limit=_CHUNK))
-    await asyncio.gather(*(server.serve_forever() for server in servers))
-
-
-def main() -> None:
-    """Entry point of the process."""
-    pairs = [argument.partition("=") for argument in sys.argv[1:]]
-    asyncio.run(serve([(int(descriptor), target) for descriptor, _, target in pairs]))
-
-
-if __name__ == "__main__":
-    main()
+async def serve(listener: socket.socket, target: str) -> None:
+    """Relay every connection of `listener` to `target` (HOST:PORT or /PATH) until cancelled."""
+    listener.setblocking(False)
+    server = await asyncio.start_unix_server(Connector(target).on_connect, sock=listener, limit=_CHUNK)
+    async with server:
+        await server.serve_forever()
