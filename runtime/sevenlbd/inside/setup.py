@@ -10,8 +10,9 @@ from pyroute2 import AsyncIPRoute
 
 from .. import messages
 from ..messages import Plan
-from . import files, network
-from .root import LOGS
+from ..tls import AUTHORITY, SERVER
+from . import files, network, tls
+from .root import LOGS, SESSION
 
 _templates = Environment(
     loader=PackageLoader("sevenlbd.inside"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -44,12 +45,13 @@ def _without_ipv6() -> None:
 
 
 def write_configuration(plan: Plan) -> None:
-    """dnsmasq.conf and smb.conf, in the private tmpfs."""
+    """dnsmasq.conf, smb.conf and stunnel.conf, in the private tmpfs."""
     dnsmasq = _templates.get_template("dnsmasq.conf").render(
         tap=network.TAP, guest=network.GUEST, mac=network.MAC, leases=network.LEASES, user=plan.user
     )
     network.DNSMASQ_CONF.write_text(dnsmasq)
     files.CONFIGURATION.write_text(render_smb_conf(plan))
+    tls.CONFIGURATION.write_text(render_stunnel_conf(plan.network, SESSION))
 
 
 def render_smb_conf(plan: Plan) -> str:
@@ -64,6 +66,14 @@ def render_smb_conf(plan: Plan) -> str:
         guest_access=plan.guest_access,
         wide_links=plan.wide_links,
         shares=plan.shares,
+    )
+
+
+def render_stunnel_conf(mode: str, folder: Path) -> str:
+    """stunnel.conf, for certificates in the session's `folder`."""
+    address, port = network.rdp_address(mode)
+    return _templates.get_template("stunnel.conf").render(
+        address=address, port=port, server=folder / SERVER, authority=folder / AUTHORITY
     )
 
 

@@ -1,0 +1,19 @@
+"""Native RDP over mutual TLS: stunnel on a listening socket of the node, for the client of this session alone.
+
+Who has no certificate by the session's own authority is gone before the guest has heard of them.
+"""
+
+from __future__ import annotations
+
+from .root import PRIVATE
+
+CONFIGURATION = PRIVATE / "stunnel.conf"
+
+# Socket activation (sd_listen_fds(3)): the socket is descriptor 3, and LISTEN_PID the process itself.
+# Two descriptors a connection: the limit is for strangers, who can only knock.
+_ACTIVATE = 'ulimit -n 512; exec 3<&"$1"; LISTEN_FDS=1 LISTEN_PID=$$ exec /usr/bin/stunnel4 "$2"'
+
+
+def stunnel(descriptor: int) -> list[str]:
+    """The command that serves native RDP on a listening socket that it inherits."""
+    return ["/usr/bin/bash", "-c", _ACTIVATE, "stunnel", str(descriptor), str(CONFIGURATION)]
