@@ -35,6 +35,7 @@ from ..syscalls import (
 PRIVATE = Path("/run/7lbd")
 SESSION = PRIVATE / "session"
 LOGS = SESSION / "logs"
+TLS = SESSION / "tls"
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 

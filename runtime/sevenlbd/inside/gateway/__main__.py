@@ -1,18 +1,54 @@
-"""For the moment: the raw relays only. Usage: python -I -m sevenlbd.inside.gateway FD=HOST:PORT|FD=/PATH ..."""
+"""The process: python -I -m sevenlbd.inside.gateway NAME=FD... rdp-target=HOST:PORT [vnc-target=/PATH] [web-tls]
+
+Descriptors are web (Unix), web-tcp, rdp and vnc, which listen, and link, the wire to the supervisor. Without a
+vnc-target there is no console. `web-tls` makes web-tcp speak HTTPS.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import ssl
 import sys
+from collections.abc import Sequence
 
-from .relay import serve
+from ..root import TLS
+from . import limits, relay
+from .app import application
+from .gate import Gate
+from .link import Link
 
 
-async def _serve() -> None:
-    pairs = [argument.partition("=") for argument in sys.argv[1:]]
-    await asyncio.gather(*(serve(socket.socket(fileno=int(fd)), target) for fd, _, target in pairs))
+async def _serve(words: Sequence[str]) -> None:
+    given = {name: value for name, _, value in (word.partition("=") for word in words)}
+    rdp, vnc = given["rdp-target"], given.get("vnc-target", "")
+    link = Link(_inherited(given["link"]))
+    host, _, port = rdp.rpartition(":")
+    gate = Gate(link.send, (host, int(port)), vnc)
+    pages: list[limits.Listener] = [(_inherited(given["web"]), None)]
+    if "web-tcp" in given:
+        pages.append((_inherited(given["web-tcp"]), _tls() if "web-tls" in given else None))
+    async with asyncio.TaskGroup() as all_of_it:
+        all_of_it.create_task(link.follow(gate))
+        all_of_it.create_task(limits.serve(application(gate), pages))
+        all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp))
+        if vnc:
+            all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc))
+
+
+def _inherited(descriptor: str) -> socket.socket:
+    return socket.socket(fileno=int(descriptor))
+
+
+def _tls() -> ssl.SSLContext:
+    """TLS 1.2 at least, with the certificate that the supervisor has put into the session's folder."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(TLS / "web.pem")
+    return context
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    asyncio.run(_serve(sys.argv[1:]))
