@@ -1,4 +1,4 @@
-"""What crosses the wall: one plan inwards, events outwards, and the word to stop.
+"""What crosses the wall: one plan inwards, events outwards, and orders.
 
 SOCK_SEQPACKET socketpairs carry JSON, one message a packet: one between supervisor and keeper, one between
 supervisor and gateway. File descriptors ride along with the plan (SCM_RIGHTS, unix(7)). The supervisor treats
@@ -143,9 +143,14 @@ MILESTONES = frozenset({"dhcp", "ready-line", "agent", "password", "rdp"})
 
 @dataclass(frozen=True)
 class Stop:
-    """The supervisor's only order: end within `grace` seconds; 0 is at once."""
+    """An order: end within `grace` seconds; 0 is at once."""
 
     grace: float
+
+
+@dataclass(frozen=True)
+class NewCertificates:
+    """An order: who serves with the session's certificates must load them anew."""
 
 
 def _printable(text: object) -> str:
@@ -168,9 +173,14 @@ def unpack_plan(data: bytes) -> Plan:
     return Plan(**raw)
 
 
-def pack(message: Event | Stop) -> bytes:
-    """An event or a stop as one message."""
-    return json.dumps(asdict(message)).encode()
+def pack(event: Event) -> bytes:
+    """An event as one message."""
+    return json.dumps(asdict(event)).encode()
+
+
+def pack_order(order: Stop | NewCertificates) -> bytes:
+    """An order as one message."""
+    return json.dumps(asdict(order)).encode()
 
 
 def unpack_event(data: bytes) -> Event | None:
@@ -197,9 +207,10 @@ def unpack_front(raw: dict[str, Any]) -> Front:
     return Front(**fields_of | {"native": native, "portals": tuple(raw["portals"]), "hosts": tuple(raw["hosts"])})
 
 
-def unpack_stop(data: bytes) -> Stop:
-    """The stop of a message made by `pack`."""
-    return Stop(**json.loads(data))
+def unpack_order(data: bytes) -> Stop | NewCertificates:
+    """The order of a message made by `pack_order`."""
+    raw = json.loads(data)
+    return Stop(**raw) if raw else NewCertificates()
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

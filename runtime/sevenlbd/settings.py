@@ -132,8 +132,10 @@ class Settings(BaseModel):
         False, "Serve the page by plain HTTP beyond loopback, as Open OnDemand's proxy wants it.", site=True
     )
     portals: Words = _setting(
-        (), "An origin under which a portal shows the page, for instance https://ondemand.example.edu.",
-        metavar="ORIGIN", flag="portal",
+        (),
+        "An origin under which a portal shows the page, for instance https://ondemand.example.edu.",
+        metavar="ORIGIN",
+        flag="portal",
     )
     console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
     rdp_tls: str = _setting(

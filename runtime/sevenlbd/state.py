@@ -69,6 +69,8 @@ class SessionState:
     """Where the page is, without the key to it."""
     certificate: str = ""
     """SHA-256 of the guest's RDP certificate, `AA:BB:...`, as soon as the guest has shown it."""
+    web_certificate: str = ""
+    """SHA-256 of the page's certificate, when the session made its own."""
     native_port: int = 0
     """Where RDP over mutual TLS listens; 0 when it does not."""
 

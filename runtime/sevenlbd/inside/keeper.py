@@ -14,9 +14,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 
 from .. import messages, process
-from ..messages import Event, Plan
+from ..messages import Event, NewCertificates, Plan, Stop
 from ..process import python
-from . import files, helpers, machine, namespace, network, qemu, readiness, root, tpm
+from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm
 from .builder import Builder
 from .root import LOGS, SESSION
 
@@ -37,6 +37,7 @@ class Keeper:
         self._sockets = dict(zip(plan.connectors, sockets, strict=True))
         self._stop_asked = asyncio.Event()
         self._grace = 0.0
+        self._stunnel: helpers.Kept | None = None
 
     def tell(self, kind: str, text: str = "", hint: str = "") -> None:
         """An event for the supervisor. Without one there is nobody left to tell."""
@@ -74,9 +75,11 @@ class Keeper:
                 )
             await files.add_account(plan)
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
+            if descriptor := self._sockets.get("rdp-tls"):
+                self._stunnel = await house.enter_async_context(self._native_tls(descriptor))
             await self._attend(vm, line)
 
-    def _gateway(self) -> AbstractAsyncContextManager[None]:
+    def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
         host, port = network.rdp_address(self._plan.network)
         inherited = {name: fd for name, fd in self._sockets.items() if name != "rdp-tls"}
         words = [f"{name}={fd}" for name, fd in inherited.items()]
@@ -86,6 +89,10 @@ class Keeper:
         command = python("sevenlbd.inside.gateway", *words)
         log_file = LOGS / "gateway.log"
         return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=list(inherited.values()))
+
+    def _native_tls(self, descriptor: int) -> AbstractAsyncContextManager[helpers.Kept]:
+        command = tls.stunnel(descriptor)
+        return helpers.kept_running("stunnel", command, LOGS / "stunnel.log", self.warn, pass_fds=[descriptor])
 
     async def _attend(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
         """Until the machine's end: wait for ready, and for the order to stop."""
@@ -133,8 +140,12 @@ class Keeper:
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
             while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
-                self._grace = messages.unpack_stop(data).grace
-                self._stop_asked.set()
+                match messages.unpack_order(data):
+                    case Stop(grace):
+                        self._grace = grace
+                        self._stop_asked.set()
+                    case NewCertificates() if self._stunnel:
+                        self._stunnel.replace()
         os._exit(0)
 
     async def _stop_when_asked(self, vm: machine.Machine) -> None:

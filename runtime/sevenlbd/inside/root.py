@@ -35,7 +35,6 @@ from ..syscalls import (
 PRIVATE = Path("/run/7lbd")
 SESSION = PRIVATE / "session"
 LOGS = SESSION / "logs"
-TLS = SESSION / "tls"
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 

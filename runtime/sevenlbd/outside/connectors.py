@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,9 @@ class Connectors:
     clipboard: bool
 
     @property
-    def makes_certificates(self) -> bool:
-        """Whether certificates of the session's own are needed."""
-        return self.rdp_tls is not None or (self.web_tls and self.certificate is None)
+    def makes_web_certificate(self) -> bool:
+        """Whether the page needs a certificate of the session's own."""
+        return self.web_tls and self.certificate is None
 
     def names(self) -> list[str]:
         """The names and addresses under which somebody may call this node's page, lower case."""
@@ -118,9 +118,10 @@ def url(wanted: Connectors, port: int) -> str:
     return f"{'https' if wanted.web_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def front(wanted: Connectors, plan: Plan, access: Access, login: str, cookie_key: str, native_port: int) -> Front:
+def front(
+    wanted: Connectors, plan: Plan, access: Access, login: str, cookie_key: str, native: NativeTls | None
+) -> Front:
     """All that the gateway must know to let somebody in."""
-    names: Sequence[str] = wanted.names()
     return Front(
         session=plan.session,
         account=access.account,
@@ -128,11 +129,11 @@ def front(wanted: Connectors, plan: Plan, access: Access, login: str, cookie_key
         tokens=access.digests(),
         cookie_key=cookie_key,
         portals=wanted.portals,
-        hosts=tuple(names),
+        hosts=tuple(wanted.names()),
         console=wanted.console,
         clipboard=wanted.clipboard,
         login=login,
         host=os.uname().nodename,
         folder=plan.folder,
-        native=NativeTls(native_port, tuple(names)) if native_port else None,
+        native=native,
     )

@@ -1,4 +1,4 @@
-"""The session's door: its secrets, its certificates, and the gateway that keeps it. Locks can be changed while it lives."""
+"""The session's door: its secrets and certificates, and the gateway that keeps it. Locks can be changed while it lives."""
 
 from __future__ import annotations
 
@@ -8,48 +8,65 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ..messages import Plan
-from ..state import SessionState
-from . import connectors
+from ..messages import NativeTls, Plan
+from . import connectors, tls_files
 from .access import Access, new_tokens
 from .connectors import Connectors
 from .gateway_link import GatewayLink
 
 
 class Door:
-    """Who may come in to one session, and how the gateway learns of it."""
+    """Who may come in to one session."""
 
-    def __init__(self, wanted: Connectors, plan: Plan, login: str, native_port: int, place: Path) -> None:
+    def __init__(self, wanted: Connectors, plan: Plan, login: str, native_port: int, place: Path, lasts: float) -> None:
+        """`lasts` is how long the session does at most, in seconds; 0 when nobody knows."""
         self._wanted = wanted
         self._plan = plan
         self._login = login
-        self._native_port = native_port
+        self._native = NativeTls(native_port, tuple(wanted.names())) if native_port else None
         self._place = place
+        self._lasts = lasts
+        self.web_certificate = ""
+        """SHA-256 of the page's own certificate, when the session made one."""
         self._access = Access(plan.guest.account, plan.password, plan.user, new_tokens())
 
     @asynccontextmanager
     async def kept(self, stop: Callable[[bool], None]) -> AsyncIterator[GatewayLink]:
         """The wire to the gateway, with all locks in place; `stop(at_once)` is called when a page asks for the end.
 
-        Raises OSError when the secrets cannot be written.
+        Raises OSError when the secrets cannot be written, and Refusal for a certificate that cannot be used.
         """
+        if self._wanted.certificate and self._wanted.key:
+            await tls_files.adopt(self._wanted.certificate, self._wanted.key, self._place)
         self._link = GatewayLink(stop)
         hearing = asyncio.create_task(self._link.listen())
         try:
-            self._change_locks()
+            await self._change_locks(web=self._wanted.makes_web_certificate)
             yield self._link
         finally:
             hearing.cancel()
             self._link.close()
 
     async def renew(self) -> None:
-        """New tokens: old links, and windows that are open by them, are worth nothing from now on. Raises OSError."""
-        self._access = self._access.renewed()
-        self._change_locks()
+        """New tokens and client certificates: old links, bundles and open windows are worth nothing from now on.
 
-    def _change_locks(self) -> None:
+        The page keeps its own certificate, which nobody comes in by. Raises OSError or RuntimeError.
+        """
+        self._access = self._access.renewed()
+        await self._change_locks(web=False)
+
+    async def _change_locks(self, *, web: bool) -> None:
+        if web or self._native:
+            made = await tls_files.make(
+                self._place,
+                session=self._plan.session,
+                account=self._access.account,
+                names=self._wanted.names(),
+                seconds=self._lasts,
+                web=web,
+                native=self._native,
+            )
+            self.web_certificate = made.web or self.web_certificate
         self._access.write(self._place)
         key = secrets.token_hex(32)
-        self._link.let_in(
-            connectors.front(self._wanted, self._plan, self._access, self._login, key, self._native_port)
-        )
+        self._link.let_in(connectors.front(self._wanted, self._plan, self._access, self._login, key, self._native))

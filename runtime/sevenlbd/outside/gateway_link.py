@@ -88,4 +88,3 @@ class GatewayLink:
         # A gateway that is gone or does not listen is told all again when its successor says hello.
         with suppress(OSError):
             self._ours.send(message)
-

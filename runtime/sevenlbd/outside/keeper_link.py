@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from .. import messages
 from ..errors import ExitCode, Refusal
-from ..messages import Event, Plan, Stop
+from ..messages import Event, NewCertificates, Plan, Stop
 from ..process import python, spawn
 from . import node
 
@@ -49,7 +49,12 @@ class KeeperLink:
     def send_stop(self, grace: float) -> None:
         """The order to end within `grace` seconds."""
         with suppress(OSError):
-            self._wire.send(messages.pack(Stop(grace)))
+            self._wire.send(messages.pack_order(Stop(grace)))
+
+    def send_new_certificates(self) -> None:
+        """The order to load the certificates anew."""
+        with suppress(OSError):
+            self._wire.send(messages.pack_order(NewCertificates()))
 
     async def events(self) -> AsyncIterator[Event]:
         """What the keeper tells, until it is gone."""

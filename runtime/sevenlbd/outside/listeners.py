@@ -16,7 +16,9 @@ from ..errors import ExitCode, Refusal
 
 OFF = "off"
 _BACKLOG = 512
-_FORM = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)|(?P<name>localhost)):(?P<first>\d+)(?:-(?P<last>\d+))?")
+_FORM = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)|(?P<name>localhost)):(?P<first>\d+)(?:-(?P<last>\d+))?"
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ..images import image as images
 from ..messages import Event
 from ..settings import Settings
 from ..state import FINAL, Phase, SessionState
-from . import connectors, control, disk, folder
+from . import connectors, control, disk, folder, tls_files
 from .display import Display
 from .door import Door
 from .gateway_link import GatewayLink
@@ -45,17 +46,24 @@ async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display:
     with _signals(session):
         async with AsyncExitStack() as house:
             house.enter_context(images.in_use(prepared.image))
+            if ways.certificate and ways.key:
+                await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
             place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
             session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")))
             native_port = connectors.port_of(sockets, "rdp-tls")
-            door = Door(ways, prepared.plan, prepared.login, native_port, place)
+            door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with folder.trouble_told(place):
                 sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
                 await disk.make_overlay(place, prepared.image)
                 gateway = await house.enter_async_context(door.kept(session.stop_from_page))
-                await house.enter_async_context(control.serve(place, session.stop, door.renew))
-            session.open(gateway, native_port)
+
+                async def renew() -> None:
+                    await door.renew()
+                    link.send_new_certificates()
+
+                await house.enter_async_context(control.serve(place, session.stop, renew))
+            session.open(gateway, native_port, door.web_certificate)
             sockets["link"] = gateway.theirs
             link.send_plan(replace(prepared.plan, connectors=tuple(sockets)), list(sockets.values()))
             await session.live()
@@ -110,11 +118,16 @@ class Session:
         self.state.url = url
         self._show()
 
-    def open(self, gateway: GatewayLink, native_port: int) -> None:
+    def open(self, gateway: GatewayLink, native_port: int, web_certificate: str) -> None:
         """The door is there: from now on the page sees the session."""
         self._gateway = gateway
         self.state.native_port = native_port
+        self.state.web_certificate = web_certificate
         self._show()
+
+    def time_left(self) -> float:
+        """Seconds until its time is up; 0 when nobody knows of a limit."""
+        return max(self.state.ends_at - time.time(), 1.0) if self.state.ends_at else 0.0
 
     async def live(self) -> None:
         """Follow the keeper's events until the session is over."""

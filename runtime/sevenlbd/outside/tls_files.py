@@ -32,7 +32,14 @@ class Made:
 
 
 async def make(
-    folder: Path, *, session: str, account: str, names: Sequence[str], seconds: float, web: bool, native: NativeTls | None
+    folder: Path,
+    *,
+    session: str,
+    account: str,
+    names: Sequence[str],
+    seconds: float,
+    web: bool,
+    native: NativeTls | None,
 ) -> Made:
     """Make the session's own certificates in `folder`/tls: for the page, and for RDP over mutual TLS with its bundle.
 

@@ -13,7 +13,8 @@ import ssl
 import sys
 from collections.abc import Sequence
 
-from ..root import TLS
+from ... import tls
+from ..root import SESSION
 from . import limits, relay
 from .app import application
 from .gate import Gate
@@ -45,7 +46,7 @@ def _tls() -> ssl.SSLContext:
     """TLS 1.2 at least, with the certificate that the supervisor has put into the session's folder."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(TLS / "web.pem")
+    context.load_cert_chain(SESSION / tls.WEB)
     return context
 
 
