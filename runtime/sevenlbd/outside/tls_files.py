@@ -5,12 +5,18 @@ No private key passes through here; the child writes them into the session's fol
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import secrets
 import time
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .. import tls
 from ..errors import ExitCode, Refusal
 from ..messages import NativeTls
 from ..process import finish, python
@@ -43,8 +49,9 @@ async def make(
 ) -> Made:
     """Make the session's own certificates in `folder`/tls: for the page, and for RDP over mutual TLS with its bundle.
 
-    `names` are host names and addresses of this node; `seconds` is what the session has left, 0 when nobody knows.
-    What was there of the same kind is replaced, and worth nothing from then on. Raises RuntimeError.
+    `names` are host names and addresses of this node; `seconds` is what the session has left, 0 when nobody knows;
+    the first of `native.hosts` is the one that the client is told. What was there of the same kind is replaced, and
+    worth nothing from then on. Raises OSError.
     """
     now = time.time()
     order = {
@@ -66,13 +73,42 @@ async def check(certificate: Path, key: Path) -> Made:
 
 
 async def adopt(certificate: Path, key: Path, folder: Path) -> Made:
-    """Check them and copy them to `folder`/tls/web.pem, where the gateway looks. Raises Refusal."""
+    """Check them and copy them to `folder`/tls/web.pem, where the gateway looks. Raises Refusal or OSError."""
     return await _ask("adopt", {"certificate": str(certificate), "key": str(key), "folder": str(folder)})
 
 
 async def _ask(verb: str, order: dict[str, object]) -> Made:
     printed = await finish(python("sevenlbd.outside.certificates", verb), stdin=json.dumps(order).encode())
     answer = json.loads(printed.splitlines()[-1])
+    if "errno" in answer:
+        raise OSError(answer["errno"], answer["strerror"], answer["filename"])
     if "refused" in answer:
         raise Refusal(ExitCode.USAGE, answer["refused"], hint=answer["hint"])
     return Made(**answer)
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[bytes]:
+    """Take the bundle of a session's folder, for good if what is done with it goes well.
+
+    Raises FileNotFoundError when somebody has taken it: the file is renamed, which only one can do.
+    """
+    mine = folder / tls.FOLDER / f".taken-{secrets.token_hex(4)}"
+    (folder / tls.BUNDLE).rename(mine)
+    try:
+        yield mine.read_bytes()
+    except BaseException:
+        with suppress(OSError):
+            mine.rename(folder / tls.BUNDLE)
+        raise
+    mine.unlink(missing_ok=True)
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """Into a folder of its own, 0700, its files 0600. Raises OSError; FileExistsError when the folder is there."""
+    folder.mkdir(mode=0o700)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        for name in archive.namelist():
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(archive.read(name))
