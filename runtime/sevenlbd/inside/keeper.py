@@ -52,8 +52,8 @@ class Keeper:
     async def keep(self, builder: Builder, porch: AsyncExitStack) -> None:
         """The order of the house. Returns when the session is over, its end told.
 
-        The gateway stands on the `porch`: it outlives the house, so that it can tell how the session ended. The machine starts while the network and the servers' configuration are still being built: firmware takes
-        longer than that.
+        The machine starts while the network and the servers' configuration are still being built: firmware takes
+        longer than that. The gateway stands on the `porch`: it outlives the house, and tells how it ended.
         """
         plan = self._plan
         async with AsyncExitStack() as house:

@@ -1,4 +1,4 @@
-"""The session's door: its secrets and certificates, and the gateway that keeps it. Locks can be changed while it lives."""
+"""The session's door: its secrets, its certificates and its gateway. Locks can be changed while it lives."""
 
 from __future__ import annotations
 
