@@ -38,12 +38,34 @@ FIRMWARE = {
     "/usr/share/OVMF/OVMF_VARS_4M.ms.fd": 1 << 19,
     "/usr/share/seabios/bios-256k.bin": 1 << 17,
 }
-MODULES = ("aiohttp", "cryptography", "prometheus_client", "pyasn1", "pydantic", "pyroute2", "qemu.qmp", "jinja2", "rich", "sevenlbd")
+# Of the web pages, with the least size that makes sense.
+WEB = HERE / "web"
+PAGES = {
+    **{f"{name}.html": 1 << 10 for name in ("login", "status", "desktop", "console", "native")},
+    **{f"assets/{name}.js": 1 << 10 for name in ("login", "status", "desktop", "console", "native")},
+    "assets/style.css": 1 << 10,
+    "assets/vendor/ironrdp/iron-remote-desktop-rdp.js": 1 << 14,
+    "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm": 1 << 20,
+    "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm.gz": 1 << 19,
+    "assets/vendor/novnc/core/rfb.js": 1 << 14,
+}
+MODULES = (
+    "aiohttp",
+    "cryptography",
+    "prometheus_client",
+    "pyasn1",
+    "pydantic",
+    "pyroute2",
+    "qemu.qmp",
+    "jinja2",
+    "rich",
+    "sevenlbd",
+)
 
 
 def main() -> int:
     record = json.loads((HERE / "build.json").read_text())
-    checks = [*binary_checks(record["debian_packages"]), *firmware_checks(), machine_check]
+    checks = [*binary_checks(record["debian_packages"]), *file_checks(), machine_check]
     with ThreadPoolExecutor(max_workers=4) as pool:
         faults = [fault for fault in pool.map(lambda check: check(), checks) if fault]
     faults += [fault for fault in map(import_fault, MODULES) if fault]
@@ -77,12 +99,14 @@ def upstream(version: str) -> str:
     return match[1] if match else version
 
 
-def firmware_checks() -> Iterator[Callable[[], str]]:
+def file_checks() -> Iterator[Callable[[], str]]:
     for path, least in FIRMWARE.items():
-        yield partial(firmware_fault, Path(path), least)
+        yield partial(file_fault, Path(path), least)
+    for path, least in PAGES.items():
+        yield partial(file_fault, WEB / path, least)
 
 
-def firmware_fault(path: Path, least: int) -> str:
+def file_fault(path: Path, least: int) -> str:
     if not path.is_file():
         return f"{path} is missing"
     return "" if path.stat().st_size >= least else f"{path} has only {path.stat().st_size} bytes"

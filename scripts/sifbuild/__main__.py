@@ -1,14 +1,19 @@
-"""python -m sifbuild [build|dev-site|definition]: makes build/7lbd.sif, or says nothing when it is up to date."""
+"""python -m sifbuild [build|web|dev-site|dev-web|definition]
+
+Makes build/7lbd.sif, or the part that is named; says nothing when it is up to date.
+"""
 
 import argparse
 import os
 import signal
 import sys
 
-from sifbuild import definition, paths, stages
+from sifbuild import definition, paths, stages, web
 from sifbuild.inputs import Revision
 from sifbuild.process import BuildError, say
 from sifbuild.stage import Stage, build_lock, scratch
+
+ACTIONS = ("build", "web", "dev-site", "dev-web", "definition")
 
 
 def main() -> int:
@@ -22,6 +27,10 @@ def main() -> int:
                 print_definition()
             case "dev-site":
                 build([stages.DevSite()])
+            case "web":
+                build([web.Web()])
+            case "dev-web":
+                build([web.DevWeb()])
             case _:
                 build(stages.plan(options.base, options.compression))
     except BuildError as error:
@@ -35,7 +44,7 @@ def main() -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="build-sif", description=__doc__)
-    parser.add_argument("action", nargs="?", choices=("build", "dev-site", "definition"), default="build")
+    parser.add_argument("action", nargs="?", choices=ACTIONS, default="build")
     parser.add_argument("--base", default=os.environ.get("SEVENLBD_SIF_BASE", "debian"))
     parser.add_argument("--compression", default=os.environ.get("SEVENLBD_SIF_COMPRESSION", "lz4"))
     return parser.parse_args(arguments)

@@ -8,6 +8,7 @@ LOGS = BUILD / "log"
 TMP = BUILD / "tmp"
 
 APPLIANCE = REPO / "containers" / "appliance"
+WEB = APPLIANCE / "web"
 RUNTIME = REPO / "runtime"
 TEMPLATE = REPO / "defs" / "7lbd.def.j2"
 BUILDER = Path(__file__).parent

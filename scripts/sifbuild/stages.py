@@ -1,4 +1,5 @@
-"""The three stages of the SIF: Debian's packages, Python's packages, and the file that joins them with the runtime."""
+"""The stages of the SIF: Debian's packages, Python's packages, the web pages (web.py), and the file that joins them
+with the runtime."""
 
 import json
 import shutil
@@ -12,6 +13,7 @@ from sifbuild.definition import Origin
 from sifbuild.inputs import Revision, key
 from sifbuild.process import BuildError, run
 from sifbuild.stage import Stage
+from sifbuild.web import Web, put
 
 PYTHON = "3.13"  # of Debian 13, hence of the appliance
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -108,7 +110,7 @@ class Sif(Stage):
     def make(self, target: Path) -> None:
         revision = Revision.of(self.sources)
         tree, recipe = paths.TMP / "tree", paths.BUILD / "7lbd.def"
-        lay_out(tree, paths.BUILD / Site.name, revision)
+        lay_out(tree, paths.BUILD / Site.name, paths.BUILD / Web.name, revision)
         recipe.write_text(definition.render(self.origin, tree, revision))
         apptainer_build(target, recipe, SQUASHFS[self.compression], revision)
         verify(target, revision)
@@ -124,22 +126,18 @@ SQUASHFS = {
 }
 
 
-def lay_out(tree: Path, site: Path, revision: Revision) -> None:
+def lay_out(tree: Path, site: Path, web: Path, revision: Revision) -> None:
     """Puts together what is ours in the image, under the paths it has there."""
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(site, tree / "usr/lib/7lbd/site", ignore=ignored)
     shutil.copytree(paths.RUNTIME / "sevenlbd", tree / "usr/lib/7lbd/sevenlbd", ignore=ignored)
+    shutil.copytree(web, tree / "usr/share/7lbd/web")
     put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
     put(tree / "usr/lib/python3/dist-packages/7lbd.pth", "/usr/lib/7lbd/site\n/usr/lib/7lbd\n")
     share = tree / "usr/share/7lbd"
     for source in (*RECIPE, paths.APPLIANCE / "record.py", paths.APPLIANCE / "selftest.py"):
         put(share / source.name, source.read_text())
     put(share / "inputs.json", json.dumps(inputs_record(revision)))
-
-
-def put(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def inputs_record(revision: Revision) -> dict[str, object]:
@@ -205,8 +203,9 @@ def plan(base: str, compression: str) -> list[Stage]:
     if compression not in SQUASHFS:
         raise BuildError(f"no compression '{compression}'; there is {' and '.join(SQUASHFS)}")
     if base == "docker":
-        return [Site(), Sif(definition.DOCKER, [Site()], compression)]
+        below = [Site(), Web()]
+        return [*below, Sif(definition.DOCKER, below, compression)]
     if base != "debian":
         raise BuildError(f"no base '{base}'; there is debian and docker")
-    below = [Base(), Site()]
+    below = [Base(), Site(), Web()]
     return [*below, Sif(definition.local(paths.BUILD / Base.name), below, compression)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_every_package_is_pinned_with_hashes_and_no_address(path: Path) -> None:
     for pin in pins:
         assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", pin), pin
         assert "--hash=sha256:" in pin, pin
+
+
+def test_every_node_package_is_pinned_with_its_hash_and_no_address() -> None:
+    text = (paths.WEB / "package-lock.json").read_text()
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    wanted = json.loads((paths.WEB / "package.json").read_text())
+    for name, version in (wanted["dependencies"] | wanted["devDependencies"]).items():
+        assert packages[f"node_modules/{name}"]["version"] == version
+    for name, package in packages.items():
+        assert not name or package["integrity"].startswith("sha512-"), name
 
 
 def test_the_two_lists_of_machine_packages_do_not_overlap() -> None:

@@ -88,6 +88,20 @@ def test_it_installs_exactly_what_is_missing_without_a_question(machine: Machine
     assert "DPkg::Lock::Timeout=300" in install[0]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_npm_is_installed_only_where_there_is_none(machine: Machine, lacks: Callable[[str], None], there: bool) -> None:
+    lacks("npm")
+    for folder in PATH.split(":"):
+        for command in Path(folder).iterdir():
+            if command.name != "npm" and not (machine.commands / command.name).exists():
+                (machine.commands / command.name).symlink_to(command)
+    if there:
+        machine.has("npm", "exit 0")
+    result = machine.setup("run", PATH=str(machine.commands))
+    assert result.returncode == 0, result.stderr
+    assert ("--no-install-recommends npm" in machine.asked) != there
+
+
 def test_what_only_the_tests_need_is_not_installed_to_run(machine: Machine, lacks: Callable[[str], None]) -> None:
     lacks("shellcheck")
     assert machine.setup("run").stderr == ""

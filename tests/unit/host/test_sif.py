@@ -76,6 +76,14 @@ def test_it_records_what_it_was_made_from(record: Mapping[str, dict[str, str]]) 
         assert f"{name.replace('_', '-').replace('.', '-')}=={version}" in pins
 
 
+def test_the_pages_in_it_are_the_ones_that_were_built(record: Mapping[str, dict[str, str]]) -> None:
+    wanted = json.loads((paths.WEB / "package.json").read_text())["dependencies"]
+    assert record["web_packages"] == wanted
+    command = ["sh", "-c", "find . -type f | sort | xargs sha256sum"]
+    inside = apptainer("exec", SIF, "sh", "-c", f"cd /usr/share/7lbd/web && {command[2]}").stdout
+    assert inside == subprocess.run(command, cwd=paths.BUILD / "web", capture_output=True, text=True, check=True).stdout
+
+
 def test_the_runtime_in_it_is_the_one_in_the_tree() -> None:
     script = "cd /usr/lib/7lbd/sevenlbd && find . -name '*.py' | sort | xargs sha256sum"
     inside = apptainer("exec", SIF, "sh", "-c", script).stdout
@@ -100,6 +108,8 @@ def test_licences_travel_along() -> None:
     result = apptainer("exec", SIF, "sh", "-c", "ls /usr/share/doc/*/copyright | wc -l; ls -d /usr/share/man")
     assert int(result.stdout.split()[0]) > 100
     assert "/usr/share/man" not in result.stdout
+    for path in ("ironrdp/LICENSE-APACHE.txt", "novnc/LICENSE.MPL-2.0", "novnc/vendor/pako/LICENSE"):
+        assert apptainer("exec", SIF, "test", "-s", f"/usr/share/7lbd/web/assets/vendor/{path}").returncode == 0
 
 
 def test_every_file_in_it_can_be_read_by_everybody() -> None:

@@ -1,0 +1,207 @@
+// @ts-check
+// What the server tells of the session: one live stream for a page, which comes back by itself.
+
+import { Backoff } from "./backoff.js";
+
+/**
+ * @typedef {object} Status the JSON of api/status
+ * @property {string} id
+ * @property {string} user
+ * @property {string} host
+ * @property {string} image
+ * @property {string} accel
+ * @property {string} network
+ * @property {string} phase
+ * @property {Record<string, number>} phases seconds since the start
+ * @property {Record<string, number>} milestones seconds since the start
+ * @property {string[]} warnings
+ * @property {string} paused
+ * @property {string} reason
+ * @property {string} hint
+ * @property {number} started epoch
+ * @property {number} now epoch
+ * @property {number} ends_at epoch, or 0
+ * @property {string} certificate
+ * @property {"desktop" | "console" | "status"} role
+ * @property {boolean} console
+ * @property {boolean} clipboard
+ * @property {string} viewer the tab that has the desktop now
+ * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
+ */
+
+/** @typedef {"connecting" | "live" | "lost" | "locked"} Link */
+
+export const PHASES = ["preparing", "booting", "guest-up", "ready", "stopping", "ended", "failed"];
+
+// The stream has something to say every 5 s; a silence of this length is a broken line.
+const SILENCE = 16_000;
+const PATIENCE = 10_000;
+
+/** @param {Status} status */
+export function isOver(status) {
+  return status.phase === "ended" || status.phase === "failed";
+}
+
+/**
+ * @param {Status} status
+ * @param {string} phase
+ */
+export function hasReached(status, phase) {
+  return PHASES.indexOf(status.phase) >= PHASES.indexOf(phase) && !isOver(status) && status.phase !== "stopping";
+}
+
+/** Emits "status" when there is news, and "link" when the line to the session changes. */
+export class Feed extends EventTarget {
+  /** @type {Status | null} */
+  status = null;
+  /** @type {Link} */
+  link = "connecting";
+  /** How far the server's clock is ahead, in milliseconds. */
+  skew = 0;
+  #backoff = new Backoff();
+  /** @type {EventSource | undefined} */
+  #stream;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #stopped = false;
+
+  start() {
+    this.#open();
+    addEventListener("online", () => this.#hurry());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#hurry());
+    addEventListener("pagehide", () => this.stop());
+    // A page that comes back from the browser's cache has to start again.
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) location.reload();
+    });
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#close();
+  }
+
+  /** Epoch in milliseconds, by the server's clock. */
+  now() {
+    return Date.now() + this.skew;
+  }
+
+  /**
+   * Asks once, now. Returns the link's state; the status is the last one known.
+   * @returns {Promise<Link>}
+   */
+  async ask() {
+    try {
+      const answer = await fetch("api/status", {
+        headers: { Accept: "application/json" },
+        signal: AbortSignal.timeout(PATIENCE),
+      });
+      if (answer.status === 401 || answer.status === 403) return this.#set("locked");
+      if (!answer.ok) return this.#set("lost");
+      this.#take(await answer.json());
+      return this.link;
+    } catch {
+      return this.#set("lost");
+    }
+  }
+
+  #open() {
+    this.#close();
+    if (this.#stopped) return;
+    this.#stream = new EventSource("api/status");
+    this.#stream.addEventListener("status", (event) => this.#take(JSON.parse(event.data)));
+    this.#stream.addEventListener("error", () => this.#broken());
+    this.#watch();
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    this.#stream?.close();
+    this.#stream = undefined;
+  }
+
+  #watch() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#broken(), SILENCE);
+  }
+
+  /** @param {Status} status */
+  #take(status) {
+    this.status = status;
+    this.skew = status.now * 1000 - Date.now();
+    this.#backoff.reset();
+    if (this.#stream) this.#watch();
+    this.dispatchEvent(new CustomEvent("status", { detail: status }));
+    this.#set("live");
+    if (isOver(status)) this.stop();
+  }
+
+  // EventSource tells neither why it failed nor of a proxy that swallowed the stream: a plain question does.
+  async #broken() {
+    this.#close();
+    if (this.#stopped) return;
+    const pause = this.#backoff.next();
+    const link = await this.ask();
+    if (link === "locked") return this.stop();
+    this.#timer = setTimeout(() => this.#open(), link === "live" ? 1000 : pause);
+  }
+
+  #hurry() {
+    if (this.link !== "lost" || this.#stopped) return;
+    this.#backoff.reset();
+    this.#open();
+  }
+
+  /**
+   * @param {Link} link
+   * @returns {Link}
+   */
+  #set(link) {
+    // What ends with the session is no lost connection.
+    if (this.status && isOver(this.status)) link = "live";
+    if (link !== this.link) {
+      this.link = link;
+      this.dispatchEvent(new CustomEvent("link", { detail: link }));
+    }
+    return link;
+  }
+}
+
+/**
+ * Shows the link's state on a page of text: in <body data-link> and the line #link.
+ * @param {Feed} feed
+ */
+export function showLink(feed) {
+  const line = /** @type {HTMLElement} */ (document.getElementById("link"));
+  const show = () => {
+    document.body.dataset["link"] = feed.link;
+    line.hidden = feed.link === "live" || feed.link === "connecting";
+    line.classList.toggle("bad", feed.link !== "live");
+    if (feed.link === "lost") line.textContent = "Connection lost. The session goes on; trying to reach it again …";
+    if (feed.link === "locked") {
+      line.textContent = "This key is no longer valid: a new one was made, or you logged out. ";
+      const again = document.createElement("a");
+      again.href = "./";
+      again.textContent = "Log in again";
+      line.append(again);
+    }
+  };
+  feed.addEventListener("link", show);
+  show();
+}
+
+/**
+ * "1 h 05 min", "4 min 10 s", "7.2 s".
+ * @param {number} seconds
+ */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+  if (whole >= 60) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)} s` : `${whole} s`;
+}
+
+/** @param {number} number */
+function pad(number) {
+  return String(number).padStart(2, "0");
+}

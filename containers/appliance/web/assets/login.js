@@ -1,0 +1,72 @@
+// @ts-check
+// The key to the session: from the address's fragment, or typed by hand. Imports nothing, because nothing else is
+// served to those who are not in yet.
+
+const PAGES = ["desktop", "console", "native"];
+
+/** @type {Record<number, string>} */
+const SENTENCES = {
+  403: "That key does not open this session. Copy it again, whole, from where the desktop was started.",
+  429: "Too many attempts. Wait a minute, then try again.",
+  0: "The session does not answer. It may have ended, or the network may be down.",
+};
+
+/**
+ * Takes `token` and `to` out of the address, and the address out of the history.
+ * @returns {{ token: string, to: string }}
+ */
+export function takeKey() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  if (words.has("token")) history.replaceState(null, "", location.pathname + location.search);
+  return { token: words.get("token") ?? "", to: words.get("to") ?? location.pathname.split("/").pop() ?? "" };
+}
+
+/**
+ * Gives up the token for a cookie.
+ * @param {string} token
+ * @returns {Promise<string>} what went wrong, in words; nothing when all is well
+ */
+export async function enter(token) {
+  try {
+    // The answer to the right token is a redirection, which is not for us to follow.
+    const answer = await fetch("login", { method: "POST", body: new URLSearchParams({ token }), redirect: "manual" });
+    if (answer.ok || answer.type === "opaqueredirect") return "";
+    return SENTENCES[answer.status] ?? `The session answered with error ${answer.status}.`;
+  } catch {
+    return SENTENCES[0] ?? "";
+  }
+}
+
+/** @param {string} to */
+function go(to) {
+  location.replace(PAGES.includes(to) ? to : "./");
+}
+
+/** @param {HTMLFormElement} form */
+function serve(form) {
+  const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("token"));
+  const message = /** @type {HTMLElement} */ (document.querySelector("#message"));
+  const key = takeKey();
+
+  /** @param {string} token */
+  const attempt = async (token) => {
+    document.body.dataset["state"] = "trying";
+    const trouble = await enter(token);
+    document.body.dataset["state"] = trouble ? "refused" : "in";
+    message.textContent = trouble;
+    if (!trouble) return go(key.to);
+    field.value = "";
+    field.focus();
+  };
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void attempt(field.value.trim());
+  });
+  if (key.token) void attempt(key.token);
+}
+
+if (document.body.dataset["page"] === "login") {
+  const form = document.querySelector("form");
+  if (form) serve(form);
+}

@@ -1,0 +1,282 @@
+// @ts-check
+// The status page: how far the session is, and the ways in as they open.
+
+import { at, make, post, tell } from "./lib/dom.js";
+import { duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
+import { enter, takeKey } from "./login.js";
+
+/** @typedef {import("./lib/session.js").Status} Status */
+
+/** @type {Record<string, string>} */
+const HEADLINES = {
+  preparing: "Getting things ready",
+  booting: "The guest is booting",
+  "guest-up": "Almost there",
+  ready: "Your desktop is ready",
+  stopping: "The desktop is shutting down",
+  ended: "The session has ended",
+  failed: "The session failed",
+};
+
+/** @type {Record<string, string>} */
+const LEDES = {
+  preparing: "The machine is being put together.",
+  booting: "A virtual machine is starting, as a computer does when it is switched on.",
+  "guest-up": "The guest is up. Its password is being set, and its remote desktop starts.",
+  ready: "It opens in this browser, or in a remote desktop client of your own.",
+  stopping: "The guest saves what it has to and switches itself off.",
+  ended: "Nothing of it is left on the node. You can close this page.",
+  failed: "Nothing of it is left on the node but its log.",
+};
+
+const STEPS = [
+  { name: "preparing", title: "Machine prepared", done: "booting" },
+  { name: "booting", title: "Guest booted", done: "guest-up" },
+  { name: "guest-up", title: "Log-in prepared", done: "ready" },
+];
+
+/** @type {Record<string, string>} */
+const MILESTONES = {
+  dhcp: "network address",
+  "ready-line": "guest reports for work",
+  agent: "guest agent",
+  password: "password",
+  rdp: "remote desktop",
+};
+
+const LAST_MINUTES = 10 * 60;
+
+const feed = new Feed();
+
+/** @param {Status} status */
+function show(status) {
+  document.body.dataset["phase"] = status.phase;
+  document.title = `${status.phase === "ready" ? "Ready" : HEADLINES[status.phase]} · 7lbd`;
+  tell("where", `${status.image} on ${status.host}`);
+  tell("headline", HEADLINES[status.phase] ?? status.phase);
+  tell("lede", isOver(status) && status.reason ? sentence(status.reason) : (LEDES[status.phase] ?? ""));
+  tell("hint", isOver(status) ? sentence(status.hint) : "");
+  at("emulation").hidden = status.accel !== "tcg" || isOver(status);
+  tell("paused", status.paused && !isOver(status) ? `The guest stands still: ${status.paused}` : "");
+  showWarnings(status.warnings);
+  showWays(status);
+  showProgress(status);
+  showFacts(status);
+  at("ending").hidden = status.role !== "desktop" || isOver(status) || status.phase === "stopping";
+}
+
+/** @param {string} text */
+function sentence(text) {
+  return text && text[0]?.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+/** @param {string[]} warnings */
+function showWarnings(warnings) {
+  const list = at("warnings");
+  list.hidden = warnings.length === 0;
+  if (list.childElementCount === warnings.length) return;
+  list.replaceChildren(...warnings.map((warning) => make("li", {}, sentence(warning))));
+}
+
+/** @param {Status} status */
+function showWays(status) {
+  const up = hasReached(status, "booting");
+  at("ways").hidden = status.role === "status" || isOver(status);
+  way("to-desktop", "desktop", status.role === "desktop", hasReached(status, "ready"));
+  way("to-console", "console", status.console, up);
+  way("to-native", "native", status.role === "desktop", up);
+  at("auto").hidden = status.role !== "desktop" || status.phase === "ready" || !hasReached(status, "preparing");
+}
+
+/**
+ * @param {string} id
+ * @param {string} href
+ * @param {boolean} allowed
+ * @param {boolean} open
+ */
+function way(id, href, allowed, open) {
+  const link = at(id);
+  link.hidden = !allowed;
+  if (open) {
+    link.setAttribute("href", href);
+    link.removeAttribute("aria-disabled");
+  } else {
+    link.removeAttribute("href");
+    link.setAttribute("aria-disabled", "true");
+  }
+}
+
+/** @param {Status} status */
+function showProgress(status) {
+  const rows = STEPS.map((step) => {
+    const end = status.phases[step.done];
+    const current = status.phase === step.name;
+    const begin = step.name === "preparing" ? 0 : status.phases[step.name];
+    return row(step.name, step.title, begin, end, current, step.done === "ready" ? milestones(status) : "");
+  });
+  for (const name of ["stopping", "ended", "failed"]) {
+    const when = status.phases[name];
+    if (when !== undefined) rows.push(row(name, HEADLINES[name] ?? name, when, when, false, ""));
+  }
+  at("phases").replaceChildren(...rows);
+}
+
+/** @param {Status} status */
+function milestones(status) {
+  const reached = Object.entries(status.milestones).sort((a, b) => a[1] - b[1]);
+  return reached.map(([name, when]) => `${MILESTONES[name] ?? name} ${duration(when)}`).join(" · ");
+}
+
+/**
+ * @param {string} name
+ * @param {string} title
+ * @param {number | undefined} begin seconds since the start
+ * @param {number | undefined} end seconds since the start
+ * @param {boolean} current
+ * @param {string} sub
+ */
+function row(name, title, begin, end, current, sub) {
+  const time = make("time", {});
+  const item = make("li", { "data-name": name }, make("span", {}, title), time);
+  if (end !== undefined) {
+    item.dataset["reached"] = String(end);
+    time.textContent = duration(end);
+  } else if (current && begin !== undefined) {
+    item.dataset["busy"] = String(begin);
+    item.setAttribute("aria-current", "step");
+  }
+  if (sub) item.append(make("span", { class: "sub" }, sub));
+  return item;
+}
+
+/** @param {Status} status */
+function showFacts(status) {
+  /** @type {[string, string | Node][]} */
+  const facts = [
+    ["Image", status.image],
+    ["Node", status.host],
+    ["Started", new Date(status.started * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })],
+    ["Processor", status.accel === "tcg" ? "software emulation" : status.accel.toUpperCase()],
+    ["Network", status.network],
+  ];
+  if (status.ends_at && !isOver(status)) facts.push(["Time left", make("span", { id: "left" })]);
+  at("facts").replaceChildren(
+    ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+  );
+  tick();
+}
+
+function tick() {
+  const status = feed.status;
+  if (!status) return;
+  const elapsed = feed.now() / 1000 - status.started;
+  const time = document.querySelector("#phases [data-busy] time");
+  if (time) time.textContent = duration(Math.floor(elapsed));
+  const left = document.getElementById("left");
+  const seconds = status.ends_at - feed.now() / 1000;
+  if (left) left.textContent = seconds > 0 ? duration(seconds) : "none";
+  const hurry = status.ends_at > 0 && seconds < LAST_MINUTES && !isOver(status) && status.phase !== "stopping";
+  // To the minute, so that it is not read out each second.
+  const minutes = Math.max(0, Math.ceil(seconds / 60));
+  tell(
+    "hurry",
+    hurry ? `Save your work: the job’s time is up in ${minutes === 1 ? "1 minute" : `${minutes} minutes`}.` : "",
+  );
+}
+
+/** @type {import("./lib/guest-screen.js").GuestScreen | undefined} */
+let screen;
+
+async function showPicture() {
+  const status = feed.status;
+  const wanted =
+    status !== null &&
+    status.console &&
+    status.role !== "status" &&
+    ["booting", "guest-up"].includes(status.phase) &&
+    document.visibilityState === "visible";
+  at("picture").hidden = !(
+    status?.console &&
+    status.role !== "status" &&
+    ["booting", "guest-up"].includes(status.phase)
+  );
+  if (!wanted) return screen?.off();
+  if (!screen) {
+    const { GuestScreen } = await import("./lib/guest-screen.js");
+    screen ??= new GuestScreen(at("screen"), (rfb) => {
+      rfb.viewOnly = true;
+      rfb.scaleViewport = true;
+      rfb.background = "#000";
+    });
+    return showPicture();
+  }
+  screen.on();
+}
+
+/** Opens the desktop for those who saw it start and asked for it. */
+function autoOpen() {
+  const box = /** @type {HTMLInputElement} */ (at("auto-open"));
+  const kept = localStorage.getItem("7lbd-auto-open");
+  if (kept !== null) box.checked = kept === "yes";
+  box.addEventListener("change", () => localStorage.setItem("7lbd-auto-open", box.checked ? "yes" : "no"));
+  let seenStarting = false;
+  return () => {
+    const status = feed.status;
+    if (!status || status.role !== "desktop" || document.visibilityState !== "visible") return;
+    if (status.phase !== "ready") seenStarting = true;
+    else if (seenStarting && box.checked && !status.viewer) location.assign("desktop");
+  };
+}
+
+/** Brings the desktop's largest part into the browser's cache while the guest boots. */
+let warmed = false;
+function warmUp() {
+  if (warmed || feed.status?.role !== "desktop" || typeof WebAssembly === "undefined") return;
+  warmed = true;
+  for (const name of ["iron-remote-desktop-rdp.wasm", "iron-remote-desktop-rdp.js"]) {
+    fetch(`assets/vendor/ironrdp/${name}`, { priority: "low" })
+      .then((answer) => answer.arrayBuffer())
+      .catch(() => {});
+  }
+}
+
+function serveStop() {
+  const dialog = /** @type {HTMLDialogElement} */ (at("stop-dialog"));
+  const now = /** @type {HTMLInputElement} */ (at("stop-now"));
+  at("stop").addEventListener("click", () => {
+    now.checked = false;
+    dialog.returnValue = "keep";
+    dialog.showModal();
+  });
+  dialog.addEventListener("close", async () => {
+    if (dialog.returnValue !== "stop") return;
+    try {
+      await post("api/stop", { now: now.checked });
+    } catch (error) {
+      tell("hint", `The order to stop did not get through: ${error instanceof Error ? error.message : error}.`);
+    }
+  });
+}
+
+async function main() {
+  // Somebody who is in already may come with a newer key, for instance one that may do more.
+  const { token } = takeKey();
+  if (token) await enter(token);
+  const maybeOpen = autoOpen();
+  serveStop();
+  showLink(feed);
+  feed.addEventListener("status", () => {
+    if (feed.status) show(feed.status);
+    void showPicture();
+    warmUp();
+    maybeOpen();
+  });
+  document.addEventListener("visibilitychange", () => {
+    void showPicture();
+    maybeOpen();
+  });
+  setInterval(tick, 1000);
+  feed.start();
+}
+
+void main();

@@ -1,0 +1,34 @@
+// What the pages use of the clients that the build lays into assets/vendor.
+
+declare module "*/vendor/ironrdp/iron-remote-desktop-rdp.js" {
+  export * from "@devolutions/iron-remote-desktop-rdp";
+}
+
+declare module "*/vendor/novnc/core/rfb.js" {
+  /** noVNC's docs/API.md */
+  export default class RFB extends EventTarget {
+    constructor(target: HTMLElement, url: string, options?: { shared?: boolean; wsProtocols?: string[] });
+    viewOnly: boolean;
+    scaleViewport: boolean;
+    clipViewport: boolean;
+    dragViewport: boolean;
+    resizeSession: boolean;
+    focusOnClick: boolean;
+    background: string;
+    disconnect(): void;
+    focus(options?: FocusOptions): void;
+    sendCtrlAltDel(): void;
+  }
+}
+
+declare module "*/vendor/novnc/core/input/xtscancodes.js" {
+  const scanCodes: Record<string, number>;
+  export default scanCodes;
+}
+
+declare module "*/vendor/novnc/core/input/gesturehandler.js" {
+  export default class GestureHandler {
+    attach(target: HTMLElement): void;
+    detach(): void;
+  }
+}

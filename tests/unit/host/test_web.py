@@ -1,0 +1,91 @@
+"""The pages as they are built: nothing inline, nothing from elsewhere, and the WebAssembly in a file of its own."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sifbuild import paths, web
+from sifbuild.process import BuildError
+
+BUILT = paths.BUILD / "web"
+PAGES = [BUILT / f"{name}.html" for name in web.PAGES]
+OWN = [path for path in BUILT.rglob("*") if path.suffix in {".html", ".js", ".css"} and "vendor" not in path.parts]
+
+
+class Page(HTMLParser):
+    """What a page refers to, its ids, and what a strict policy would refuse."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.inline: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.links += [found[name] or "" for name in ("href", "src", "action") if name in found]
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.inline += [name for name in found if name == "style" or name.startswith("on")]
+        self.inline += [tag] if tag == "style" or (tag == "script" and "src" not in found) else []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_has_nothing_inline_and_only_links_to_what_is_beside_it(path: Path) -> None:
+    page = Page(path)
+    assert not page.inline
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        assert not link.startswith(("/", "http", "data:", "//")), link
+        if link.startswith("assets/"):
+            assert (BUILT / link).is_file(), link
+
+
+def test_who_is_not_in_yet_gets_only_the_login_pages_own_files() -> None:
+    open_to_all = {"assets/login.js", "assets/style.css", "assets/icon.svg", "login"}
+    assert set(Page(BUILT / "login.html").links) == open_to_all
+    assert "import" not in re.sub(r"^//.*", "", (BUILT / "assets/login.js").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
+def test_nothing_comes_from_elsewhere(path: Path) -> None:
+    assert not re.search(r"https?://|@import|url\((?!\s*#)", path.read_text())
+
+
+def test_every_module_that_is_imported_is_there() -> None:
+    scripts = list((BUILT / "assets").rglob("*.js"))
+    assert len(scripts) > 40
+    for script in scripts:
+        code = re.sub(r"/\*.*?\*/", "", script.read_text(), flags=re.DOTALL)
+        for name in re.findall(r"""^\s*(?:import|export)\b[^;'"]*?from\s*["']([^"']+)["']""", code, flags=re.MULTILINE):
+            assert (script.parent / name).is_file(), (script, name)
+
+
+def test_the_webassembly_is_a_file_and_no_data_url() -> None:
+    folder = BUILT / "assets/vendor/ironrdp"
+    assert (folder / "iron-remote-desktop-rdp.wasm").read_bytes().startswith(b"\0asm\1\0\0\0")
+    script = (folder / "iron-remote-desktop-rdp.js").read_text()
+    assert "data:application" not in script
+    assert 'new URL("iron-remote-desktop-rdp.wasm", import.meta.url)' in script
+
+
+def test_what_is_compressed_is_the_same_and_smaller() -> None:
+    packed = list(BUILT.rglob("*.gz"))
+    assert len(packed) > 40
+    for path in packed:
+        original = path.with_suffix("")
+        assert gzip.decompress(path.read_bytes()) == original.read_bytes()
+        assert path.stat().st_size < original.stat().st_size
+
+
+@pytest.mark.parametrize("inlined", [0, 2])
+def test_a_client_that_carries_its_webassembly_otherwise_is_refused(inlined: int) -> None:
+    url = f'const a = "data:application/wasm;base64,{base64.b64encode(b"module").decode()}";'
+    assert web.split_wasm(url)[1] == b"module"
+    with pytest.raises(BuildError, match=f"{inlined} inlined"):
+        web.split_wasm(url * inlined)
