@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images import description, image, qcow2
+from sevenlbd.images.lock import in_use
 
 
 def test_a_bare_qcow2_gets_the_defaults_of_a_byu_image(make_qcow2: MakeQcow2) -> None:
@@ -154,12 +155,12 @@ def test_a_disk_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_image_in_use_shows_it(make_qcow2: MakeQcow2) -> None:
-    found = image.resolve(str(make_qcow2()), [])
-    other = os.open(found.layers[0].path, os.O_RDONLY)
-    with image.in_use(found), pytest.raises(BlockingIOError):
+    layer = str(make_qcow2())
+    other = os.open(layer, os.O_RDONLY)
+    with in_use([layer]), pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(Refusal, match="somebody is changing it"), image.in_use(found):
+    with pytest.raises(Refusal, match="somebody is changing it"), in_use([layer]):
         pass
     os.close(other)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
-from ..settings import user_path
+from ..paths import user_path
 from . import description, qcow2
 from .description import Description
 
@@ -87,31 +85,6 @@ def from_folder(folder: Path) -> Image:
                 hint="put the file there, or a symbolic link to it",
             )
     return _assemble(described, folder / described.disk)
-
-
-@contextmanager
-def in_use(image: Image) -> Iterator[None]:
-    """Hold a shared lock (flock(2)) on every layer: whoever wants to change one can see that it is in use."""
-    held: list[int] = []
-    try:
-        for layer in image.layers:
-            descriptor = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC)
-            held.append(descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Refusal(
-                    ExitCode.IMAGE,
-                    f"{layer.path}: somebody is changing it: it is locked exclusively",
-                    hint="wait until that has ended, or use another version",
-                ) from None
-            except OSError:
-                # A file system without locks: nothing to tell, and nothing to fear from it.
-                continue
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
 
 
 def available(folders: Sequence[Path]) -> list[str]:

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, Refusal
 from ..messages import Front, NativeTls, Plan
-from ..settings import Settings, user_path
+from ..paths import user_path
 from . import listeners
 from .access import Access
 from .listeners import Place
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 # An origin as browsers write it (RFC 6454, section 6.2): no path, no default port, lower case.
 _ORIGIN = re.compile(r"https?://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")

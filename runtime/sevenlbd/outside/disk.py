@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
-from ..images.image import Image
+from ..messages import Layer
 from ..process import finish
 
 OVERLAY = "overlay.qcow2"
@@ -14,11 +14,10 @@ OVERLAY = "overlay.qcow2"
 _OPTIONS = "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
 
 
-async def make_overlay(folder: Path, image: Image) -> None:
-    """Create the overlay. `-u` keeps qemu-img from opening the layers below, which are checked already."""
-    top = image.layers[0]
+async def make_overlay(folder: Path, top: Layer, size: int) -> None:
+    """Create the overlay of `size` bytes. `-u`: the layers below are checked already, and qemu-img opens none."""
     command = ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-u", "-o", _OPTIONS]
-    command += ["-b", str(top.path), "-F", top.format, str(folder / OVERLAY), str(image.size)]
+    command += ["-b", top.path, "-F", top.format, str(folder / OVERLAY), str(size)]
     try:
         await finish(command)
     except RuntimeError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import state
 from ..errors import ExitCode, Refusal
-from ..settings import user_path
+from ..paths import user_path
 
 LOCK = "lock"
 STATE = "session.json"

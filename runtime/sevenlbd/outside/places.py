@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
-from ..settings import Loaded, Settings, Source, from_environment, from_table, load, user_path
+from ..paths import user_path
+from ..settings import Loaded, Settings, Source, from_environment, from_table, load
 
 SITE_FILE = "7lbd.toml"
 

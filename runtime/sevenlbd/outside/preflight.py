@@ -8,17 +8,16 @@ import re
 import secrets
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..images import image as images
-from ..images.description import OS, Channel, Display
-from ..images.image import Image
+from ..images.description import OS, Channel, Description, Display
 from ..messages import Guest, Layer, Plan, Share
-from ..settings import Accel, Network, Settings, user_path
+from ..paths import user_path
+from ..settings import Accel, Network, Settings
 from . import connectors, folder, node
-from .connectors import Connectors
+from .prepared import Prepared, Wishes
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
 HELPERS_MEMORY = 512 << 20
@@ -27,20 +26,6 @@ _SHARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED_SHARES = {"global", "homes", "printers", "ipc"}
 _GIB = 1 << 30
 _NOT_FOR_SHARING = ("/proc", "/dev", "/sys", "/run/7lbd")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A checked session: its plan without a folder yet, its image, and what the user should be told."""
-
-    login: str
-    plan: Plan
-    image: Image
-    where: Path
-    connectors: Connectors
-    job_ends: float
-    """When the scheduler ends the job, in seconds since the epoch; 0 when it does not say."""
-    warnings: tuple[str, ...]
 
 
 def prepare(settings: Settings, environment: Mapping[str, str], umask: int, folders: list[Path]) -> Prepared:
@@ -58,15 +43,12 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     folder.check_base(where)
     folder.check_name(where, name)
     _check_space(where, settings.min_space)
-    windows = described.os is OS.WINDOWS
     guest = Guest(
-        os=described.os,
-        firmware=described.firmware,
-        disk_bus=described.disk_bus,
-        nic=described.nic,
-        display=(Display.STD if windows else Display.VIRTIO)
-        if described.display is Display.AUTO
-        else described.display,
+        os=described.os.value,
+        firmware=described.firmware.value,
+        disk_bus=described.disk_bus.value,
+        nic=described.nic.value,
+        display=_display(described),
         machine=described.machine,
         cpu=_cpu(settings, accel),
         cpus=_cpus(settings, described.cpus, warnings),
@@ -96,7 +78,23 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         console=ways.console,
         web_tls=ways.web_tls,
     )
-    return Prepared(_user_name(), plan, image, where, ways, _job_ends(environment), tuple(warnings))
+    return Prepared(
+        login=_user_name(),
+        plan=plan,
+        image_title=image.title,
+        disk_size=image.size,
+        where=where,
+        connectors=ways,
+        job_ends=_job_ends(environment),
+        wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
+        warnings=tuple(warnings),
+    )
+
+
+def _display(described: Description) -> str:
+    if described.display is not Display.AUTO:
+        return described.display.value
+    return (Display.STD if described.os is OS.WINDOWS else Display.VIRTIO).value
 
 
 def _job_ends(environment: Mapping[str, str]) -> float:

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from .. import messages, syscalls
 from ..errors import ExitCode
-from ..images import image as images
+from ..images.lock import in_use
 from ..messages import Event
-from ..settings import Settings
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files
 from .display import Display
 from .door import Door
 from .gateway_link import GatewayLink
 from .keeper_link import KeeperLink
-from .preflight import Prepared
+from .prepared import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +36,15 @@ _ONE_SIGNAL_SECONDS = 1.0
 _MAX_WARNINGS = 100
 
 
-async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display: Display) -> ExitCode:
+async def run(link: KeeperLink, prepared: Prepared, display: Display) -> ExitCode:
     """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
     # Apptainer killed is a session ended: it would not come back for us.
     syscalls.signal_when_parent_dies(signal.SIGTERM)
-    session = Session(prepared, settings, display, link)
+    session = Session(prepared, display, link)
     ways = prepared.connectors
     with _signals(session):
         async with AsyncExitStack() as house:
-            house.enter_context(images.in_use(prepared.image))
+            house.enter_context(in_use(layer.path for layer in prepared.plan.layers))
             if ways.certificate and ways.key:
                 await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
@@ -55,7 +54,7 @@ async def run(link: KeeperLink, prepared: Prepared, settings: Settings, display:
             door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with folder.trouble_told(place):
                 sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
-                await disk.make_overlay(place, prepared.image)
+                await disk.make_overlay(place, prepared.plan.layers[0], prepared.disk_size)
                 gateway = await house.enter_async_context(door.kept(session.stop_from_page))
 
                 async def renew() -> None:
@@ -89,10 +88,10 @@ def _signals(session: Session) -> Iterator[None]:
 class Session:
     """A session's state and what moves it: the keeper's events, signals, orders, and time."""
 
-    def __init__(self, prepared: Prepared, settings: Settings, display: Display, link: KeeperLink) -> None:
+    def __init__(self, prepared: Prepared, display: Display, link: KeeperLink) -> None:
         plan = prepared.plan
         self._link = link
-        self._settings = settings
+        self._wishes = prepared.wishes
         self._display = display
         self._signal: signal.Signals | None = None
         self._signalled_at = 0.0
@@ -103,14 +102,14 @@ class Session:
             id=plan.session,
             user=prepared.login,
             host=os.uname().nodename,
-            image=prepared.image.title,
+            image=prepared.image_title,
             accel=plan.accel,
             network=plan.network,
             pid=os.getpid(),
             folder=plan.folder,
             warnings=list(prepared.warnings),
         )
-        self.state.ends_at = _earliest(self.state.started, settings.time_limit, prepared.job_ends)
+        self.state.ends_at = _earliest(self.state.started, self._wishes.time_limit, prepared.job_ends)
 
     def settle(self, place: Path, url: str) -> None:
         """The folder is there: from now on `status` sees the session."""
@@ -131,7 +130,7 @@ class Session:
 
     async def live(self) -> None:
         """Follow the keeper's events until the session is over."""
-        limit = self._settings.time_limit
+        limit = self._wishes.time_limit
         timer = asyncio.get_running_loop().call_later(limit, self.stop, "its time is up") if limit else None
         async for event in self._link.events():
             self._on_event(event)
@@ -180,7 +179,7 @@ class Session:
             self._advance(Phase.STOPPING)
         elif not now:
             return
-        grace = 0.0 if now else self._settings.stop_grace
+        grace = 0.0 if now else self._wishes.stop_grace
         self._link.send_stop(grace)
         asyncio.get_running_loop().call_later(grace + _KEEPER_GRACE, self._link.kill)
 
@@ -230,7 +229,7 @@ class Session:
         if self.state.phase is Phase.READY and not self._was_ready:
             self._was_ready = True
             self._display.ready(self.state)
-            if self._settings.exit_when_ready:
+            if self._wishes.exit_when_ready:
                 self.stop("the desktop was ready, which was all that was asked for")
 
     def _end(self, why: str) -> None:

@@ -1,0 +1,34 @@
+"""A session that is checked and can begin: what the checker hands to the supervisor. Loads no settings model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..messages import Plan
+from .connectors import Connectors
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the settings want of the supervisor itself. Durations in seconds; a time limit of 0 is none."""
+
+    time_limit: float
+    stop_grace: float
+    exit_when_ready: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked session: its plan, without connectors yet, its disk, and what the user should be told."""
+
+    login: str
+    plan: Plan
+    image_title: str
+    disk_size: int
+    where: Path
+    connectors: Connectors
+    job_ends: float
+    """When the scheduler ends the job, in seconds since the epoch; 0 when it does not say."""
+    wishes: Wishes
+    warnings: tuple[str, ...]
