@@ -15,6 +15,8 @@ AUTHORITY = FOLDER / "ca.pem"
 """Who signed the certificates of native RDP, of the server as of its only client."""
 BUNDLE = FOLDER / "client.zip"
 """All that the client needs, its key too. Whoever takes it removes it."""
+README = "README.txt"
+"""In the bundle: how it is used."""
 
 
 def server_name(session: str) -> str:

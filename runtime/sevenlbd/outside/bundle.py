@@ -15,8 +15,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from .. import tls
 from ..rdp_file import LOCAL_PORT, rdp_file
 
-README = "README.txt"
-
 
 def pack(session: str, account: str, native: dict[str, Any], ends: float, client: bytes, authority: bytes) -> bytes:
     """The bundle as a zip file. `native` says where the server is reached: its first host is the best one."""
@@ -34,8 +32,8 @@ def pack(session: str, account: str, native: dict[str, Any], ends: float, client
         "local_port": LOCAL_PORT,
         "ends": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ends)),
     }
-    files = {
-        README: templates.get_template(README).render(words),
+    files: dict[str, str | bytes] = {
+        tls.README: templates.get_template(tls.README).render(words),
         "stunnel.conf": templates.get_template("stunnel.conf").render(words, windows=False),
         "stunnel-windows.conf": templates.get_template("stunnel.conf").render(words, windows=True),
         "desktop.rdp": rdp_file(account),

@@ -1,4 +1,4 @@
-"""A child process that makes certificates and checks those of others. Private keys are in here and in files, nowhere else.
+"""A child process that makes certificates and checks those of others. Private keys stay in here and in files.
 
 Usage: python -I -m sevenlbd.outside.certificates make|check|adopt; the order is JSON on standard input, the answer
 one line of JSON. Sources: RFC 5280 (extensions), RFC 7468 (PEM).

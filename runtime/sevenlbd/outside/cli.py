@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import MEANING, ExitCode, Refusal
 from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
+from .access import ROLES
 from .verbs import VERBS, complete
 
 _ABOUT = """\
@@ -103,7 +104,27 @@ def _session_verbs(verbs: Any) -> None:
     stop = _verb(verbs, "stop", "shut a desktop down in order")
     stop.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
     connect = _verb(verbs, "connect", "show how to reach a desktop, and write its .rdp file")
-    connect.add_argument("--password", action="store_true", help="print only the password")
+    only = connect.add_mutually_exclusive_group()
+    only.add_argument("--password", action="store_true", help="print only the password")
+    only.add_argument(
+        "--url",
+        nargs="?",
+        const=ROLES[0],
+        choices=ROLES,
+        help="print only the page's link with its key: desktop opens all, the others no more than they say",
+    )
+    only.add_argument(
+        "--renew",
+        action="store_true",
+        help="change all locks: old links, client bundles and open windows are worth nothing from then on",
+    )
+    only.add_argument(
+        "--client",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="write the client's bundle for RDP over mutual TLS, once (default: 7lbd-ID-client)",
+    )
     connect.add_argument(
         "--rdp", metavar="FILE", default="", help="where to write the .rdp file (default: 7lbd-ID.rdp)"
     )

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import __version__
+from .. import __version__, tls
 from ..errors import ExitCode, Refusal
+from ..rdp_file import rdp_file
 from ..settings import Loaded, Settings, flag_of, in_toml, variable_of
-from ..state import Phase
-from . import cli, connect, control, folder, places
+from ..state import Phase, SessionState
+from . import access, cli, connect, control, folder, places, tls_files
+from .access import Access
 
 BUILD_RECORD = Path("/usr/share/7lbd/build.json")
 _STOP_POLL = 0.2
@@ -68,44 +70,99 @@ def stop(options: argparse.Namespace, _umask: int) -> int:
     target = folder.find(_base(options), options.session)
     try:
         control.send_stop(target, now=options.now)
-    except OSError as error:
-        raise Refusal(
-            ExitCode.NO_SESSION,
-            f"session {target.name} does not listen ({error.strerror})",
-            hint="7lbd gc, if it is dead",
-        ) from None
+    except (OSError, ValueError) as error:
+        raise _deaf(target, error) from None
     while folder.is_alive(target):
         time.sleep(_STOP_POLL)
     print(f"session {target.name} has ended")
     return ExitCode.OK
 
 
+def _deaf(target: Path, error: Exception) -> Refusal:
+    why = getattr(error, "strerror", None) or str(error)
+    return Refusal(ExitCode.NO_SESSION, f"session {target.name} does not listen ({why})", hint="7lbd gc, if it is dead")
+
+
 def show_connection(options: argparse.Namespace, _umask: int) -> int:
-    """Print how to reach the desktop, and write its .rdp file."""
+    """Print how to reach the desktop, and write its .rdp file; or only what was asked for."""
     here = places.look_around(os.environ)
     target = folder.find(_base(options), options.session)
+    state, secret = _known(target)
+    if options.password:
+        print(secret.password)
+    elif options.url:
+        print(_link(state, secret, options.url))
+    elif options.renew:
+        _renew(target, state, here.sif)
+    elif options.client is not None:
+        _give_bundle(target, state, Path(options.client or f"7lbd-{state.id}-client").absolute())
+    else:
+        if state.phase is not Phase.READY:
+            print(f"the desktop is not ready yet ({state.phase}); 7lbd status shows its progress")
+        written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account)
+        key = f"#token={secret.tokens['desktop']}" if sys.stdout.isatty() else ""
+        print(connect.instructions(state, secret.account, here.sif, written, key))
+    return ExitCode.OK
+
+
+def _known(target: Path) -> tuple[SessionState, Access]:
     state = folder.read_state(target)
     try:
-        secret = connect.credentials(target)
+        secret = access.read(target)
     except (OSError, ValueError):
-        secret = {}
-    if state is None or not secret:
+        secret = None
+    if state is None or secret is None:
         raise Refusal(
             ExitCode.NO_SESSION, f"session {target.name} is only just beginning", hint="try again in a second"
         )
-    if options.password:
-        print(secret["password"])
-        return ExitCode.OK
-    if state.phase is not Phase.READY:
-        print(f"the desktop is not ready yet ({state.phase}); 7lbd status shows its progress")
-    written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret["account"])
-    print(connect.instructions(state, secret["account"], here.sif, written))
-    return ExitCode.OK
+    return state, secret
+
+
+def _link(state: SessionState, secret: Access, role: str) -> str:
+    if role == "console" and not connect.has_console(state):
+        what = f"the console of session {state.id} is switched off"
+        raise Refusal(ExitCode.USAGE, what, hint="the desktop is at: connect --url")
+    return connect.link(state, secret, role)
+
+
+def _renew(target: Path, state: SessionState, sif: str) -> None:
+    try:
+        trouble = control.send_renew(target)
+    except (OSError, ValueError) as error:
+        raise _deaf(target, error) from None
+    if trouble:
+        raise Refusal(ExitCode.RESOURCES, f"the locks of session {target.name} could not all be changed: {trouble}")
+    print(
+        f"session {target.name} has new locks: old links and the windows that they opened are cut off", file=sys.stderr
+    )
+    if state.native_port:
+        again = f"{connect.call(sif, 'connect', state)} --client"
+        print(f"so are clients with the old bundle; the new one: {again}", file=sys.stderr)
+    print(connect.link(*_known(target), "desktop"))
+
+
+def _give_bundle(target: Path, state: SessionState, where: Path) -> None:
+    if not state.native_port:
+        what = f"session {state.id} offers no RDP over mutual TLS"
+        raise Refusal(
+            ExitCode.USAGE, what, hint="start it with --rdp-tls ADDRESS:PORT, or take the way by ssh: connect"
+        )
+    try:
+        with tls_files.taken(target) as packed:
+            tls_files.unpack(packed, where)
+    except tls_files.Gone:
+        what = f"the client's bundle of session {state.id} has been taken, and there is only one"
+        hint = "if that was not you, or it is lost: connect --renew makes a new one and cuts the old one off"
+        raise Refusal(ExitCode.USAGE, what, hint=hint) from None
+    except OSError as error:
+        hint = "name another folder, which is made: connect --client DIR"
+        raise Refusal(ExitCode.USAGE, f"{where}: cannot be written: {error.strerror}", hint=hint) from None
+    print(connect.bundle_written(state, where, (where / tls.README).read_text()))
 
 
 def _write_rdp(path: Path, account: str) -> str:
     try:
-        path.write_text(connect.rdp_file(account), newline="")
+        path.write_text(rdp_file(account), newline="")
     except OSError as error:
         print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
         return ""

@@ -1,16 +1,18 @@
-"""How a user reaches the desktop: the lines to paste, and the .rdp file. It opens nothing itself."""
+"""How a user reaches the desktop: the links and lines to paste, as text. It opens nothing itself."""
 
 from __future__ import annotations
 
-import json
+import ipaddress
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..rdp_file import LOCAL_PORT
-from ..rdp_file import rdp_file as rdp_file
 from ..state import SessionState
-from .folder import CREDENTIALS, base
+from .access import Access
+from .folder import base
 
+_LOCAL_WEB = 8080
 _LOCAL_VNC = 5900
 
 
@@ -22,19 +24,54 @@ def call(sif: str, verb: str, state: SessionState) -> str:
     return f"{program} {verb} {state.id}{place}"
 
 
-def ready_block(state: SessionState, sif: str) -> str:
-    """The lines that `run` ends in. No secret is in them: a job's log may be readable for others."""
-    return "\n".join(
-        (
-            f"READY after {state.phases.get('ready', 0.0):.0f} s: session {state.id} on {state.host}",
-            f"  how to connect   {call(sif, 'connect', state)}",
-            f"  the password     {call(sif, 'connect', state)} --password",
-            f"  native RDP       {state.folder}/rdp.sock",
-            f"  console (VNC)    {state.folder}/vnc.sock",
-            "  your files       in the guest at \\\\169.254.100.2 (home, and what --share named)",
-            f"  stop             Ctrl-C here, shut down the guest, or: {call(sif, 'stop', state)}",
-        )
-    )
+def ready_block(state: SessionState, sif: str, link: str) -> str:
+    """The lines that `run` ends in. `link` is the page's with its key for a terminal, without it for a job's log."""
+    lines = [
+        f"READY after {state.phases.get('ready', 0.0):.0f} s: session {state.id} on {state.host}",
+        *([f"  the desktop      {link}"] if link else []),
+        f"  its link + key   {call(sif, 'connect', state)} --url",
+        f"  how to connect   {call(sif, 'connect', state)}",
+        f"  the password     {call(sif, 'connect', state)} --password",
+        f"  native RDP       {state.folder}/rdp.sock",
+        *([f"  console (VNC)    {state.folder}/vnc.sock"] if has_console(state) else []),
+        "  your files       in the guest at \\\\169.254.100.2 (home, and what --share named)",
+        f"  stop             Ctrl-C here, shut down the guest, or: {call(sif, 'stop', state)}",
+    ]
+    return "\n".join(lines)
+
+
+def has_console(state: SessionState) -> bool:
+    """Whether the machine's screen is offered: its socket is there."""
+    return (Path(state.folder) / "vnc.sock").exists()
+
+
+def link(state: SessionState, access: Access, role: str) -> str:
+    """The page's address with the key of a role. The key stands behind a #, which no browser sends anywhere."""
+    return f"{state.url or _forwarded(state)}#token={access.tokens[role]}"
+
+
+def _forwarded(state: SessionState) -> str:
+    """Where the page is on the user's own computer, brought there by `web_line`.
+
+    A page that listens on loopback keeps its port: so the same link holds on the node and at home.
+    """
+    return state.url if _on_loopback(state) else f"http://localhost:{_LOCAL_WEB}/"
+
+
+def _on_loopback(state: SessionState) -> bool:
+    host = urlsplit(state.url).hostname if state.url else None
+    return host is not None and ipaddress.ip_address(host).is_loopback
+
+
+def web_line(state: SessionState) -> str:
+    """The command that brings the page to the user's own computer."""
+    if not _on_loopback(state):
+        return _forward(state, _LOCAL_WEB, "web.sock")
+    place = urlsplit(state.url)
+    if place.scheme == "http":
+        return _forward(state, place.port or _LOCAL_WEB, "web.sock")
+    # The Unix socket speaks no TLS.
+    return f"ssh -L {place.port}:{place.netloc} {shlex.quote(_login(state))}"
 
 
 def ssh_line(state: SessionState) -> str:
@@ -56,28 +93,87 @@ def _login(state: SessionState) -> str:
     return f"{state.user}@{state.host}"
 
 
-def credentials(folder: Path) -> dict[str, str]:
-    """The session's account and password. Raises OSError when the session has ended."""
-    found: dict[str, str] = json.loads((folder / CREDENTIALS).read_text())
-    return found
+def instructions(state: SessionState, account: str, sif: str, rdp: str, key: str) -> str:
+    """What `connect` prints: the ways in, step by step.
+
+    `rdp` is the .rdp file, or empty when there is none; `key` is what follows the page's address, or empty.
+    """
+    parts = [
+        [f"session {state.id} on {state.host}"],
+        _by_browser(state, sif, key),
+        _by_client(state, account, sif, rdp),
+    ]
+    if state.native_port:
+        parts.append(_by_tls(state, sif))
+    parts.append(_others(state, account))
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
-def instructions(state: SessionState, account: str, sif: str, rdp: str) -> str:
-    """What `connect` prints: the way in, step by step. `rdp` is the .rdp file, or empty when there is none."""
+def _by_browser(state: SessionState, sif: str, key: str) -> list[str]:
+    notes = [] if key else [f"     Its link with the key: {call(sif, 'connect', state)} --url"]
+    if state.web_certificate:
+        notes.append(f"     The certificate that the browser shows has the SHA-256 {state.web_certificate}")
+    if state.url and not _on_loopback(state):
+        return [
+            "In the browser",
+            f"  Open {state.url}{key}",
+            *notes,
+            "  From outside the cluster's network keep this running on your own computer:",
+            f"     {web_line(state)}",
+            f"  and open {_forwarded(state)}{key}",
+        ]
+    return [
+        "In the browser",
+        "  1. On your own computer, keep this running; it brings the page to a port there:",
+        f"     {web_line(state)}",
+        f"  2. Open {_forwarded(state)}{key}",
+        *notes,
+    ]
+
+
+def _by_client(state: SessionState, account: str, sif: str, rdp: str) -> list[str]:
     copy = [f"     scp {shlex.quote(f'{_login(state)}:{rdp}')} ."] if rdp else []
+    shown = (
+        [f"  4. Your client shows the desktop's certificate (SHA-256): {state.certificate}"]
+        if state.certificate
+        else []
+    )
+    return [
+        "With an RDP client",
+        "  1. On your own computer, keep this running; it brings the desktop to a port there:",
+        f"     {ssh_line(state)}",
+        f"  2. On your own computer, connect an RDP client to 127.0.0.1:{LOCAL_PORT}"
+        + (", or open the .rdp file, which knows that:" if rdp else "."),
+        *copy,
+        f"  3. Log in as {account}. The password:",
+        f"     {call(sif, 'connect', state)} --password",
+        *shown,
+    ]
+
+
+def _by_tls(state: SessionState, sif: str) -> list[str]:
+    return [
+        f"With an RDP client and without ssh, over mutual TLS (port {state.native_port})",
+        f"  Write the client's bundle, once: {call(sif, 'connect', state)} --client",
+    ]
+
+
+def _others(state: SessionState, account: str) -> list[str]:
+    pinned = f" /cert:fingerprint:sha256:{state.certificate.lower()}" if state.certificate else ""
+    rdp = shlex.quote(f"{state.folder}/rdp.sock")
+    lines = [f"on this node itself   xfreerdp /v:{rdp} /u:{account}{pinned}"]
+    if has_console(state):
+        lines.append(f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_LOCAL_VNC}")
+    return lines
+
+
+def bundle_written(state: SessionState, folder: Path, readme: str) -> str:
+    """What `connect --client` prints: where the bundle is, how it gets home, and what is in its own words."""
     return "\n".join(
         (
-            f"session {state.id} on {state.host}",
+            f"the client's bundle is in {folder}; bring it to your own computer:",
+            f"  scp -r {shlex.quote(f'{_login(state)}:{folder}')} .",
             "",
-            "1. On your own computer, keep this running; it brings the desktop to a port there:",
-            f"     {ssh_line(state)}",
-            f"2. On your own computer, connect an RDP client to 127.0.0.1:{LOCAL_PORT}"
-            + (", or open the .rdp file, which knows that:" if rdp else "."),
-            *copy,
-            f"3. Log in as {account}. The password:",
-            f"     {call(sif, 'connect', state)} --password",
-            "",
-            f"on this node itself   xfreerdp /v:{shlex.quote(f'{state.folder}/rdp.sock')} /u:{account}",
-            f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_LOCAL_VNC}",
+            readme.rstrip(),
         )
     )

@@ -45,6 +45,15 @@ class Connectors:
         """Whether the page needs a certificate of the session's own."""
         return self.web_tls and self.certificate is None
 
+    def native_names(self) -> list[str]:
+        """Where native RDP over mutual TLS is reached, the best one first."""
+        node = os.uname().nodename.lower()
+        if self.rdp_tls is None:
+            return []
+        if self.rdp_tls.is_everywhere:
+            return [node]
+        return [self.rdp_tls.address] if self.rdp_tls.is_loopback else [self.rdp_tls.address, node]
+
     def names(self) -> list[str]:
         """The names and addresses under which somebody may call this node's page, lower case."""
         node = os.uname().nodename.lower()

@@ -1,6 +1,7 @@
 """How `run` tells its progress: a live table on a terminal, plain lines elsewhere, or JSON lines.
 
-It shows what the state says and decides nothing. Secrets never come here.
+It shows what the state says and decides nothing. The only secret that comes here is the page's key, and only a terminal
+is shown it: a job's log may be readable for others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Refusal
 from ..state import Phase, SessionState
-from .connect import ready_block
+from . import access
+from .connect import link, ready_block
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -88,7 +90,7 @@ class JsonLines:
         self._print("warning", {"text": text})
 
     def ready(self, state: SessionState) -> None:
-        self._print("ready", {"id": state.id, "folder": state.folder})
+        self._print("ready", {"id": state.id, "folder": state.folder, "url": state.url})
 
     def kept(self, place: Path) -> None:
         self._print("kept", {"folder": str(place)})
@@ -110,12 +112,14 @@ class Lines:
         self._sif = sif
         self._last: Phase | None = None
         self._milestones: set[str] = set()
+        self._link = ""
 
     def update(self, state: SessionState) -> None:
         if self._last is None:
             _say(f"7lbd: session {state.id} of {state.image} on {state.host}")
             for text in state.warnings:
                 self.warn(text)
+        self._show_link(state)
         for name, at in state.milestones.items():
             if name not in self._milestones:
                 self._milestones.add(name)
@@ -130,7 +134,7 @@ class Lines:
         _say(f"7lbd: WARNING: {text}")
 
     def ready(self, state: SessionState) -> None:
-        _say("\n" + ready_block(state, self._sif) + "\n")
+        _say("\n" + ready_block(state, self._sif, self._link) + "\n")
 
     def kept(self, place: Path) -> None:
         _say(f"7lbd: logs and last screen are kept in {place}")
@@ -143,6 +147,18 @@ class Lines:
 
     def refused(self, refusal: Refusal) -> None:
         pass
+
+    def _show_link(self, state: SessionState) -> None:
+        """The page works long before the desktop does: tell it as soon as there is one."""
+        if not self._link and (found := self._find_link(state)):
+            self._link = found
+            self._say_link(f"7lbd: watch it start, and use it, in the browser: {found}")
+
+    def _find_link(self, state: SessionState) -> str:
+        return state.url
+
+    def _say_link(self, text: str) -> None:
+        _say(text)
 
 
 class Terminal(Lines):
@@ -157,6 +173,7 @@ class Terminal(Lines):
         self._state = state
         if self._live is None and self._last is None:
             self._open()
+        self._show_link(state)
         if state.phase not in _STEPS or state.phase is Phase.READY:
             self._close()
             super().update(state)
@@ -171,6 +188,19 @@ class Terminal(Lines):
             self._live.console.print(f"[bold yellow]WARNING[/]: {_literally(text)}", highlight=False)
         else:
             super().warn(text)
+
+    def _find_link(self, state: SessionState) -> str:
+        """With its key, as soon as that has been made."""
+        try:
+            return link(state, access.read(Path(state.folder)), "desktop")
+        except (OSError, ValueError):
+            return ""
+
+    def _say_link(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(_literally(text), highlight=False, soft_wrap=True)
+        else:
+            super()._say_link(text)
 
     def _open(self) -> None:
         from rich.live import Live  # costs 70 ms: not before the session is on its way

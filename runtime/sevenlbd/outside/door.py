@@ -23,7 +23,7 @@ class Door:
         self._wanted = wanted
         self._plan = plan
         self._login = login
-        self._native = NativeTls(native_port, tuple(wanted.names())) if native_port else None
+        self._native = NativeTls(native_port, tuple(wanted.native_names())) if native_port else None
         self._place = place
         self._lasts = lasts
         self.web_certificate = ""

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -30,9 +31,10 @@ _BEFORE = 3600.0
 
 @dataclass(frozen=True)
 class Made:
-    """What the caller may show of the page's certificate. `web` is its SHA-256 fingerprint, empty when there is none."""
+    """What may be shown of what was made or checked."""
 
     web: str
+    """SHA-256 fingerprint of the page's certificate, empty when none was asked for."""
     expires: float
     """When the first certificate that was made or checked runs out, in seconds since the epoch."""
 
@@ -87,14 +89,21 @@ async def _ask(verb: str, order: dict[str, object]) -> Made:
     return Made(**answer)
 
 
+class Gone(Exception):
+    """The client's bundle was taken before."""
+
+
 @contextmanager
 def taken(folder: Path) -> Iterator[bytes]:
-    """Take the bundle of a session's folder, for good if what is done with it goes well.
+    """Take the bundle of a session's folder: for good, if what is done with it goes well. Raises Gone or OSError.
 
-    Raises FileNotFoundError when somebody has taken it: the file is renamed, which only one can do.
+    The file is renamed, which only one of many takers can do.
     """
     mine = folder / tls.FOLDER / f".taken-{secrets.token_hex(4)}"
-    (folder / tls.BUNDLE).rename(mine)
+    try:
+        (folder / tls.BUNDLE).rename(mine)
+    except FileNotFoundError:
+        raise Gone from None
     try:
         yield mine.read_bytes()
     except BaseException:
@@ -105,10 +114,14 @@ def taken(folder: Path) -> Iterator[bytes]:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """Into a folder of its own, 0700, its files 0600. Raises OSError; FileExistsError when the folder is there."""
+    """Into a new folder, 0700, its files 0600. Raises OSError, and leaves nothing then."""
     folder.mkdir(mode=0o700)
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        for name in archive.namelist():
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(archive.read(name))
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            for name in archive.namelist():
+                descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(archive.read(name))
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
