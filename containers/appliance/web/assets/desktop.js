@@ -1,2 +1,267 @@
 // @ts-check
-export {};
+// The desktop page: logs in by itself, stays in, and says what is the matter when it cannot.
+
+import { Backoff } from "./lib/backoff.js";
+import { Clipboard } from "./lib/clipboard.js";
+import { at, post, Refused } from "./lib/dom.js";
+import { Keys } from "./lib/keys.js";
+import { servePointer } from "./lib/pointer.js";
+import { connect, Failure, load } from "./lib/rdp.js";
+import { Feed, hasReached, isOver } from "./lib/session.js";
+import { Menu, serveFullScreen, toast, toggleFullScreen, veil } from "./lib/tools.js";
+import { alike, View, wantedSize } from "./lib/view.js";
+
+/** @typedef {import("./lib/rdp.js").Connection} Connection */
+/** @typedef {import("./lib/tools.js").Words} Words */
+
+/** A window at rest for this long, in milliseconds, is as large as it is meant to be. */
+const REST = 700;
+
+const tab = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join(
+  "",
+);
+const feed = new Feed();
+const backoff = new Backoff();
+const view = new View(at("view"));
+/** @type {Connection | null} */
+let connection = null;
+/** Counts attempts, so that one overtaken by another knows it. */
+let turn = 0;
+/** Whether the guest's server makes its desktop as large as it is asked to. */
+let follows = true;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
+
+const current = () => connection;
+const keys = new Keys(at("stage"), at("typing"), current, () => menu.open());
+const menu = new Menu(() => keys.focus());
+const clipboard = new Clipboard(at("clipboard"), current, (note) => {
+  at("note").textContent = note;
+});
+
+/** Opens the desktop; `quiet` leaves the last picture in sight meanwhile. */
+async function open(quiet = false) {
+  const mine = ++turn;
+  clearTimeout(timer);
+  close();
+  if (quiet) document.body.dataset["state"] = "resizing";
+  else veil("connecting", { title: "Connecting …" });
+  try {
+    const made = await attempt();
+    if (mine !== turn) return made.close();
+    await serve(made);
+    if (mine === turn) await lost(mine, await made.ended);
+  } catch (error) {
+    if (mine === turn) await failed(mine, error);
+  }
+}
+
+function close() {
+  connection?.close();
+  connection = null;
+}
+
+async function attempt() {
+  const login = await (await post("api/desktop")).json();
+  const canvas = document.createElement("canvas");
+  const size = wantedSize(view.room);
+  Object.assign(canvas, size);
+  const address = new URL("ws/rdp", location.href);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  address.hash = "";
+  address.search = `?tab=${tab}`;
+  const made = await connect({
+    login,
+    size,
+    canvas,
+    proxy: address.href,
+    onCursor: (css) => {
+      canvas.style.cursor = css;
+    },
+    onSize: () => view.lay(),
+    onClipboard: feed.status?.clipboard ? (data) => void clipboard.received(data) : null,
+    onClipboardWanted: () => void clipboard.announce(),
+  });
+  // A server of one size would be asked again and again.
+  follows = alike(made.size, size);
+  Object.assign(canvas, made.size);
+  return made;
+}
+
+/** @param {Connection} made */
+async function serve(made) {
+  connection = made;
+  view.show(made.canvas);
+  veil("connected");
+  document.body.dataset["size"] = `${made.size.width}x${made.size.height}`;
+  backoff.reset();
+  if (!menu.isOpen) keys.focus();
+  await clipboard.enable(feed.status?.clipboard === true);
+}
+
+/**
+ * A connection that stood is gone: was it the session, another tab, the guest, or the network?
+ * @param {number} mine
+ * @param {string} word the server's, when it took leave
+ */
+async function lost(mine, word) {
+  connection = null;
+  keys.release();
+  await feed.ask();
+  if (mine !== turn || stands()) return;
+  if (word) {
+    return veil("closed", { title: "The guest closed the connection", text: word, again: "Connect again" });
+  }
+  retry(mine, { title: "Connection lost" });
+}
+
+/**
+ * @param {number} mine
+ * @param {unknown} error
+ */
+async function failed(mine, error) {
+  connection = null;
+  const failure = words(error);
+  await feed.ask();
+  if (mine !== turn || stands()) return;
+  const text = { title: failure.message, hint: failure.hint, native: true };
+  if (failure.lasting) return veil("refused", { ...text, again: "Try again" });
+  retry(mine, text);
+}
+
+/** @param {unknown} error */
+function words(error) {
+  if (error instanceof Failure) return error;
+  if (error instanceof Refused) {
+    if (error.status === 403) return new Failure("This key does not open the desktop", "", true);
+    return new Failure(`The gateway says: ${error.message}`, error.hint);
+  }
+  return new Failure("The session does not answer");
+}
+
+/**
+ * @param {number} mine
+ * @param {Words} text
+ */
+function retry(mine, text) {
+  const pause = backoff.next();
+  const soon = pause < 2000 ? "Trying again …" : `Trying again in ${Math.round(pause / 1000)} s …`;
+  veil("reconnecting", { ...text, text: soon, again: "Try now" });
+  timer = setTimeout(() => mine === turn && void open(), pause);
+}
+
+/** Whether there is a reason not to connect now, which is then shown. */
+function stands() {
+  const status = feed.status;
+  if (feed.link === "locked") {
+    return put("locked", { title: "This key is no longer valid", text: "Log in again from the status page." });
+  }
+  if (!status) return false;
+  if (isOver(status)) {
+    const title = status.phase === "failed" ? "The session failed" : "The session has ended";
+    return put(status.phase, { title, text: status.reason, hint: status.hint });
+  }
+  if (status.role !== "desktop") return put("refused", { title: "This key does not open the desktop" });
+  if (status.phase === "stopping") return put("stopping", { title: "The desktop is shutting down" });
+  if (!hasReached(status, "ready")) {
+    return put("waiting", { title: "The desktop is not ready yet", text: "It opens here as soon as it is." });
+  }
+  if (feed.link === "live" && status.viewer && status.viewer !== tab) {
+    const text = "It can be shown in one place at a time.";
+    return put("taken", { title: "The desktop is open elsewhere", text, again: "Take it back" });
+  }
+  return false;
+}
+
+/**
+ * @param {string} state
+ * @param {Words} text
+ */
+function put(state, text) {
+  turn++;
+  clearTimeout(timer);
+  close();
+  veil(state, text);
+  return true;
+}
+
+let started = false;
+
+function onStatus() {
+  const status = feed.status;
+  if (!status) return;
+  const state = document.body.dataset["state"] ?? "";
+  if (!started) {
+    // The newest window gets the desktop, so another viewer is no reason not to begin.
+    if (hasReached(status, "ready") && status.role === "desktop") started = true;
+    return started ? void open() : void stands();
+  }
+  if (isOver(status)) stands();
+  else if (["waiting", "stopping"].includes(state) && !stands()) void open();
+}
+
+function onLink() {
+  if (feed.link === "locked") stands();
+  if (feed.link === "lost" && connection) toast("The network does not answer. Trying to reach the session …");
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let resting;
+
+/** The guest gets as large as the window, by a new connection: resizing one that stands is not reliable. */
+function follow() {
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    if (!connection || !follows || view.real || view.zoom !== 1) return;
+    // The keyboard of a phone takes half of the window, for as long as it is needed.
+    if (keys.asText && matchMedia("(pointer: coarse)").matches) return;
+    if (!alike(connection.size, wantedSize(view.room))) void open(true);
+  }, REST);
+}
+
+function serveMenu() {
+  serveFullScreen();
+  menu.on("full", () => void toggleFullScreen());
+  menu.on("cad", () => keys.chord("ControlLeft", "AltLeft", "Delete"));
+  menu.on("meta", () => keys.chord("MetaLeft"));
+  menu.on("reconnect", () => void open());
+  menu.on("scale", () => {
+    view.setReal(!view.real);
+    at("scale").setAttribute("aria-pressed", String(view.real));
+    follow();
+  });
+  menu.on("keys", () => {
+    keys.setAsText(!keys.asText);
+    at("keys").setAttribute("aria-pressed", String(keys.asText));
+  });
+  at("again").addEventListener("click", () => {
+    backoff.reset();
+    void open();
+  });
+}
+
+function main() {
+  serveMenu();
+  if (typeof WebAssembly === "undefined") {
+    return veil("unsupported", {
+      title: "This browser has no WebAssembly",
+      text: "The desktop needs it. Some browsers switch it off in their strictest mode; another browser, or a native client, will do.",
+      native: true,
+    });
+  }
+  servePointer(at("stage"), view, current);
+  keys.pasteFirst = (event) => {
+    if (!clipboard.holdsBack(event)) return false;
+    // The browser's own paste comes first, and with it what there is to paste; then the guest gets its key.
+    setTimeout(() => keys.chord("KeyV"), 30);
+    return true;
+  };
+  new ResizeObserver(follow).observe(at("stage"));
+  feed.addEventListener("status", onStatus);
+  feed.addEventListener("link", onLink);
+  addEventListener("pagehide", close);
+  feed.start();
+  load().catch(() => {});
+}
+
+main();

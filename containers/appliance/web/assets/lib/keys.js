@@ -1,0 +1,166 @@
+// @ts-check
+// The keyboard. By default the guest gets the keys themselves (scan codes) and makes letters of them by its own
+// layout; "as text" sends the letters that this computer made of them, for layouts that the guest does not have,
+// for dead keys and input methods, and for the keyboard on a phone's screen.
+
+import SCAN_CODES from "../vendor/novnc/core/input/xtscancodes.js";
+
+/** @typedef {import("./rdp.js").Connection} Connection */
+
+// noVNC means QEMU's keyboard, which calls this one SysRq.
+const CODES = /** @type {Record<string, number>} */ ({ ...SCAN_CODES, PrintScreen: 0xe037 });
+const LOCKS = ["CapsLock", "NumLock", "ScrollLock", "KanaMode"];
+const IS_MAC = /mac/i.test(navigator.platform);
+/** What the text field holds between two keys, so that there is something to delete. */
+const FILLER = "\u200b\u200b\u200b\u200b";
+
+/** @param {string} code a KeyboardEvent's */
+export function scanCode(code) {
+  return CODES[code];
+}
+
+export class Keys {
+  /** Codes of the keys that the guest holds for pressed. */
+  #held = new Set();
+  #fresh = true;
+
+  /**
+   * @param {HTMLElement} stage
+   * @param {HTMLTextAreaElement} field
+   * @param {() => Connection | null} connection
+   * @param {() => void} onMenu
+   */
+  constructor(stage, field, connection, onMenu) {
+    this.stage = stage;
+    this.field = field;
+    this.connection = connection;
+    this.onMenu = onMenu;
+    /** Set by the clipboard: it may want to be first when something is pasted. @type {(event: KeyboardEvent) => boolean} */
+    this.pasteFirst = () => false;
+    stage.addEventListener("keydown", (event) => this.#down(event));
+    stage.addEventListener("keyup", (event) => this.#up(event));
+    stage.addEventListener("pointerenter", () => {
+      this.#fresh = true;
+    });
+    addEventListener("blur", () => this.release());
+    stage.addEventListener("focusout", () => this.release());
+    field.addEventListener("input", (event) => this.#text(/** @type {InputEvent} */ (event)));
+    field.addEventListener("compositionend", () => this.#refill());
+    this.#refill();
+  }
+
+  get asText() {
+    return document.body.dataset["keys"] === "text";
+  }
+
+  /** @param {boolean} asText */
+  setAsText(asText) {
+    document.body.dataset["keys"] = asText ? "text" : "physical";
+    this.focus();
+  }
+
+  focus() {
+    (this.asText ? this.field : this.stage).focus({ preventScroll: true });
+  }
+
+  /** No key is left hanging when the keyboard goes elsewhere. */
+  release() {
+    this.#held.clear();
+    this.#fresh = true;
+    this.connection()?.releaseAll();
+  }
+
+  /** @param {string[]} codes pressed in this order, released in the other */
+  chord(...codes) {
+    const to = this.connection();
+    if (!to) return;
+    const scan = codes.map((code) => CODES[code] ?? 0);
+    to.send(...scan.map((code) => to.events.keyPressed(code)));
+    to.send(...scan.reverse().map((code) => to.events.keyReleased(code)));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #down(event) {
+    if (event.code === "Home" && event.ctrlKey && event.altKey) {
+      event.preventDefault();
+      this.release();
+      return this.onMenu();
+    }
+    const to = this.connection();
+    if (!to || event.isComposing) return;
+    if (this.#fresh && !LOCKS.includes(event.key)) {
+      to.syncLocks(event);
+      this.#fresh = false;
+    }
+    if (this.asText && this.#isText(event)) return this.#altGraph(to, event);
+    const code = CODES[event.code];
+    if (code === undefined) return;
+    if (this.pasteFirst(event)) return;
+    event.preventDefault();
+    this.#held.add(event.code);
+    to.send(to.events.keyPressed(code));
+    // A Mac tells nothing of keys let go while Command is held.
+    if (IS_MAC && event.metaKey && !event.code.startsWith("Meta")) this.#let(to, event.code);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #up(event) {
+    const to = this.connection();
+    if (!to || !this.#held.has(event.code)) return;
+    event.preventDefault();
+    this.#let(to, event.code);
+  }
+
+  /**
+   * @param {Connection} to
+   * @param {string} code
+   */
+  #let(to, code) {
+    this.#held.delete(code);
+    to.send(to.events.keyReleased(CODES[code] ?? 0));
+  }
+
+  /** Whether this key makes a letter, and is left to the text field. @param {KeyboardEvent} event */
+  #isText(event) {
+    if (["Dead", "Process", "Unidentified", "AltGraph"].includes(event.key)) return true;
+    const altGraph = event.getModifierState("AltGraph");
+    return [...event.key].length === 1 && (altGraph || !(event.ctrlKey || event.altKey || event.metaKey));
+  }
+
+  /**
+   * Windows says Control and Alt for AltGr: the guest must not, once letters are sent.
+   * @param {Connection} to
+   * @param {KeyboardEvent} event
+   */
+  #altGraph(to, event) {
+    if (event.key === "AltGraph" && this.#held.has("ControlLeft")) this.#let(to, "ControlLeft");
+  }
+
+  /** @param {InputEvent} event */
+  #text(event) {
+    const to = this.connection();
+    if (event.isComposing) return;
+    if (to) {
+      if (event.inputType.startsWith("deleteContentForward")) this.chord("Delete");
+      else if (event.inputType.startsWith("delete")) this.chord("Backspace");
+      else if (event.inputType.includes("Line") || event.inputType.includes("Paragraph")) this.chord("Enter");
+      else this.type(this.field.value.replaceAll("\u200b", ""));
+    }
+    this.#refill();
+  }
+
+  /** @param {string} text */
+  type(text) {
+    const to = this.connection();
+    if (!to) return;
+    for (const letter of text) {
+      if (letter === "\n") this.chord("Enter");
+      else to.send(to.events.unicodePressed(letter), to.events.unicodeReleased(letter));
+    }
+  }
+
+  #refill() {
+    this.field.value = FILLER;
+    this.field.setSelectionRange(FILLER.length, FILLER.length);
+  }
+}
