@@ -1,25 +1,247 @@
-"""The HTTP application: its routes, and what every request goes through."""
+"""The HTTP application: the table of routes, and what every request goes through.
+
+Each request, whatever it asks for, takes the same way: prefix of a portal off, Host, front, route, lock, origin,
+handler. What is not in the table does not exist, and a stranger is not told so.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
+from ...messages import Front
+from . import answers, api, console, desktop, lock
+from .answers import Refused
 from .gate import Gate
+from .limits import MAX_BODY, Guarded
+from .lock import CONSOLE, DESKTOP, STATUS, Visitor
+from .pages import FREE, Pages
 
 __all__ = ["WEB", "Gate", "application"]
 
+log = logging.getLogger(__name__)
+
 WEB = Path("/usr/share/7lbd/web")
+
+_PREFIX = re.compile(r"/r?node/[^/]+/\d+(?=/|$)")
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
+
+Handler = Callable[[web.Request, Gate, Visitor], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is there, and the role that it needs."""
+
+    handler: Handler
+    needs: str
+    page: bool = False
+    socket: bool = False
+    bearer: bool = False
+
+
+class Site:
+    """The routes over one gate and one folder of pages."""
+
+    def __init__(self, gate: Gate, folder: Path) -> None:
+        self._gate = gate
+        self._pages = Pages(folder)
+        self._routes = {
+            ("GET", ""): Route(self._page("status"), STATUS, page=True),
+            ("GET", "desktop"): Route(self._page("desktop"), DESKTOP, page=True),
+            ("GET", "console"): Route(self._page("console"), CONSOLE, page=True),
+            ("GET", "native"): Route(self._page("native"), DESKTOP, page=True),
+            ("POST", "logout"): Route(_logout, STATUS),
+            ("GET", "api/status"): Route(api.status, STATUS, bearer=True),
+            ("POST", "api/desktop"): Route(api.secrets, DESKTOP, bearer=True),
+            ("POST", "api/stop"): Route(api.stop, DESKTOP, bearer=True),
+            ("GET", "api/desktop.rdp"): Route(api.rdp, DESKTOP, bearer=True),
+            ("POST", "api/client"): Route(api.client, DESKTOP, bearer=True),
+            ("GET", "metrics"): Route(api.metrics, STATUS, bearer=True),
+            ("GET", "ws/rdp"): Route(desktop.serve, DESKTOP, socket=True),
+            ("GET", "ws/console"): Route(console.serve, CONSOLE, socket=True),
+        }
+        self._paths = {path for _, path in self._routes}
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Serve one request to its end, so that what comes next on its connection is measured anew."""
+        protocol = request.protocol
+        assert isinstance(protocol, Guarded)
+        protocol.begin()
+        try:
+            response = await self._or_refusal(request)
+            if not response.prepared:
+                answers.dress(response, _called(request))
+                await response.prepare(request)
+            await response.write_eof()
+            return response
+        finally:
+            protocol.finish()
+
+    async def _or_refusal(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._served(request)
+        except Refused as refused:
+            count = self._gate.counters.refused
+            count[refused.status] = count.get(refused.status, 0) + 1
+            return answers.refusal(refused)
+        except web.HTTPException as error:
+            # aiohttp's own: a body too large, a handshake that is none.
+            return answers.refusal(Refused(error.status, error.reason))
+
+    async def _served(self, request: web.Request) -> web.StreamResponse:
+        path, prefix = _without_prefix(request.rel_url.raw_path)
+        if path is None:
+            return answers.go(f"{prefix}/")
+        if (request.method, path) == ("GET", "healthz"):
+            self._check_host(request, self._gate.front)
+            return web.Response(text="ok")
+        front = await self._gate.known()
+        if not front:
+            raise Refused(503, "the session is not there yet", "try again in a moment", {"Retry-After": "1"})
+        self._check_host(request, front)
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "GET" and path in FREE:
+            return self._pages.asset(path)
+        if (method, path) == ("POST", "login"):
+            return await self._login(request, front)
+        return await self._behind_the_lock(request, method, path, front)
+
+    async def _behind_the_lock(self, request: web.Request, method: str, path: str, front: Front) -> web.StreamResponse:
+        route = self._routes.get((method, path))
+        visitor, by_bearer = await self._visitor(request, route, front)
+        if not visitor:
+            return self._closed(route, path)
+        _guarded(request).trust()
+        if method == "GET" and path.startswith("assets/"):
+            return self._pages.asset(path)
+        if not route:
+            raise Refused(405 if path in self._paths else 404, "there is no such page")
+        if not visitor.may(route.needs):
+            raise Refused(403, f"this key is for {visitor.role} only", f"log in with the key for {route.needs}")
+        if (route.socket or method == "POST") and not by_bearer:
+            _check_origin(request, front)
+        if "console" in path and not (front.console and self._gate.vnc):
+            raise Refused(404, "this session has no console")
+        return await route.handler(request, self._gate, visitor)
+
+    def _closed(self, route: Route | None, path: str) -> web.StreamResponse:
+        """The answer to a stranger."""
+        if route and route.page:
+            return self._pages.page("login", status=401 if path else 200)
+        raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
+
+    async def _visitor(self, request: web.Request, route: Route | None, front: Front) -> tuple[Visitor | None, bool]:
+        """Who asks, and whether by the token itself."""
+        token = lock.bearer(request.headers.get("Authorization", ""))
+        if token and route and route.bearer:
+            role = lock.role_of_token(token, front.tokens)
+            if not role:
+                await self._refuse_guess()
+            return (Visitor(role) if role else None), True
+        cookie = request.cookies.get(lock.cookie_name(front.session), "")
+        visitor = lock.read_cookie(cookie, front.cookie_key) if cookie else None
+        return (None if visitor and self._gate.left(visitor) else visitor), False
+
+    async def _login(self, request: web.Request, front: Front) -> web.StreamResponse:
+        if request.headers.get("Origin"):
+            _check_origin(request, front)
+        role = lock.role_of_token(await api.form_field(request, "token"), front.tokens)
+        if not role:
+            try:
+                await self._refuse_guess()
+            except Refused as refused:
+                return self._pages.page("login", message=f"{refused.error}: {refused.hint}.", status=refused.status)
+            return self._pages.page("login", message="This key does not open this session.", status=403)
+        response = answers.go("./")
+        secure = request.secure or lock.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
+        response.set_cookie(
+            lock.cookie_name(front.session),
+            lock.make_cookie(role, front.cookie_key),
+            path=None,  # type: ignore[arg-type]
+            httponly=True,
+            samesite="Strict",
+            secure=secure,
+        )
+        return response
+
+    async def _refuse_guess(self) -> None:
+        """Make a wrong token wait. Raises Refused when there were too many."""
+        self._gate.counters.failed_logins += 1
+        seconds = self._gate.guesses.wrong()
+        if seconds < 0:
+            raise Refused(429, "too many wrong keys", "wait a minute, then try again", {"Retry-After": "60"})
+        log.info("a wrong key")
+        await asyncio.sleep(seconds)
+
+    def _check_host(self, request: web.Request, front: Front | None) -> None:
+        forwarded = request.headers.get("X-Forwarded-Host", "")
+        if front and not lock.host_allowed(request.headers.get("Host", ""), forwarded, front):
+            raise Refused(421, "this session is not reached by that name", "use the address that 7lbd connect shows")
+
+    def _page(self, name: str) -> Handler:
+        async def serve(_: web.Request, gate: Gate, __: Visitor) -> web.StreamResponse:
+            gate.counters.pages += 1
+            return self._pages.page(name)
+
+        return serve
+
+
+def _without_prefix(path: str) -> tuple[str | None, str]:
+    """What is asked for, below a portal's prefix; None and the prefix's last part when its slash is missing."""
+    prefix = _PREFIX.match(path)
+    rest = path[prefix.end() :] if prefix else path
+    if prefix and not rest:
+        return None, prefix.group().rpartition("/")[2]
+    if not rest.startswith("/") or not _PLAIN.fullmatch(rest):
+        return "?", ""  # nothing of ours is written like that
+    return rest[1:], ""
+
+
+def _guarded(request: web.Request) -> Guarded:
+    assert isinstance(request.protocol, Guarded)
+    return request.protocol
+
+
+def _called(request: web.Request) -> str:
+    """How the browser calls us."""
+    return lock.last(request.headers.get("X-Forwarded-Host", "")) or request.headers.get("Host", "")
+
+
+def _check_origin(request: web.Request, front: Front) -> None:
+    origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
+    if not lock.origin_allowed(origin, host, request.headers.get("X-Forwarded-Host", ""), front):
+        raise Refused(403, "the request comes from another site", "open the session's own page and try there")
+
+
+async def _logout(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    gate.leave(visitor)
+    response = answers.go("./")
+    if gate.front:
+        response.set_cookie(
+            lock.cookie_name(gate.front.session),
+            "",
+            max_age=0,
+            path=None,  # type: ignore[arg-type]
+            httponly=True,
+            samesite="Strict",
+        )
+    return response
 
 
 def application(gate: Gate, folder: Path = WEB) -> web.Application:
-    """The application for what `gate` knows, with the pages in `folder`."""
+    """The application for what `gate` knows, with the pages in `folder`. To be served by `limits.serve`."""
+    site = Site(gate, folder)
 
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
+    @web.middleware
+    async def everything(request: web.Request, handler: Any) -> web.StreamResponse:
+        return await site.answer(request)
 
-    app = web.Application()
-    app["gate"] = gate
-    app.router.add_get("/healthz", healthy)
-    return app
+    return web.Application(middlewares=[everything], client_max_size=MAX_BODY)

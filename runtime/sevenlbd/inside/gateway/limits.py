@@ -1,24 +1,242 @@
-"""What a stranger may cost: deadlines, sizes and numbers of connections. aiohttp has none for headers."""
+"""What a stranger may cost: deadlines, sizes and numbers of connections. aiohttp has none for headers.
+
+A connection that is not busy with a request is on the clock: it has seconds to complete the headers of the next one.
+Those whose last request came without a cookie stand in a queue of bounded length; the newest pushes out the oldest.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from .answers import Refused, dress, refusal
+
+log = logging.getLogger(__name__)
 
 Listener = tuple[socket.socket, ssl.SSLContext | None]
+
+MAX_BODY = 64 * 1024
+_MAX_LINE = 8 * 1024
+_MAX_HEADERS = 64
+_MAX_UNREAD = 64 * 1024
+_HEADER_SECONDS = 10.0
+_IDLE_SECONDS = 60.0
+_LINGER_SECONDS = 1.0
+_STRANGERS = 256
+_BACKLOG = 1024
+_DESCRIPTORS = 65536
+_THREADS = 2
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+
+
+class Strangers:
+    """Connections that have shown no cookie, the oldest first."""
+
+    def __init__(self, most: int = _STRANGERS) -> None:
+        self._most = most
+        self._queue: dict[object, asyncio.Transport] = {}
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def enter(self, who: object, transport: asyncio.Transport) -> None:
+        """One more; the oldest goes when there are too many."""
+        self._queue[who] = transport
+        if len(self._queue) > self._most:
+            self._queue.pop(next(iter(self._queue))).abort()
+
+    def leave(self, who: object) -> None:
+        """It showed a cookie, or went."""
+        self._queue.pop(who, None)
+
+
+class Guarded(RequestHandler):
+    """aiohttp's connection with a clock, a place among the strangers, and a stream whose pace it sets."""
+
+    def __init__(self, server: web.Server, strangers: Strangers) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # it does say None to itself
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_LINGER_SECONDS,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_HEADERS,
+        )
+        self._strangers = strangers
+        self._clock: asyncio.TimerHandle | None = None
+        self._idle = False
+        self._busy = False
+        self._unread = 0
+        self._paced: asyncio.ReadTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """aiohttp's callback."""
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        _notice_half_open(transport)
+        self._strangers.enter(self, transport)
+        self._wait(_HEADER_SECONDS)
+
+    def data_received(self, data: bytes) -> None:
+        """aiohttp's callback."""
+        if not self._busy:
+            if self._unread > _MAX_UNREAD:
+                self._late()
+                return
+            self._unread += len(data)
+            if self._idle:
+                self._wait(_HEADER_SECONDS)
+        super().data_received(data)
+
+    def begin(self) -> None:
+        """A request's headers are complete."""
+        self._busy = True
+        if self._clock:
+            self._clock.cancel()
+
+    def finish(self) -> None:
+        """Its answer is sent: now for the next one."""
+        self._busy, self._unread = False, 0
+        if self.transport:
+            self._wait(_IDLE_SECONDS, idle=True)
+
+    def trust(self) -> None:
+        """It has shown a cookie or a token."""
+        self._strangers.leave(self)
+
+    def pace(self, other: asyncio.ReadTransport | None) -> None:
+        """Read from `other` only while what was written here goes out."""
+        self._paced = other
+
+    def pause_writing(self) -> None:
+        """aiohttp's callback."""
+        super().pause_writing()
+        if self._paced:
+            self._paced.pause_reading()
+
+    def resume_writing(self) -> None:
+        """aiohttp's callback."""
+        super().resume_writing()
+        if self._paced:
+            self._paced.resume_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """aiohttp's callback."""
+        if self._clock:
+            self._clock.cancel()
+        self._strangers.leave(self)
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse, or we not serve. What was asked is not logged: a token may be in it."""
+        if status >= 500:
+            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+        response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
+        dress(response)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """aiohttp's own complaints, without what they hold."""
+        log.warning("a connection failed")
+
+    def _wait(self, seconds: float, idle: bool = False) -> None:
+        if self._clock:
+            self._clock.cancel()
+        self._idle = idle
+        self._clock = asyncio.get_running_loop().call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        if self.transport:
+            self.transport.abort()
+
+
+def _notice_half_open(transport: asyncio.Transport) -> None:
+    """Ask a silent TCP peer whether it is still there (tcp(7))."""
+    wire = transport.get_extra_info("socket")
+    if wire is None or wire.family == socket.AF_UNIX:
+        return
+    with suppress(OSError):
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            wire.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class Greeter(asyncio.Protocol):
+    """A TLS connection before its handshake: a stranger with a clock, too, which asyncio's own server has not."""
+
+    def __init__(self, handler: Callable[[], Guarded], tls: ssl.SSLContext, strangers: Strangers) -> None:
+        self._handler, self._tls, self._strangers = handler, tls, strangers
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio's callback."""
+        assert isinstance(transport, asyncio.Transport)
+        self._strangers.enter(self, transport)
+        self._task = asyncio.get_running_loop().create_task(self._greet(transport))
+
+    async def _greet(self, transport: asyncio.Transport) -> None:
+        handler = self._handler()
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport, handler, self._tls, server_side=True, ssl_handshake_timeout=_HEADER_SECONDS
+            )
+        except (OSError, asyncio.CancelledError):
+            transport.abort()
+            return
+        finally:
+            self._strangers.leave(self)
+        if secured:
+            handler.connection_made(secured)
 
 
 async def serve(application: web.Application, listeners: Sequence[Listener]) -> None:
     """Serve the application on inherited sockets, with HTTPS where there is a context, until cancelled."""
+    _more_descriptors()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "files"))
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
+    strangers = Strangers()
+
+    def handler() -> Guarded:
+        assert runner.server
+        return Guarded(runner.server, strangers)
+
+    servers = []
     try:
         for listener, tls in listeners:
-            await web.SockSite(runner, listener, ssl_context=tls).start()
+            listener.setblocking(False)
+            factory = (lambda tls=tls: Greeter(handler, tls, strangers)) if tls else handler
+            make = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+            servers.append(await make(factory, sock=listener, backlog=_BACKLOG))
         await asyncio.Event().wait()
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
+
+
+def _more_descriptors() -> None:
+    """As many as the node allows, up to what we can use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,173 @@
+"""What the pages and programs ask for: the status, the end, the password, files for native clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import time
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from ... import messages, tls
+from ...messages import Front
+from ...rdp_file import LOCAL_PORT, rdp_file
+from ..root import SESSION
+from . import answers
+from .answers import Refused
+from .gate import Gate
+from .lock import DESKTOP, STATUS, Visitor
+
+_BODY_SECONDS = 10.0
+_EVERY_SECONDS = 5.0
+_WRITE_SECONDS = 30.0
+_MAX_STREAMS = 256
+_SHOWN = (
+    *("id", "user", "host", "image", "accel", "network", "phase", "phases", "milestones"),
+    *("warnings", "paused", "reason", "hint", "started", "ends_at", "certificate"),
+)
+_DESTINATION = "desktop:3389"  # a name for the client; the gateway knows the way
+
+
+async def body(request: web.Request) -> bytes:
+    """The request's body, which has to come in time. Raises Refused."""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise Refused(408, "the request did not come in time", headers={"Connection": "close"}) from None
+
+
+async def form_field(request: web.Request, name: str) -> str:
+    """A field of a posted form; empty when it is not there. Raises Refused."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Refused(415, "this is not a form")
+    try:
+        fields = parse_qs((await body(request)).decode(), max_num_fields=16)
+    except ValueError:
+        raise Refused(400, "the form cannot be read") from None
+    return fields.get(name, [""])[0].strip()
+
+
+async def _json_body(request: web.Request) -> dict[str, Any]:
+    data = await body(request)
+    try:
+        value = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is not a JSON object")
+    return value
+
+
+def _front(gate: Gate) -> Front:
+    assert gate.front  # nobody is let in before it is there
+    return gate.front
+
+
+def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
+    """The session as this visitor may see it."""
+    front, state = _front(gate), gate.state
+    status = {name: state[name] for name in _SHOWN if name in state}
+    if visitor.role == STATUS and state.get("folder"):
+        status = json.loads(json.dumps(status).replace(json.dumps(state["folder"])[1:-1], "the session's folder"))
+    status |= {
+        "now": time.time(),
+        "role": visitor.role,
+        "console": front.console and bool(gate.vnc),
+        "clipboard": front.clipboard,
+        "viewer": gate.viewer,
+    }
+    if visitor.may(DESKTOP):
+        native = front.native
+        status["native"] = {
+            "ssh": f"ssh -L {shlex.quote(f'{LOCAL_PORT}:{front.folder}/rdp.sock')} {shlex.quote(front.login)}"
+            f"@{shlex.quote(front.host)}",
+            "local_port": LOCAL_PORT,
+            "tls": {"port": native.port, "hosts": list(native.hosts)} if native else None,
+        }
+    return status
+
+
+async def status(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """GET api/status: once as JSON, or as a stream of events for a browser's EventSource."""
+    if request.method == "GET" and "text/event-stream" in request.headers.get("Accept", ""):
+        return await _stream(request, gate, visitor)
+    return answers.as_json(shown(gate, visitor))
+
+
+async def _stream(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """Server-sent events (HTML standard, section 9.2): the status at every change and every few seconds."""
+    if gate.watchers(stream=True) >= _MAX_STREAMS:
+        raise Refused(503, "too many pages watch this session", "close some of them")
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+    answers.dress(response)
+    await response.prepare(request)
+    try:
+        with gate.watching(visitor, stream=True):
+            while True:
+                changed, over, data = gate.changed, gate.over, json.dumps(shown(gate, visitor))
+                async with asyncio.timeout(_WRITE_SECONDS):
+                    await response.write(f"event: status\ndata: {data}\n\n".encode())
+                if over:
+                    break
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _EVERY_SECONDS)
+    except (OSError, TimeoutError):
+        if request.transport:
+            request.transport.abort()
+    response.force_close()
+    return response
+
+
+async def secrets(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """POST api/desktop: what the browser's client logs in with (CredSSP needs the password)."""
+    front = _front(gate)
+    return answers.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
+
+
+async def stop(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """POST api/stop {"now": bool}: ask the supervisor to end the session."""
+    now = (await _json_body(request)).get("now", False)
+    if not isinstance(now, bool):
+        raise Refused(400, "'now' is true or false")
+    gate.ask(messages.STOP, now=now)
+    return answers.as_json({"stopping": True}, 202)
+
+
+async def rdp(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """GET api/desktop.rdp: for native clients at the end of `ssh -L`."""
+    front = _front(gate)
+    response = web.Response(text=rdp_file(front.account), content_type="application/x-rdp")
+    response.headers["Content-Disposition"] = f'attachment; filename="7lbd-{front.session}.rdp"'
+    return response
+
+
+async def client(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """POST api/client: the bundle for RDP over mutual TLS, once. Whose rename succeeds has it."""
+    front = _front(gate)
+    if not front.native:
+        raise Refused(404, "this session has no RDP over TLS", "start it with --rdp-tls, or use ssh -L")
+    bundle = SESSION / tls.BUNDLE
+    ours = bundle.with_suffix(".taken")
+    try:
+        bundle.rename(ours)
+    except FileNotFoundError:
+        hint = "7lbd connect --renew makes a new one and voids the old"
+        raise Refused(410, "the client's bundle was taken before", hint) from None
+    data = ours.read_bytes()
+    ours.unlink()
+    response = web.Response(body=data, content_type="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="7lbd-{front.session}-client.zip"'
+    return response
+
+
+async def metrics(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """GET metrics: OpenMetrics."""
+    from . import metrics as openmetrics  # rarely asked for, and large
+
+    text, content_type = await openmetrics.text(gate)
+    return web.Response(body=text, headers={"Content-Type": content_type})

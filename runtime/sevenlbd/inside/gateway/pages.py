@@ -1,0 +1,44 @@
+"""The pages and what belongs to them. Only what was there at the start is served: paths are looked up, never made."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from aiohttp import web
+
+from .answers import Refused
+
+FREE = frozenset({"assets/login.js", "assets/style.css", "assets/icon.svg"})
+"""What the login page needs."""
+_PLACE = "<!--message-->"
+# The SIF's files never change; another SIF at the same address within this time is told apart by nothing.
+_ASSETS_FOR = "private, max-age=600"
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml"}
+
+
+class Pages:
+    """The files below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        assets = folder / "assets"
+        self._assets = {str(path.relative_to(folder)): path for path in assets.rglob("*") if path.is_file()}
+
+    def page(self, name: str, *, message: str = "", status: int = 200) -> web.Response:
+        """The page `name`, with a sentence for the user at its place for one. Raises Refused."""
+        try:
+            text = (self._folder / f"{name}.html").read_text()
+        except OSError:
+            raise Refused(404, f"this build has no page '{name}'", "the SIF was built without its web pages") from None
+        return web.Response(status=status, text=text.replace(_PLACE, html.escape(message)), content_type="text/html")
+
+    def asset(self, path: str) -> web.StreamResponse:
+        """The file at `assets/...`. Raises Refused."""
+        found = self._assets.get(path)
+        if not found:
+            raise Refused(404, "there is no such page")
+        response = web.FileResponse(found, headers={"Cache-Control": _ASSETS_FOR})
+        if found.suffix in _TYPES:
+            response.content_type = _TYPES[found.suffix]
+        return response
