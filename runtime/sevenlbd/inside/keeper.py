@@ -16,6 +16,7 @@ from pathlib import Path
 from .. import messages, process
 from ..messages import Event, NewCertificates, Plan, Stop
 from ..process import python
+from ..tls import fingerprint
 from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm
 from .builder import Builder
 from .root import LOGS, SESSION
@@ -123,6 +124,7 @@ class Keeper:
         try:
             async with asyncio.timeout(limit):
                 await readiness.wait_until_ready(self._plan, line, vm.agent, milestone, self.warn)
+                await self._tell_certificate()
             self.tell(messages.READY)
         except TimeoutError:
             with suppress(Exception):
@@ -134,6 +136,16 @@ class Keeper:
                 "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
             )
             await vm.stop(0)
+
+    async def _tell_certificate(self) -> None:
+        """Nobody stands between us and the guest in here: what it shows now is what clients are to expect."""
+        address, port = network.rdp_address(self._plan.network)
+        try:
+            shown = await readiness.rdp_certificate(address, port)
+        except (OSError, EOFError) as error:
+            self.warn(f"the guest's RDP server shows no certificate that clients could be told to expect: {error}")
+            return
+        self.tell(messages.CERTIFICATE, fingerprint(shown))
 
     async def listen(self) -> None:
         """Read the supervisor's orders. Its end is ours."""
