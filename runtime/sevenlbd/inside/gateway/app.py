@@ -165,7 +165,7 @@ class Site:
         response.set_cookie(
             lock.cookie_name(front.session),
             lock.make_cookie(role, front.cookie_key),
-            path=None,  # type: ignore[arg-type]
+            path="",
             httponly=True,
             samesite="Strict",
             secure=secure,
@@ -229,7 +229,7 @@ async def _logout(request: web.Request, gate: Gate, visitor: Visitor) -> web.Str
             lock.cookie_name(gate.front.session),
             "",
             max_age=0,
-            path=None,  # type: ignore[arg-type]
+            path="",
             httponly=True,
             samesite="Strict",
         )
