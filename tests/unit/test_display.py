@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sevenlbd.outside.display import Terminal
+from sevenlbd.outside.access import Access, new_tokens
+from sevenlbd.outside.display import Display, JsonLines, Lines, Terminal
 from sevenlbd.state import Phase, SessionState
 
 
@@ -42,3 +45,53 @@ def test_the_table_marks_what_was_reached_and_no_more(path: list[Phase], marks: 
 
 def test_a_name_with_brackets_is_shown_as_it_is() -> None:
     assert "[/bl]ank[red]" in table(image="[/bl]ank[red]")[0]
+
+
+URL = "http://127.0.0.1:40123/"
+
+
+def shown(display: Display, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, Access]:
+    """All that a session prints on its way to ready, and its secrets; they are made a moment after the folder."""
+    secret = Access("user1", "a-password", "me", new_tokens())
+    state = SessionState(
+        id="a", user="u", host="h", image="i", accel="kvm", network="tap", pid=1, folder=str(folder), url=URL
+    )
+    display.update(state)
+    secret.write(folder)
+    display.update(state)
+    for phase in (Phase.BOOTING, Phase.GUEST_UP, Phase.READY):
+        state.advance(phase)
+        display.update(state)
+    display.ready(state)
+    return capsys.readouterr().out, secret
+
+
+@pytest.mark.parametrize("display", [Lines(""), JsonLines()])
+def test_a_jobs_log_has_the_pages_address_and_no_key(
+    display: Display, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, secret = shown(display, tmp_path, capsys)
+    assert URL in text
+    for key in (*secret.tokens.values(), secret.password, "#token"):
+        assert key not in text
+
+
+def test_a_log_tells_the_page_first_and_how_to_get_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, _ = shown(Lines(""), tmp_path, capsys)
+    assert text.index(URL) < text.index("booting:") < text.index("connect a --session-dir")
+    assert " --url\n" in text
+    assert text.count(URL) == 2
+
+
+def test_a_terminal_has_the_link_with_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, secret = shown(Terminal(""), tmp_path, capsys)
+    link = f"{URL}#token={secret.tokens['desktop']}"
+    assert link in text.partition("READY")[0].replace("\n", "")
+    assert link in text.partition("READY")[2]
+    assert secret.password not in text
+    assert secret.tokens["console"] not in text
+
+
+def test_programs_get_the_address_with_the_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [json.loads(line) for line in shown(JsonLines(), tmp_path, capsys)[0].splitlines()]
+    assert [event["url"] for event in events if event["event"] == "ready"] == [URL]

@@ -59,8 +59,10 @@ def _forwarded(state: SessionState) -> str:
 
 
 def _on_loopback(state: SessionState) -> bool:
-    host = urlsplit(state.url).hostname if state.url else None
-    return host is not None and ipaddress.ip_address(host).is_loopback
+    try:
+        return ipaddress.ip_address(urlsplit(state.url).hostname or "").is_loopback
+    except ValueError:
+        return False  # the node's name, or no address at all
 
 
 def web_line(state: SessionState) -> str:
