@@ -59,8 +59,8 @@ def test_without_a_key_it_says_how_to_get_one() -> None:
 
 def test_the_guests_certificate_is_shown_and_pinned() -> None:
     text = connect.instructions(state(Path("/s/a1")), "user1", "", "", "")
-    assert f"/cert:fingerprint:sha256:{CERTIFICATE.lower()}" in text
-    assert f"SHA-256: {CERTIFICATE}" in text
+    assert f"/cert:deny,fingerprint:sha256:{CERTIFICATE.lower()}" in text
+    assert f"(SHA-256): {CERTIFICATE}" in text
     assert "ignore" not in text
 
 

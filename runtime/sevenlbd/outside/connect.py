@@ -161,7 +161,7 @@ def _by_tls(state: SessionState, sif: str) -> list[str]:
 
 
 def _others(state: SessionState, account: str) -> list[str]:
-    pinned = f" /cert:fingerprint:sha256:{state.certificate.lower()}" if state.certificate else ""
+    pinned = f" /cert:deny,fingerprint:sha256:{state.certificate.lower()}" if state.certificate else ""
     rdp = shlex.quote(f"{state.folder}/rdp.sock")
     lines = [f"on this node itself   xfreerdp /v:{rdp} /u:{account}{pinned}"]
     if has_console(state):
