@@ -26,7 +26,6 @@ BINARIES = {
     ("pdbedit", "--version"): "samba-common-bin",
     ("dnsmasq", "--version"): "dnsmasq-base",
     ("stunnel", "-version"): "stunnel4",
-    ("bwrap", "--version"): "bubblewrap",
     ("setpriv", "--version"): "util-linux",
     ("ip", "-V"): "iproute2",
     ("python3", "--version"): "python3",
