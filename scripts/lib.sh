@@ -48,3 +48,23 @@ ordinary_user() {
         printf '%s\n' "${SEVENLBD_BUILD_USER:-sevenlbd}"
     fi
 }
+
+# download_debs FOLDER SUITE PACKAGE...: fetches packages of another Debian suite into FOLDER/debs. apt gets a state of
+# its own in FOLDER, so that the machine never sees that suite. Debian's signatures are checked as always.
+download_debs() {
+    local folder=$1 suite=$2 mirror apt
+    shift 2
+    # shellcheck disable=SC2016  # apt's own variable
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+    [ -n "$mirror" ] || die "this machine's apt knows no Debian mirror" "packages of Debian $suite are wanted: $*"
+    mkdir -p "$folder"/{lists/partial,cache/archives/partial,debs}
+    : >"$folder/status"
+    printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" "$suite" \
+        >"$folder/sources.list"
+    apt=(apt-get -qq -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+        -o Dir::State="$folder" -o Dir::State::Lists="$folder/lists" -o Dir::State::Status="$folder/status"
+        -o Dir::Cache="$folder/cache" -o APT::Sandbox::User= -o Acquire::Languages=none)
+    "${apt[@]}" update >&2
+    (cd "$folder/debs" && "${apt[@]}" download "$@" >&2)
+}
