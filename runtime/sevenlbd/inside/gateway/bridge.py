@@ -1,8 +1,8 @@
 """A browser's WebSocket and a stream to the guest, made one.
 
-From guest to browser each chunk becomes a frame in the callback that brings it: no task, no queue and no copy of our
-own. The browser's pace is the guest's: while the connection's write buffer is full, the stream is not read. The
-other way aiohttp's reader does the same. Source of the frame: RFC 6455 section 5.2.
+From guest to browser each chunk becomes a frame in the callback that brings it, in the one buffer that it was received
+into: no task, no queue and no copy of our own. While any of it waits to go out, the guest is not read, so the browser's
+pace is the guest's. The other way aiohttp's reader does the same. Source of the frame: RFC 6455 section 5.2.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from aiohttp import WSMsgType, web
 from .limits import Guarded
 from .traffic import Traffic
 
-_BUFFER = 256 * 1024
-_MAX_MESSAGE = 1 << 20
+_CHUNK = 256 * 1024
+_HEADER = 10  # the largest header of a frame that is not masked
+MAX_MESSAGE = (1 << 20) + 1  # aiohttp refuses what is as long as that
 _HEARTBEAT_SECONDS = 40.0
 _CLOSE_SECONDS = 2.0
 _BINARY = 0x82  # one whole message
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
-def _frame_header(length: int) -> bytes:
+def _put_header(room: bytearray, length: int) -> int:
+    """Write a frame's header before its payload, which starts at _HEADER. Where it begins."""
     if length < _SHORT:
-        return struct.pack(">BB", _BINARY, length)
+        struct.pack_into(">BB", room, _HEADER - 2, _BINARY, length)
+        return _HEADER - 2
     if length < _MEDIUM:
-        return struct.pack(">BBH", _BINARY, 126, length)
-    return struct.pack(">BBQ", _BINARY, 127, length)
+        struct.pack_into(">BBH", room, _HEADER - 4, _BINARY, 126, length)
+        return _HEADER - 4
+    struct.pack_into(">BBQ", room, 0, _BINARY, 127, length)
+    return 0
 
 
-class Far(asyncio.Protocol):
+class Far(asyncio.BufferedProtocol):
     """The guest's end. It is not read before it is bridged."""
 
     def __init__(self) -> None:
@@ -41,6 +46,8 @@ class Far(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._near: asyncio.Transport | None = None
         self._traffic = Traffic()
+        self._room = bytearray(_HEADER + _CHUNK)
+        self._view = memoryview(self._room)
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -51,18 +58,22 @@ class Far(asyncio.Protocol):
         transport.pause_reading()
 
     def begin(self, near: asyncio.Transport, traffic: Traffic) -> None:
-        """From now on all that comes goes to `near`."""
+        """From now on all that comes goes to `near`. It must pace us whenever it has something left to send."""
         self._near, self._traffic = near, traffic
         if self.transport:
             self.transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
-        """asyncio's callback."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """asyncio's callback: where to put what comes."""
+        return self._view[_HEADER:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """asyncio's callback: it has come."""
         near = self._near
         if near is None or near.is_closing():
             return
-        self._traffic.down += len(data)
-        near.writelines((_frame_header(len(data)), data))
+        self._traffic.down += nbytes
+        near.write(self._view[_put_header(self._room, nbytes) : _HEADER + nbytes])
 
     def cut(self) -> None:
         """Nothing more to the browser: a close frame is the last."""
@@ -109,11 +120,10 @@ class Socket:
         """Shake hands. Raises web.HTTPException when the request is no handshake."""
         ws = web.WebSocketResponse(
             compress=False,
-            max_msg_size=_MAX_MESSAGE,
+            max_msg_size=MAX_MESSAGE,
             heartbeat=_HEARTBEAT_SECONDS,
             protocols=("binary",),
             autoclose=False,
-            decode_text=False,
         )
         await ws.prepare(request)
         return cls(ws, request)
@@ -134,7 +144,6 @@ class Socket:
         assert isinstance(protocol, Guarded)
         if not near or not far.transport:
             return False
-        near.set_write_buffer_limits(_BUFFER)
         protocol.pace(far.transport)
         upwards = asyncio.ensure_future(self._upwards(far))
         try:
