@@ -116,8 +116,12 @@ class Guarded(RequestHandler):
         self._strangers.leave(self)
 
     def pace(self, other: asyncio.ReadTransport | None) -> None:
-        """Read from `other` only while what was written here goes out."""
+        """From now on read from `other` only while nothing that was written here waits to go out."""
         self._paced = other
+        if self.transport:
+            # TLS counts a full buffer from `high`, a plain socket from what is above it.
+            high = 1 if self.transport.get_extra_info("sslcontext") else 0
+            self.transport.set_write_buffer_limits(high=high, low=0)
 
     def pause_writing(self) -> None:
         """aiohttp's callback."""

@@ -1,7 +1,7 @@
 """The raw relays: carry native clients' bytes from inherited Unix sockets to the guest, and look at none.
 
-Each end writes to the other in the callback that brings its bytes, and is read at the other's pace. An end of input
-is passed on as such: the other direction may go on.
+Each end writes to the other in the callback that brings its bytes, from the one buffer that they were received into;
+it is not read while any of them wait to go out. An end of input is passed on as such: the other direction may go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from .traffic import Traffic
 
-_BUFFER = 256 * 1024
+_CHUNK = 256 * 1024
 _MAX_CONNECTIONS = 64
 _CONNECT_SECONDS, _TRY_AGAIN_SECONDS = 10.0, 0.02
 _LINGER_SECONDS = 5.0
@@ -38,12 +38,13 @@ async def connect(path: str) -> socket.socket:
         raise
 
 
-class End(asyncio.Protocol):
+class End(asyncio.BufferedProtocol):
     """One end of a relayed connection. It is not read before it has its other."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._other: End | None = None
+        self._room = memoryview(bytearray(_CHUNK))
         self._traffic = Traffic()
         self._up = False
         self._ended = False
@@ -58,17 +59,21 @@ class End(asyncio.Protocol):
         """asyncio's callback."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.set_write_buffer_limits(_BUFFER)
+        transport.set_write_buffer_limits(0)
         transport.pause_reading()
 
-    def data_received(self, data: bytes) -> None:
-        """asyncio's callback."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """asyncio's callback: where to put what comes."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """asyncio's callback: it has come."""
         if self._up:
-            self._traffic.up += len(data)
+            self._traffic.up += nbytes
         else:
-            self._traffic.down += len(data)
+            self._traffic.down += nbytes
         if self._other and self._other.transport:
-            self._other.transport.write(data)
+            self._other.transport.write(self._room[:nbytes])
 
     def eof_received(self) -> bool:
         """asyncio's callback: whether the other direction may go on."""
