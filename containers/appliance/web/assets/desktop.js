@@ -29,6 +29,8 @@ let connection = null;
 let turn = 0;
 /** Whether the guest's server makes its desktop as large as it is asked to. */
 let follows = true;
+/** In a row. */
+let failures = 0;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 
@@ -62,6 +64,7 @@ function close() {
 }
 
 async function attempt() {
+  performance.mark("7lbd-connect");
   const login = await (await post("api/desktop")).json();
   const canvas = document.createElement("canvas");
   const size = wantedSize(view.room);
@@ -94,7 +97,9 @@ async function serve(made) {
   view.show(made.canvas);
   veil("connected");
   document.body.dataset["size"] = `${made.size.width}x${made.size.height}`;
+  performance.mark("7lbd-connected");
   backoff.reset();
+  failures = 0;
   if (!menu.isOpen) keys.focus();
   await clipboard.enable(feed.status?.clipboard === true);
 }
@@ -125,7 +130,8 @@ async function failed(mine, error) {
   await feed.ask();
   if (mine !== turn || stands()) return;
   const text = { title: failure.message, hint: failure.hint, native: true };
-  if (failure.lasting) return veil("refused", { ...text, again: "Try again" });
+  failures++;
+  if (failures >= failure.tries) return veil("refused", { ...text, again: "Try again" });
   retry(mine, text);
 }
 
@@ -133,7 +139,7 @@ async function failed(mine, error) {
 function words(error) {
   if (error instanceof Failure) return error;
   if (error instanceof Refused) {
-    if (error.status === 403) return new Failure("This key does not open the desktop", "", true);
+    if (error.status === 403) return new Failure("This key does not open the desktop", "", 1);
     return new Failure(`The gateway says: ${error.message}`, error.hint);
   }
   return new Failure("The session does not answer");
@@ -242,6 +248,7 @@ function serveMenu() {
 
 function main() {
   serveMenu();
+  if (matchMedia("(pointer: coarse)").matches) at("keys").textContent = "Keyboard";
   if (typeof WebAssembly === "undefined") {
     return veil("unsupported", {
       title: "This browser has no WebAssembly",

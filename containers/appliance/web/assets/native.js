@@ -34,7 +34,18 @@ function show(status) {
   tell("fingerprint", status.certificate || "Not known yet: the guest shows it when it is ready.");
   showFreeRdp(status.certificate, native.local_port);
   at("tls").hidden = !native.tls;
-  if (native.tls) tell("tls-address", native.tls.hosts.map((host) => `${host}:${native.tls?.port}`).join(" or "));
+  if (native.tls) showTls(native.tls, native.local_port);
+}
+
+/**
+ * @param {{ port: number, hosts: string[] }} tls
+ * @param {number} port here
+ */
+function showTls(tls, port) {
+  const ends = tls.hosts.map((host) => `${host.includes(":") ? `[${host}]` : host}:${tls.port}`);
+  tell("tls-address", ends.join(" or "));
+  const proof = "-quiet -verify_return_error -CAfile ca.pem -cert client.pem -key client.pem";
+  tell("openssl", `mkfifo way; nc -l 127.0.0.1 ${port} <way | openssl s_client ${proof} -connect ${ends[0]} >way`);
 }
 
 /**
@@ -46,8 +57,8 @@ function showFreeRdp(certificate, port) {
   const user = at("account").textContent;
   const pin = `/cert:fingerprint:sha256:${certificate.toLowerCase()}`;
   const waiting = "Shown as soon as the guest’s certificate is known.";
-  tell("freerdp3", certificate ? `xfreerdp3 /v:localhost:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
-  tell("freerdp2", certificate ? `xfreerdp /v:localhost:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
+  tell("freerdp3", certificate ? `xfreerdp3 /v:127.0.0.1:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
+  tell("freerdp2", certificate ? `xfreerdp /v:127.0.0.1:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
 }
 
 function servePassword() {

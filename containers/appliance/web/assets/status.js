@@ -1,7 +1,7 @@
 // @ts-check
 // The status page: how far the session is, and the ways in as they open.
 
-import { at, make, post, tell } from "./lib/dom.js";
+import { at, make, post, sentence, tell } from "./lib/dom.js";
 import { duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
 import { enter, takeKey } from "./login.js";
 
@@ -30,9 +30,9 @@ const LEDES = {
 };
 
 const STEPS = [
-  { name: "preparing", title: "Machine prepared", done: "booting" },
-  { name: "booting", title: "Guest booted", done: "guest-up" },
-  { name: "guest-up", title: "Log-in prepared", done: "ready" },
+  { name: "preparing", doing: "Preparing the machine", title: "Machine prepared", done: "booting" },
+  { name: "booting", doing: "Booting the guest", title: "Guest booted", done: "guest-up" },
+  { name: "guest-up", doing: "Preparing the log-in", title: "Log-in prepared", done: "ready" },
 ];
 
 /** @type {Record<string, string>} */
@@ -63,11 +63,6 @@ function show(status) {
   showProgress(status);
   showFacts(status);
   at("ending").hidden = status.role !== "desktop" || isOver(status) || status.phase === "stopping";
-}
-
-/** @param {string} text */
-function sentence(text) {
-  return text && text[0]?.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
 /** @param {string[]} warnings */
@@ -112,7 +107,8 @@ function showProgress(status) {
     const end = status.phases[step.done];
     const current = status.phase === step.name;
     const begin = step.name === "preparing" ? 0 : status.phases[step.name];
-    return row(step.name, step.title, begin, end, current, step.done === "ready" ? milestones(status) : "");
+    const title = current ? step.doing : step.title;
+    return row(step.name, title, begin, end, current, step.done === "ready" ? milestones(status) : "");
   });
   for (const name of ["stopping", "ended", "failed"]) {
     const when = status.phases[name];

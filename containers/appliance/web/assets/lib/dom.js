@@ -25,6 +25,14 @@ export function tell(id, text) {
 }
 
 /**
+ * The server's words as a sentence.
+ * @param {string} text
+ */
+export function sentence(text) {
+  return text && text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
+/**
  * @param {string} name
  * @param {Record<string, string>} attributes
  * @param {(Node | string)[]} content

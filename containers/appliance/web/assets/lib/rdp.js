@@ -16,12 +16,12 @@ export class Failure extends Error {
   /**
    * @param {string} message
    * @param {string} hint
-   * @param {boolean} lasting whether trying again by itself makes no sense
+   * @param {number} tries after how many in a row trying again by itself makes no sense
    */
-  constructor(message, hint = "", lasting = false) {
+  constructor(message, hint = "", tries = Infinity) {
     super(message);
     this.hint = hint;
-    this.lasting = lasting;
+    this.tries = tries;
   }
 }
 
@@ -35,6 +35,7 @@ let loading;
 export function load() {
   loading ??= import("../vendor/ironrdp/iron-remote-desktop-rdp.js").then(async (client) => {
     await client.init("ERROR");
+    performance.mark("7lbd-client-loaded");
     return client;
   });
   loading.catch(() => {
@@ -192,7 +193,7 @@ function inTime(attempt) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       attempt.then((late) => late.shutdown()).catch(() => {});
-      reject(new Failure("The guest’s remote desktop server does not answer."));
+      reject(new Failure("The guest’s remote desktop server does not answer"));
     }, PATIENCE);
     attempt.then(resolve, reject).finally(() => clearTimeout(timer));
   });
@@ -210,38 +211,46 @@ function explain(error) {
     case WRONG_PASSWORD:
     case LOGON_FAILURE:
       return new Failure(
-        "The guest refuses the session’s password.",
+        "The guest refuses the session’s password",
         "If the account’s password was changed in the guest, this page cannot know the new one: log in with a native client, or start a new session.",
-        true,
+        1,
       );
     case ACCESS_DENIED:
-      return new Failure("The guest does not let this account in by remote desktop.", NATIVE_HINT, true);
+      return new Failure("The guest does not let this account in by remote desktop", NATIVE_HINT, 1);
     case NEGOTIATION:
-      return new Failure("The guest asks for a kind of log-in that this client does not have.", NATIVE_HINT, true);
+      return new Failure("The guest asks for a kind of log-in that this client does not have", NATIVE_HINT, 1);
     case RDCLEANPATH:
       return refusal(iron.rdcleanpathDetails?.());
     case PROXY:
-      return new Failure("The session’s gateway does not answer.");
+      return new Failure("The session’s gateway does not answer");
     default:
-      return new Failure("The desktop could not be opened.", firstLine(iron.backtrace?.() ?? String(error)));
+      return other(iron.backtrace?.() ?? String(error));
   }
 }
+
+const BAD_CERTIFICATE = 42; // RFC 8446, section 6
 
 /** @param {Details | undefined} details */
 function refusal(details) {
-  if (details?.tlsAlertCode !== undefined) {
+  if (details?.tlsAlertCode === BAD_CERTIFICATE) {
     return new Failure(
-      "The guest shows another certificate than the session’s own.",
+      "The guest shows another certificate than the session’s own",
       "Do not type a password into it; tell whoever runs this cluster.",
-      true,
+      1,
     );
   }
   if (details?.httpStatusCode === 403)
-    return new Failure("This session does not let the desktop be opened here.", "", true);
-  return new Failure("The guest’s remote desktop server does not answer.");
+    return new Failure("This session does not let the desktop be opened here", "", 1);
+  if (details?.tlsAlertCode !== undefined) return new Failure("The guest’s remote desktop server breaks off TLS");
+  return new Failure("The guest’s remote desktop server does not answer");
 }
 
-/** @param {string} text */
-function firstLine(text) {
-  return text.split("\n", 1)[0]?.slice(0, 200) ?? "";
+/** @param {string} trace */
+function other(trace) {
+  // Some servers say nothing to a wrong password, and hang up. Accounts get locked by too many attempts.
+  if (trace.includes("not enough bytes")) {
+    const hint = "Servers do so when they do not take the password. Was it changed in the guest?";
+    return new Failure("The guest breaks off the log-in", hint, 3);
+  }
+  return new Failure("The desktop could not be opened", trace.split("\n", 1)[0]?.slice(0, 200));
 }

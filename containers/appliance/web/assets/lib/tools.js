@@ -1,7 +1,7 @@
 // @ts-check
 // What the desktop's and the console's page have in common: the menu at the upper edge, full screen, the veil.
 
-import { at } from "./dom.js";
+import { at, sentence } from "./dom.js";
 
 /** @typedef {{ title: string, text?: string, hint?: string, again?: string, native?: boolean }} Words */
 
@@ -15,8 +15,8 @@ export function veil(state, words) {
   at("veil").hidden = !words;
   if (!words) return;
   at("veil-title").textContent = words.title;
-  at("veil-text").textContent = words.text ?? "";
-  at("veil-hint").textContent = words.hint ?? "";
+  at("veil-text").textContent = sentence(words.text ?? "");
+  at("veil-hint").textContent = sentence(words.hint ?? "");
   const again = at("again");
   again.hidden = !words.again;
   again.textContent = words.again ?? "";
