@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import KEPT
 from harness import Console, Session
+from pictures import MARK, is_a_desktop, pixels_like
 from PIL import Image
-
-# A colour that no wallpaper has: a window of it in the guest must show up at the client.
-MARK = (0x12, 0xAB, 0x34)
 
 
 class Screen:
@@ -75,15 +73,6 @@ def xfreerdp(session: Session, *options: str) -> list[str]:
     return ["xfreerdp", target, "/u:user1", "/from-stdin:force", "/sec:nla", "/cert:tofu", "/size:1280x800", *options]
 
 
-def pixels_like(image: Image.Image, colour: tuple[int, int, int]) -> int:
-    """How many pixels are nearly of this colour."""
-
-    def is_like(pixel: object) -> bool:
-        return isinstance(pixel, tuple) and all(abs(a - b) < 24 for a, b in zip(pixel, colour, strict=True))
-
-    return sum(count for count, pixel in image.getcolors(1 << 24) or [] if is_like(pixel))
-
-
 def until_shown(screen: Screen, name: str, colour: tuple[int, int, int], at_least: int, seconds: float) -> Image.Image:
     """The screenshot, as soon as it shows enough of a colour, or the last one."""
     deadline = time.monotonic() + seconds
@@ -102,9 +91,7 @@ def test_xfreerdp_logs_in_and_shows_the_desktop(demo: Session, guest: Console, s
             image = until_shown(screen, "rdp.png", MARK, 20_000, 90)
             assert client.poll() is None, client.communicate()[0]
         assert pixels_like(image, MARK) >= 20_000, "the window that was opened in the guest is not there"
-        colours = image.getcolors(1 << 24) or []
-        assert len(colours) > 300, "that is no desktop"
-        assert max(count for count, _ in colours) < 0.9 * image.width * image.height
+        assert is_a_desktop(image)
     finally:
         guest.attempt("pkill -f color-bg")
 
