@@ -190,11 +190,13 @@ def test_a_large_transfer_arrives_whole_both_ways(door: Door) -> None:
     assert bytes(received) == sent
 
 
-def test_stunnel_has_few_descriptors_and_says_whom_it_let_in(door: Door) -> None:
+def test_stunnel_has_few_descriptors_and_tells_whom_it_let_in(door: Door) -> None:
     door.ask(door.client(maker().client(door.authority)))
     limits = Path(f"/proc/{door.process.pid}/limits").read_text()
     assert any(line.split()[:4] == ["Max", "open", "files", "512"] for line in limits.splitlines())
     assert "CN=7lbd client abc" in door.log()
+    open_files = [path.readlink() for path in Path(f"/proc/{door.process.pid}/fd").iterdir()]
+    assert len([path for path in open_files if str(path).startswith("socket:")]) == 1, "the listening one"
 
 
 def test_a_successor_on_the_same_socket_has_the_new_certificates(

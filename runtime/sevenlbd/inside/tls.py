@@ -11,7 +11,7 @@ CONFIGURATION = PRIVATE / "stunnel.conf"
 
 # Socket activation (sd_listen_fds(3)): the socket is descriptor 3, and LISTEN_PID the process itself.
 # Two descriptors a connection: the limit is for strangers, who can only knock.
-_ACTIVATE = 'ulimit -n 512; exec 3<&"$1"; LISTEN_FDS=1 LISTEN_PID=$$ exec /usr/bin/stunnel4 "$2"'
+_ACTIVATE = 'ulimit -n 512; exec 3<&"$1"-; LISTEN_FDS=1 LISTEN_PID=$$ exec /usr/bin/stunnel4 "$2"'
 
 
 def stunnel(descriptor: int) -> list[str]:
