@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import boot, facts, make_run, memory, share, size, start
+from . import boot, facts, latency, make_run, memory, page, relay, share, size, start, viewers
 from .measure import Bench, Figure, table
 from .sessions import BUILD
 
@@ -19,6 +19,10 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "memory": memory.run,
     "share": share.run,
     "boot": boot.run,
+    "relay": relay.run,
+    "latency": latency.run,
+    "viewers": viewers.run,
+    "page": page.run,
 }
 RESULT = BUILD / "bench.json"
 

@@ -12,13 +12,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: a quantity, its samples, and the most that it may be, if anything is promised."""
+    """One line of the table: a quantity, its samples, and the most or the least that it may be, if that is promised."""
 
     name: str
     unit: str
     samples: tuple[float, ...]
     limit: float | None = None
     note: str = ""
+    least: float | None = None
 
     @property
     def value(self) -> float:
@@ -28,7 +29,9 @@ class Figure:
     @property
     def holds(self) -> bool | None:
         """Whether the promise is kept; None where nothing is promised."""
-        return None if self.limit is None else self.value <= self.limit
+        if self.limit is None and self.least is None:
+            return None
+        return (self.limit is None or self.value <= self.limit) and (self.least is None or self.value >= self.least)
 
     def record(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -60,9 +63,12 @@ class Bench:
         """A figure for the table."""
         self.figures.append(Figure(name, unit, tuple(samples), limit, note))
 
-    def compare(self, name: str, above: list[float], below: list[float], note: str = "") -> None:
-        """The ratio of two quantities, taken round by round."""
-        self.add(name, "times", [a / b for a, b in zip(above, below, strict=True)], note=note)
+    def compare(
+        self, name: str, above: list[float], below: list[float], note: str = "", *, least: float | None = None
+    ) -> None:
+        """The ratio of two quantities, taken round by round; `least` is what is promised."""
+        ratios = tuple(a / b for a, b in zip(above, below, strict=True))
+        self.figures.append(Figure(name, "times", ratios, note=note, least=least))
 
 
 def table(benches: Mapping[str, list[Figure]]) -> str:
@@ -82,8 +88,9 @@ def table(benches: Mapping[str, list[Figure]]) -> str:
 def _columns(figure: Figure) -> tuple[str, str, str, str, str]:
     spread = f"{_spell(min(figure.samples))} .. {_spell(max(figure.samples))}" if len(figure.samples) > 1 else ""
     promised = ""
-    if figure.limit is not None:
-        promised = f"<= {_spell(figure.limit)} {'holds' if figure.holds else 'MISSED'}"
+    for sign, bound in (("<=", figure.limit), (">=", figure.least)):
+        if bound is not None:
+            promised = f"{sign} {_spell(bound)} {'holds' if figure.holds else 'MISSED'}"
     return f"{_spell(figure.value)} {figure.unit}", spread, str(len(figure.samples)), promised, figure.note
 
 

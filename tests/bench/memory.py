@@ -36,7 +36,7 @@ def run(bench: Bench) -> None:
     with started(DEMO) as timed:
         timed.phase("ready")
         lines = descendants(timed.session.process.pid)
-        sizes = {pid: _pss(pid) for pid in lines}
+        sizes = {pid: pss(pid) for pid in lines}
     kinds = by_kind(lines, sizes)
     machine = kinds.pop("qemu")
     bench.add("everything but QEMU", "MB", [sum(kinds.values())], limit=LIMIT)
@@ -54,8 +54,8 @@ def by_kind(lines: Mapping[int, str], sizes: Mapping[int, float]) -> dict[str, f
     return dict(kinds)
 
 
-def _pss(pid: int) -> float:
-    """Megabytes."""
+def pss(pid: int) -> float:
+    """A process's memory in megabytes."""
     for file, word in (("smaps_rollup", "Pss"), ("status", "VmRSS")):
         try:
             found = re.search(rf"^{word}:\s+(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -26,6 +27,15 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def tree() -> list[str]:
+    """Apptainer's options for the runtime and the pages of this tree, where SEVENLBD_BENCH_TREE asks for them."""
+    if not os.environ.get("SEVENLBD_BENCH_TREE"):
+        return []
+    repo = harness.REPO
+    binds = [f"{repo}/runtime/sevenlbd:/usr/lib/7lbd/sevenlbd", f"{repo}/build/web:/usr/share/7lbd/web"]
+    return [word for bind in binds for word in ("--bind", bind)]
+
+
 class Timed:
     """A session, and when the exec of `apptainer` was."""
 
@@ -46,7 +56,7 @@ def started(image: Path, *arguments: str) -> Iterator[Timed]:
     base = Path(tempfile.mkdtemp(prefix="7b-"))
     began = time.time()
     # No grace: the guest's own shutdown is not what is measured.
-    session = harness.start("--image", str(image), "--stop-grace", "0", *arguments, base=base)
+    session = harness.start("--image", str(image), "--stop-grace", "0", *arguments, base=base, options=tree())
     try:
         yield Timed(session, began)
         session.send(signal.SIGTERM)

@@ -19,6 +19,8 @@ def quiet(_: str) -> None:
 def test_a_figure_is_its_median_and_keeps_its_promise_or_not() -> None:
     assert Figure("start", "s", (0.7, 0.9, 5.0), limit=1.0).holds
     assert not Figure("start", "s", (0.7, 1.2, 5.0), limit=1.0).holds
+    assert Figure("rate", "times", (1.4, 1.6, 1.7), least=1.5).holds
+    assert not Figure("rate", "times", (1.4,), least=1.5).holds
     assert Figure("size", "MB", (3.0,)).holds is None
 
 
@@ -40,6 +42,7 @@ def test_the_table_says_what_is_missed() -> None:
     text = table({"start": [Figure("exec", "s", (1.5, 1.6, 1.7), limit=1.0)]})
     assert "1.60 s" in text
     assert "<= 1.00 MISSED" in text
+    assert ">= 1.50 holds" in table({"relay": [Figure("x", "times", (1.5,), least=1.5)]})
 
 
 def test_memory_is_added_up_by_kind() -> None:

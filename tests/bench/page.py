@@ -1,0 +1,79 @@
+"""From the call of a session's page to the desktop's picture in it: Debian's Chromium, the demo guest, which is ready.
+
+First as a newcomer by the printed link, nothing cached: key, cookie, page, WebAssembly, RDP with network-level
+authentication, the first picture. Then again with what the browser has kept. Chromium itself is already running.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.session.harness import DEMO, Session
+
+from .measure import Bench
+from .sessions import started
+
+LIMIT = 3.0
+_ARGUMENTS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+_POLL_SECONDS = 0.01
+_PATIENCE = 60.0
+# A picture has many colours, once it is there; looked at in small, which costs little.
+_PICTURE = """() => {
+    const canvas = document.querySelector("#stage canvas");
+    if (!canvas || document.body.dataset.state !== "connected") return false;
+    const small = new OffscreenCanvas(48, 27).getContext("2d");
+    small.drawImage(canvas, 0, 0, 48, 27);
+    return new Set(new Uint32Array(small.getImageData(0, 0, 48, 27).data.buffer)).size > 4;
+}"""
+_MARKS = "() => performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])"
+
+
+def run(bench: Bench) -> None:
+    """One ready session, visited again and again."""
+    bench.tell("booting the demo guest")
+    with started(DEMO) as timed, sync_playwright() as playwright:
+        timed.phase("ready")
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", chromium_sandbox=True, args=_ARGUMENTS
+        )
+        taken = bench.in_turns({"visits": lambda: _visits(browser, timed.session)}, bench.rounds(9, 3))["visits"]
+        browser.close()
+    cold, warm = ([visit[which] for visit in taken] for which in (0, 1))
+    bench.add("link to picture, nothing cached", "s", [visit[0] for visit in cold], limit=LIMIT)
+    bench.add("  of that the page, before it connects", "s", [visit[1] for visit in cold])
+    bench.add("page to picture, again", "s", [visit[0] for visit in warm], limit=LIMIT)
+    bench.add("  of that the page, before it connects", "s", [visit[1] for visit in warm])
+
+
+def _visits(browser: Browser, session: Session) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Seconds to the picture, and to the beginning of its connection: a newcomer's, and somebody's who comes again."""
+    url = json.loads((session.folder / "session.json").read_text())["url"]
+    token = json.loads((session.folder / "credentials.json").read_text())["tokens"]["desktop"]
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        cold = _visit(context.new_page(), f"{url}#token={token}&to=desktop")
+        warm = _visit(context.new_page(), f"{url}desktop")
+    return cold, warm
+
+
+def _visit(page: Page, address: str) -> tuple[float, float]:
+    began = time.time()
+    page.goto(address, wait_until="commit")
+    while not _shown(page):
+        assert time.time() < began + _PATIENCE, f"no picture: {page.locator('body').inner_text()}"
+        time.sleep(_POLL_SECONDS)
+    seconds = time.time() - began
+    marks = dict(page.evaluate(_MARKS))
+    connecting = page.evaluate("() => performance.timeOrigin / 1000") + marks["7lbd-connect"] - began
+    page.close()
+    return seconds, connecting
+
+
+def _shown(page: Page) -> bool:
+    try:
+        return bool(page.evaluate(_PICTURE))
+    except Exception:
+        # The login page gives way to the desktop's while it is asked.
+        return False

@@ -1,0 +1,60 @@
+"""The guest's end of a relay: a Unix server that does what one byte of the client's asks for. python -m ... PATH
+
+One process a connection, so that none waits for another.
+"""
+
+from __future__ import annotations
+
+import os
+import socketserver
+import sys
+import time
+
+BLAST, PACED, ECHO, SINK = b"b", b"p", b"e", b"s"
+PACE = 2_000_000
+"""Bytes a second: a desktop on which something moves all the time."""
+_CHUNK = 64 * 1024
+_FRAMES_A_SECOND = 20
+
+
+class Peer(socketserver.BaseRequestHandler):
+    """One connection."""
+
+    def handle(self) -> None:
+        """Until the client goes."""
+        wish = self.request.recv(1)
+        try:
+            {BLAST: self._blast, PACED: self._paced, ECHO: self._echo, SINK: self._sink}[wish]()
+        except OSError:
+            return
+
+    def _blast(self) -> None:
+        data = os.urandom(_CHUNK)
+        while True:
+            self.request.sendall(data)
+
+    def _paced(self) -> None:
+        data = os.urandom(PACE // _FRAMES_A_SECOND)
+        while True:
+            self.request.sendall(data)
+            time.sleep(1 / _FRAMES_A_SECOND)
+
+    def _echo(self) -> None:
+        while data := self.request.recv(_CHUNK):
+            self.request.sendall(data)
+
+    def _sink(self) -> None:
+        room = bytearray(1 << 20)
+        while self.request.recv_into(room):
+            pass
+
+
+class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    request_queue_size = 64
+    max_children = 200
+
+
+if __name__ == "__main__":
+    with _Server(sys.argv[1], Peer) as server:
+        print("ready", flush=True)
+        server.serve_forever()

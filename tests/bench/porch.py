@@ -1,0 +1,76 @@
+"""Runs inside the SIF, by its Python: a gateway without a session. python -m tests.bench.porch FOLDER RDP-PORT
+
+Plays the supervisor: opens the gateway's sockets in FOLDER, lets it in, tells it who may come in. The guest's screen is
+FOLDER/peer.sock, its desktop a port of the loopback. Prints the gateway's pid, its port and a token; ends with its
+standard input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from sevenlbd import messages
+from sevenlbd.messages import Front
+
+
+def main() -> None:
+    """Start, tell, wait."""
+    folder, rdp_port = Path(sys.argv[1]), sys.argv[2]
+    listeners = {name: _unix(folder / f"{name}.sock") for name in ("web", "rdp", "vnc")}
+    listeners["web-tcp"] = socket.create_server(("127.0.0.1", 0))
+    ours, theirs = messages.pair()
+    words = [f"{name}={listener.fileno()}" for name, listener in listeners.items()]
+    words += [f"link={theirs.fileno()}", f"rdp-target=127.0.0.1:{rdp_port}", f"vnc-target={folder}/peer.sock"]
+    inherited = [listener.fileno() for listener in listeners.values()] + [theirs.fileno()]
+    gateway = subprocess.Popen([sys.executable, "-I", "-m", "sevenlbd.inside.gateway", *words], pass_fds=inherited)
+    theirs.close()
+    token = secrets.token_urlsafe(32)
+    threading.Thread(target=_supervise, args=(ours, token), daemon=True).start()
+    port = listeners["web-tcp"].getsockname()[1]
+    print(json.dumps({"pid": gateway.pid, "port": port, "token": token}), flush=True)
+    try:
+        sys.stdin.read()
+    finally:
+        gateway.terminate()
+        gateway.wait()
+
+
+def _unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+def _supervise(wire: socket.socket, token: str) -> None:
+    """Answer every hello."""
+    front = Front(
+        session="bench",
+        account="user1",
+        password=secrets.token_urlsafe(16),
+        tokens={"desktop": hashlib.sha256(token.encode()).hexdigest()},
+        cookie_key=secrets.token_hex(32),
+        portals=(),
+        hosts=("localhost",),
+        console=True,
+        clipboard=False,
+        login="ann",
+        host="node1",
+        folder="/nowhere",
+        native=None,
+    )
+    while data := wire.recv(messages.MAX_MESSAGE):
+        if json.loads(data)["kind"] == messages.HELLO:
+            wire.send(messages.pack_front(front))
+            wire.send(json.dumps({"kind": messages.STATE, "phase": "ready", "certificate": ""}).encode())
+
+
+if __name__ == "__main__":
+    main()
