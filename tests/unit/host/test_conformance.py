@@ -29,7 +29,7 @@ def test_a_bad_end_spoils_a_good_case(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_has_to_be_refused(tmp_path: Path) -> None:
-    large = {case: GOOD for case in REFUSED}
+    large = dict.fromkeys(REFUSED, GOOD)
     assert report(tmp_path, dict.fromkeys(REFUSED, BIG), large).unexpected == []
     assert len(report(tmp_path, large, large).unexpected) == len(REFUSED)
 
