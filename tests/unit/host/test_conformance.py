@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.conformance.report import KNOWN, LIMITED, REFUSED, UNLIMITED, Report
@@ -11,7 +12,7 @@ GOOD = {"behavior": "OK", "behaviorClose": "OK", "remoteCloseCode": 1000}
 BIG = {"behavior": "FAILED", "behaviorClose": "FAILED", "remoteCloseCode": 1009}
 
 
-def report(folder: Path, limited: dict[str, object], unlimited: dict[str, object]) -> Report:
+def report(folder: Path, limited: Mapping[str, object], unlimited: Mapping[str, object]) -> Report:
     (folder / "index.json").write_text(json.dumps({LIMITED: limited, UNLIMITED: unlimited}))
     return Report(folder / "index.json")
 
