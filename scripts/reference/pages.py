@@ -148,4 +148,5 @@ def _spelling(action: argparse.Action) -> str:
         return f"[{action.dest.upper()}]"
     value = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
     names = ", ".join(action.option_strings)
+    value = f"[{value}]" if action.nargs == "?" else value
     return names if action.nargs == 0 else f"{names} {value}"
