@@ -37,6 +37,8 @@ class Web(Stage):
         vendor = target / "assets" / "vendor"
         lay_ironrdp(node / "node_modules" / RDP, vendor / "ironrdp")
         lay_novnc(node / "node_modules" / NOVNC, vendor / "novnc")
+        for page in PAGES:
+            name_modules(target / f"{page}.html")
         (target / "packages.json").write_text(json.dumps(versions(node / "node_modules"), indent=1) + "\n")
         compress(target)
 
@@ -101,6 +103,36 @@ def lay_novnc(package: Path, target: Path) -> None:
         shutil.copytree(package / part, target / part)
     for path in (package / "LICENSE.txt", package / "AUTHORS", *(package / "docs").glob("LICENSE.*")):
         shutil.copy(path, target)
+
+
+SCRIPT = re.compile(r'^ *<script type="module" src="([^"]+)"></script>\n', re.MULTILINE)
+IMPORT = re.compile(r"""^\s*(?:import|export)\b[^;'"]*?\bfrom\s*["']([^"']+)["']""", re.MULTILINE)
+
+
+def name_modules(page: Path) -> None:
+    """Names in the page all modules that its script will want, so that the browser fetches them at once.
+
+    Otherwise it learns of each only when it has read the one that imports it: a round trip for each step of the way.
+    """
+    text = page.read_text()
+    script = SCRIPT.search(text)
+    if not script:
+        raise BuildError(f"{page.name} has no script as a module")
+    links = [f'    <link rel="modulepreload" href="{name}">\n' for name in needed(page.parent, script[1])]
+    page.write_text(text[: script.start()] + "".join(links) + text[script.start() :])
+
+
+def needed(folder: Path, script: str) -> list[str]:
+    """All that `script` imports, and what that imports in turn, in the order of discovery."""
+    found, left = [script], [script]
+    while left:
+        path = folder / left.pop(0)
+        for name in IMPORT.findall(path.read_text()):
+            module = (path.parent / name).resolve().relative_to(folder.resolve()).as_posix()
+            if module not in found:
+                found.append(module)
+                left.append(module)
+    return found[1:]
 
 
 def versions(modules: Path) -> dict[str, str]:

@@ -54,7 +54,7 @@ def test_who_is_not_in_yet_gets_only_the_login_pages_own_files() -> None:
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
 def test_nothing_comes_from_elsewhere(path: Path) -> None:
-    assert not re.search(r"https?://|@import|url\((?!\s*#)", path.read_text())
+    assert not re.search(r"https?://|@import|url\((?!#|\$\{)", path.read_text())
 
 
 def test_every_module_that_is_imported_is_there() -> None:
@@ -64,6 +64,27 @@ def test_every_module_that_is_imported_is_there() -> None:
         code = re.sub(r"/\*.*?\*/", "", script.read_text(), flags=re.DOTALL)
         for name in re.findall(r"""^\s*(?:import|export)\b[^;'"]*?from\s*["']([^"']+)["']""", code, flags=re.MULTILINE):
             assert (script.parent / name).is_file(), (script, name)
+
+
+def test_a_page_names_the_modules_that_it_will_want() -> None:
+    def named(page: str) -> set[str]:
+        links = Page(BUILT / f"{page}.html").links
+        return {link.removeprefix("assets/") for link in links if link.endswith(".js")}
+
+    assert named("login") == {"login.js"}
+    assert named("status") == {"status.js", "login.js", "lib/dom.js", "lib/session.js", "lib/backoff.js"}
+    assert {"console.js", "lib/guest-screen.js", "vendor/novnc/core/rfb.js"} < named("console")
+    assert "vendor/novnc/vendor/pako/lib/zlib/inflate.js" in named("console")
+    assert {"desktop.js", "lib/rdp.js", "vendor/ironrdp/iron-remote-desktop-rdp.js"} < named("desktop")
+
+
+def test_a_module_that_is_not_there_fails_the_build(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/a.js").write_text('import { b } from "./lib/b.js";\n')
+    page = tmp_path / "a.html"
+    page.write_text('<script type="module" src="assets/a.js"></script>\n')
+    with pytest.raises(OSError, match=r"b\.js"):
+        web.name_modules(page)
 
 
 def test_the_webassembly_is_a_file_and_no_data_url() -> None:

@@ -63,11 +63,20 @@ function close() {
   connection = null;
 }
 
+/**
+ * The desktop's one size, when its server has but one. The client has to ask for just that: it does not survive a
+ * server that makes it smaller or larger afterwards.
+ */
+function fixedSize() {
+  const [width, height] = (feed.status?.screen ?? "").split("x").map(Number);
+  return width && height ? { width, height } : null;
+}
+
 async function attempt() {
   performance.mark("7lbd-connect");
   const login = await (await post("api/desktop")).json();
   const canvas = document.createElement("canvas");
-  const size = wantedSize(view.room);
+  const size = fixedSize() ?? wantedSize(view.room);
   Object.assign(canvas, size);
   const address = new URL("ws/rdp", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
@@ -86,7 +95,7 @@ async function attempt() {
     onClipboardWanted: () => void clipboard.announce(),
   });
   // A server of one size would be asked again and again.
-  follows = alike(made.size, size);
+  follows = !fixedSize() && alike(made.size, size);
   Object.assign(canvas, made.size);
   return made;
 }

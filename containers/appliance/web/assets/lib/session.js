@@ -25,6 +25,7 @@ import { Backoff } from "./backoff.js";
  * @property {"desktop" | "console" | "status"} role
  * @property {boolean} console
  * @property {boolean} clipboard
+ * @property {string} screen the desktop's one size, as in "1280x800", or ""
  * @property {string} viewer the tab that has the desktop now
  * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
  */
