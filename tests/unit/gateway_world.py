@@ -126,12 +126,12 @@ class World:
         finally:
             writer.close()
 
-    def desktop(self, tab: str = "t1", **more: Any) -> aiohttp.client._WSRequestContextManager:
-        """A WebSocket to the desktop."""
+    def desktop(self, tab: str = "t1", **more: Any) -> Any:
+        """A WebSocket to the desktop, as from `ClientSession.ws_connect`."""
         return self.client.ws_connect(self.url(f"ws/rdp?tab={tab}"), headers=self.headers("desktop"), **more)
 
-    def console(self, **more: Any) -> aiohttp.client._WSRequestContextManager:
-        """A WebSocket to the console."""
+    def console(self, **more: Any) -> Any:
+        """A WebSocket to the console, as from `ClientSession.ws_connect`."""
         return self.client.ws_connect(
             self.url("ws/console"), headers=self.headers("console"), protocols=("binary",), **more
         )

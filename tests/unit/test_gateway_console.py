@@ -12,7 +12,7 @@ from gateway_world import BANNER, World, lived, relayed, until
 from sevenlbd.inside.gateway import bridge, relay
 
 
-async def code_of(ws: aiohttp.ClientWebSocketResponse) -> int | None:
+async def code_of(ws: aiohttp.ClientWebSocketResponse[bool]) -> int | None:
     while (await ws.receive()).type is aiohttp.WSMsgType.BINARY:
         pass
     return ws.close_code
@@ -101,14 +101,14 @@ async def test_a_reader_that_stops_stops_the_guest(world: World) -> None:
         connection = ws._response.connection
         assert connection
         assert connection.transport
-        connection.transport.pause_reading()  # type: ignore[attr-defined]
+        connection.transport.pause_reading()
         await asyncio.sleep(0.5)
         sent = world.vnc.sent
         await asyncio.sleep(0.5)
         # What the kernel's and the peer's buffers hold; nothing grows any more.
         assert world.vnc.sent == sent
         assert sent < 32 << 20
-        connection.transport.resume_reading()  # type: ignore[attr-defined]
+        connection.transport.resume_reading()
         await until(lambda: world.vnc.sent > sent)
         world.vnc.flood = False
 
@@ -130,8 +130,8 @@ async def test_a_guest_that_stops_stops_the_browser(world: World) -> None:
                         sent += 65536
             assert sent < 32 << 20
             assert world.gate.traffic["console"].up < 1 << 20
-            transport = ws._response.connection.transport  # type: ignore[union-attr]
-            transport.abort()  # type: ignore[union-attr]
+            transport = ws._response.connection.transport
+            transport.abort()
     await until(lambda: world.gate.watchers(stream=False) == 0)
 
 
@@ -139,17 +139,17 @@ async def test_a_guest_that_stops_stops_the_browser(world: World) -> None:
 async def test_hundreds_do_not_block_each_other(world: World) -> None:
     stuck = await world.console(max_msg_size=0)
     await stuck.receive()
-    stuck._response.connection.transport.pause_reading()  # type: ignore[union-attr]
+    stuck._response.connection.transport.pause_reading()
 
     async def echo(number: int) -> bool:
         async with world.console() as ws:
             await ws.receive()
             await asyncio.sleep(0.2)
             await ws.send_bytes(b"%d" % number)
-            return (await ws.receive()).data == b"%d" % number
+            return bool((await ws.receive()).data == b"%d" % number)
 
     assert all(await asyncio.gather(*(echo(number) for number in range(200))))
-    stuck._response.connection.transport.abort()  # type: ignore[union-attr]
+    stuck._response.connection.transport.abort()
 
 
 @lived()
@@ -178,11 +178,11 @@ async def test_a_peer_that_neither_reads_nor_answers_is_cut_off(world: World, mo
     monkeypatch.setattr(bridge, "_CLOSE_SECONDS", 0.2)
     world.vnc.flood = True
     async with world.console(max_msg_size=0) as ws:
-        ws._response.connection.transport.pause_reading()  # type: ignore[union-attr]
+        ws._response.connection.transport.pause_reading()
         await asyncio.sleep(0.1)
         await until(lambda: world.vnc.open == 0)
         await until(lambda: world.gate.watchers(stream=False) == 0)
-        ws._response.connection.transport.abort()  # type: ignore[union-attr]
+        ws._response.connection.transport.abort()
 
 
 @lived()

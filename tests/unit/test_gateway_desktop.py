@@ -21,7 +21,7 @@ from pyasn1.codec.der import decoder
 from sevenlbd import tls
 from sevenlbd.inside.gateway import desktop, rdcleanpath
 
-WS = aiohttp.ClientWebSocketResponse
+WS = aiohttp.ClientWebSocketResponse[bool]
 
 
 def opened(answer: bytes) -> dict[str, Any]:
@@ -313,7 +313,7 @@ async def test_a_client_that_goes_leaves_nothing(world: World) -> None:
         assert ws._response.connection
         transport = ws._response.connection.transport
         assert transport
-        transport.abort()  # type: ignore[attr-defined]
+        transport.abort()
     await until(lambda: world.rdp.open == 0)
     await until(lambda: world.gate.viewer == "")
     await until(lambda: world.gate.watchers(stream=False) == 0)

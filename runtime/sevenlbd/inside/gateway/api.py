@@ -33,12 +33,16 @@ _DESTINATION = "desktop:3389"  # a name for the client; the gateway knows the wa
 
 
 async def body(request: web.Request) -> bytes:
-    """The request's body, which has to come in time. Raises Refused."""
+    """The request's body, which has to come whole, plain and in time. Raises Refused."""
+    if "Content-Encoding" in request.headers:
+        raise Refused(415, "the request is packed", "send it as it is")
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             return await request.read()
     except TimeoutError:
         raise Refused(408, "the request did not come in time", headers={"Connection": "close"}) from None
+    except web.RequestPayloadError:
+        raise Refused(400, "the request did not come whole", headers={"Connection": "close"}) from None
 
 
 async def form_field(request: web.Request, name: str) -> str:
@@ -79,6 +83,7 @@ def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
         "role": visitor.role,
         "console": front.console and bool(gate.vnc),
         "clipboard": front.clipboard,
+        "screen": front.screen,
         "viewer": gate.viewer,
     }
     if visitor.may(DESKTOP):

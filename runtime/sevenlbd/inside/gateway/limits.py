@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -72,6 +73,7 @@ class Guarded(RequestHandler):
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
             max_headers=_MAX_HEADERS,
+            auto_decompress=False,
         )
         self._strangers = strangers
         self._clock: asyncio.TimerHandle | None = None
@@ -149,9 +151,12 @@ class Guarded(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse, or we not serve. What was asked is not logged: a token may be in it."""
-        if status >= 500:
-            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+        """Answer what aiohttp could not parse, or we not serve. No words of the request or the error are logged.
+
+        There may be a token in them.
+        """
+        if status >= 500 and exc:
+            log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
         response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
         dress(response)
         response.force_close()
