@@ -26,7 +26,6 @@ import { Backoff } from "./backoff.js";
  * @property {boolean} console
  * @property {boolean} clipboard
  * @property {string} screen the desktop's one size, as in "1280x800", or ""
- * @property {string} [screen] the desktop's one size, as 1280x800; empty when it is as large as we ask for
  * @property {string} viewer the tab that has the desktop now
  * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
  */

@@ -29,15 +29,6 @@ export function wantedSize(place) {
 }
 
 /**
- * @param {string | undefined} text as 1280x800
- * @returns {Size | null}
- */
-export function sizeOf(text) {
-  const found = /^(\d+)x(\d+)$/.exec(text ?? "");
-  return found && { width: Number(found[1]), height: Number(found[2]) };
-}
-
-/**
  * @param {Size} one
  * @param {Size} other
  */
