@@ -104,6 +104,8 @@ class Front:
     host: str
     folder: str
     native: NativeTls | None
+    screen: str = ""
+    """The desktop's one size, WIDTHxHEIGHT; empty when it is as large as a client asks for."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ class Description(BaseModel):
     clipboard: bool = Field(
         default=True, description="whether its RDP server shares the clipboard; a server that cannot may break by it"
     )
+    screen: str = Field(
+        default="",
+        pattern=r"^(\d{3,4}x\d{3,4})?$",
+        description="the size of its desktop, such as 1280x800, when its RDP server has but one: a browser must know",
+    )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
 

@@ -39,6 +39,7 @@ class Connectors:
     portals: tuple[str, ...]
     console: bool
     clipboard: bool
+    screen: str = ""
 
     @property
     def makes_web_certificate(self) -> bool:
@@ -62,7 +63,7 @@ class Connectors:
         return list(dict.fromkeys(names))
 
 
-def check(settings: Settings, *, clipboard: bool) -> Connectors:
+def check(settings: Settings, *, clipboard: bool, screen: str = "") -> Connectors:
     """The settings of the ways in, checked. Raises Refusal."""
     web = listeners.parse("web", settings.web)
     rdp_tls = listeners.parse("rdp_tls", settings.rdp_tls)
@@ -78,6 +79,7 @@ def check(settings: Settings, *, clipboard: bool) -> Connectors:
         portals=tuple(_origin(portal) for portal in settings.portals),
         console=settings.console,
         clipboard=clipboard,
+        screen=screen,
     )
 
 
@@ -149,4 +151,5 @@ def front(
         host=os.uname().nodename,
         folder=plan.folder,
         native=native,
+        screen=wanted.screen,
     )

@@ -34,7 +34,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     _refuse_root()
     image = images.resolve(settings.image, folders)
     described = image.description
-    ways = connectors.check(settings, clipboard=described.clipboard)
+    ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
     accel = _accel(settings, warnings)
     network = _network(settings, warnings)
     where = folder.base(settings.session_dir, environment)
