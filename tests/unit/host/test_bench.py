@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import peer, relays, websocket
 from tests.bench.images import boot_sector
 from tests.bench.measure import Bench, Figure, table
 from tests.bench.memory import by_kind
+from tests.bench.relay import Run
 from tests.bench.share import rate
 
 
@@ -67,3 +69,28 @@ def test_the_boot_sector_is_one(tmp_path: Path) -> None:
     disk = (boot_sector(tmp_path / "image") / "disk.raw").read_bytes()
     assert disk[510:512] == b"\x55\xaa"
     assert disk[:3] == b"\xba\xf8\x03"
+
+
+@pytest.mark.parametrize(("length", "header"), [(1, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)])
+def test_a_clients_frame_is_masked_and_tells_its_length(length: int, header: int) -> None:
+    payload = bytes(n % 251 for n in range(length))
+    frame = websocket.frame(payload)
+    mask, masked = frame[header : header + 4], frame[header + 4 :]
+    assert frame[0] == 0x82
+    assert frame[1] & 0x80
+    assert int.from_bytes(frame[2:header], "big") == (length if header > 2 else 0)
+    assert bytes(byte ^ mask[n % 4] for n, byte in enumerate(masked)) == payload
+
+
+def test_the_peer_does_what_it_is_asked() -> None:
+    with relays.peer() as folder:
+        with relays.direct(folder, peer.ECHO) as wire:
+            wire.sendall(b"hello")
+            assert wire.recv(100) == b"hello"
+        with relays.direct(folder, peer.BLAST) as wire:
+            assert len(wire.recv(1 << 16)) > 1000
+
+
+def test_a_rounds_rate_and_cost() -> None:
+    run = Run(bytes=3_000_000_000, seconds=2.0, cpu=1.5)
+    assert (run.rate, run.cost, run.busy) == (1500.0, 0.5, 75.0)
