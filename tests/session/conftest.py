@@ -17,6 +17,7 @@ import harness
 import pytest
 import strange
 from harness import Console, Session
+from screens import Screen
 
 KEPT = harness.REPO / "build" / "test-failures"
 
@@ -148,6 +149,8 @@ def demo(work: Path) -> Iterator[Session]:
         "demo",
         "--share",
         f"data={data}:ro",
+        "--rdp-tls",
+        "127.0.0.1:0",
         "--ready-timeout",
         "600",
         base=base,
@@ -168,3 +171,10 @@ def guest(demo: Session) -> Iterator[Console]:
     console = Console(demo)
     yield console
     console.close()
+
+
+@pytest.fixture
+def screen(tmp_path: Path) -> Iterator[Screen]:
+    """A screen of the user's own computer."""
+    with Screen.made(tmp_path) as made:
+        yield made
