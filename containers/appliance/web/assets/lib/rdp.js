@@ -247,8 +247,9 @@ function refusal(details) {
 
 /** @param {string} trace */
 function other(trace) {
-  // Some servers say nothing to a wrong password, and hang up. Accounts get locked by too many attempts.
-  if (trace.includes("not enough bytes")) {
+  // Some servers say nothing to a wrong password, and hang up; others name an error of their own. Accounts get locked
+  // by too many attempts.
+  if (trace.includes("not enough bytes") || trace.includes("CredSSP server returned an error")) {
     const hint = "Servers do so when they do not take the password. Was it changed in the guest?";
     return new Failure("The guest breaks off the log-in", hint, 3);
   }
