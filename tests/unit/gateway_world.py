@@ -26,6 +26,7 @@ from hypothesis import settings
 from pyasn1.codec.der import encoder
 from sevenlbd.inside.gateway import limits, lock, rdcleanpath, relay
 from sevenlbd.inside.gateway.app import Gate, application
+from sevenlbd.inside.gateway.traffic import Traffic
 from sevenlbd.messages import Front, NativeTls
 
 settings.register_profile("gateway", database=None, deadline=None)
@@ -383,13 +384,13 @@ async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def relayed(folder: Path, target: str) -> tuple[asyncio.Task[None], Path]:
+async def relayed(folder: Path, target: str, traffic: Traffic) -> tuple[asyncio.Task[None], Path]:
     """A raw relay to `target` and its socket."""
     path = folder / "relay.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(100)
-    return asyncio.create_task(relay.serve(listener, target)), path
+    return asyncio.create_task(relay.serve(listener, target, traffic)), path
 
 
 NATIVE = replace(FRONT, native=NativeTls(4489, ("node7",)))

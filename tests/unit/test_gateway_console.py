@@ -221,12 +221,14 @@ def test_the_machines_end_closes_the_console(tls: bool) -> None:
 
 @lived()
 async def test_the_raw_relay_carries_both_ways_and_half_closed(world: World) -> None:
-    task, path = await relayed(world.folder, world.gate.vnc)
+    task, path = await relayed(world.folder, world.gate.vnc, world.gate.traffic["vnc"])
     reader, writer = await asyncio.open_unix_connection(str(path))
     data = bytes(range(256)) * 4096
     writer.write(data)
     writer.write_eof()
     assert await reader.read() == BANNER + data
+    traffic = world.gate.traffic["vnc"]
+    assert (traffic.opened, traffic.up, traffic.down) == (1, len(data), len(data) + len(BANNER))
     writer.close()
     await until(lambda: world.vnc.open == 0)
     task.cancel()
@@ -234,7 +236,7 @@ async def test_the_raw_relay_carries_both_ways_and_half_closed(world: World) -> 
 
 @lived()
 async def test_the_raw_relay_leads_to_a_port(world: World) -> None:
-    task, path = await relayed(world.folder, f"127.0.0.1:{world.gate.rdp[1]}")
+    task, path = await relayed(world.folder, f"127.0.0.1:{world.gate.rdp[1]}", world.gate.traffic["vnc"])
     world.rdp.behave = "refuse"
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(bytes.fromhex("03000013 0ee00000000000010008000b000000"))
@@ -247,7 +249,7 @@ async def test_the_raw_relay_leads_to_a_port(world: World) -> None:
 @lived()
 async def test_the_raw_relay_hangs_up_when_nobody_is_there(world: World) -> None:
     for target in (str(world.folder / "nothing.sock"), "127.0.0.1:1"):
-        task, path = await relayed(world.folder, target)
+        task, path = await relayed(world.folder, target, world.gate.traffic["vnc"])
         reader, writer = await asyncio.open_unix_connection(str(path))
         assert await reader.read() == b""
         writer.close()
@@ -258,7 +260,7 @@ async def test_the_raw_relay_hangs_up_when_nobody_is_there(world: World) -> None
 @lived()
 async def test_the_raw_relay_is_bounded_and_free_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "_MAX_CONNECTIONS", 2)
-    task, path = await relayed(world.folder, world.gate.vnc)
+    task, path = await relayed(world.folder, world.gate.vnc, world.gate.traffic["vnc"])
     wires = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
     for reader, _ in wires:
         assert await reader.readexactly(len(BANNER)) == BANNER
@@ -276,7 +278,7 @@ async def test_the_raw_relay_is_bounded_and_free_again(world: World, monkeypatch
 @lived()
 async def test_the_raw_relay_has_the_pace_of_its_reader(world: World) -> None:
     world.vnc.flood = True
-    task, path = await relayed(world.folder, world.gate.vnc)
+    task, path = await relayed(world.folder, world.gate.vnc, world.gate.traffic["vnc"])
     _, writer = await asyncio.open_unix_connection(str(path), limit=1024)
     await asyncio.sleep(0.5)
     sent = world.vnc.sent

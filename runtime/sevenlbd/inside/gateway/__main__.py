@@ -33,9 +33,9 @@ async def _serve(words: Sequence[str]) -> None:
     async with asyncio.TaskGroup() as all_of_it:
         all_of_it.create_task(link.follow(gate))
         all_of_it.create_task(limits.serve(application(gate), pages))
-        all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp))
+        all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
         if vnc:
-            all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc))
+            all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))
 
 
 def _inherited(descriptor: str) -> socket.socket:

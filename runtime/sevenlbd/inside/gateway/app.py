@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from ...messages import Front
-from . import answers, api, console, desktop, lock
+from . import answers, api, console, lock
 from .answers import Refused
 from .gate import Gate
 from .limits import MAX_BODY, Guarded
@@ -65,7 +65,7 @@ class Site:
             ("GET", "api/desktop.rdp"): Route(api.rdp, DESKTOP, bearer=True),
             ("POST", "api/client"): Route(api.client, DESKTOP, bearer=True),
             ("GET", "metrics"): Route(api.metrics, STATUS, bearer=True),
-            ("GET", "ws/rdp"): Route(desktop.serve, DESKTOP, socket=True),
+            ("GET", "ws/rdp"): Route(_desktop, DESKTOP, socket=True),
             ("GET", "ws/console"): Route(console.serve, CONSOLE, socket=True),
         }
         self._paths = {path for _, path in self._routes}
@@ -219,6 +219,12 @@ def _check_origin(request: web.Request, front: Front) -> None:
     origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
     if not lock.origin_allowed(origin, host, request.headers.get("X-Forwarded-Host", ""), front):
         raise Refused(403, "the request comes from another site", "open the session's own page and try there")
+
+
+async def _desktop(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    from . import desktop  # with its ASN.1, three megabytes that an idle gateway does not need
+
+    return await desktop.serve(request, gate, visitor)
 
 
 async def _logout(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:

@@ -80,7 +80,7 @@ class Gate:
         self.state: dict[str, Any] = {}
         self.guesses = Guesses()
         self.counters = Counters()
-        self.traffic = {name: Traffic() for name in ("desktop", "console")}
+        self.traffic = {name: Traffic() for name in ("desktop", "console", "rdp", "vnc")}
         self._there = asyncio.Event()
         self.changed = asyncio.Event()
         self._watchers: set[Watcher] = set()

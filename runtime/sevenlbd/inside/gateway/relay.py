@@ -162,9 +162,9 @@ class Relay:
         return far
 
 
-async def serve(listener: socket.socket, target: str, traffic: Traffic | None = None) -> None:
+async def serve(listener: socket.socket, target: str, traffic: Traffic) -> None:
     """Relay every connection of `listener` to `target` (HOST:PORT or /PATH) until cancelled."""
     listener.setblocking(False)
-    relay = Relay(target, traffic or Traffic())
+    relay = Relay(target, traffic)
     async with await asyncio.get_running_loop().create_unix_server(lambda: Caller(relay), sock=listener) as server:
         await server.serve_forever()
