@@ -1,0 +1,451 @@
+"""The desktop in a real browser: in by the link, picture, keyboard, mouse, and back again after whatever happens."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import harness
+import pytest
+import web
+from harness import Console, Session
+from pictures import MARK, Colour, is_a_desktop
+from playwright.sync_api import Browser, Page, Request
+from web import NewVisitor, Visitor, log_in, until, wait_state
+
+SIZE = {"width": 1280, "height": 800}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with web.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
+    yield from web.visitors(chromium, request.node.name)
+
+
+@pytest.fixture(scope="module")
+def regular(chromium: Browser, demo: Session) -> Iterator[Visitor]:
+    """Somebody who comes again: the browser has compiled the client before."""
+    visitors = web.visitors(chromium, "regular")
+    yield next(visitors)(web.url(demo))
+    next(visitors, None)
+
+
+@pytest.fixture
+def desktop(demo: Session, regular: Visitor) -> Iterator[Page]:
+    """The shared session's desktop, with its picture."""
+    page = opened(regular, demo)
+    yield page
+    page.close()
+    assert not regular.complaints
+
+
+def opened(visitor: Visitor, session: Session) -> Page:
+    page = log_in(visitor, session)
+    page.goto(web.url(session) + "desktop")
+    wait_state(page, "connected")
+    return page
+
+
+@contextmanager
+def window(guest: Console, title: str, command: str) -> Iterator[str]:
+    """A program's window in the guest, in front and with the keyboard; gives its X id."""
+    guest.run(f"(DISPLAY=:0 setsid {command} >/tmp/{title}.log 2>&1 &)")
+    try:
+        yield str(until(f"the window {title}", lambda: active(guest, title), 60))
+    finally:
+        guest.attempt(f"pkill -f {title}")
+        guest.attempt(f"rm -f /tmp/{title}.log")
+
+
+def active(guest: Console, title: str) -> str:
+    """The X id of the window that has the keyboard, when it has that title."""
+    identity, _ = guest.attempt("DISPLAY=:0 xprop -root -notype _NET_ACTIVE_WINDOW | grep -o '0x[0-9a-f]*'")
+    name, _ = guest.attempt(f"DISPLAY=:0 xprop -id {identity or 0} WM_NAME")
+    return identity if title in name else ""
+
+
+@pytest.fixture(scope="module")
+def mark(demo: Session) -> Iterator[Colour]:
+    """A window of a colour of its own, in the lower right of the guest's screen."""
+    place = "--geometry=40x12+800+500 --hide-menubar"
+    command = f"xfce4-terminal --disable-server --title=7t-mark --color-bg='#12ab34' {place}"
+    with console(demo) as guest:
+        guest.run(f"(DISPLAY=:0 setsid {command} >/dev/null 2>&1 &)")
+    yield MARK
+    with console(demo) as guest:
+        guest.attempt("pkill -f 7t-mark")
+
+
+@contextmanager
+def console(session: Session) -> Iterator[Console]:
+    """A shell in the guest; its line is for one at a time."""
+    shell = Console(session)
+    yield shell
+    shell.close()
+
+
+@contextmanager
+def listener(guest: Console) -> Iterator[Callable[[str], list[str]]]:
+    """A window at 300,200 of 400x300 that notes what comes from keyboard and mouse; gives the notes of a kind."""
+    place = "-geometry 400x300+300+200 -name 7t-xev -event keyboard -event button"
+    # Without a frame the window is where it is told to be.
+    with window(guest, "7t-xev", f"xev {place}"):
+        yield lambda kind: guest.run(f"grep -A3 '^{kind} event' /tmp/7t-xev.log; true").split("--")
+
+
+def clicks(notes: list[str]) -> list[tuple[int, int, int]]:
+    """Button, and the point on the guest's screen."""
+    found = []
+    for note in notes:
+        where, button = re.search(r"root:\((\d+),(\d+)\)", note), re.search(r"button (\d+)", note)
+        if where and button:
+            found.append((int(button[1]), int(where[1]), int(where[2])))
+    return found
+
+
+def one_more_click(notes: Callable[[str], list[str]], number: int) -> tuple[int, int, int]:
+    until(f"click {number}", lambda: len(clicks(notes("ButtonPress"))) == number, 20)
+    return clicks(notes("ButtonPress"))[-1]
+
+
+def keys(notes: list[str]) -> list[str]:
+    return re.findall(r"keysym 0x[0-9a-f]+, (\w+)\)", "".join(notes))
+
+
+def test_the_link_logs_in_and_the_key_stays_nowhere(demo: Session, new_visitor: NewVisitor) -> None:
+    visitor, key = new_visitor(web.url(demo)), web.token(demo)
+    seen: list[str] = []
+
+    def note(request: Request) -> None:
+        seen.append(request.url + request.headers.get("referer", ""))
+
+    visitor.context.on("request", note)
+    page = log_in(visitor, demo)
+    until("the status", lambda: page.locator("body").get_attribute("data-link") == "live", page=page)
+    page.goto(web.url(demo) + "desktop")
+    page.go_back()
+    assert page.url == web.url(demo)
+    page.go_back()
+    assert key not in page.url
+    assert not any(key in line for line in seen), "the key went over the network in an address"
+    page.goto(web.url(demo))
+    stored = page.evaluate("JSON.stringify([document.cookie, localStorage, sessionStorage, history.state, name])")
+    assert key not in stored
+    [cookie] = visitor.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert key not in cookie["value"]
+    assert f"sevenlbd-{demo.id}" == cookie["name"]
+    for path in demo.folder.rglob("*"):
+        if path.is_file() and path.name != "credentials.json" and path.stat().st_size < 10_000_000:
+            assert key.encode() not in path.read_bytes(), path
+    assert key not in demo.story()
+
+
+def test_the_desktop_opens_by_itself_and_shows_what_is_in_the_guest(desktop: Page, mark: Colour) -> None:
+    image = web.until_shown(desktop, "web-desktop.png", mark, 20_000)
+    assert is_a_desktop(image)
+    assert desktop.locator("#veil").is_hidden()
+
+
+def test_what_is_typed_in_the_browser_becomes_a_file_in_the_users_home(guest: Console, desktop: Page) -> None:
+    written = Path.home() / f"7t-typed-{os.getpid()}.txt"
+    words = 'Hello, World! 50% of {a|b} ~ #42 & "C:\\dir" <x@y> (1+2=3) [z]; $5^ it_is-`so`?'
+    with window(guest, "7t-shell", "xfce4-terminal --disable-server --title=7t-shell -x sh"):
+        try:
+            web.type_text(desktop, f"cat > Home/{written.name}\n{words}\n")
+            desktop.keyboard.press("Control+KeyD")
+            until("the file in the node's home", lambda: written.exists() and written.read_text(), 20)
+            assert written.read_text() == f"{words}\n"
+        finally:
+            written.unlink(missing_ok=True)
+
+
+def test_mouse_buttons_and_wheel_come_where_they_were_pointed_at(guest: Console, desktop: Page) -> None:
+    with listener(guest) as notes:
+        shown = web.picture(desktop)
+        desktop.mouse.click(*shown.point(400, 300))
+        desktop.mouse.click(*shown.point(600, 450), button="right")
+        desktop.mouse.click(*shown.point(450, 310), button="middle")
+        desktop.mouse.move(*shown.point(500, 350))
+        desktop.mouse.wheel(0, 120)
+        desktop.mouse.wheel(0, -120)
+        found = until("five clicks", lambda: len(got := clicks(notes("ButtonPress"))) >= 5 and got, 20)
+    near = [(button, round(x, -1), round(y, -1)) for button, x, y in found]
+    assert near[:3] == [(1, 400, 300), (3, 600, 450), (2, 450, 310)]
+    assert all(abs(x - wx) <= 1 and abs(y - wy) <= 1 for (_, x, y), (wx, wy) in zip(found, [(400, 300)], strict=False))
+    assert {button for button, _, _ in near[3:]} == {4, 5}
+
+
+def test_the_picture_follows_the_window_and_the_mouse_with_it(guest: Console, desktop: Page) -> None:
+    sockets: list[str] = []
+    desktop.on("websocket", lambda opened: sockets.append(opened.url))
+    expected = 0
+    with listener(guest) as notes:
+        for width, height in ((1000, 700), (1500, 650), (500, 900)):
+            desktop.set_viewport_size({"width": width, "height": height})
+            desktop.wait_for_timeout(1500)
+            wait_state(desktop, "connected")
+            shown = web.picture(desktop)
+            assert shown.x >= -1
+            assert shown.y >= -1
+            assert shown.x + shown.width <= width + 1, "the picture is wider than the window"
+            assert shown.y + shown.height <= height + 1, "the picture is higher than the window"
+            assert abs(shown.width / shown.height - shown.guest_width / shown.guest_height) < 0.02, "stretched"
+            desktop.mouse.click(*shown.point(650, 350))
+            expected += 1
+            button, x, y = one_more_click(notes, expected)
+            assert button == 1
+            assert abs(x - 650) <= 2
+            assert abs(y - 350) <= 2
+        opened_sockets = len(sockets)
+        desktop.wait_for_timeout(3000)
+        assert len(sockets) == opened_sockets, "it reconnects for ever"
+    assert opened_sockets <= 3
+
+
+def test_actual_size_is_pixel_for_pixel_and_fit_fits(desktop: Page) -> None:
+    desktop.set_viewport_size({"width": 900, "height": 600})
+    desktop.wait_for_timeout(1500)
+    wait_state(desktop, "connected")
+    press(desktop, "scale")
+    shown = web.picture(desktop)
+    assert (shown.width, shown.height) == (shown.guest_width, shown.guest_height)
+    press(desktop, "scale")
+    until("the picture fits", lambda: web.picture(desktop).width <= 900, page=desktop)
+
+
+def press(page: Page, name: str) -> None:
+    """A button of the menu."""
+    page.click("#menu-button")
+    page.click(f"#{name}")
+
+
+def test_the_menus_keys_reach_the_guest(guest: Console, desktop: Page) -> None:
+    with listener(guest) as notes:
+        press(desktop, "meta")
+        press(desktop, "cad")
+        until("the keys", lambda: "Delete" in keys(notes("KeyPress")), 20)
+        assert keys(notes("KeyPress")) == ["Super_L", "Control_L", "Alt_L", "Delete"]
+        until("their release", lambda: len(keys(notes("KeyRelease"))) == 4, 20)
+
+
+def test_no_key_hangs_when_the_window_loses_the_keyboard(guest: Console, desktop: Page) -> None:
+    with listener(guest) as notes:
+        desktop.locator("#stage").focus()
+        desktop.keyboard.down("ControlLeft")
+        until("the key", lambda: keys(notes("KeyPress")) == ["Control_L"], 20)
+        desktop.evaluate("dispatchEvent(new Event('blur'))")
+        until("its release", lambda: keys(notes("KeyRelease")) == ["Control_L"], 20)
+
+
+def test_a_gateway_that_is_killed_comes_back_and_the_browser_with_it(
+    demo: Session, mark: Colour, desktop: Page
+) -> None:
+    gateway = demo.pid_by_name("sevenlbd.inside.gateway")
+    os.kill(gateway, signal.SIGKILL)
+    wait_state(desktop, "reconnecting", seconds=10)
+    wait_state(desktop, "connected", seconds=40)
+    assert demo.pid_by_name("sevenlbd.inside.gateway") != gateway
+    web.until_shown(desktop, "web-gateway-killed.png", mark, 20_000)
+
+
+class Line:
+    """A line to the session's page that can be cut and mended."""
+
+    def __init__(self, session: Session) -> None:
+        self._far = urlsplit(web.url(session))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._whole = True
+        threading.Thread(target=self._accept, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self._whole:
+                    near.close()
+                    continue
+                far = socket.create_connection((self._far.hostname or "", self._far.port or 0))
+                self._ends += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    def _copy(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 16):
+                other.sendall(data)
+        for end in (one, other):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        self._whole = False
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._whole = True
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.close()
+
+
+@pytest.fixture
+def line(demo: Session) -> Iterator[Line]:
+    made = Line(demo)
+    yield made
+    made.close()
+
+
+def test_a_line_that_breaks_is_told_and_mended_by_itself(
+    demo: Session, mark: Colour, new_visitor: NewVisitor, line: Line
+) -> None:
+    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    line.cut()
+    wait_state(page, "reconnecting", seconds=20)
+    assert "ended" not in page.locator("#veil").inner_text(), "a broken network is no ended session"
+    time.sleep(2)
+    line.mend()
+    wait_state(page, "connected", seconds=40)
+    web.until_shown(page, "web-line-mended.png", mark, 20_000)
+
+
+def test_a_second_tab_takes_over_and_the_first_can_take_it_back(
+    demo: Session, mark: Colour, desktop: Page, new_visitor: NewVisitor
+) -> None:
+    second = opened(new_visitor(web.url(demo)), demo)
+    wait_state(desktop, "taken")
+    assert "elsewhere" in desktop.locator("#veil").inner_text()
+    desktop.wait_for_timeout(4000)
+    assert (web.state(desktop), web.state(second)) == ("taken", "connected"), "they fight"
+    desktop.click("#again")
+    wait_state(desktop, "connected")
+    wait_state(second, "taken")
+    web.until_shown(desktop, "web-taken-back.png", mark, 20_000)
+    assert web.state(second) == "taken"
+
+
+def test_a_renewed_key_ends_what_the_old_one_opened(demo: Session, desktop: Page, new_visitor: NewVisitor) -> None:
+    old = web.link(demo)
+    done = harness.run("connect", demo.id, "--renew", "--session-dir", str(demo.base))
+    assert done.returncode == 0, done.stderr
+    wait_state(desktop, "locked", seconds=20)
+    page = new_visitor(web.url(demo)).open(old)
+    wait_state(page, "refused")
+    assert "does not open this session" in page.locator("#message").inner_text()
+    desktop.goto(web.url(demo))
+    assert desktop.locator("body").get_attribute("data-page") == "login"
+    opened(new_visitor(web.url(demo)), demo)
+
+
+def test_a_browser_without_webassembly_is_told_what_else_will_do(demo: Session, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(web.url(demo))
+    visitor.context.add_init_script("delete globalThis.WebAssembly")
+    page = log_in(visitor, demo, to="desktop")
+    wait_state(page, "unsupported")
+    assert "WebAssembly" in page.locator("#veil").inner_text()
+    page.click("#veil-native")
+    page.wait_for_selector("body[data-page=native]")
+
+
+@contextmanager
+def rdp_server(guest: Console, trouble: str, cure: str) -> Iterator[None]:
+    """The guest's RDP server in trouble, and well again after."""
+    guest.run(trouble)
+    try:
+        yield
+    finally:
+        guest.run(cure)
+        guest.run("until grep -q ':0D3D 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6; do sleep 0.3; done")
+
+
+# What stands in for the RDP server; SO_LINGER with 0 s makes close(2) a reset.
+TROUBLES = {
+    "absent": "",
+    "resetting": "c.recv(9); c.setsockopt(1, 13, struct.pack('ii', 1, 0)); c.close()",
+    "babbling": "c.recv(9); c.sendall(b'SSH-2.0-OpenSSH_9.9' * 9); c.close()",
+    "hanging": "held.append(c)",
+}
+
+
+def stand_in(behaviour: str) -> str:
+    """The command that puts it there."""
+    program = f"""
+import socket, struct
+held = []
+s = socket.create_server(("", 3389), reuse_port=True)
+while True:
+    c, _ = s.accept()
+    {behaviour}
+"""
+    code = base64.b64encode(program.encode()).decode()
+    return f"echo {code} | base64 -d > /tmp/7t-rdp.py; (setsid python3 /tmp/7t-rdp.py >/tmp/7t-rdp.log 2>&1 &)"
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_bad_rdp_server_in_the_guest_is_told_and_tried_again(
+    demo: Session, guest: Console, new_visitor: NewVisitor, trouble: str
+) -> None:
+    behaviour = TROUBLES[trouble]
+    begin = "sudo systemctl stop 7lbd-rdp" + (f"; {stand_in(behaviour)}" if behaviour else "")
+    visitor = new_visitor(web.url(demo))
+    with rdp_server(guest, begin, "pkill -f 7t-rdp.py; sudo systemctl start 7lbd-rdp"):
+        page = log_in(visitor, demo, to="desktop")
+        wait_state(page, "reconnecting", seconds=40)
+        assert "does not answer" in page.locator("#veil").inner_text()
+        assert page.locator("#veil-native").is_visible()
+    wait_state(page, "connected", seconds=60)
+
+
+def test_a_wrong_guest_password_is_told_once_and_not_tried_for_ever(
+    demo: Session, guest: Console, new_visitor: NewVisitor
+) -> None:
+    sam = "/var/lib/demo-guest/sam"
+    visitor = new_visitor(web.url(demo))
+    with rdp_server(
+        guest,
+        f"sudo cp -p {sam} /tmp/7t-sam && sudo sed -i 's/:::[0-9a-f]*:::/:::{'1f' * 16}:::/' {sam}",
+        f"sudo cp -p /tmp/7t-sam {sam}; sudo rm /tmp/7t-sam",
+    ):
+        page = log_in(visitor, demo, to="desktop")
+        wait_state(page, "refused")
+        assert "password" in page.locator("#veil").inner_text()
+        sockets: list[str] = []
+        page.on("websocket", lambda opened: sockets.append(opened.url))
+        page.wait_for_timeout(4000)
+        assert not sockets, "wrong passwords lock accounts"
+    page.click("#again")
+    wait_state(page, "connected")
+
+
+def test_a_paused_machine_loses_nobody_and_no_key(demo: Session, guest: Console, desktop: Page) -> None:
+    machine = demo.pid_of("qemu-system-x86_64")
+    with listener(guest) as notes:
+        os.kill(machine, signal.SIGSTOP)
+        try:
+            web.type_text(desktop, "x")
+            desktop.wait_for_timeout(8000)
+            assert web.state(desktop) == "connected"
+        finally:
+            os.kill(machine, signal.SIGCONT)
+        web.type_text(desktop, "y")
+        until("both keys", lambda: keys(notes("KeyPress")) == ["x", "y"], 30)
