@@ -56,13 +56,23 @@ function show(status) {
   tell("headline", HEADLINES[status.phase] ?? status.phase);
   tell("lede", isOver(status) && status.reason ? sentence(status.reason) : (LEDES[status.phase] ?? ""));
   tell("hint", isOver(status) ? sentence(status.hint) : "");
-  at("emulation").hidden = status.accel !== "tcg" || isOver(status);
   tell("paused", status.paused && !isOver(status) ? `The guest stands still: ${status.paused}` : "");
-  showWarnings(status.warnings);
+  showEmulation(status);
+  showWarnings(status.warnings.filter((warning) => !EMULATION.test(warning)));
   showWays(status);
   showProgress(status);
   showFacts(status);
   at("ending").hidden = status.role !== "desktop" || isOver(status) || status.phase === "stopping";
+}
+
+const EMULATION = /software emulation/i;
+
+/** @param {Status} status */
+function showEmulation(status) {
+  at("emulation").hidden = status.accel !== "tcg" || isOver(status);
+  const told = status.warnings.find((warning) => EMULATION.test(warning)) ?? "";
+  const why = sentence(told.replace(/^NO KVM: */, "")) || "The desktop is many times slower than on a node with KVM.";
+  tell("emulation-why", why);
 }
 
 /** @param {string[]} warnings */
@@ -120,7 +130,9 @@ function showProgress(status) {
 /** @param {Status} status */
 function milestones(status) {
   const reached = Object.entries(status.milestones).sort((a, b) => a[1] - b[1]);
-  return reached.map(([name, when]) => `${MILESTONES[name] ?? name} ${duration(when)}`).join(" · ");
+  return reached
+    .map(([name, when]) => `${MILESTONES[name] ?? name} ${duration(when)}`.replaceAll(" ", "\u00a0"))
+    .join(" · ");
 }
 
 /**
@@ -153,7 +165,6 @@ function showFacts(status) {
     ["Node", status.host],
     ["Started", new Date(status.started * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })],
     ["Processor", status.accel === "tcg" ? "software emulation" : status.accel.toUpperCase()],
-    ["Network", status.network],
   ];
   if (status.ends_at && !isOver(status)) facts.push(["Time left", make("span", { id: "left" })]);
   at("facts").replaceChildren(
