@@ -87,6 +87,21 @@ async def test_a_body_has_to_come_in_time(world: World) -> None:
     writer.close()
 
 
+@lived()
+async def test_who_goes_in_the_middle_is_not_worth_a_word(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    for body in (b"", b"token="):
+        _, writer = await world.wire()
+        writer.write(
+            b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\n" + body
+        )
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+    await asyncio.sleep(0.1)
+    assert await answers(world)
+    assert not caplog.records
+
+
 @pytest.mark.usefixtures("quick")
 @lived()
 async def test_a_busy_connection_is_not_on_the_clock(world: World) -> None:

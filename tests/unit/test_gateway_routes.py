@@ -303,6 +303,21 @@ async def test_an_asset_comes_compressed_where_there_is_a_smaller_one(world: Wor
 
 
 @lived()
+async def test_one_connection_serves_many_requests(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await world.wire()
+    for path in ("assets/desktop.js", "", "assets/login.js", "api/status", "nowhere", "assets/desktop.js", "desktop"):
+        for method in ("GET", "HEAD"):
+            head = f"{method} /{path} HTTP/1.1\r\nHost: x\r\nCookie: {world.cookie('desktop')}\r\n\r\n"
+            writer.write(head.encode())
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            assert answer.startswith(f"http/1.1 {404 if path == 'nowhere' else 200} "), path
+            if method == "GET":
+                await reader.readexactly(int(answer.partition("content-length: ")[2].partition("\r\n")[0]))
+    writer.close()
+    assert not caplog.records
+
+
+@lived()
 async def test_every_answer_has_the_headers(world: World) -> None:
     paths = ("", "desktop", "api/status", "assets/login.js", "healthz", "nowhere", "metrics")
     for headers in ({}, world.headers("desktop")):
@@ -313,7 +328,7 @@ async def test_every_answer_has_the_headers(world: World) -> None:
                 assert "frame-ancestors 'none'" in csp
                 assert f"ws://127.0.0.1:{world.port} " in csp
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
-                assert answer.headers["Referrer-Policy"] == "no-referrer"
+                assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert answer.headers["Server"] == "7lbd"
                 if not path.startswith("assets"):
                     assert answer.headers["Cache-Control"] == "no-store"

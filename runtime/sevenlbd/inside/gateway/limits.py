@@ -155,7 +155,7 @@ class Guarded(RequestHandler):
 
         There may be a token in them.
         """
-        if status >= 500 and exc:
+        if status >= 500 and exc and not isinstance(exc, ConnectionError):
             log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
         response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
         dress(response)

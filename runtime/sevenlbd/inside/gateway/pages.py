@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from .answers import Refused
 
@@ -15,6 +16,14 @@ _PLACE = "<!--message-->"
 # The SIF's files never change; another SIF at the same address within this time is told apart by nothing.
 _ASSETS_FOR = "private, max-age=600"
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml"}
+
+
+class Asset(web.FileResponse):
+    """A file that is sent once, also when aiohttp asks again after us, as it does with every answer."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """aiohttp's method."""
+        return None if self.prepared else await super().prepare(request)
 
 
 class Pages:
@@ -38,7 +47,7 @@ class Pages:
         found = self._assets.get(path)
         if not found:
             raise Refused(404, "there is no such page")
-        response = web.FileResponse(found, headers={"Cache-Control": _ASSETS_FOR})
+        response = Asset(found, headers={"Cache-Control": _ASSETS_FOR})
         if found.suffix in _TYPES:
             response.content_type = _TYPES[found.suffix]
         return response
