@@ -37,6 +37,7 @@ export class GuestScreen extends EventTarget {
   }
 
   off() {
+    if (this.state === "off") return;
     clearTimeout(this.#timer);
     const rfb = this.#rfb;
     this.#rfb = undefined;
