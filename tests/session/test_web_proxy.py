@@ -1,0 +1,163 @@
+"""The pages behind a portal: a real Apache with Open OnDemand's rules, under both of its prefixes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import ondemand
+import pytest
+import web
+import wire
+from conftest import StartSession
+from harness import Session
+from ondemand import Portal
+from pictures import is_a_desktop
+from playwright.sync_api import Browser, Page
+from web import NewVisitor, until, wait_state
+
+PREFIXES = ("node", "rnode")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with web.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
+    yield from web.visitors(chromium, request.node.name)
+
+
+@pytest.fixture(scope="module")
+def portal(work: Path) -> Iterator[Portal]:
+    with ondemand.running(work / "portal") as made:
+        yield made
+
+
+def path_of(session: Session, prefix: str) -> str:
+    """Where the portal shows the session."""
+    return f"/{prefix}/localhost/{urlsplit(web.url(session)).port}/"
+
+
+def from_card(page: Page, portal: Portal, session: Session, prefix: str) -> Page:
+    """A click on the portal's card opens the session in a tab of its own."""
+    page.goto(portal.card(path_of(session, prefix) + "login", web.token(session)))
+    with page.context.expect_page() as opened:
+        page.click("button")
+    opened.value.wait_for_selector("body[data-page=status]")
+    return opened.value
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_portals_card_opens_status_desktop_and_console(
+    demo: Session, portal: Portal, new_visitor: NewVisitor, prefix: str
+) -> None:
+    visitor, here = new_visitor(portal.origin), path_of(demo, prefix)
+    paths: set[str] = set()
+    visitor.context.on("request", lambda request: paths.add(urlsplit(request.url).path))
+    page = from_card(visitor.open("about:blank"), portal, demo, prefix)
+    assert page.url == portal.origin + here
+    until("the live status", lambda: page.locator("body").get_attribute("data-link") == "live", page=page)
+    page.wait_for_selector("#to-desktop[href]")
+    [cookie] = visitor.context.cookies()
+    assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == (here.rstrip("/"), True, True)
+    page.click("#to-console")
+    wait_state(page, "connected")
+    until("the screen", lambda: web.picture(page).guest_width >= 640, page=page)
+    page.goto(portal.origin + here + "native")
+    until("the tunnel", lambda: "ssh -L" in page.locator("#ssh").inner_text(), page=page)
+    page.goto(portal.origin + here)
+    page.click("#to-desktop")
+    wait_state(page, "connected")
+    until("a desktop", lambda: is_a_desktop(web.shot(page, f"web-{prefix}.png")), 40, page)
+    page.goto(portal.origin + here)
+    page.click("text=Log out")
+    page.wait_for_selector("body[data-page=login]")
+    assert {path for path in paths if not path.startswith(here)} <= {"/card.html", "blank", "/favicon.ico"}
+    assert web.token(demo) not in portal.logs()
+    assert demo.password() not in portal.logs()
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_link_with_its_fragment_works_behind_the_portal_and_needs_no_slash(
+    demo: Session, portal: Portal, new_visitor: NewVisitor, end: str
+) -> None:
+    """Of the prefix that the portal takes off, nobody behind it could tell whether it had a slash."""
+    address = portal.origin + path_of(demo, "node")
+    page = new_visitor(portal.origin).open(f"{address.rstrip('/')}{end}#token={web.token(demo)}")
+    page.wait_for_selector("body[data-page=status]")
+    assert page.url == address
+
+
+def test_a_cookie_of_one_prefix_is_not_sent_to_another_app(
+    demo: Session, portal: Portal, new_visitor: NewVisitor
+) -> None:
+    visitor = new_visitor(portal.origin)
+    page = from_card(visitor.open("about:blank"), portal, demo, "node")
+    page.goto(portal.origin + path_of(demo, "rnode"))
+    page.wait_for_selector("body[data-page=login]")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_foreign_origin_opens_no_websocket_through_the_portal(demo: Session, portal: Portal, prefix: str) -> None:
+    address, place = portal.origin + path_of(demo, prefix), f"127.0.0.1:{portal.port}"
+    key = wire.log_in(address, web.token(demo), place=place).headers["set-cookie"].partition(";")[0]
+    for path in ("ws/console", "ws/rdp?tab=x"):
+        for origin, status in (
+            (portal.origin, 101),
+            ("https://evil.example.org", 403),
+            (f"https://{ondemand.NAME}:1", 403),
+            ("null", 403),
+            ("", 403),
+        ):
+            answer = wire.ask("GET", address + path, wire.handshake(origin, key), place=place)
+            assert answer.status == status, (path, origin, answer)
+    for origin, status in (("https://evil.example.org", 403), (portal.origin, 303)):
+        given = {"Origin": origin, "Cookie": key}
+        assert wire.log_in(address, web.token(demo), given, place).status == status
+
+
+def test_a_site_that_lists_its_portals_is_reached_by_no_other_name(
+    start: StartSession, blank_image: Path, portal: Portal, new_visitor: NewVisitor
+) -> None:
+    session = start("--image", str(blank_image), "--portal", portal.origin)
+    session.wait_phase("booting", 30)
+    page = from_card(new_visitor(portal.origin).open("about:blank"), portal, session, "node")
+    page.click("#to-console")
+    wait_state(page, "connected")
+    here = web.url(session)
+    port = urlsplit(here).port
+    for given, status in (
+        ({}, 200),
+        ({"Host": f"localhost:{port}"}, 200),
+        ({"Host": f"rebound.example.org:{port}"}, 421),
+        ({"Host": f"rebound.example.org:{port}", "X-Forwarded-Host": ondemand.NAME}, 421),
+        ({"X-Forwarded-Host": "rebound.example.org"}, 421),
+        ({"X-Forwarded-Host": f"rebound.example.org, {ondemand.NAME}:{portal.port}"}, 200),
+        ({"Host": ""}, 421),
+    ):
+        assert wire.ask("GET", here, given).status == status, given
+    key = wire.cookie(here, web.token(session))
+    for origin, status in ((portal.origin, 101), ("https://other.example.edu", 403), (here.rstrip("/"), 101)):
+        assert wire.ask("GET", f"{here}ws/console", wire.handshake(origin, key)).status == status, origin
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
+
+
+def test_a_rebound_name_gets_nothing_in_a_real_browser(
+    start: StartSession, blank_image: Path, portal: Portal, new_visitor: NewVisitor
+) -> None:
+    session = start("--image", str(blank_image), "--portal", portal.origin)
+    address = f"http://rebound.example.org:{urlsplit(web.url(session)).port}/"
+    visitor = new_visitor(address)
+    page = visitor.open(address)
+    assert "not reached by that name" in page.locator("body").inner_text()
+    # Chromium has no use for that header where there is neither HTTPS nor this computer, and says so.
+    assert all("Cross-Origin-Opener-Policy" in words for words in visitor.complaints)
+    visitor.complaints.clear()
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
