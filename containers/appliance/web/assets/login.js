@@ -46,7 +46,7 @@ function go(to) {
 function serve(form) {
   const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("token"));
   const message = /** @type {HTMLElement} */ (document.querySelector("#message"));
-  const key = takeKey();
+  let key = takeKey();
 
   /** @param {string} token */
   const attempt = async (token) => {
@@ -64,6 +64,11 @@ function serve(form) {
     void attempt(field.value.trim());
   });
   if (key.token) void attempt(key.token);
+  // A link that is pasted into the address bar of this very page changes the fragment only.
+  addEventListener("hashchange", () => {
+    key = takeKey();
+    if (key.token) void attempt(key.token);
+  });
 }
 
 if (document.body.dataset["page"] === "login") {
