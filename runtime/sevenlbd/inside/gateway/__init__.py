@@ -1,19 +1,21 @@
 """The gateway: a process of its own in the session's namespaces, the only way in to the desktop.
 
-    __main__   what the process is given, and what it serves
-    link       the wire to the supervisor
-    gate       what all share: who may come in, how the session is, who is watching
-    app        the HTTP application: routes, and what every request goes through
-    lock       tokens, cookies, roles, origins, hosts: pure functions and the limit on guessing
-    limits     what a stranger may cost: deadlines, sizes, connections
-    pages      HTML and what belongs to it
-    api        status, stop, secrets, files for native clients
-    desktop    /ws/rdp: RDP for the browser, by RDCleanPath
-    console    /ws/console: the machine's screen, by RFB
-    bridge     a WebSocket and a stream made one, with back-pressure both ways
+    __main__     what the process is given, and what it serves
+    link         the wire to the supervisor
+    gate         what all share: who may come in, how the session is, who is watching; the close codes
+    app          the HTTP application: routes, and what every request goes through
+    lock         tokens, cookies, roles, origins, hosts: pure functions and the limit on guessing
+    limits       what a stranger may cost: deadlines, sizes, connections
+    answers      JSON, refusals, and the headers that every answer has
+    pages        HTML and what belongs to it
+    api          status, stop, secrets, files for native clients
+    desktop      /ws/rdp: RDP for the browser, by RDCleanPath
+    console      /ws/console: the machine's screen, by RFB
+    bridge       a WebSocket and a stream made one, with back-pressure both ways
     rdcleanpath  the messages of RDCleanPath; no I/O
-    relay      the raw sockets for native clients
-    metrics    OpenMetrics
+    relay        the raw sockets for native clients
+    traffic      counts of connections and bytes
+    metrics      OpenMetrics
 
 It can reach nothing but these namespaces, and holds no secret but this session's.
 """
