@@ -209,8 +209,10 @@ async function showPicture() {
   );
   if (!wanted) return screen?.off();
   if (!screen) {
-    const { GuestScreen } = await import("./lib/guest-screen.js");
-    screen ??= new GuestScreen(at("screen"), (rfb) => {
+    // A session that ends meanwhile leaves nobody to ask; otherwise the next news tries again.
+    const module = await import("./lib/guest-screen.js").catch(() => null);
+    if (!module) return;
+    screen ??= new module.GuestScreen(at("screen"), (rfb) => {
       rfb.viewOnly = true;
       rfb.scaleViewport = true;
       rfb.background = "#000";
