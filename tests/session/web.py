@@ -48,21 +48,24 @@ def chromium() -> Iterator[Browser]:
 
 def url(session: Session) -> str:
     """The page's address, without a key, as soon as the session tells it."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with suppress(OSError, ValueError, KeyError):
-            found: str = json.loads((session.folder / "session.json").read_text())["url"]
-            if found:
-                return found
-        time.sleep(0.05)
-    raise AssertionError(f"the session tells no address:\n{session.story()}")
+    return str(_told(session, "session.json", "url"))
 
 
 def token(session: Session, role: Role = "desktop") -> str:
     """The key for a role."""
-    url(session)
-    secret: dict[str, dict[str, str]] = json.loads((session.folder / "credentials.json").read_text())
-    return secret["tokens"][role]
+    tokens: dict[str, str] = _told(session, "credentials.json", "tokens")
+    return tokens[role]
+
+
+def _told(session: Session, name: str, key: str) -> Any:
+    """A value in a file of the session's folder, which is made in its first second."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError, KeyError):
+            if found := json.loads((session.folder / name).read_text())[key]:
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"there is no {key} in {name}:\n{session.story()}")
 
 
 def link(session: Session, role: Role = "desktop") -> str:
