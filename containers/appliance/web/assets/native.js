@@ -55,7 +55,7 @@ function showTls(tls, port) {
  */
 function showFreeRdp(certificate, port) {
   const user = at("account").textContent;
-  const pin = `/cert:fingerprint:sha256:${certificate.toLowerCase()}`;
+  const pin = `/cert:deny,fingerprint:sha256:${certificate.toLowerCase()}`;
   const waiting = "Shown as soon as the guest’s certificate is known.";
   tell("freerdp3", certificate ? `xfreerdp3 /v:127.0.0.1:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
   tell("freerdp2", certificate ? `xfreerdp /v:127.0.0.1:${port} /u:${user} ${pin} /dynamic-resolution` : waiting);
