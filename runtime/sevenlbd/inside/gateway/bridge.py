@@ -8,6 +8,7 @@ pace is the guest's. The other way aiohttp's reader does the same. Source of the
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ def _put_header(room: bytearray, length: int) -> int:
         return _HEADER - 4
     struct.pack_into(">BBQ", room, 0, _BINARY, 127, length)
     return 0
+
+
+def _keep_fresh(near: asyncio.Transport) -> None:
+    """Hold one chunk for a slow browser, not the megabytes that TCP would (tcp(7)): old pictures, and cold memory."""
+    wire = near.get_extra_info("socket")
+    if wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
 
 
 class Far(asyncio.BufferedProtocol):
@@ -144,6 +152,7 @@ class Socket:
         assert isinstance(protocol, Guarded)
         if not near or not far.transport:
             return False
+        _keep_fresh(near)
         protocol.pace(far.transport)
         upwards = asyncio.ensure_future(self._upwards(far))
         try:
