@@ -33,6 +33,7 @@ _ARGUMENTS = (
 )
 # What Chromium itself writes when the network or an answer is not as hoped; a test that breaks lines sees these.
 _NETWORK = ("Failed to load resource", "WebSocket connection to", "net::ERR_")
+_ADVICE = "Canvas2D: Multiple readback operations"  # on noVNC's speed
 
 
 @contextmanager
@@ -92,7 +93,7 @@ class Visitor:
         self.context.on("request", self._on_request)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not message.text.startswith(_ADVICE):
             which = self.network if any(words in message.text for words in _NETWORK) else self.complaints
             which.append(f"{message.type}: {message.text}")
 
