@@ -20,6 +20,9 @@ PARTS = {
     "format": ("build/venv-test/bin/ruff", "format"),
     "build's types": ("build/venv-test/bin/mypy", "sifbuild"),
     "shellcheck": ("bin/shellcheck", ""),
+    "pages' types": ("build/dev-web/node_modules/.bin/tsc", "--project"),
+    "pages' lint": ("build/dev-web/node_modules/.bin/eslint", "--config"),
+    "pages' layout": ("build/dev-web/node_modules/.bin/prettier", "--check"),
 }
 SCRIPT = """#!/bin/bash
 call="$0 $*"
