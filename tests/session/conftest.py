@@ -16,10 +16,11 @@ from typing import Any
 import harness
 import pytest
 import strange
+import web
 from harness import Console, Session
+from playwright.sync_api import Browser
 from screens import Screen
-
-KEPT = harness.REPO / "build" / "test-failures"
+from web import NewVisitor
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,7 +116,7 @@ def keep(folder: Path, name: str) -> None:
     """Copy what explains a failure to build/test-failures."""
     if not folder.exists():
         return  # the session has ended in order and left nothing to keep
-    target = KEPT / name.replace("/", "_")
+    target = harness.KEPT / name.replace("/", "_")
     shutil.rmtree(target, ignore_errors=True)
     ignored = shutil.ignore_patterns("*.sock", "overlay.qcow2", "credentials.json", "lock")
     shutil.copytree(folder, target, ignore=ignored, ignore_dangling_symlinks=True)
@@ -178,3 +179,16 @@ def screen(tmp_path: Path) -> Iterator[Screen]:
     """A screen of the user's own computer."""
     with Screen.made(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for a module."""
+    with web.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
+    """makes visitors, each with a profile of its own; their pages must have complained of nothing in the end."""
+    yield from web.visitors(chromium, request.node.name)

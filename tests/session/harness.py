@@ -23,6 +23,8 @@ import pexpect.fdpexpect
 REPO = Path(__file__).parents[2]
 SIF = REPO / "build" / "7lbd.sif"
 DEMO = REPO / "build" / "images" / "demo"
+KEPT = REPO / "build" / "test-failures"
+"""Where logs and screens are kept for people to look at."""
 GUEST, HOST = "169.254.100.15", "169.254.100.2"
 READY_SECONDS = 300.0
 FINAL = {"ended", "failed"}

@@ -33,17 +33,6 @@ CLOSED = {400, 401, 403, 404, 405, 414, 421, 431}
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with web.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
-    yield from web.visitors(chromium, request.node.name)
-
-
-@pytest.fixture(scope="module")
 def victim(work: Path, blank_image: Path) -> Iterator[Session]:
     """A session that all these tests besiege, one after the other."""
     session = harness.start("--image", str(blank_image), "--name", "victim", base=work / "siege")

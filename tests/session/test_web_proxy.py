@@ -15,21 +15,10 @@ from conftest import StartSession
 from harness import Session
 from ondemand import Portal
 from pictures import is_a_desktop
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from web import NewVisitor, until, wait_state
 
 PREFIXES = ("node", "rnode")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with web.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
-    yield from web.visitors(chromium, request.node.name)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from conftest import KEPT
-from harness import Session
+from harness import KEPT, Session
 from pictures import Colour, pixels_like
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
