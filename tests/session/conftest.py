@@ -190,5 +190,5 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[NewVisitor]:
-    """makes visitors, each with a profile of its own; their pages must have complained of nothing in the end."""
+    """Makes visitors, each with a profile of its own; their pages must have complained of nothing in the end."""
     yield from web.visitors(chromium, request.node.name)

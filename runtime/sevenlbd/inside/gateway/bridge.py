@@ -10,13 +10,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
+from .gate import SESSION_ENDED, Gate, Watcher
 from .limits import Guarded
+from .lock import Visitor
 from .traffic import Traffic
+
+Goodbye = tuple[int, str]
+"""A close code and its reason (RFC 6455 section 7.4)."""
+Talk = Callable[["Socket", Watcher], Awaitable[Goodbye]]
 
 _CHUNK = 256 * 1024
 _HEADER = 10  # the largest header of a frame that is not masked
@@ -172,3 +179,14 @@ class Socket:
                 if message.type is not WSMsgType.BINARY:
                     return
                 await far.write(message.data)
+
+
+async def conversation(request: web.Request, gate: Gate, visitor: Visitor, talk: Talk) -> web.StreamResponse:
+    """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere."""
+    socket = await Socket.accept(request)
+    code, reason = SESSION_ENDED, "the session has ended"
+    with gate.watching(visitor) as watcher:
+        if not gate.over:
+            code, reason = await talk(socket, watcher)
+    await socket.close(watcher.code or code, watcher.reason or reason)
+    return socket.ws

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from . import relay
 from .answers import Refused
-from .bridge import Far, Socket
-from .gate import GUEST_UNREACHABLE, SESSION_ENDED, Gate
+from .bridge import Far, Goodbye, Socket, conversation
+from .gate import GUEST_UNREACHABLE, Gate, Watcher
 from .lock import Visitor
 
 log = logging.getLogger(__name__)
@@ -23,20 +23,16 @@ async def serve(request: web.Request, gate: Gate, visitor: Visitor) -> web.Strea
     traffic = gate.traffic["console"]
     if traffic.now >= _MAX_CONSOLES:
         raise Refused(503, "too many consoles are open", "close some of them")
-    socket = await Socket.accept(request)
-    code, reason = 1000, ""
-    with gate.watching(visitor) as watcher:
-        if gate.over:
-            code, reason = SESSION_ENDED, "the session has ended"
-        else:
-            try:
-                wire = await relay.connect(gate.vnc)
-                _, far = await asyncio.get_running_loop().create_connection(Far, sock=wire)
-            except (OSError, TimeoutError) as error:
-                log.warning("the machine's screen is not there: %s", type(error).__name__)
-                code, reason = GUEST_UNREACHABLE, "the machine's screen is not there"
-            else:
-                if await socket.bridge(far, traffic):
-                    code, reason = GUEST_UNREACHABLE, "the machine closed its screen"
-    await socket.close(watcher.code or code, watcher.reason or reason)
-    return socket.ws
+
+    async def talk(socket: Socket, watcher: Watcher) -> Goodbye:
+        try:
+            wire = await relay.connect(gate.vnc)
+            _, far = await asyncio.get_running_loop().create_connection(Far, sock=wire)
+        except (OSError, TimeoutError) as error:
+            log.warning("the machine's screen is not there: %s", type(error).__name__)
+            return GUEST_UNREACHABLE, "the machine's screen is not there"
+        if await socket.bridge(far, traffic):
+            return GUEST_UNREACHABLE, "the machine closed its screen"
+        return 1000, ""
+
+    return await conversation(request, gate, visitor, talk)

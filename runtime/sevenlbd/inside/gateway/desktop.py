@@ -20,8 +20,8 @@ from aiohttp import WSMsgType, web
 from ... import tls
 from . import rdcleanpath
 from .answers import Refused
-from .bridge import Far, Socket
-from .gate import GUEST_UNREACHABLE, SESSION_ENDED, Gate, Watcher
+from .bridge import Far, Goodbye, Socket, conversation
+from .gate import GUEST_UNREACHABLE, Gate, Watcher
 from .lock import Visitor
 from .rdcleanpath import Error, Malformed
 
@@ -58,24 +58,20 @@ async def serve(request: web.Request, gate: Gate, visitor: Visitor) -> web.Strea
         raise Refused(400, "'tab' names the browser's tab", "letters, digits, - and _, at most 64")
     if gate.watchers(stream=False) >= _MAX_SOCKETS:
         raise Refused(503, "too many connections are open", "close some of them")
-    socket = await Socket.accept(request)
-    code, reason = 1000, ""
-    with gate.watching(visitor) as watcher:
-        if gate.over:
-            code, reason = SESSION_ENDED, "the session has ended"
-        else:
-            try:
-                code, reason = await _desktop(socket, gate, tab, watcher)
-            except NoDesktop as error:
-                log.warning("no desktop: %s", error)
-                with suppress(ConnectionError):
-                    await socket.ws.send_bytes(error.answer)
-                code, reason = error.code, str(error)
-    await socket.close(watcher.code or code, watcher.reason or reason)
-    return socket.ws
+
+    async def talk(socket: Socket, watcher: Watcher) -> Goodbye:
+        try:
+            return await _desktop(socket, gate, tab, watcher)
+        except NoDesktop as error:
+            log.warning("no desktop: %s", error)
+            with suppress(ConnectionError):
+                await socket.ws.send_bytes(error.answer)
+            return error.code, str(error)
+
+    return await conversation(request, gate, visitor, talk)
 
 
-async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> tuple[int, str]:
+async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> Goodbye:
     """From the request to the end of the connection: how to close."""
     x224 = await _request(socket)
     if x224 is None:
