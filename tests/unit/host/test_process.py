@@ -39,9 +39,11 @@ def test_a_child_that_hangs_up_on_its_group_does_not_take_us_along(repo: Path) -
 def test_a_build_that_is_ended_ends_what_it_started(repo: Path, how: signal.Signals) -> None:
     marker = repo / "pid"
     code = f"""
-import sys; sys.path.insert(0, {str(SCRIPTS)!r})
+import signal, sys; sys.path.insert(0, {str(SCRIPTS)!r})
 from pathlib import Path
 from sifbuild import paths, process
+# A shell that starts us in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 paths.REPO, paths.LOGS = Path({str(repo)!r}), Path({str(repo)!r})
 process.run(["sh", "-c", "echo $$ > pid; exec sleep 600"], "step")
 """
