@@ -356,6 +356,16 @@ def test_a_browser_without_webassembly_is_told_what_else_will_do(demo: Session, 
     page.wait_for_selector("body[data-page=native]")
 
 
+def test_a_client_that_breaks_down_is_started_anew_by_its_user(desktop: Page, mark: Colour) -> None:
+    # What the browser reports when WebAssembly traps; the real one has no known fault to trap on.
+    desktop.evaluate("dispatchEvent(new ErrorEvent('error', {error: new WebAssembly.RuntimeError('unreachable')}))")
+    wait_state(desktop, "crashed")
+    assert "Nothing in the guest is lost" in desktop.locator("#veil").inner_text()
+    desktop.click("#again")
+    wait_state(desktop, "connected")
+    web.until_shown(desktop, "web-started-anew.png", mark, 20_000)
+
+
 @contextmanager
 def rdp_server(guest: Console, trouble: str, cure: str) -> Iterator[None]:
     """The guest's RDP server in trouble, and well again after."""

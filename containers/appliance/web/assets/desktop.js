@@ -250,8 +250,25 @@ function serveMenu() {
     at("keys").setAttribute("aria-pressed", String(keys.asText));
   });
   at("again").addEventListener("click", () => {
+    if (document.body.dataset["state"] === "crashed") return location.reload();
     backoff.reset();
     void open();
+  });
+}
+
+/**
+ * A client that has broken down cannot be used again: the page has to begin anew, by its user's word, so that it does
+ * not go round for ever.
+ * @param {unknown} reason
+ */
+function onCrash(reason) {
+  if (!(reason instanceof WebAssembly.RuntimeError)) return;
+  connection = null; // nothing more is to be asked of it
+  put("crashed", {
+    title: "The desktop's client broke down",
+    text: "Nothing in the guest is lost by that.",
+    again: "Start it again",
+    native: true,
   });
 }
 
@@ -265,6 +282,8 @@ function main() {
       native: true,
     });
   }
+  addEventListener("error", (event) => onCrash(event.error));
+  addEventListener("unhandledrejection", (event) => onCrash(event.reason));
   servePointer(at("stage"), view, current);
   keys.pasteFirst = (event) => {
     if (!clipboard.holdsBack(event)) return false;
