@@ -10,12 +10,12 @@ import zipfile
 
 import harness
 from harness import Console, Session
-from web import token, url
+from web import Role, token, url
 from wire import Answer, ask
 
 
-def bearer(session: Session, role: str = "desktop") -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(session, role)}"}  # type: ignore[arg-type]
+def bearer(session: Session, role: Role = "desktop") -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(session, role)}"}
 
 
 def metrics(session: Session) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import ExitCode, Refusal
 from ..images import image as images
 from ..images.description import OS, Channel, Description, Display
+from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
@@ -43,21 +44,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     folder.check_base(where)
     folder.check_name(where, name)
     _check_space(where, settings.min_space)
-    guest = Guest(
-        os=described.os.value,
-        firmware=described.firmware.value,
-        disk_bus=described.disk_bus.value,
-        nic=described.nic.value,
-        display=_display(described),
-        machine=described.machine,
-        cpu=_cpu(settings, accel),
-        cpus=_cpus(settings, described.cpus, warnings),
-        memory=_memory(settings.memory or described.memory, environment),
-        agent=Channel.AGENT in described.channels,
-        smbios=Channel.SMBIOS in described.channels,
-        account=described.user,
-        variables=str(image.variables or ""),
-    )
+    guest = _guest(settings, image, accel, environment, warnings)
     plan = Plan(
         session=name,
         folder=str(where / name),
@@ -88,6 +75,26 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         job_ends=_job_ends(environment),
         wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
         warnings=tuple(warnings),
+    )
+
+
+def _guest(settings: Settings, image: Image, accel: str, environment: Mapping[str, str], warnings: list[str]) -> Guest:
+    """The machine that the image asks for, as far as this node gives it. Raises Refusal."""
+    described = image.description
+    return Guest(
+        os=described.os.value,
+        firmware=described.firmware.value,
+        disk_bus=described.disk_bus.value,
+        nic=described.nic.value,
+        display=_display(described),
+        machine=described.machine,
+        cpu=_cpu(settings, accel),
+        cpus=_cpus(settings, described.cpus, warnings),
+        memory=_memory(settings.memory or described.memory, environment),
+        agent=Channel.AGENT in described.channels,
+        smbios=Channel.SMBIOS in described.channels,
+        account=described.user,
+        variables=str(image.variables or ""),
     )
 
 
