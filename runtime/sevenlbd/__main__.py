@@ -50,6 +50,10 @@ def _run(arguments: Sequence[str], umask: int) -> int:
         from .outside import launch
 
         return launch.run(words, umask)
+    if words[0] == "image":
+        from .outside.imaging import cli as imaging
+
+        return imaging.run(words[1:], umask)
     from .outside import cli, commands
 
     options = cli.parse(words)

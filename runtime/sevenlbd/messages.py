@@ -53,6 +53,20 @@ class Guest:
 
 
 @dataclass(frozen=True)
+class Warm:
+    """A frozen machine to go on from: paths of its files on the node."""
+
+    memory: str
+    """The guest's memory as one file; mapped privately, shared by all sessions of the node through the page cache."""
+    state: str
+    """QEMU's migration stream of the devices."""
+    cpu: str
+    """The CPU model that it was frozen with."""
+    hook: tuple[str, ...]
+    """What the agent runs in the guest after a warm start, with the session's credentials on its standard input."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
 
@@ -76,6 +90,15 @@ class Plan:
     console: bool
     web_tls: bool
     """Whether `web-tcp` speaks HTTPS, with the certificate in the session folder."""
+    overlay: str = ""
+    """The writable disk (qcow2), on top of `layers`; empty is the session's own, in its folder."""
+    cdroms: tuple[str, ...] = ()
+    """ISO files in the machine's drives; the first one is booted from when the disk is blank."""
+    lasting: bool = False
+    """Whether what is written outlives the session: then a flush is a flush."""
+    freeze: bool = False
+    """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
+    warm: Warm | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +194,10 @@ def unpack_plan(data: bytes) -> Plan:
     raw["guest"] = Guest(**raw["guest"])
     raw["layers"] = tuple(Layer(**layer) for layer in raw["layers"])
     raw["shares"] = tuple(Share(**share) for share in raw["shares"])
-    raw["connectors"] = tuple(raw["connectors"])
+    for name in ("connectors", "cdroms"):
+        raw[name] = tuple(raw[name])
+    if raw["warm"]:
+        raw["warm"] = Warm(**raw["warm"] | {"hook": tuple(raw["warm"]["hook"])})
     return Plan(**raw)
 
 

@@ -88,11 +88,24 @@ class Settings(BaseModel):
 
     image: str = _setting(
         "",
-        "The image to boot: a folder with image.toml, a bare qcow2 or raw file, or a name looked up in image_dirs.",
+        "The image to boot: NAME or NAME@VERSION from a repository, a folder with image.toml, or a bare disk file.",
         metavar="IMAGE",
     )
     image_dirs: Words = _setting(
-        (), "A folder in which images are looked up by name; first match wins.", metavar="DIR", flag="image-dir"
+        (), "A repository in which images are looked up by name; first match wins.", metavar="DIR", flag="image-dir"
+    )
+    image_cache: str = _setting(
+        "", "Folder on a local disk for copies of images, looked into before every repository.", metavar="DIR"
+    )
+    image_cache_quota: Size = _setting(0, "Most that the image cache may hold; 0 is no limit.", metavar="SIZE")
+    image_cache_rate: Size = _setting(0, "Most bytes a second that fetching may take; 0 is no limit.", metavar="SIZE")
+    require_signed: bool = _setting(False, "Refuse images that no key of trusted_keys has signed.", site=True)
+    trusted_keys: Words = _setting((), "Public keys (ed25519) whose signed images are trusted.", site=True)
+    warm: bool = _setting(True, "Start from the image's warm state when it has one that fits.")
+    warm_cpu_model: str = _setting(
+        "auto",
+        "CPU model that warm states are made for; auto is a common one with KVM and `max` without.",
+        metavar="MODEL",
     )
     memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
     cpus: int = _setting(0, "Virtual CPUs of the guest; 0 takes what the image asks for.", metavar="N")

@@ -22,7 +22,7 @@ Without a verb, `run` is meant: apptainer run 7lbd.sif --image win11
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse, with a refusal in place of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -52,9 +52,9 @@ def source(options: argparse.Namespace) -> Source:
     return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
 
 
-def build() -> tuple[_Parser, dict[str, _Parser]]:
+def build() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and that of each verb."""
-    parser = _Parser(
+    parser = Parser(
         prog="7lbd",
         description=_ABOUT,
         epilog=_exit_codes(),
@@ -73,10 +73,10 @@ def _run(verbs: Any) -> None:
     run = _verb(verbs, "run", "start a desktop and stay with it until it ends")
     for name in Settings.model_fields:
         if not extra(name)["site"]:
-            _option(run, name)
+            option(run, name)
 
 
-def _option(parser: argparse.ArgumentParser, name: str) -> None:
+def option(parser: argparse.ArgumentParser, name: str) -> None:
     """One setting as an option. Values stay text here: the settings model checks them all in one place."""
     field = Settings.model_fields[name]
     flag = flag_of(name)
@@ -132,21 +132,23 @@ def _session_verbs(verbs: Any) -> None:
         parser.add_argument(
             "session", nargs="?", default="", help="the session's id; not needed when you have only one"
         )
-        _option(parser, "session_dir")
+        option(parser, "session_dir")
 
 
 def _node_verbs(verbs: Any) -> None:
+    # Its own verbs are in `imaging.cli`, which is asked before this parser.
+    _verb(verbs, "image", "keep golden images: add, sign, publish, warm, maintain ...")
     doctor = _verb(verbs, "doctor", "check whether this node can run a desktop, and what would mend it")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     for name in ("image", "memory", "session_dir", "min_space"):
-        _option(doctor, name)
+        option(doctor, name)
     config = _verb(verbs, "config", "show the settings in force")
     config.add_argument(
         "--explain", action="store_true", help="with the meaning of each, where its value comes from, and how to set it"
     )
     collect = _verb(verbs, "gc", "remove what dead sessions left on this node")
     collect.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
-    _option(collect, "session_dir")
+    option(collect, "session_dir")
     version = _verb(verbs, "version", "print the version of the appliance")
     version.add_argument(
         "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"

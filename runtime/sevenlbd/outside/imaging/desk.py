@@ -1,0 +1,41 @@
+"""What every verb of `7lbd image` works with: the options, the settings, and the repositories."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...settings import Settings
+from .. import cli, places
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One call of a verb."""
+
+    options: argparse.Namespace
+    settings: Settings
+    here: places.Places
+    umask: int
+
+    @property
+    def folders(self) -> list[Path]:
+        """The repositories, in order of preference."""
+        return places.image_folders(self.here, self.settings)
+
+
+Call = Callable[[Desk], int]
+
+
+def verb(verbs: Any, name: str, about: str, call: Call, *, settings: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """Add a verb to `7lbd image`; `settings` are those that it takes as options beside --image-dir."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
+    )
+    parser.set_defaults(call=call)
+    for setting in ("image_dirs", *settings):
+        cli.option(parser, setting)
+    return parser

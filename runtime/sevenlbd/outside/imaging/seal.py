@@ -1,0 +1,9 @@
+"""Keys, signatures and what they prove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def register(verbs: Any) -> None:
+    """Add this group's verbs to `7lbd image`."""

@@ -1,0 +1,9 @@
+"""Maintenance of an image: a writable child, then commit or discard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def register(verbs: Any) -> None:
+    """Add this group's verbs to `7lbd image`."""
