@@ -56,10 +56,14 @@ class Guest:
 class Warm:
     """A frozen machine to go on from: paths of its files on the node."""
 
+    disk: str
+    """The frozen disk (qcow2), on top of the image's layers."""
     memory: str
     """The guest's memory as one file; mapped privately, shared by all sessions of the node through the page cache."""
     state: str
     """QEMU's migration stream of the devices."""
+    variables: str
+    """The frozen UEFI variable store; empty for a BIOS."""
     cpu: str
     """The CPU model that it was frozen with."""
     hook: tuple[str, ...]
@@ -91,7 +95,7 @@ class Plan:
     web_tls: bool
     """Whether `web-tcp` speaks HTTPS, with the certificate in the session folder."""
     overlay: str = ""
-    """The writable disk (qcow2), on top of `layers`; empty is the session's own, in its folder."""
+    """The disk (qcow2) that is written to, on top of `layers`."""
     cdroms: tuple[str, ...] = ()
     """ISO files in the machine's drives; the first one is booted from when the disk is blank."""
     lasting: bool = False
@@ -99,6 +103,7 @@ class Plan:
     freeze: bool = False
     """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
     warm: Warm | None = None
+    """What to go on from, instead of a cold boot."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ STOP = "stop"  # from it: the user pressed the button
 TOLD = "told"  # from it: every viewer has the final state
 
 
-MILESTONES = frozenset({"dhcp", "ready-line", "agent", "password", "rdp"})
+MILESTONES = frozenset({"thawed", "clock", "session", "frozen", "dhcp", "ready-line", "agent", "password", "rdp"})
 
 
 @dataclass(frozen=True)

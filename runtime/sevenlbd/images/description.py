@@ -92,6 +92,11 @@ class Description(BaseModel):
         pattern=r"^(\d{3,4}x\d{3,4})?$",
         description="the size of its desktop, such as 1280x800, when its RDP server has but one: a browser must know",
     )
+    warm_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs after a warm start: the session's "
+        "`user=` and `password=` come on its standard input, a line each",
+    )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
 

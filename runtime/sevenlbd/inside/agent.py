@@ -11,10 +11,14 @@ import base64
 import json
 import secrets
 import socket
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 _ANSWER_SECONDS = 10.0
 _MAX_ANSWER = 64 * 1024
+_CLOCK_NS = 2_000_000_000
+_EXEC_POLL = 0.05
 
 
 class AgentError(Exception):
@@ -49,6 +53,33 @@ class Agent:
         """Set an account's password in the guest. Raises AgentError."""
         encoded = base64.b64encode(password.encode()).decode()
         await self._execute("guest-set-user-password", username=user, password=encoded, crypted=False)
+
+    async def set_clock(self) -> None:
+        """Set the guest's clock to the node's. Raises AgentError when it does not go right afterwards.
+
+        Linux' agent also sets the hardware clock, and fails if it lacks the tool: what counts is the clock.
+        """
+        with suppress(AgentError):
+            await self._execute("guest-set-time", time=time.time_ns())
+        told = await self._execute("guest-get-time")
+        if not isinstance(told, int) or abs(told - time.time_ns()) > _CLOCK_NS:
+            raise AgentError("the guest's clock could not be set")
+
+    async def run(self, command: Sequence[str], given: str, seconds: float) -> None:
+        """Run a program in the guest with `given` on its standard input. Raises AgentError when that fails."""
+        encoded = base64.b64encode(given.encode()).decode()
+        words = {"path": command[0], "arg": list(command[1:]), "input-data": encoded, "capture-output": True}
+        started = await self._execute("guest-exec", **words)
+        pid = started.get("pid") if isinstance(started, dict) else None
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < deadline:
+            status = await self._execute("guest-exec-status", pid=pid)
+            if isinstance(status, dict) and status.get("exited"):
+                if code := status.get("exitcode", "a signal"):
+                    raise AgentError(f"{command[0]} in the guest ended with {code}: {_decoded(status.get('err-data'))}")
+                return
+            await asyncio.sleep(_EXEC_POLL)
+        raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
 
     async def shutdown(self) -> None:
         """Ask for a power-off; the agent sends no answer when it obeys."""
@@ -102,3 +133,11 @@ class Agent:
             self._socket.setblocking(False)
             self._streams = await asyncio.open_unix_connection(sock=self._socket, limit=_MAX_ANSWER)
         return self._streams
+
+
+def _decoded(text: object) -> str:
+    """The last line of what a program in the guest printed; only for people to read."""
+    with suppress(ValueError):
+        lines = base64.b64decode(str(text or "")).decode(errors="replace").strip().splitlines()
+        return lines[-1][:200] if lines else ""
+    return ""

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from .. import messages, process
@@ -19,6 +20,7 @@ from ..process import python
 from ..tls import fingerprint
 from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm
 from .builder import Builder
+from .migration import MachineError
 from .root import LOGS, SESSION
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ _MAX_DESCRIPTORS = 16
 _MAX_LOG = 4 << 20
 _LOG_CHECK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
+# A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
+_SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.1
 
 
 class Keeper:
@@ -64,7 +68,7 @@ class Keeper:
             if tap is None:
                 # QEMU's own network listens on our loopback as soon as it starts.
                 builder.finish()
-            vm = await house.enter_async_context(machine.launched(plan, tap, self.warn))
+            vm = await self._machine(house, tap)
             self.tell(messages.BOOTING)
             await porch.enter_async_context(self._gateway())
             builder.finish()
@@ -79,6 +83,19 @@ class Keeper:
             if descriptor := self._sockets.get("rdp-tls"):
                 self._stunnel = await house.enter_async_context(self._native_tls(descriptor))
             await self._attend(vm, line)
+
+    async def _machine(self, house: AsyncExitStack, tap: int | None) -> machine.Machine:
+        """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""
+        if self._plan.warm:
+            try:
+                vm = await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
+                self.tell(messages.MILESTONE, "thawed")
+                return vm
+            except MachineError as error:
+                self.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
+            # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
+            self._plan = replace(self._plan, warm=None)
+        return await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
 
     def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
         host, port = network.rdp_address(self._plan.network)
@@ -106,7 +123,7 @@ class Keeper:
                 lambda: self.tell(messages.RESUMED, "there is room again: the guest goes on"),
             )
             self.tell(messages.ENDED, _spell_end(reason))
-        except machine.MachineError as error:
+        except MachineError as error:
             self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         finally:
             for task in (ready, stop, trimming):
@@ -123,9 +140,15 @@ class Keeper:
         limit = self._plan.ready_timeout
         try:
             async with asyncio.timeout(limit):
-                await readiness.wait_until_ready(self._plan, line, vm.agent, milestone, self.warn)
+                if self._plan.warm:
+                    await readiness.wait_until_thawed(self._plan, vm.agent, milestone, self.warn)
+                else:
+                    await readiness.wait_until_ready(self._plan, line, vm.agent, milestone, self.warn)
                 await self._tell_certificate()
-            self.tell(messages.READY)
+            if self._plan.freeze:
+                await self._freeze(vm)
+            else:
+                self.tell(messages.READY)
         except TimeoutError:
             with suppress(Exception):
                 await vm.screenshot(SESSION / "console.png")
@@ -136,6 +159,21 @@ class Keeper:
                 "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
             )
             await vm.stop(0)
+
+    async def _freeze(self, vm: machine.Machine) -> None:
+        """Wait until the guest has come to rest, freeze it, and end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await vm.idle(_IDLE_SHARE, _IDLE_SECONDS)
+        try:
+            await vm.freeze()
+        except (MachineError, OSError) as error:
+            self.tell(
+                messages.BROKE, f"the machine could not be frozen: {error}", "the session's logs/qemu.log has more"
+            )
+        else:
+            self.tell(messages.MILESTONE, "frozen")
+        await vm.stop(0)
 
     async def _tell_certificate(self) -> None:
         """Nobody stands between us and the guest in here: what it shows now is what clients are to expect."""
@@ -251,7 +289,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
             _log_to(Path(plan.folder) / "logs" / "keeper.log")
             root.move_into(plan)
             await keeper.keep(builder, porch)
-        except machine.MachineError as error:
+        except MachineError as error:
             keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         except Exception as error:  # the last one who can tell
             log.exception("the keeper failed")

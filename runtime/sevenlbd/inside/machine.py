@@ -15,20 +15,18 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from .. import syscalls
 from ..messages import Plan
 from ..process import spawn
-from . import qemu
+from . import migration, qemu
 from .agent import Agent, AgentError
-from .root import LOGS, PRIVATE, SESSION
+from .migration import MachineError
+from .root import LOGS, PRIVATE, SESSION, WARM_STATE
 
+FROZEN_STATE, KEPT_VARIABLES = SESSION / "state", SESSION / "variables.fd"
 _LOG = LOGS / "qemu.log"
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
 
 
 Tell = Callable[[str], None]
-
-
-class MachineError(Exception):
-    """QEMU did not start, or ended on its own; the text carries its last words."""
 
 
 class Machine:
@@ -78,6 +76,29 @@ class Machine:
         self._waits_for_room = False
         tell_resume()
         await self._qmp.execute("cont")
+
+    async def freeze(self) -> None:
+        """Stop the machine for good and leave its devices and memory in the session's folder. Raises MachineError.
+
+        The memory is in its file already: only the devices' state is written (QEMU, docs/devel/migration).
+        """
+        await migration.freeze(self._qmp, FROZEN_STATE)
+        if qemu.VARIABLES.exists():
+            shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+
+    async def idle(self, share: float, seconds: float) -> None:
+        """Return when QEMU has used less than `share` of a CPU for `seconds` on end."""
+        quiet_since: float | None = None
+        loop = asyncio.get_running_loop()
+        before, at = _cpu_seconds(self._process.pid), loop.time()
+        while quiet_since is None or loop.time() - quiet_since < seconds:
+            await asyncio.sleep(1)
+            used, now = _cpu_seconds(self._process.pid), loop.time()
+            if (used - before) / (now - at) > share:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = at
+            before, at = used, now
 
     async def screenshot(self, path: Path) -> None:
         """Save the screen as PNG. Raises QMPError or OSError."""
@@ -135,11 +156,15 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
         except QMPError:
             code = await process.wait()
             raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
+        if plan.warm:
+            await migration.thaw(qmp, WARM_STATE)
         yield Machine(process, qmp, agent, warn)
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        if plan.lasting and qemu.VARIABLES.exists():
+            shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
         await agent.close()
         with suppress(QMPError, EOFError, OSError):
             await qmp.disconnect()
@@ -147,7 +172,8 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
 
 def _oem_strings(plan: Plan) -> tuple[Path, ...]:
     """SMBIOS type 11 strings, by file: the password stands in no process list."""
-    if not plan.guest.smbios:
+    # A frozen machine keeps what it was started with, so it is started without.
+    if not plan.guest.smbios or plan.freeze or plan.warm:
         return ()
     paths = []
     for name, value in (("user", plan.user), ("password", plan.password)):
@@ -158,8 +184,14 @@ def _oem_strings(plan: Plan) -> tuple[Path, ...]:
 
 
 def _copy_variables(plan: Plan) -> None:
-    if found := qemu.firmware(plan.guest):
+    if found := qemu.firmware(plan):
         shutil.copyfile(found[1], qemu.VARIABLES)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far (proc(5), stat: utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _spell(code: int) -> str:

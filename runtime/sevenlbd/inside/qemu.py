@@ -7,14 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..messages import Guest, Layer, Plan
+from ..messages import Guest, Plan
 from .network import GUEST, HOST, MAC, SUBNET, USER_NET_RDP
-from .root import PRIVATE, SESSION, VARIABLES_TEMPLATE, layer_path
+from .root import (
+    OVERLAY,
+    PRIVATE,
+    SESSION,
+    VARIABLES_TEMPLATE,
+    WARM_DISK,
+    WARM_MEMORY,
+    WARM_VARIABLES,
+    cdrom_path,
+    layer_path,
+)
 
 VNC = PRIVATE / "vnc.sock"
 TPM = PRIVATE / "tpm.sock"
 VARIABLES = PRIVATE / "variables.fd"
-OVERLAY = SESSION / "overlay.qcow2"
+FROZEN_MEMORY = SESSION / "memory"
+"""The memory of a machine that is going to be frozen."""
 SERIAL = SESSION / "serial.sock"
 SERIAL_LOG = SESSION / "logs" / "serial.log"
 _OVMF = Path("/usr/share/OVMF")
@@ -44,12 +55,14 @@ class Descriptors:
         return [fd for fd in (self.qmp, self.agent, self.tap) if fd is not None]
 
 
-def firmware(guest: Guest) -> tuple[Path, Path] | None:
+def firmware(plan: Plan) -> tuple[Path, Path] | None:
     """Code and variable store of the guest's UEFI, or None for a BIOS."""
-    if guest.firmware == "bios":
+    if plan.guest.firmware == "bios":
         return None
-    code, variables = _FIRMWARE[guest.firmware]
-    return _OVMF / code, VARIABLES_TEMPLATE if guest.variables else _OVMF / variables
+    code, variables = _FIRMWARE[plan.guest.firmware]
+    if plan.warm:
+        return _OVMF / code, WARM_VARIABLES
+    return _OVMF / code, VARIABLES_TEMPLATE if plan.guest.variables else _OVMF / variables
 
 
 def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uring: bool) -> list[str]:
@@ -60,11 +73,13 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *("-name", f"7lbd-{plan.session},debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-sandbox", _SANDBOX, "-msg", "timestamp=on"),
         *_board(plan),
-        *_firmware_drives(guest),
+        *_firmware_drives(plan),
         *_disk(plan, "io_uring" if io_uring else "threads"),
+        *_cdroms(plan),
         *_network(guest, fds.tap),
         *_screen(plan),
         *_channels(fds, oem_strings),
+        *(["-incoming", "defer"] if plan.warm else []),
         *(["-rtc", "base=localtime,driftfix=slew"] if guest.os == "windows" else ["-rtc", "base=utc"]),
     ]
 
@@ -78,32 +93,53 @@ def _board(plan: Plan) -> Iterator[str]:
         options += ",smm=on"
         yield from ("-global", "driver=cfi.pflash01,property=secure,value=on")
     yield from ("-machine", options)
-    yield from ("-cpu", cpu(guest, plan.accel))
+    yield from ("-cpu", cpu(guest, plan.accel, plan.warm.cpu if plan.warm else ""))
     # Windows' client editions use one socket only, however many cores it has.
     yield from ("-smp", f"cpus={guest.cpus},sockets=1,cores={guest.cpus},threads=1")
     yield from ("-m", f"{guest.memory >> 20}M")
-    yield from ("-object", f"memory-backend-ram,id=ram,size={guest.memory}")
+    yield from ("-object", _memory(plan))
     yield from ("-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng")
+    # Tells a guest that goes on from a frozen state that it is another one now: it reseeds its random numbers.
+    yield from ("-device", "vmgenid,guid=auto")
     # A guest that sleeps or hibernates would look dead.
     yield from ("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1")
     if plan.accel == "kvm":
         yield from ("-global", "kvm-pit.lost_tick_policy=delay")
 
 
-def cpu(guest: Guest, accel: str) -> str:
-    """The CPU: no nested virtualisation, and for Windows under KVM its enlightenments, each by name."""
-    model = f"{guest.cpu},vmx=off,svm=off"
+def _memory(plan: Plan) -> str:
+    """The guest's memory. Source: QEMU, docs/devel/migration/features and qapi MemoryBackendFileProperties.
+
+    A machine to be frozen keeps it in a file. One that goes on from there maps that file privately: what it does not
+    write, all sessions of the node share through the page cache.
+    """
+    size = plan.guest.memory
+    if plan.freeze:
+        return f"memory-backend-file,id=ram,size={size},mem-path={FROZEN_MEMORY},share=on"
+    if plan.warm:
+        return f"memory-backend-file,id=ram,size={size},mem-path={WARM_MEMORY},share=off,readonly=on,rom=off"
+    return f"memory-backend-ram,id=ram,size={size}"
+
+
+def cpu(guest: Guest, accel: str, frozen: str = "") -> str:
+    """The CPU: no nested virtualisation, and for Windows under KVM its enlightenments, each by name.
+
+    `frozen` is the model of a warm state, which the node has to have with every feature.
+    """
+    model = f"{frozen or guest.cpu},vmx=off,svm=off"
+    if accel == "kvm" and frozen:
+        model += ",enforce=on"
     if accel == "kvm" and guest.os == "windows":
         return f"{model},{_HYPERV}"
     return model
 
 
-def _firmware_drives(guest: Guest) -> Iterator[str]:
-    found = firmware(guest)
+def _firmware_drives(plan: Plan) -> Iterator[str]:
+    found = firmware(plan)
     if found:
         yield from _blockdev(**{"node-name": "code", "driver": "raw", "read-only": True, "file": _file(found[0])})
         yield from _blockdev(**{"node-name": "variables", "driver": "raw", "file": _file(VARIABLES)})
-    if guest.firmware == "uefi-secure":
+    if plan.guest.firmware == "uefi-secure":
         yield from ("-chardev", f"socket,id=tpm,path={TPM}", "-tpmdev", "emulator,id=tpm,chardev=tpm")
         yield from ("-device", "tpm-crb,tpmdev=tpm")
 
@@ -120,24 +156,28 @@ def _disk(plan: Plan, aio: str) -> Iterator[str]:
     """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
     below: str | None = None
     for number, layer in reversed(list(enumerate(plan.layers))):
-        yield from _blockdev(**_layer(layer, number, below))
+        yield from _blockdev(**_layer(f"layer{number}", layer_path(number), layer.format, below))
         below = f"layer{number}"
-    # The overlay is thrown away with the session: a flush would cost time and save nothing.
-    file = _file(OVERLAY) | {"aio": aio, "discard": "unmap", "cache": {"no-flush": True}}
+    if plan.warm:
+        yield from _blockdev(**_layer("warm", WARM_DISK, "qcow2", below))
+        below = "warm"
+    # An overlay that is thrown away with the session: a flush would cost time and save nothing.
+    cache = {"no-flush": not plan.lasting}
+    file = _file(OVERLAY) | {"aio": aio, "discard": "unmap", "cache": cache}
     yield from _blockdev(
         **{"node-name": "overlay", "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
-        cache={"no-flush": True},
+        cache=cache,
         backing=below,
         file=file,
     )
     yield from _disk_device(plan.guest.disk_bus)
 
 
-def _layer(layer: Layer, number: int, below: str | None) -> dict[str, object]:
+def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, object]:
     # Sessions on one node share these files' page cache: none of them may drop it.
-    file = _file(layer_path(number)) | {"read-only": True, "drop-cache": False, "locking": "auto"}
-    node: dict[str, object] = {"node-name": f"layer{number}", "driver": layer.format, "read-only": True, "file": file}
-    return node | ({"backing": below} if layer.format == "qcow2" else {})
+    file = _file(path) | {"read-only": True, "drop-cache": False, "locking": "auto"}
+    node: dict[str, object] = {"node-name": name, "driver": kind, "read-only": True, "file": file}
+    return node | ({"backing": below} if kind == "qcow2" else {})
 
 
 def _disk_device(bus: str) -> Iterator[str]:
@@ -152,6 +192,14 @@ def _disk_device(bus: str) -> Iterator[str]:
             yield from ("-device", "nvme,drive=overlay,serial=7lbd,bootindex=0")
         case _:
             yield from ("-device", f"ide-hd,bus=ide.0,{drive}")
+
+
+def _cdroms(plan: Plan) -> Iterator[str]:
+    """ISO files in SATA drives behind the disk's port; firmware comes to them when the disk does not boot."""
+    for number in range(len(plan.cdroms)):
+        file = _file(cdrom_path(number)) | {"read-only": True}
+        yield from _blockdev(**{"node-name": f"cdrom{number}", "driver": "raw", "read-only": True, "file": file})
+        yield from ("-device", f"ide-cd,bus=ide.{number + 1},drive=cdrom{number},bootindex={number + 1}")
 
 
 def _network(guest: Guest, tap: int | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ _LINE_SECONDS = 10.0
 _MAX_LINE = 256
 _MAX_CALLERS = 16
 _PASSWORD_TRIES = 5
+_HOOK_SECONDS = 60.0
 # MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
 _X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
 _TPKT_VERSION, _X224_CONFIRM = 3, 0xD0
@@ -67,6 +68,31 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
         await word
     finally:
         word.cancel()
+    address = network.rdp_address(plan.network)
+    await _until(lambda: rdp_answers(*address))
+    tell("rdp")
+
+
+async def wait_until_thawed(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
+    """The same for a machine that goes on from a warm state: it is made this session's own first.
+
+    Its SMBIOS strings are those of nobody, so the agent gives it all: the time, the password, and by the image's hook
+    the user and password of the shares.
+    """
+    assert plan.warm
+    await _until(agent.answers)
+    tell("agent")
+    await agent.set_clock()
+    tell("clock")
+    if not await _password_set(plan.guest, plan.password, agent, warn):
+        await asyncio.Event().wait()  # no way to log in: the time limit will say so
+    tell("password")
+    if plan.warm.hook:
+        try:
+            await agent.run(plan.warm.hook, f"user={plan.user}\npassword={plan.password}\n", _HOOK_SECONDS)
+            tell("session")
+        except (AgentError, OSError) as error:
+            warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
     address = network.rdp_address(plan.network)
     await _until(lambda: rdp_answers(*address))
     tell("rdp")

@@ -4,7 +4,8 @@
     /proc, /dev, /tmp    their own: this PID namespace, a handful of devices, empty
     /run/7lbd            private tmpfs: configuration, secrets, sockets
     /run/7lbd/session    the session's folder
-    /run/7lbd/image      the layers of the disk, read-only
+    /run/7lbd/image      the layers of the disk, ISO files and the warm state, read-only
+    /run/7lbd/overlay.qcow2   the only disk that is written to
     the shares           each at the path where the user sees it, so that absolute links in it work
 
 The user's other files, sessions and sockets are not there. Sources: mount(2), pivot_root(2).
@@ -13,6 +14,7 @@ The user's other files, sessions and sockets are not there. Sources: mount(2), p
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import syscalls
@@ -37,6 +39,9 @@ SESSION = PRIVATE / "session"
 LOGS = SESSION / "logs"
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
+OVERLAY = PRIVATE / "overlay.qcow2"
+WARM_DISK, WARM_MEMORY, WARM_STATE = IMAGE / "warm-disk", IMAGE / "warm-memory", IMAGE / "warm-state"
+WARM_VARIABLES = IMAGE / "warm-variables"
 
 _APPLIANCE = ("usr", "etc", "var", "opt", "bin", "sbin", "lib", "lib64", ".singularity.d")
 _DEVICES = ("null", "zero", "random", "urandom")  # what --contain leaves, too
@@ -59,6 +64,11 @@ _GROUP = "{user}:x:{gid}:\nnogroup:x:65534:\n"
 def layer_path(number: int) -> Path:
     """Where layer `number` of the disk, 0 being the top, is found inside."""
     return IMAGE / str(number)
+
+
+def cdrom_path(number: int) -> Path:
+    """Where ISO file `number` is found inside."""
+    return IMAGE / f"cdrom{number}"
 
 
 def move_into(plan: Plan) -> None:
@@ -117,17 +127,30 @@ def _private(new: Path, plan: Plan) -> None:
         return inner / path.relative_to(PRIVATE)
 
     _bind(Path(plan.folder), _folder(placed(SESSION)))
-    for number, layer in enumerate(plan.layers):
-        target = _file(placed(layer_path(number)))
-        _bind(Path(layer.path), target)
+    for path, place in _read_only_files(plan):
+        target = _file(placed(place))
+        _bind(Path(path), target)
         _read_only(target)
-    if plan.guest.variables:
-        _bind(Path(plan.guest.variables), _file(placed(VARIABLES_TEMPLATE)))
+    _bind(Path(plan.overlay), _file(placed(OVERLAY)))
     for name, content in (("passwd", _PASSWD), ("group", _GROUP)):
         ours = inner / name
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
         mount(str(ours), new / "etc" / name, "", MS_BIND)
+
+
+def _read_only_files(plan: Plan) -> Iterator[tuple[str, Path]]:
+    """The image's files, each with its place inside."""
+    for number, layer in enumerate(plan.layers):
+        yield layer.path, layer_path(number)
+    for number, path in enumerate(plan.cdroms):
+        yield path, cdrom_path(number)
+    if plan.guest.variables:
+        yield plan.guest.variables, VARIABLES_TEMPLATE
+    if warm := plan.warm:
+        yield from ((warm.disk, WARM_DISK), (warm.memory, WARM_MEMORY), (warm.state, WARM_STATE))
+        if warm.variables:
+            yield warm.variables, WARM_VARIABLES
 
 
 def _folder(path: Path) -> Path:

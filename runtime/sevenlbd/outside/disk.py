@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
@@ -14,13 +15,18 @@ OVERLAY = "overlay.qcow2"
 _OPTIONS = "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
 
 
-async def make_overlay(folder: Path, top: Layer, size: int) -> None:
-    """Create the overlay of `size` bytes. `-u`: the layers below are checked already, and qemu-img opens none."""
+async def make_overlay(folder: Path, layers: Sequence[Layer], size: int) -> str:
+    """Create the overlay of `size` bytes and return its path.
+
+    `-u`: the layers below are checked already, and qemu-img opens none.
+    """
     command = ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-u", "-o", _OPTIONS]
-    command += ["-b", top.path, "-F", top.format, str(folder / OVERLAY), str(size)]
+    command += ["-b", layers[0].path, "-F", layers[0].format] if layers else []
+    command += [str(folder / OVERLAY), str(size)]
     try:
         await finish(command)
     except RuntimeError as error:
         why = str(error).rpartition("qemu-img: ")[2]
         hint = "make room there, or choose another place: --session-dir DIR"
         raise Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {why}", hint=hint) from None
+    return str(folder / OVERLAY)

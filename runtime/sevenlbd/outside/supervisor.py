@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,11 @@ _ONE_SIGNAL_SECONDS = 1.0
 _MAX_WARNINGS = 100
 
 
-async def run(link: KeeperLink, prepared: Prepared, display: Display) -> ExitCode:
+Harvest = Callable[[Path, SessionState], None]
+"""Takes what an ended session leaves in its folder, before the folder goes."""
+
+
+async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: Harvest | None = None) -> ExitCode:
     """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
     # Apptainer killed is a session ended: it would not come back for us.
     syscalls.signal_when_parent_dies(signal.SIGTERM)
@@ -54,7 +58,9 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display) -> ExitCod
             door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with folder.trouble_told(place):
                 sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
-                await disk.make_overlay(place, prepared.plan.layers[0], prepared.disk_size)
+                overlay = prepared.plan.overlay or await disk.make_overlay(
+                    place, prepared.plan.layers, prepared.disk_size
+                )
                 gateway = await house.enter_async_context(door.kept(session.stop_from_page))
 
                 async def renew() -> None:
@@ -64,11 +70,14 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display) -> ExitCod
                 await house.enter_async_context(control.serve(place, session.stop, renew))
             session.open(gateway, native_port, door.web_certificate)
             sockets["link"] = gateway.theirs
-            link.send_plan(replace(prepared.plan, connectors=tuple(sockets)), list(sockets.values()))
+            plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay)
+            link.send_plan(plan, list(sockets.values()))
             await session.live()
             session.bury()
             await gateway.farewell()
             await link.leave()
+            if harvest:
+                harvest(place, session.state)
     display.finished(session.state)
     return session.exit_code()
 
