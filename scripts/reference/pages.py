@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -17,6 +17,7 @@ from sevenlbd import __version__
 from sevenlbd.errors import MEANING
 from sevenlbd.images.description import Description
 from sevenlbd.outside import cli
+from sevenlbd.outside.imaging import cli as imaging
 from sevenlbd.settings import Settings, extra, flag_of, in_toml, variable_of
 
 REPO = Path(__file__).resolve().parents[2]
@@ -96,10 +97,25 @@ def _toml(value: object) -> str:
     return in_toml("name", tuple(str(item) for item in value) if isinstance(value, tuple) else value)
 
 
+def image_verbs_table() -> str:
+    """Every verb of `7lbd image` with what it takes and does."""
+    _, verbs = imaging.build()
+    return _table(
+        ["verb", "what it does"],
+        [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in verbs.items()],
+    )
+
+
+def _call(name: str, verb: argparse.ArgumentParser) -> str:
+    """A verb with the words that it takes, without its options."""
+    return " ".join([name, *(_spelling(action) for action in verb._actions if not action.option_strings)])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "exit-codes": exit_codes_table,
     "image-keys": image_keys_table,
+    "image-verbs": image_verbs_table,
 }
 
 
@@ -114,17 +130,24 @@ def man_page() -> str:
     )
     environment.filters["roff"] = roff
     _, verbs = cli.build()
+    _, image_verbs = imaging.build()
     return environment.get_template("7lbd.1.j2").render(
         version=__version__,
-        verbs=[
-            {"name": name, "about": verb.description, "options": list(_options(verb))} for name, verb in verbs.items()
-        ],
+        verbs=_verbs(verbs),
+        image_verbs=_verbs(image_verbs),
         settings=[
             {"name": name, "variable": variable_of(name), "default": in_toml(name, field.default)}
             for name, field in Settings.model_fields.items()
         ],
         exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
     )
+
+
+def _verbs(verbs: Mapping[str, argparse.ArgumentParser]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "call": _call(name, verb), "about": verb.description, "options": _options(verb)}
+        for name, verb in verbs.items()
+    ]
 
 
 def roff(text: object) -> str:
@@ -144,9 +167,10 @@ def _options(verb: argparse.ArgumentParser) -> list[tuple[str, str]]:
 
 
 def _spelling(action: argparse.Action) -> str:
-    if not action.option_strings:
-        return f"[{action.dest.upper()}]"
     value = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
+    if not action.option_strings:
+        value = f"{value} ..." if action.nargs in ("*", "+") else value
+        return f"[{value}]" if action.nargs in ("?", "*") else value
     names = ", ".join(action.option_strings)
     value = f"[{value}]" if action.nargs == "?" else value
     return names if action.nargs == 0 else f"{names} {value}"

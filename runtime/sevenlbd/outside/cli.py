@@ -57,7 +57,7 @@ def build() -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(
         prog="7lbd",
         description=_ABOUT,
-        epilog=_exit_codes(),
+        epilog=exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -162,5 +162,6 @@ def _verb(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _exit_codes() -> str:
+def exit_codes() -> str:
+    """All exit codes, for the end of a help text."""
     return "exit codes:\n" + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANING.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 
@@ -11,12 +12,23 @@ from . import building, caching, intake, seal, shelf, upkeep, warming
 from .desk import Desk
 
 _GROUPS = (shelf, intake, seal, warming, upkeep, building, caching)
-_ABOUT = "Keep golden images: one read-only disk for thousands of sessions, versioned, signed, warm."
+_ABOUT = """\
+Keep golden images: one read-only disk for thousands of sessions, versioned, signed, warm.
+
+They are in repositories: the folders of image_dirs, in order, then `images` beside the SIF. NAME is an image's
+current version, NAME@VERSION that one.
+"""
 
 
 def build() -> tuple[cli.Parser, dict[str, cli.Parser]]:
     """The parser of `7lbd image`, and that of each of its verbs."""
-    parser = cli.Parser(prog="7lbd image", description=_ABOUT, allow_abbrev=False)
+    parser = cli.Parser(
+        prog="7lbd image",
+        description=_ABOUT,
+        epilog=cli.exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for group in _GROUPS:
         group.register(verbs)
