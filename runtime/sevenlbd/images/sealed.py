@@ -14,7 +14,8 @@ _WRITE = 0o222
 def seal(folder: Path) -> None:
     """Put all of it on the disk and take every right to write away.
 
-    Who may read is decided by the folder above, whatever the umask was. Raises OSError.
+    Who may read is decided by the folder above, whatever the umask was. A file that is sealed already keeps its
+    identity: a change of its mode, even to the same one, would set its ctime (see `verified`). Raises OSError.
     """
     readers = stat.S_IMODE(folder.parent.stat().st_mode) & 0o555 | 0o500
     for path in _walk(folder):
@@ -23,7 +24,8 @@ def seal(folder: Path) -> None:
             continue
         if stat.S_ISREG(mode):
             _to_disk(path)
-            path.chmod(readers & 0o444)
+            if stat.S_IMODE(mode) != readers & 0o444:
+                path.chmod(readers & 0o444)
         else:
             path.chmod(readers)
             _to_disk(path)
