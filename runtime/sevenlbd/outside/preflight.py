@@ -17,7 +17,7 @@ from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
-from . import connectors, folder, node
+from . import connectors, folder, node, warmth
 from .prepared import Prepared, Wishes
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
@@ -45,6 +45,8 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     folder.check_name(where, name)
     _check_space(where, settings.min_space)
     guest = _guest(settings, image, accel, environment, warnings)
+    warm, no_warm = warmth.chosen(settings, image, guest, accel, network)
+    warnings += [no_warm] if no_warm else []
     plan = Plan(
         session=name,
         folder=str(where / name),
@@ -64,6 +66,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         connectors=(),
         console=ways.console,
         web_tls=ways.web_tls,
+        warm=warm,
     )
     return Prepared(
         login=_user_name(),

@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import messages, syscalls
 from ..errors import ExitCode
 from ..images.lock import in_use
-from ..messages import Event
+from ..messages import Event, Plan
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files
 from .display import Display
@@ -48,7 +48,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     ways = prepared.connectors
     with _signals(session):
         async with AsyncExitStack() as house:
-            house.enter_context(in_use(layer.path for layer in prepared.plan.layers))
+            house.enter_context(in_use(_files_of_image(prepared.plan)))
             if ways.certificate and ways.key:
                 await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
@@ -266,6 +266,11 @@ class Session:
         if self._gateway:
             self._gateway.show(self.state)
         self._display.update(self.state)
+
+
+def _files_of_image(plan: Plan) -> list[str]:
+    warm = [plan.warm.disk, plan.warm.memory] if plan.warm else []
+    return [*(layer.path for layer in plan.layers), *warm]
 
 
 def _earliest(started: float, limit: float, job_ends: float) -> float:

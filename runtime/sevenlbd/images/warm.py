@@ -1,0 +1,148 @@
+"""A warm state: a machine frozen just before anybody logs in, and what another one must equal to go on from it.
+
+    warm/warm.json      what it needs
+    warm/memory         the guest's memory, sparse; mapped privately by every session
+    warm/state          QEMU's migration stream of the devices
+    warm/disk.qcow2     what the guest had written, on top of the version's disk
+    warm/variables.fd   UEFI variables, unless the firmware is a BIOS
+
+The stream is only understood by the same QEMU with the same machine, and the CPU and memory must be the same ones.
+Whatever is wrong with a warm state is told as text: the session boots instead. Source: QEMU, docs/devel/migration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from . import qcow2
+
+FOLDER = "warm"
+DISK, MEMORY, STATE, VARIABLES, RECORD = "disk.qcow2", "memory", "state", "variables.fd", "warm.json"
+_SCHEMA = 1
+_MAX_RECORD = 64 * 1024
+_WORDS = {
+    "qemu": "QEMU",
+    "machine": "machine type",
+    "accel": "accelerator",
+    "cpu": "CPU model",
+    "cpus": "CPUs",
+    "memory": "memory",
+    "network": "network",
+    "disk_bus": "disk bus",
+    "nic": "network card",
+    "layers": "size of the disk's files",
+}
+
+
+class WarmError(Exception):
+    """The warm state cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be equal. `memory` in bytes; `layers` are the sizes of the disk's files, from the top, in bytes."""
+
+    qemu: str
+    machine: str
+    accel: str
+    cpu: str
+    cpus: int
+    memory: int
+    network: str
+    firmware: str
+    disk_bus: str
+    nic: str
+    display: str
+    layers: tuple[int, ...]
+
+    def differences(self, here: Needs) -> list[str]:
+        """What is not as it was frozen, in words; empty when the state fits."""
+        found = []
+        for field in fields(self):
+            frozen, ours = getattr(self, field.name), getattr(here, field.name)
+            if frozen != ours:
+                what = _WORDS.get(field.name, field.name)
+                found.append(f"{what} {_spell(field.name, frozen)} when frozen, {_spell(field.name, ours)} here")
+        return found
+
+
+@dataclass(frozen=True)
+class WarmState:
+    """A whole warm state in `folder`."""
+
+    folder: Path
+    needs: Needs
+
+    @property
+    def disk(self) -> Path:
+        """What the guest had written."""
+        return self.folder / DISK
+
+    @property
+    def memory(self) -> Path:
+        """The guest's memory."""
+        return self.folder / MEMORY
+
+    @property
+    def state(self) -> Path:
+        """The devices."""
+        return self.folder / STATE
+
+    @property
+    def variables(self) -> Path | None:
+        """UEFI variables."""
+        return None if self.needs.firmware == "bios" else self.folder / VARIABLES
+
+
+def read(image: Path) -> WarmState | None:
+    """The warm state of the image in folder `image`; None when it has none. Raises WarmError."""
+    folder = image / FOLDER
+    if not os.access(folder / RECORD, os.F_OK):
+        return None
+    found = WarmState(folder, _needs(folder / RECORD))
+    for path in filter(None, (found.disk, found.memory, found.state, found.variables)):
+        _check_file(path)
+    if found.memory.stat().st_size != found.needs.memory:
+        raise WarmError(f"{found.memory} has not the size of the memory that was frozen")
+    try:
+        # Its backing file's name is never followed: the layers below are given to QEMU by name.
+        qcow2.read(found.disk)
+    except (qcow2.HeaderError, OSError) as error:
+        raise WarmError(f"{found.disk}: {error}") from None
+    return found
+
+
+def write(folder: Path, needs: Needs) -> None:
+    """Complete the warm state in `folder` by its record. Raises OSError."""
+    (folder / RECORD).write_text(json.dumps({"schema": _SCHEMA, "needs": asdict(needs)}, indent=1) + "\n")
+
+
+def _needs(path: Path) -> Needs:
+    try:
+        with path.open() as file:
+            record = json.loads(file.read(_MAX_RECORD))
+        if record["schema"] != _SCHEMA:
+            raise WarmError(f"{path}: is of a format that this 7lbd does not know")
+        needs = record["needs"]
+        return Needs(**needs | {"layers": tuple(needs["layers"])})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise WarmError(f"{path}: cannot be read: {error}") from None
+
+
+def _check_file(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise WarmError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
+        raise WarmError(f"{path}: is not a file that you can read")
+
+
+def _spell(name: str, value: object) -> str:
+    if name == "memory" and isinstance(value, int):
+        return f"{value / 2**30:.1f} GiB"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

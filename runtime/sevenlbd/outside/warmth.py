@@ -1,0 +1,72 @@
+"""Whether a session can go on from its image's warm state, and what a new one must be made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..images import warm
+from ..images.image import Image
+from ..messages import Guest, Warm
+from ..settings import Settings
+
+# A CPU that Windows 11 runs on (SSE4.2, POPCNT) and that any x86-64 server of the last ten years has all of.
+_COMMON_CPU = "Westmere"
+_PACKAGES = Path("/usr/share/7lbd/debian-packages.tsv")
+_QEMU = "qemu-system-x86"
+
+
+def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: str) -> tuple[Warm | None, str]:
+    """The image's warm state if it fits, or why it does not; both empty when it has none or none is wanted."""
+    if not settings.warm or image.folder is None:
+        return None, ""
+    try:
+        state = warm.read(image.folder)
+    except warm.WarmError as error:
+        return None, f"the image's warm state is not used, so the guest boots: {error}"
+    if state is None:
+        return None, ""
+    cpu = state.needs.cpu if settings.cpu_model == "auto" else settings.cpu_model
+    if unlike := state.needs.differences(needs(image, guest, accel, network, cpu)):
+        return None, f"the image's warm state does not fit, so the guest boots: {'; '.join(unlike)}"
+    return as_planned(state, image), ""
+
+
+def as_planned(state: warm.WarmState, image: Image) -> Warm:
+    """A warm state for a plan."""
+    variables = str(state.variables or "")
+    hook = image.description.warm_hook
+    return Warm(str(state.disk), str(state.memory), str(state.state), variables, state.needs.cpu, hook)
+
+
+def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str) -> warm.Needs:
+    """What a state frozen from this machine needs."""
+    return warm.Needs(
+        qemu=qemu_version(),
+        machine=guest.machine,
+        accel=accel,
+        cpu=cpu,
+        cpus=guest.cpus,
+        memory=guest.memory,
+        network=network,
+        firmware=guest.firmware,
+        disk_bus=guest.disk_bus,
+        nic=guest.nic,
+        display=guest.display,
+        layers=tuple(layer.path.stat().st_size for layer in image.layers),
+    )
+
+
+def cpu_model(settings: Settings, accel: str) -> str:
+    """The CPU model that a new warm state is made for."""
+    if settings.warm_cpu_model != "auto":
+        return settings.warm_cpu_model
+    return _COMMON_CPU if accel == "kvm" else "max"
+
+
+def qemu_version() -> str:
+    """Debian's version of the appliance's QEMU."""
+    for line in _PACKAGES.read_text().splitlines():
+        name, _, version = line.partition("\t")
+        if name == _QEMU:
+            return version
+    return ""
