@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
-from . import description, qcow2
+from . import description, lock, names, qcow2, repository
 from .description import Description
+from .names import Reference
+from .repository import Repository
 
 _MAX_LAYERS = 16
 _BARE_FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
@@ -23,6 +25,8 @@ class ImageLayer:
 
     path: Path
     format: str
+    identity: lock.Identity = field(default=lock.UNSEEN, compare=False)
+    """Which file was looked at: another one in its place must not be taken for it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,17 @@ class Image:
     layers: tuple[ImageLayer, ...]
     size: int
     variables: Path | None
+    folder: Path | None = None
+    """The folder with its description, links resolved; None for a bare disk file."""
+    name: str = ""
+    version: str = ""
+    """How a repository calls it; empty when it was not found by name, or has no versions there."""
 
     @property
     def title(self) -> str:
         """How the image is called in front of people."""
+        if self.version:
+            return f"{self.name}@{self.version}"
         named = "@".join(filter(None, (self.description.name, self.description.version)))
         return named or self.layers[0].path.name
 
@@ -50,9 +61,9 @@ def resolve(wanted: str, folders: Sequence[Path]) -> Image:
         return _the_only_one(folders)
     path = user_path(wanted)
     if "/" not in wanted and not os.access(path, os.F_OK):
-        path = _by_name(wanted, folders)
+        return _by_name(_reference(wanted), folders)
     if stat.S_ISDIR(_mode(path, "image")):
-        return from_folder(path)
+        return _from_any_folder(path)
     _readable_file(path, "image")
     kind = _BARE_FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -84,34 +95,44 @@ def from_folder(folder: Path) -> Image:
                 f"{toml}: `{name}` must be a file's name in the same folder, without `/`",
                 hint="put the file there, or a symbolic link to it",
             )
-    return _assemble(described, folder / described.disk)
+    return replace(_assemble(described, folder / described.disk), folder=folder.resolve())
 
 
 def available(folders: Sequence[Path]) -> list[str]:
     """Names of the images in `folders`."""
-    found = {toml.parent.name for folder in folders for toml in folder.glob("*/image.toml")}
-    return sorted(found)
+    return sorted({name for folder in folders for name in Repository(folder).names()})
 
 
 def _the_only_one(folders: Sequence[Path]) -> Image:
-    names = available(folders)
-    if len(names) == 1:
-        return from_folder(_by_name(names[0], folders))
-    what = f"no image was named; there are {', '.join(names)}" if names else "no image was named, and none was found"
+    found = available(folders)
+    if len(found) == 1:
+        return _by_name(Reference(found[0]), folders)
+    what = "no image was named, and none was found"
+    if found:
+        what = f"no image was named; there are {', '.join(repository.known_in(folders))}"
     looked = ", ".join(str(folder) for folder in folders) or "nowhere: image_dirs is empty"
-    raise Refusal(ExitCode.IMAGE, f"{what} (looked in {looked})", hint="7lbd run --image FOLDER|DISK|NAME")
+    raise Refusal(ExitCode.IMAGE, f"{what} (looked in {looked})", hint="7lbd run --image FOLDER|DISK|NAME[@VERSION]")
 
 
-def _by_name(name: str, folders: Sequence[Path]) -> Path:
-    for folder in folders:
-        if os.access(folder / name / "image.toml", os.F_OK):
-            return folder / name
-    known = ", ".join(available(folders)) or "none"
-    raise Refusal(
-        ExitCode.IMAGE,
-        f"image `{name}` is neither a file here nor a name in image_dirs (known there: {known})",
-        hint=_unseen_hint(Path(name)),
-    )
+def _reference(wanted: str) -> Reference:
+    try:
+        return names.parse(wanted)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{refusal.what}, nor is it a file here", hint=refusal.hint) from None
+
+
+def _by_name(ref: Reference, folders: Sequence[Path]) -> Image:
+    """Which version is current is asked once, here: from now on there is only the version's own folder."""
+    found, folder = repository.locate(ref, folders)
+    return replace(from_folder(folder), name=found.name, version=found.version)
+
+
+def _from_any_folder(path: Path) -> Image:
+    """The image in a folder, or the current version of one that a repository keeps there."""
+    real = path.resolve()
+    if not os.access(real / "image.toml", os.F_OK) and (real / repository.CURRENT).is_symlink():
+        return _by_name(Reference(real.name), [real.parent])
+    return from_folder(real)
 
 
 def _unseen_hint(path: Path) -> str:
@@ -158,7 +179,7 @@ def _walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
     while True:
         if any(layer.path == path for layer in layers) or len(layers) == _MAX_LAYERS:
             raise Refusal(ExitCode.IMAGE, f"{disk}: its backing files form a circle or are too many", hint=_FLATTEN)
-        layers.append(ImageLayer(path, kind))
+        layers.append(ImageLayer(path, kind, lock.identity(path.stat())))
         if kind == "raw":
             size = size if size is not None else path.stat().st_size
             if not size:
