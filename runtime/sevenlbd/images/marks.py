@@ -202,7 +202,7 @@ def _runs(pid: int, born: int) -> bool:
 
 
 def _born(pid: int) -> int:
-    """When a process began, in ticks since the boot (proc_pid_stat(5)); 0 when hidden, -1 when only a zombie is left."""
+    """When a process began, in ticks since boot (proc_pid_stat(5)); 0 when hidden, -1 when only a zombie is left."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return -1 if fields[0] in "ZX" else int(fields[19])

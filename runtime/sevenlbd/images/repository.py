@@ -323,6 +323,14 @@ def locate(ref: Reference, folders: Sequence[Path]) -> tuple[Reference, Path]:
     )
 
 
+def owner(folder: Path) -> tuple[Path, Reference] | None:
+    """The repository that a real version folder belongs to, and what it is called there; None for any other folder."""
+    above = folder.parent.parent
+    if names.is_name(folder.parent.name) and names.is_version(folder.name) and (above / leases.FOLDER).is_dir():
+        return above, Reference(folder.parent.name, folder.name)
+    return None
+
+
 def writable(folders: Sequence[Path]) -> Repository:
     """The first repository that we may write to, or could make. Raises Refusal when there is none."""
     for folder in folders:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..images import image as images
+from ..images import repository
 from ..images.description import OS, Channel, Description, Display
 from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
@@ -78,6 +79,8 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         job_ends=_job_ends(environment),
         wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
         warnings=tuple(warnings),
+        seen={str(layer.path): layer.identity for layer in image.layers},
+        lease=repository.owner(image.folder or image.layers[0].path.parent),
     )
 
 

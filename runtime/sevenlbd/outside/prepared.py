@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..images.lock import Identity
+from ..images.names import Reference
 from ..messages import Plan
 from .connectors import Connectors
 
@@ -32,3 +34,7 @@ class Prepared:
     """When the scheduler ends the job, in seconds since the epoch; 0 when it does not say."""
     wishes: Wishes
     warnings: tuple[str, ...]
+    seen: dict[str, Identity] = field(default_factory=dict)
+    """The image's files as they were when they were checked."""
+    lease: tuple[Path, Reference] | None = None
+    """The repository that is told, and of which version, that this session uses it."""

@@ -11,13 +11,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .. import messages, syscalls
-from ..errors import ExitCode
-from ..images.lock import in_use
+from ..errors import ExitCode, Refusal
+from ..images import leases, lock
 from ..messages import Event, Plan
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files
@@ -48,7 +48,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     ways = prepared.connectors
     with _signals(session):
         async with AsyncExitStack() as house:
-            house.enter_context(in_use(_files_of_image(prepared.plan)))
+            house.enter_context(_claimed(prepared))
             if ways.certificate and ways.key:
                 await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
@@ -101,6 +101,7 @@ class Session:
         plan = prepared.plan
         self._link = link
         self._wishes = prepared.wishes
+        self._seen = prepared.seen
         self._display = display
         self._signal: signal.Signals | None = None
         self._signalled_at = 0.0
@@ -200,6 +201,7 @@ class Session:
         match event.kind:
             case messages.BOOTING:
                 self._step(Phase.BOOTING)
+                self._check_image()
             case messages.MILESTONE:
                 if event.text in messages.MILESTONES:
                     self.state.milestones.setdefault(event.text, self.state.elapsed())
@@ -226,6 +228,13 @@ class Session:
             case messages.ENDED:
                 self._end(event.text)
         self._show()
+
+    def _check_image(self) -> None:
+        """QEMU has opened the files by their names: they must still be those that were checked."""
+        try:
+            lock.check_unchanged(self._seen)
+        except Refusal as refusal:
+            self._fail(refusal.code, refusal.what, refusal.hint)
 
     def _step(self, phase: Phase) -> None:
         """A step forward on the keeper's word; one that comes late (after a stop, say) changes nothing."""
@@ -266,6 +275,17 @@ class Session:
         if self._gateway:
             self._gateway.show(self.state)
         self._display.update(self.state)
+
+
+@contextmanager
+def _claimed(prepared: Prepared) -> Iterator[None]:
+    """Say which version is in use, then hold its files: in this order nobody can remove it unseen. Raises Refusal."""
+    with ExitStack() as claim:
+        if prepared.lease:
+            repository, image = prepared.lease
+            claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
+        claim.enter_context(lock.in_use(_files_of_image(prepared.plan), prepared.seen))
+        yield
 
 
 def _files_of_image(plan: Plan) -> list[str]:
