@@ -130,7 +130,8 @@ def _by_name(ref: Reference, folders: Sequence[Path]) -> Image:
 def _from_any_folder(path: Path) -> Image:
     """The image in a folder, or the current version of one that a repository keeps there."""
     real = path.resolve()
-    if not os.access(real / "image.toml", os.F_OK) and (real / repository.CURRENT).is_symlink():
+    described = os.access(real / "image.toml", os.F_OK)
+    if not described and os.access(real, os.X_OK) and (real / repository.CURRENT).is_symlink():
         return _by_name(Reference(real.name), [real.parent])
     return from_folder(real)
 

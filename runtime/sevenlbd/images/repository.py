@@ -55,8 +55,11 @@ class Repository:
         link = self.path / name / CURRENT
         try:
             version = str(link.readlink())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
+        except PermissionError:
+            hint = f"its owner can: chmod a+rx {link.parent}"
+            raise Refusal(ExitCode.IMAGE, f"{link.parent}: cannot be entered: Permission denied", hint=hint) from None
         except OSError as error:
             raise _broken(link, f"cannot be read as a link: {error.strerror}") from None
         if not names.is_version(version):
@@ -224,7 +227,7 @@ class Repository:
 
     def _is_version(self, name: str, version: str) -> bool:
         folder = self.path / name / version
-        return not folder.is_symlink() and os.access(folder / DESCRIPTION, os.F_OK)
+        return os.access(folder / DESCRIPTION, os.F_OK) and not folder.is_symlink()
 
     def _is_bare(self, name: str) -> bool:
         return os.access(self.path / name / DESCRIPTION, os.F_OK)
