@@ -170,8 +170,8 @@ def test_holes_are_zeroes_and_are_not_read(tmp_path: Path) -> None:
     assert digest.leaves(sparse, 17 * MIB) == digest.leaves(full, 17 * MIB)
     huge = tmp_path / "huge"
     with huge.open("wb") as file:
-        file.truncate(1 << 40)
-    assert len(set(digest.leaves(huge, 1 << 40))) == 1, "a terabyte of holes takes no time"
+        file.truncate(1 << 36)
+    assert len(set(digest.leaves(huge, 1 << 36))) == 1, "64 GiB of holes take no time"
 
 
 def parsed(table: object) -> manifest.Manifest:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExitCode, Refusal
-from . import description, digest
+from . import digest
 from .digest import Told
 
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
@@ -110,15 +110,14 @@ def files(folder: Path) -> dict[str, os.stat_result]:
 def make(folder: Path, told: Told = lambda _: None) -> Manifest:
     """The manifest of what is in `folder`, with its trees' leaves; nothing is written. Raises Refusal.
 
-    Name and version are those of the image.toml. `told` hears of every byte that is done, holes included.
+    Name and version are those of the folder. `told` hears of every byte that is done, holes included.
     """
-    described = description.read(folder / "image.toml")
     parts: dict[str, Part] = {}
     leaves: dict[str, tuple[bytes, ...]] = {}
     for name, status in files(folder).items():
         parts[name], leaves[name] = _hashed(folder / name, status.st_size, told)
     trees = {name: tree for name, tree in leaves.items() if parts[name].root}
-    return Manifest(described.name or folder.name, described.version, parts, trees)
+    return Manifest(folder.parent.name, folder.name, parts, trees)
 
 
 def _hashed(path: Path, size: int, told: Told) -> tuple[Part, tuple[bytes, ...]]:

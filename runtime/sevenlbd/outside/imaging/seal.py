@@ -2,8 +2,103 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+
+from ...errors import ExitCode, Refusal
+from ...images import manifest, names, repository, signature, signing, verified
+from ...images.repository import Repository
+from ...paths import user_path
+from . import desk, progress
+from .desk import Desk
+
+_SHOWN = "NAME@VERSION"
 
 
 def register(verbs: Any) -> None:
     """Add this group's verbs to `7lbd image`."""
+    keygen = desk.verb(verbs, "keygen", "make a key pair for signing images", _keygen)
+    keygen.add_argument("prefix", metavar="PREFIX", help="writes PREFIX.key (private, keep it safe) and PREFIX.pub")
+    sign = desk.verb(verbs, "sign", "sign a version, so that any change of it is noticed", _sign)
+    sign.add_argument("reference", metavar=_SHOWN)
+    sign.add_argument("--key", metavar="FILE", required=True, help="the private key that keygen made")
+    verify = desk.verb(verbs, "verify", "read all of a version and compare it with what was signed", _verify)
+    verify.add_argument("reference", metavar=_SHOWN, help="without @VERSION the current one")
+    verify.add_argument(
+        "--trust", metavar="KEY", action="append", default=[],
+        help="a public key, or a file with one, to trust beside those of trusted_keys",
+    )  # fmt: skip
+
+
+def _keygen(desk: Desk) -> int:
+    prefix = user_path(desk.options.prefix)
+    private, public = prefix.with_name(f"{prefix.name}.key"), prefix.with_name(f"{prefix.name}.pub")
+    for path in (private, public):
+        if os.path.lexists(path):
+            what = f"{path}: exists already, and a key is never overwritten"
+            raise Refusal(ExitCode.USAGE, what, hint="choose another PREFIX")
+    secret, text = signature.generate()
+    _write_new(private, secret, 0o600)
+    try:
+        _write_new(public, f"{text}\n".encode(), 0o644 & ~desk.umask)
+    except Refusal:
+        private.unlink()
+        raise
+    print(f"{private}: the private key. Whoever has it can sign images: keep it off the nodes")
+    print(f'{public}: the public one. For the site\'s settings file:\ntrusted_keys = ["{text}"]\nrequire_signed = true')
+    return ExitCode.OK
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        what = f"{path}: cannot be written: {error.strerror}"
+        raise Refusal(ExitCode.USAGE, what, hint="choose a folder that is yours") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    except OSError as error:
+        path.unlink()
+        what = f"{path}: cannot be written: {error.strerror}"
+        raise Refusal(ExitCode.RESOURCES, what, hint="make room there") from None
+
+
+def _sign(desk: Desk) -> int:
+    wanted = names.parse(desk.options.reference, exact=True)
+    key = signature.private_key(user_path(desk.options.key))
+    found = repository.find(wanted, desk.folders)
+    made = signing.sign(Repository(found.parents[1]), wanted.name, wanted.version, key, progress.shown)
+    print(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
+    return ExitCode.OK
+
+
+def _verify(desk: Desk) -> int:
+    folder = repository.find(names.parse(desk.options.reference), desk.folders)
+    keys = signature.trusted([*desk.settings.trusted_keys, *map(_key_text, desk.options.trust)])
+    if not keys:
+        what = "no public key is trusted, so no signature proves anything"
+        raise Refusal(ExitCode.USAGE, what, hint="list it in trusted_keys of the site's settings file, or --trust KEY")
+    signed = signature.check(folder, keys)
+    known = manifest.parse(signed.manifest, folder / manifest.MANIFEST)
+    with progress.shown(f"verifying {folder}", known.size) as told:
+        manifest.check(folder, known, told)
+    verified.check_place(folder, known.name, known.version)
+    print(f"{known.name}@{known.version}: {len(known.parts)} parts, {known.size} bytes, as signed with {signed.key}")
+    return ExitCode.OK
+
+
+def _key_text(text: str) -> str:
+    """A key as it was given: itself, or in a file."""
+    if text.startswith(signature.PREFIX):
+        return text
+    try:
+        with user_path(text).open() as file:
+            return file.read(1024).strip()
+    except (OSError, ValueError) as error:
+        what = f"--trust {text}: is neither a public key nor a file with one: {error}"
+        raise Refusal(ExitCode.USAGE, what, hint=f"a key is {signature.PREFIX}...; keygen wrote it to a .pub") from None
