@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
+from ..settings import nearest
 from . import exclusive, history, leases, marks, names, sealed
 from .names import Reference
 
@@ -36,7 +37,7 @@ class Repository:
 
     def names(self) -> list[str]:
         """Every image's name."""
-        return [name for name in _folders(self.path, names.is_name) if self._is_bare(name) or self.versions(name)]
+        return [name for name in _folders(self.path, names.is_name) if self.is_bare(name) or self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
         """The versions of an image, oldest first: by the time of their image.toml, which nobody writes to again."""
@@ -72,7 +73,7 @@ class Repository:
         """The real folder of a version; of the current one when none is named, or of an image without versions."""
         names.check_name(ref.name)
         version = ref.version or self.current(ref.name)
-        if not version and self._is_bare(ref.name):
+        if not version and self.is_bare(ref.name):
             return (self.path / ref.name).resolve()
         if not version:
             raise Refusal(
@@ -93,7 +94,7 @@ class Repository:
         """Whether the image, and the version if one is named, is here."""
         if ref.version:
             return self._is_version(ref.name, ref.version)
-        return self._is_bare(ref.name) or bool(self.versions(ref.name))
+        return self.is_bare(ref.name) or bool(self.versions(ref.name))
 
     @contextmanager
     def staged(self, name: str, version: str) -> Iterator[Path]:
@@ -163,12 +164,13 @@ class Repository:
             self._point(name, still[-1], history.ROLLBACK)
             return still[-1]
 
-    def remove(self, name: str, version: str) -> None:
-        """Remove a version that is neither current nor in use anywhere."""
+    def remove(self, name: str, version: str, *, even_current: bool = False) -> None:
+        """Remove a version that is not in use anywhere, nor current unless so wished."""
         names.check_version(version)
         folder = self.folder(Reference(name, version))
         with self._changing(name):
-            self._refuse_current(name, version)
+            if not even_current:
+                self._refuse_current(name, version)
             self._refuse_used(name, version, folder)
             # Away first, then asked again: a session that began meanwhile has said so, or finds nothing here.
             aside = folder.with_name(f"{_OLD}{version}-{secrets.token_hex(4)}")
@@ -178,6 +180,8 @@ class Repository:
             except Refusal:
                 aside.rename(folder)
                 raise
+            if self._leads_to(name, version):
+                (self.path / name / CURRENT).unlink()
             sealed.remove(aside)
 
     def users(self, name: str, version: str) -> list[str]:
@@ -192,14 +196,20 @@ class Repository:
                 self._clear(name)
         leases.sweep(self.path)
 
-    def _refuse_current(self, name: str, version: str) -> None:
+    def _leads_to(self, name: str, version: str) -> bool:
+        """Whether `current` names this version, be it there or not."""
         with suppress(OSError):
-            if str((self.path / name / CURRENT).readlink()) == version:
-                raise Refusal(
-                    ExitCode.IMAGE,
-                    f"{name}@{version} is current: new sessions get it",
-                    hint=f"7lbd image publish {name}@ANOTHER first, or 7lbd image rollback {name}",
-                )
+            return str((self.path / name / CURRENT).readlink()) == version
+        return False
+
+    def _refuse_current(self, name: str, version: str) -> None:
+        if self._leads_to(name, version):
+            raise Refusal(
+                ExitCode.IMAGE,
+                f"{name}@{version} is current: new sessions get it",
+                hint=f"7lbd image publish {name}@ANOTHER first, or 7lbd image rollback {name}; "
+                "--force removes it all the same",
+            )
 
     def _refuse_used(self, name: str, version: str, folder: Path) -> None:
         told = [str(lease) for lease in leases.alive(self.path) if (lease.name, lease.version) == (name, version)]
@@ -229,7 +239,8 @@ class Repository:
         folder = self.path / name / version
         return os.access(folder / DESCRIPTION, os.F_OK) and not folder.is_symlink()
 
-    def _is_bare(self, name: str) -> bool:
+    def is_bare(self, name: str) -> bool:
+        """Whether it is a folder with an image of its own, without versions."""
         return os.access(self.path / name / DESCRIPTION, os.F_OK)
 
     def _point(self, name: str, version: str, act: str) -> None:
@@ -312,16 +323,32 @@ def locate(ref: Reference, folders: Sequence[Path]) -> tuple[Reference, Path]:
             if current:
                 ref = Reference(ref.name, current)
                 break
-            if repository._is_bare(ref.name):
+            if repository.is_bare(ref.name):
                 return ref, repository.folder(ref)
     holding = [repository for repository in repositories if repository.has(ref)]
     if holding:
         return ref, holding[0].folder(ref)
-    known = ", ".join(known_in(folders)) or "none"
-    raise Refusal(
+    raise absent(ref, folders, "neither a file here nor a name in image_dirs")
+
+
+def holder(ref: Reference, folders: Sequence[Path]) -> Repository:
+    """The first repository that has the image, and the version if one is named. Raises Refusal with what is known."""
+    names.check_name(ref.name)
+    for folder in folders:
+        if Repository(folder).has(ref):
+            return Repository(folder)
+    raise absent(ref, folders, f"not in {', '.join(map(str, folders)) or 'any repository: image_dirs is empty'}")
+
+
+def absent(ref: Reference, folders: Sequence[Path], why: str) -> Refusal:
+    """The refusal of an image that is not there, with those that are."""
+    known = known_in(folders)
+    listed = ", ".join(known) or "none"
+    guess = nearest(ref.name, [each.partition(" ")[0] for each in known])
+    return Refusal(
         ExitCode.IMAGE,
-        f"image `{ref}` is neither a file here nor a name in image_dirs (known there: {known})",
-        hint="7lbd image list; a folder of the node that the container does not show is added with: "
+        f"image `{ref}` is {why} (known there: {listed}){guess}",
+        hint="7lbd image list shows all; a folder of the node that the container does not show is added with: "
         "apptainer run --bind DIR ...",
     )
 
@@ -337,7 +364,7 @@ def owner(folder: Path) -> tuple[Path, Reference] | None:
 def writable(folders: Sequence[Path]) -> Repository:
     """The first repository that we may write to, or could make. Raises Refusal when there is none."""
     for folder in folders:
-        if os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
+        if may_write(folder):
             return Repository(folder)
     looked = ", ".join(map(str, folders)) or "nowhere: image_dirs is empty"
     raise Refusal(
@@ -345,6 +372,11 @@ def writable(folders: Sequence[Path]) -> Repository:
         f"there is no repository that {marks.user_name()} may write to (looked at {looked})",
         hint="name one: --image-dir DIR",
     )
+
+
+def may_write(folder: Path) -> bool:
+    """Whether we may change a repository, or make it where there is none."""
+    return os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK)
 
 
 def known_in(folders: Sequence[Path]) -> list[str]:

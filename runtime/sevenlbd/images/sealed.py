@@ -8,8 +8,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-_WRITE = 0o222
-
 
 def seal(folder: Path) -> None:
     """Put all of it on the disk and take every right to write away.

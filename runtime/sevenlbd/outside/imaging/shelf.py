@@ -2,8 +2,286 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from ...errors import ExitCode, Refusal, visible
+from ...images import collection, history, image, names, repository, signature, stock
+from ...images.names import Reference
+from ...images.repository import Repository
+from ...images.stock import Item
+from ...paths import user_path
+from ...settings import parse_duration
+from . import desk
+from .desk import Desk
+
+_KEEP = 3
+_GRACE = "14d"
+_MOST_USERS = 20
+_HAPPENED = {history.PUBLISH: "published", history.ROLLBACK: "back again"}
 
 
 def register(verbs: Any) -> None:
     """Add this group's verbs to `7lbd image`."""
+    listing = desk.verb(verbs, "list", "show every image and version there is", _list, settings=("image_cache",))
+    listing.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    show = desk.verb(verbs, "show", "show one version: what it is, its parts, who signed and who uses it", _show)
+    show.add_argument("image", metavar="NAME[@VERSION]", help="the current version when none is named")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    publish = desk.verb(verbs, "publish", "let new sessions get this version; running ones keep theirs", _publish)
+    publish.add_argument("image", metavar="NAME@VERSION")
+    rollback = desk.verb(verbs, "rollback", "let new sessions get the version that was current before", _rollback)
+    rollback.add_argument("image", metavar="NAME")
+    remove = desk.verb(verbs, "rm", "remove a version that is neither current nor in use anywhere", _remove)
+    remove.add_argument("image", metavar="NAME@VERSION")
+    remove.add_argument(
+        "--force", action="store_true", help="even the current one, so that new sessions get none; never one in use"
+    )
+    collect = desk.verb(verbs, "gc", "remove old versions that nobody uses, and what interrupted work left", _collect)
+    collect.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
+    collect.add_argument(
+        "--keep", type=_number, default=_KEEP, metavar="N", help=f"keep the last N versions (default: {_KEEP})"
+    )
+    collect.add_argument(
+        "--grace",
+        type=_duration,
+        default=_GRACE,
+        metavar="DURATION",
+        help="keep what was current within this time: sessions on nodes that may not write to the repository leave no "
+        f"trace there, so let it be longer than your longest job (default: {_GRACE})",
+    )
+    collect.add_argument("--dry-run", action="store_true", help="only say what would be removed, and what not and why")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of versions")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"`{text}`: {error}") from None
+    assert isinstance(seconds, int | float)
+    return float(seconds)
+
+
+def _shelves(call: Desk) -> list[Path]:
+    """The repositories without the cache, which keeps itself tidy."""
+    cache = user_path(call.settings.image_cache).absolute() if call.settings.image_cache else None
+    return [folder for folder in call.folders if folder.absolute() != cache]
+
+
+def _list(call: Desk) -> int:
+    wanted = call.options.name
+    if wanted:
+        repository.holder(names.parse(wanted), call.folders)
+    found = stock.items(call.folders, wanted)
+    if call.options.json:
+        print(json.dumps([asdict(item) for item in found], indent=1))
+    elif found:
+        print(_table(found, in_many=len({Path(item.folder).parents[1] for item in found}) > 1))
+    else:
+        looked = ", ".join(map(str, call.folders)) or "nowhere: image_dirs is empty"
+        print(f"there is no image (looked in {looked})")
+    return ExitCode.OK
+
+
+def _table(found: Sequence[Item], *, in_many: bool) -> str:
+    """Columns as wide as they must be. The repository is named only when there are several."""
+    rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "REPOSITORY")]
+    for item in found:
+        warm = "" if not item.warm else "broken" if item.warm.startswith("broken") else "yes"
+        rows.append(
+            (
+                item.name,
+                item.version,
+                "current" if item.current else "",
+                item.made[:10],
+                _size(item.allocated),
+                warm,
+                "yes" if item.signer else "",
+                str(Path(item.folder).parents[1 if item.version else 0]),
+            )
+        )
+    if not in_many:
+        rows = [(*row[:-1], "") for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(visible(text).ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _show(call: Desk) -> int:
+    sheet = _sheet(call, names.parse(call.options.image))
+    if call.options.json:
+        print(json.dumps(sheet, indent=1))
+        return ExitCode.OK
+    rows = list(_rows(sheet))
+    width = max(len(label) for label, _ in rows)
+    print("\n".join(visible(f"{label.ljust(width)}  {text}").rstrip() for label, text in rows))
+    return ExitCode.OK
+
+
+def _sheet(call: Desk, wanted: Reference) -> dict[str, Any]:
+    """All that is known of one version."""
+    ref, folder = repository.locate(wanted, call.folders)
+    found = image.from_folder(folder)
+    holder = Repository(folder.parents[1] if ref.version else folder.parent)
+    told = [event for event in history.events(holder.path / ref.name) if event.version == ref.version]
+    return asdict(stock.item(holder, ref, _current(ref, call.folders))) | {
+        "title": found.description.title,
+        "disk_size": found.size,
+        "description": found.description.model_dump(mode="json", by_alias=True),
+        "signature": _signed(folder, call.settings.trusted_keys),
+        "users": _users(ref, call.folders) if ref.version else [],
+        "history": [asdict(event) for event in told],
+        "parts": [asdict(part) for part in stock.parts(folder)],
+    }
+
+
+def _rows(sheet: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    ref = Reference(sheet["name"], sheet["version"])
+    yield "image", f"{ref} (current)" if sheet["current"] else str(ref)
+    if sheet["title"]:
+        yield "title", sheet["title"]
+    yield "folder", sheet["folder"]
+    yield "made", sheet["made"]
+    for event in sheet["history"]:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(event["at"]))
+        yield _HAPPENED[event["act"]], f"{when} by {event['who']}"
+    described = sheet["description"]
+    yield "disk", f"{_size(sheet['disk_size'])}, {described['format']}"
+    keys = ("os", "firmware", "machine", "disk_bus", "nic")
+    yield "machine", ", ".join(described[key] for key in keys)
+    yield "asks for", f"{_size(described['memory'])} of memory, {described['cpus']} CPUs"
+    yield "warm", sheet["warm"] or "no"
+    yield "signed", sheet["signature"]
+    users = sheet["users"] or ["by nobody that is known of"]
+    yield from zip(["in use", *[""] * len(users)], users[:_MOST_USERS], strict=False)
+    if len(users) > _MOST_USERS:
+        yield "", f"and {len(users) - _MOST_USERS} more"
+    yield "parts", f"{_size(sheet['apparent'])}, of which {_size(sheet['allocated'])} are on the disk"
+    for part in sheet["parts"]:
+        yield "", f"{part['name']}: {_size(part['apparent'])}, {_size(part['allocated'])} on the disk"
+
+
+def _current(ref: Reference, folders: Sequence[Path]) -> str:
+    """What new sessions get; a copy in the cache does not say."""
+    try:
+        return repository.locate(Reference(ref.name), folders)[0].version
+    except Refusal:
+        return ""
+
+
+def _users(ref: Reference, folders: Sequence[Path]) -> list[str]:
+    """Who uses it, in whatever repository it lies: a copy in a cache is the same version."""
+    holders = [Repository(folder) for folder in folders if Repository(folder).has(ref)]
+    return [user for holder in holders for user in holder.users(ref.name, ref.version)]
+
+
+def _signed(folder: Path, trusted: Sequence[str]) -> str:
+    """Whose signature it is, and what it is worth here. The parts are not read: that is `verify`."""
+    claimed = stock.signer(folder)
+    if not claimed:
+        return "no"
+    try:
+        return f"{signature.check(folder, signature.trusted(trusted)).key}, trusted here"
+    except Refusal as refusal:
+        return refusal.what
+
+
+def _publish(call: Desk) -> int:
+    ref = names.parse(call.options.image, exact=True)
+    holder = repository.holder(ref, _shelves(call))
+    folder = holder.folder(ref)
+    # What no session could start from is not let out.
+    image.from_folder(folder)
+    if call.settings.require_signed:
+        signature.check(folder, signature.trusted(call.settings.trusted_keys))
+    holder.publish(ref.name, ref.version)
+    print(f"{ref} is current in {holder.path}: new sessions get it")
+    return ExitCode.OK
+
+
+def _rollback(call: Desk) -> int:
+    ref = _plain(call.options.image)
+    holder = repository.holder(ref, _shelves(call))
+    version = holder.rollback(ref.name)
+    print(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
+    return ExitCode.OK
+
+
+def _plain(text: str) -> Reference:
+    ref = names.parse(text)
+    if ref.version:
+        what = f"`{text}`: a version is not wanted here, only the image's name"
+        raise Refusal(ExitCode.USAGE, what, hint=f"{ref.name}; or: 7lbd image publish {ref}")
+    return ref
+
+
+def _remove(call: Desk) -> int:
+    ref = names.parse(call.options.image, exact=True)
+    holder = repository.holder(ref, _shelves(call))
+    freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
+    holder.remove(ref.name, ref.version, even_current=call.options.force)
+    print(f"{ref} is removed from {holder.path}: {_size(freed)} freed")
+    return ExitCode.OK
+
+
+def _collect(call: Desk) -> int:
+    ref = _plain(call.options.name) if call.options.name else None
+    shelves = [repository.holder(ref, _shelves(call))] if ref else _writable(_shelves(call), call.options.dry_run)
+    freed = 0
+    for shelf in shelves:
+        if not call.options.dry_run:
+            shelf.tidy()
+        for name in [ref.name] if ref else shelf.names():
+            freed += _collect_one(call, shelf, name)
+    print(f"{_size(freed)} {'would be freed' if call.options.dry_run else 'freed'}")
+    return ExitCode.OK
+
+
+def _collect_one(call: Desk, shelf: Repository, name: str) -> int:
+    """Judge all versions first, then remove; one that is taken into use meanwhile stays. Returns the bytes freed."""
+    freed = 0
+    for verdict in collection.judge(shelf, name, call.options.keep, call.options.grace):
+        ref = Reference(name, verdict.version)
+        why = verdict.why
+        size = 0 if why else sum(part.allocated for part in stock.parts(shelf.folder(ref)))
+        if not why and not call.options.dry_run:
+            try:
+                shelf.remove(name, verdict.version)
+            except Refusal as refusal:
+                if refusal.code is not ExitCode.IMAGE:
+                    raise
+                why = refusal.what
+        if why:
+            print(visible(f"kept      {ref}: {why}"))
+        else:
+            print(f"{'would go ' if call.options.dry_run else 'removed  '} {ref}: {_size(size)}")
+            freed += size
+    return freed
+
+
+def _writable(folders: Sequence[Path], dry_run: bool) -> list[Repository]:
+    there = [folder for folder in folders if folder.is_dir()]
+    if dry_run:
+        return [Repository(folder) for folder in there]
+    repository.writable(there)
+    return [Repository(folder) for folder in there if repository.may_write(folder)]
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
