@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from collections.abc import Sequence
+from typing import NoReturn
 
+from ...errors import ExitCode
 from ...settings import nearest
 from .. import cli, places
 from . import building, caching, intake, seal, shelf, upkeep, warming
@@ -47,5 +50,12 @@ def run(words: Sequence[str], umask: int) -> int:
         verbs[options.verb].refuse(unknown[0].partition("=")[0])
     here = places.look_around(os.environ)
     chosen = places.settings(here, cli.source(options)).settings
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     code: int = options.call(Desk(options, chosen, here, umask))
     return code
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    """Unwind what is half done, as after Ctrl-C, and then end."""
+    raise SystemExit(ExitCode.TERMINATED)

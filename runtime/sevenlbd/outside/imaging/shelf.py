@@ -15,7 +15,6 @@ from ...images import collection, history, image, names, repository, signature, 
 from ...images.names import Reference
 from ...images.repository import Repository
 from ...images.stock import Item
-from ...paths import user_path
 from ...settings import parse_duration
 from . import desk
 from .desk import Desk
@@ -28,7 +27,7 @@ _HAPPENED = {history.PUBLISH: "published", history.ROLLBACK: "back again"}
 
 def register(verbs: Any) -> None:
     """Add this group's verbs to `7lbd image`."""
-    listing = desk.verb(verbs, "list", "show every image and version there is", _list, settings=("image_cache",))
+    listing = desk.verb(verbs, "list", "show every image and version there is", _list)
     listing.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
     listing.add_argument("--json", action="store_true", help="as JSON")
     show = desk.verb(verbs, "show", "show one version: what it is, its parts, who signed and who uses it", _show)
@@ -72,12 +71,6 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(f"`{text}`: {error}") from None
     assert isinstance(seconds, int | float)
     return float(seconds)
-
-
-def _shelves(call: Desk) -> list[Path]:
-    """The repositories without the cache, which keeps itself tidy."""
-    cache = user_path(call.settings.image_cache).absolute() if call.settings.image_cache else None
-    return [folder for folder in call.folders if folder.absolute() != cache]
 
 
 def _list(call: Desk) -> int:
@@ -200,7 +193,7 @@ def _signed(folder: Path, trusted: Sequence[str]) -> str:
 
 def _publish(call: Desk) -> int:
     ref = names.parse(call.options.image, exact=True)
-    holder = repository.holder(ref, _shelves(call))
+    holder = repository.holder(ref, call.folders)
     folder = holder.folder(ref)
     # What no session could start from is not let out.
     image.from_folder(folder)
@@ -213,7 +206,7 @@ def _publish(call: Desk) -> int:
 
 def _rollback(call: Desk) -> int:
     ref = _plain(call.options.image)
-    holder = repository.holder(ref, _shelves(call))
+    holder = repository.holder(ref, call.folders)
     version = holder.rollback(ref.name)
     print(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
     return ExitCode.OK
@@ -229,7 +222,7 @@ def _plain(text: str) -> Reference:
 
 def _remove(call: Desk) -> int:
     ref = names.parse(call.options.image, exact=True)
-    holder = repository.holder(ref, _shelves(call))
+    holder = repository.holder(ref, call.folders)
     freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
     holder.remove(ref.name, ref.version, even_current=call.options.force)
     print(f"{ref} is removed from {holder.path}: {_size(freed)} freed")
@@ -238,7 +231,7 @@ def _remove(call: Desk) -> int:
 
 def _collect(call: Desk) -> int:
     ref = _plain(call.options.name) if call.options.name else None
-    shelves = [repository.holder(ref, _shelves(call))] if ref else _writable(_shelves(call), call.options.dry_run)
+    shelves = [repository.holder(ref, call.folders)] if ref else _writable(call.folders, call.options.dry_run)
     freed = 0
     for shelf in shelves:
         if not call.options.dry_run:
