@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..errors import ExitCode, Refusal
-from ..settings import Size, in_words, nearest
+from ..settings import Size, in_toml, in_words, nearest
 
 
 class OS(StrEnum):
@@ -113,6 +113,13 @@ def read(path: Path) -> Description:
         return Description.model_validate(table)
     except ValidationError as error:
         raise _refusal(path, error) from None
+
+
+def text(described: Description) -> str:
+    """A description as it stands in an image.toml: what is not the default."""
+    values = described.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    lines = [f"{key} = {in_toml('memory' if key == 'memory' else 'name', value)}\n" for key, value in values.items()]
+    return "schema = 1\n" + "".join(lines)
 
 
 def _text(path: Path) -> str:
