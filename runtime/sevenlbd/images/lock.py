@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 
-Identity = tuple[int, int, int, int]
-"""Device, inode, size and time of the last change: a file that was written to, or replaced, has another."""
-UNSEEN: Identity = (0, 0, 0, 0)
+Identity = tuple[int, int, int, int, int]
+"""Device, inode, size, mtime and ctime: a file that was written to, or replaced, has another, utime(2) or not."""
+UNSEEN: Identity = (0, 0, 0, 0, 0)
 # Who only looks whether a file is in use holds it exclusively for a moment.
 _PATIENCE = 0.3
 _PAUSE = 0.02
@@ -21,7 +21,7 @@ _PAUSE = 0.02
 
 def identity(found: os.stat_result) -> Identity:
     """Which file it is, and which content."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ What an enemy would need: the site's key; or to be root, who can do anything on 
 set back under a server that he may write to. Changes by memory mapping, which show late in ctime, are settled by
 fsync(2) before anything is signed, and a file that changed within the last two seconds is not remembered, because
 times may be that coarse. What is verified is what stands there now: who may write to the repository can exchange a
-file a moment later. So the files are looked at once more when the machine has opened them (`unchanged`).
+file a moment later. So the session looks at the identities once more when the machine has opened its files.
 """
 
 from __future__ import annotations
@@ -60,17 +60,20 @@ def memory_file(environment: Mapping[str, str]) -> Path | None:
     return Path(cache) / "7lbd" / "verified.json" if cache.startswith("/") else None
 
 
-def ensure(folder: Path, keys: Sequence[str], memory: Path | None, progress: Progress | None = None) -> None:
+def ensure(
+    folder: Path, keys: Sequence[str], memory: Path | None, progress: Progress | None = None
+) -> dict[str, Identity]:
     """Refuse the version in `folder` unless one of `keys` signed it and it is unaltered. Raises Refusal.
 
     Reads everything only when no list knows these very files, and remembers it then in the file `memory`.
+    Returns the identity of every file: as long as they are the same, the answer is.
     """
     trusted = signature.trusted(keys)
     believed = told_truly(folder)
     before = identities(folder)
     if believed and memory and (entry := _remembered(memory, before, trusted)):
         check_place(folder, entry["name"], entry["version"])
-        return
+        return before
     signed = signature.check(folder, trusted)
     known = manifest.parse(signed.manifest, folder / MANIFEST)
     manifest.check_names(folder, known)
@@ -82,6 +85,7 @@ def ensure(folder: Path, keys: Sequence[str], memory: Path | None, progress: Pro
         raise Altered(f"{folder}: is being changed", hint="wait until that has ended")
     if believed and memory:
         _remember(memory, {"key": signed.key, "name": known.name, "version": known.version}, before)
+    return before
 
 
 def _silent(_what: str, _total: int) -> AbstractContextManager[Told]:
@@ -95,14 +99,6 @@ def identities(folder: Path) -> dict[str, Identity]:
         with suppress(FileNotFoundError):
             found[name] = identity((folder / name).lstat())
     return found
-
-
-def unchanged(folder: Path, known: Mapping[str, Identity]) -> bool:
-    """Whether the version is still the one whose identities are `known`."""
-    try:
-        return identities(folder) == dict(known)
-    except (OSError, manifest.Altered):
-        return False
 
 
 def _without(found: Mapping[str, Identity], names: set[str]) -> dict[str, Identity]:

@@ -18,7 +18,7 @@ from ..images.image import Image
 from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
-from . import connectors, folder, node, warmth
+from . import connectors, folder, node, places, warmth
 from .prepared import Prepared, Wishes
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
@@ -34,7 +34,12 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     """Check all of `settings` against this node. Raises Refusal; leaves no trace."""
     warnings: list[str] = []
     _refuse_root()
-    image = images.resolve(settings.image, folders)
+    image = images.resolve(settings.image, folders, places.image_cache(settings))
+    seen = {str(layer.path): layer.identity for layer in image.layers}
+    if settings.require_signed:
+        from . import trust  # costs time, so only where it is wanted
+
+        image, seen = trust.checked(settings, image, environment)
     described = image.description
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
     accel = _accel(settings, warnings)
@@ -79,7 +84,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         job_ends=_job_ends(environment),
         wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
         warnings=tuple(warnings),
-        seen={str(layer.path): layer.identity for layer in image.layers},
+        seen=seen,
         lease=repository.owner(image.folder or image.layers[0].path.parent),
     )
 

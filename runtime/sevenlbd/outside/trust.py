@@ -1,0 +1,28 @@
+"""Images that the site's keys must vouch for: the check before a session, and what it tells while it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import ExitCode, Refusal
+from ..images import image as images
+from ..images import lock, verified
+from ..images.image import Image
+from ..settings import Settings
+from .imaging import progress
+
+
+def checked(settings: Settings, image: Image, environment: Mapping[str, str]) -> tuple[Image, dict[str, lock.Identity]]:
+    """The image once more, read after a trusted key has vouched for all of it, and every file that it vouched for.
+
+    Raises Refusal when the image is unsigned, altered, or signed by somebody else.
+    """
+    if image.folder is None:
+        what = f"{image.layers[0].path}: is a bare disk, which cannot be signed, and this site requires signed images"
+        raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add makes a version of it, and sign signs that")
+    memory = verified.memory_file(environment)
+    found = verified.ensure(image.folder, settings.trusted_keys, memory, progress.shown)
+    device = image.folder.stat().st_dev
+    # From here on nothing counts that was read before.
+    again = images.from_folder(image.folder)
+    return again, {str(image.folder / name): (device, *identity) for name, identity in found.items()}
