@@ -52,16 +52,17 @@ class Image:
         return named or self.layers[0].path.name
 
 
-def resolve(wanted: str, folders: Sequence[Path]) -> Image:
+def resolve(wanted: str, folders: Sequence[Path], cache: Path | None = None) -> Image:
     """The image that `wanted` names: a folder, a disk file, or a name in one of `folders`.
 
+    Of one that was found by name, this node's whole copy in `cache` is taken, if there is one.
     Raises Refusal that says what is wrong with it and what would help.
     """
     if not wanted:
-        return _the_only_one(folders)
+        return _the_only_one(folders, cache)
     path = user_path(wanted)
     if "/" not in wanted and not os.access(path, os.F_OK):
-        return _by_name(_reference(wanted), folders)
+        return _by_name(_reference(wanted), folders, cache)
     if stat.S_ISDIR(_mode(path, "image")):
         return _from_any_folder(path)
     _readable_file(path, "image")
@@ -103,10 +104,10 @@ def available(folders: Sequence[Path]) -> list[str]:
     return sorted({name for folder in folders for name in Repository(folder).names()})
 
 
-def _the_only_one(folders: Sequence[Path]) -> Image:
+def _the_only_one(folders: Sequence[Path], cache: Path | None) -> Image:
     found = available(folders)
     if len(found) == 1:
-        return _by_name(Reference(found[0]), folders)
+        return _by_name(Reference(found[0]), folders, cache)
     what = "no image was named, and none was found"
     if found:
         what = f"no image was named; there are {', '.join(repository.known_in(folders))}"
@@ -121,9 +122,14 @@ def _reference(wanted: str) -> Reference:
         raise Refusal(refusal.code, f"{refusal.what}, nor is it a file here", hint=refusal.hint) from None
 
 
-def _by_name(ref: Reference, folders: Sequence[Path]) -> Image:
+def _by_name(ref: Reference, folders: Sequence[Path], cache: Path | None = None) -> Image:
     """Which version is current is asked once, here: from now on there is only the version's own folder."""
     found, folder = repository.locate(ref, folders)
+    if cache:
+        # Not on every start's way.
+        from .cache import local
+
+        folder = local(cache, found, folder)
     return replace(from_folder(folder), name=found.name, version=found.version)
 
 

@@ -124,7 +124,7 @@ def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
 
 def _image(chosen: Settings, here: places.Places) -> Finding:
     try:
-        found = images.resolve(chosen.image, places.image_folders(here, chosen))
+        found = images.resolve(chosen.image, places.image_folders(here, chosen), places.image_cache(chosen))
     except Refusal as refusal:
         return Finding("image", "error" if chosen.image else "warning", refusal.what, refusal.hint)
     return Finding("image", "ok", f"{found.title}: {found.layers[0].path}")

@@ -62,6 +62,11 @@ def image_folders(places: Places, chosen: Settings) -> list[Path]:
     return folders + ([places.image_folder] if places.image_folder else [])
 
 
+def image_cache(chosen: Settings) -> Path | None:
+    """Where this node's copies of images are."""
+    return user_path(chosen.image_cache).absolute() if chosen.image_cache else None
+
+
 def _table(path: Path, *, trusted: bool) -> list[Source]:
     if not os.access(path, os.F_OK):
         return []  # or hidden behind a folder that the user may not enter, which is the same

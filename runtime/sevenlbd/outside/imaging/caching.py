@@ -1,9 +1,121 @@
-"""A node's own copies of images."""
+"""The verb `cache`: a node's own copies of images."""
 
 from __future__ import annotations
 
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from ...errors import ExitCode, Refusal
+from ...images import fetch, names, repository, signature
+from ...images.cache import Cache, amount
+from ...images.fetch import Source, Tally
+from ...images.names import Reference
+from .. import places
+from . import desk, progress
+from .desk import Desk
+
+_SETTINGS = ("image_cache", "image_cache_quota", "image_cache_rate")
 
 
 def register(verbs: Any) -> None:
     """Add this group's verbs to `7lbd image`."""
+    about = "copy an image to this node's own disk, where sessions find it from then on; or show and remove copies"
+    parser = desk.verb(verbs, "cache", about, _cache, settings=_SETTINGS)
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
+        "image",
+        nargs="?",
+        default="",
+        metavar="NAME[@VERSION]",
+        help="fetch it; what has arrived before is not fetched again",
+    )
+    only.add_argument("--list", action="store_true", help="show what there is, least recently used first (the default)")
+    only.add_argument("--drop", metavar="NAME@VERSION", default="", help="remove a copy, or what has arrived of it")
+    parser.add_argument("--no-wait", action="store_true", help="do nothing when somebody else is fetching already")
+
+
+def _cache(call: Desk) -> int:
+    path = places.image_cache(call.settings)
+    if not path:
+        hint = "name a folder on a local disk: --image-cache DIR, or image_cache in a settings file"
+        raise Refusal(ExitCode.USAGE, "there is no image cache: image_cache is not set", hint=hint)
+    cache = Cache(path, call.settings.image_cache_quota)
+    if call.options.drop:
+        _drop(cache, names.parse(call.options.drop, exact=True))
+    elif call.options.image:
+        _fetch(call, cache, names.parse(call.options.image))
+    else:
+        _list(cache)
+    return ExitCode.OK
+
+
+def _fetch(call: Desk, cache: Cache, wanted: Reference) -> None:
+    ref, folder = repository.locate(wanted, call.folders)
+    if not ref.version:
+        what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
+        raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")
+    if cache.holds(ref, _looked_at(call, folder)):
+        print(f"{ref} is in {cache.path} already")
+        return
+    with cache.locked(None if call.options.no_wait else lambda: _say(f"{cache.path} is being filled; waiting")) as ours:
+        source = _looked_at(call, folder)
+        if not ours:
+            print(f"{cache.path} is being filled by somebody else; not waiting")
+        elif cache.holds(ref, source):
+            print(f"{ref} has been fetched meanwhile")
+        else:
+            _fetch_now(call, cache, ref, source)
+
+
+def _looked_at(call: Desk, folder: Path) -> Source:
+    if call.settings.require_signed:
+        signature.check(folder, signature.trusted(call.settings.trusted_keys))
+    return fetch.look(folder)
+
+
+def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None:
+    total = sum(status.st_size for status in source.files.values())
+    done = 0
+    try:
+        with progress.shown(f"fetching {ref}", total) as told:
+
+            def advance(tally: Tally) -> None:
+                nonlocal done
+                told(tally.done - done)
+                done = tally.done
+
+            tally = cache.fetch(ref, source, call.settings.image_cache_rate, advance)
+    except KeyboardInterrupt:
+        _say(f"what has arrived of {ref} is kept; the next call goes on from there")
+        raise
+    proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
+    print(f"{ref} is in {cache.path}: {amount(tally.fetched)} fetched, {amount(tally.kept)} empty or here; {proved}")
+
+
+def _drop(cache: Cache, ref: Reference) -> None:
+    with cache.locked(None) as ours:
+        if not ours and not cache.is_whole(ref):
+            what = f"{cache.path}: somebody is fetching, perhaps {ref}"
+            raise Refusal(ExitCode.IMAGE, what, hint="wait for it, or interrupt it first")
+        cache.drop(ref)
+    print(f"{ref} is no longer in {cache.path}")
+
+
+def _list(cache: Cache) -> None:
+    entries = cache.entries()
+    for entry in entries:
+        state = "whole" if entry.whole else "not whole"
+        if entry.whole:
+            with suppress(Refusal):
+                state = f"in use: {users[0]}" if (users := cache.users(entry.ref)) else state
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        print(f"{entry.ref}  {amount(entry.size)}  used {used}  {state}")
+    of = f" of {amount(cache.quota)}" if cache.quota else ""
+    print(f"{amount(sum(entry.size for entry in entries))}{of} in {cache.path}")
+
+
+def _say(text: str) -> None:
+    print(f"7lbd: {text}", file=sys.stderr, flush=True)
