@@ -66,6 +66,8 @@ class Warm:
     """The frozen UEFI variable store; empty for a BIOS."""
     cpu: str
     """The CPU model that it was frozen with."""
+    certificate: str
+    """Fingerprint of the RDP server's certificate, which was frozen, too; empty when nobody knows it."""
     hook: tuple[str, ...]
     """What the agent runs in the guest after a warm start, with the session's credentials on its standard input."""
 
@@ -98,6 +100,8 @@ class Plan:
     """The disk (qcow2) that is written to, on top of `layers`."""
     cdroms: tuple[str, ...] = ()
     """ISO files in the machine's drives; the first one is booted from when the disk is blank."""
+    keys_at_boot: bool = False
+    """Whether to press keys until the machine reads from its first drive: "Press any key to boot from CD or DVD"."""
     lasting: bool = False
     """Whether what is written outlives the session: then a flush is a flush."""
     freeze: bool = False
@@ -155,7 +159,8 @@ PAUSED = "paused"
 RESUMED = "resumed"
 NOT_READY = "not-ready"
 BROKE = "broke"
-ENDED = "ended"  # text: why, for instance "the guest shut down"
+ENDED = "ended"  # text: why, for instance GUEST_SHUT_DOWN
+GUEST_SHUT_DOWN = "the guest shut down"
 
 
 CERTIFICATE = "certificate"  # text: the fingerprint of the guest's RDP certificate

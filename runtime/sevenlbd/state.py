@@ -63,6 +63,8 @@ class SessionState:
     paused: str = ""
     reason: str = ""
     hint: str = ""
+    end: str = ""
+    """How the machine itself ended, whatever the reason: for instance "the guest shut down"."""
     ends_at: float = 0.0
     """When its time is up, in seconds since the epoch; 0 when nobody knows of a limit."""
     url: str = ""

@@ -18,12 +18,14 @@ from ..process import spawn
 from . import migration, qemu
 from .agent import Agent, AgentError
 from .migration import MachineError
-from .root import LOGS, PRIVATE, SESSION, WARM_STATE
+from .root import LOGS, OVERLAY, PRIVATE, SESSION, WARM_STATE
 
 FROZEN_STATE, KEPT_VARIABLES = SESSION / "state", SESSION / "variables.fd"
 _LOG = LOGS / "qemu.log"
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
+_KEY_PRESSES = 180
+_READ_IN_EARNEST = 64 << 20
 
 
 Tell = Callable[[str], None]
@@ -70,7 +72,7 @@ class Machine:
                 self._warn("the guest's system has crashed")
 
     async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
-        while shutil.disk_usage(SESSION).free < _ROOM_TO_RESUME:
+        while shutil.disk_usage(OVERLAY).free < _ROOM_TO_RESUME:
             await asyncio.sleep(1)
         # Before the guest goes on: its very next write may find the disk full again.
         self._waits_for_room = False
@@ -99,6 +101,20 @@ class Machine:
             elif quiet_since is None:
                 quiet_since = at
             before, at = used, now
+
+    async def press_keys(self) -> None:
+        """Press a key each second until the first drive is read from in earnest, which is more than a boot loader."""
+        for _ in range(_KEY_PRESSES):
+            with suppress(QMPError, OSError):
+                await self._qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "spc"}]})
+                if await self._bytes_read("cdrom0") > _READ_IN_EARNEST:
+                    return
+            await asyncio.sleep(1)
+
+    async def _bytes_read(self, node: str) -> int:
+        told = await self._qmp.execute("query-blockstats")
+        assert isinstance(told, list)
+        return sum(drive["stats"]["rd_bytes"] for drive in told if drive.get("node-name") == node)
 
     async def screenshot(self, path: Path) -> None:
         """Save the screen as PNG. Raises QMPError or OSError."""

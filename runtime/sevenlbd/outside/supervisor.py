@@ -101,6 +101,7 @@ class Session:
         plan = prepared.plan
         self._link = link
         self._wishes = prepared.wishes
+        self._writes_to = Path(plan.overlay).parent if plan.overlay else plan.folder
         self._seen = prepared.seen
         self._display = display
         self._signal: signal.Signals | None = None
@@ -216,7 +217,7 @@ class Session:
                     self.state.warnings.append(event.text)
                     self._display.warn(event.text)
             case messages.PAUSED:
-                self.state.paused = f"{event.text}, in {self.state.folder}"
+                self.state.paused = f"{event.text}, in {self._writes_to}"
                 self._display.warn(self.state.paused)
             case messages.RESUMED:
                 self.state.paused = ""
@@ -251,6 +252,7 @@ class Session:
                 self.stop("the desktop was ready, which was all that was asked for")
 
     def _end(self, why: str) -> None:
+        self.state.end = why
         if self.state.phase is not Phase.STOPPING:
             self.state.reason = why
             self._advance(Phase.STOPPING)
