@@ -262,7 +262,7 @@ def test_a_rate_is_kept(version: Version, tmp_path: Path) -> None:
     began = time.monotonic()
     tally = copy(source, tmp_path / "copy", rate=16 * MIB)
     took = time.monotonic() - began
-    assert tally.fetched / took <= 16 * MIB * 1.3
+    assert tally.fetched <= 16 * MIB * (took + 0.3), "a quarter of a second's worth may come at once"
     assert took < 10
 
 

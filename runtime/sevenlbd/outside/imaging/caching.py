@@ -88,7 +88,7 @@ def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None
                 done = tally.done
 
             tally = cache.fetch(ref, source, call.settings.image_cache_rate, advance)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _say(f"what has arrived of {ref} is kept; the next call goes on from there")
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
