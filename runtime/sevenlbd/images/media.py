@@ -1,7 +1,7 @@
 """Discs as files: ISO 9660 with Joliet and UDF, read and written by pycdlib. Knows nothing of what is on them.
 
-Installation media keep their files in UDF (Windows' ISO 9660 part holds one README), in Joliet or in plain ISO 9660; names
-are found whatever their case, as Windows finds them. Sources: ECMA-119, ECMA-167, OSTA UDF 2.60.
+Installation media keep their files in UDF (Windows' ISO 9660 part holds one README), in Joliet or in plain ISO 9660.
+Names are found whatever their case, as Windows finds them. Sources: ECMA-119, ECMA-167, OSTA UDF 2.60.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-
-import pycdlib
+from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, Refusal
+
+if TYPE_CHECKING:
+    import pycdlib
 
 _MAX_ENTRIES = 100_000
 _TREES = ("udf_path", "joliet_path", "rr_path", "iso_path")
@@ -61,6 +63,8 @@ def _plain(path: str) -> str:
 @contextmanager
 def opened(path: Path) -> Iterator[Disc]:
     """The disc in the file `path`. Raises Refusal when it is none; so does whatever a broken one does to a reader."""
+    import pycdlib  # only where discs are read: it takes longer than many a verb
+
     _check_file(path)
     try:
         with path.open("rb") as file:
@@ -80,7 +84,9 @@ def _check_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        hint = f"a folder of the node that the container does not show: apptainer run --bind {path.absolute().parent} ..."
+        hint = (
+            f"a folder of the node that the container does not show: apptainer run --bind {path.absolute().parent} ..."
+        )
         raise Refusal(ExitCode.IMAGE, f"{path}: cannot be reached: {error.strerror}", hint=hint) from None
     if not stat.S_ISREG(mode):
         raise Refusal(ExitCode.IMAGE, f"{path}: is not a file", hint="name the ISO file")
@@ -89,10 +95,12 @@ def _check_file(path: Path) -> None:
 
 
 def write(target: Path, label: str, files: Mapping[str, bytes]) -> None:
-    """Make a disc of `files` (path: content) at `target`, which must not exist: mode 0600, with ISO 9660, Joliet and UDF.
+    """Make a disc of `files` (path: content) at `target`, which must not exist: ISO 9660, Joliet and UDF, mode 0600.
 
     Raises OSError; half a disc is never left.
     """
+    import pycdlib
+
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, joliet=3, udf="2.60", vol_ident=label)
     try:

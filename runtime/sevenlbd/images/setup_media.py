@@ -1,7 +1,7 @@
 """The two discs that a Windows is installed from: Microsoft's, and the one with the virtio drivers.
 
-What an ISO says may be hostile, and the library that reads it is no fortress: `look` has a process of its own do it, which
-ends when it wants more than a gigabyte or a minute of a CPU.
+What an ISO says may be hostile, and the library that reads it is no fortress: `look` has a process of its own do it,
+which ends when it wants more than a gigabyte or a minute of a CPU.
 """
 
 from __future__ import annotations

@@ -1,0 +1,491 @@
+# What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
+# first-boot.ps1 and seal.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
+# start.ps1 (as SYSTEM), drives.ps1 (as the user) and session.ps1 (by the guest agent, after a warm start).
+#
+# For Windows PowerShell 5.1, which every Windows 10, 11 and Server 2016 to 2025 has. Secrets are never written to the log,
+# to the serial port or to a command line. Accounts and groups of Windows' own are named by SID: their names are translated.
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+
+$Folder = Join-Path $env:ProgramData '7lbd'
+$LogFile = Join-Path $Folder 'log.txt'
+$SettingsFile = Join-Path $Folder 'settings.json'
+$CredentialFile = Join-Path $Folder 'credentials.json'
+$UndoFile = Join-Path $Folder 'undo.json'
+$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1'
+$InstallationFiles = 'first-boot.ps1', 'seal.ps1', 'prepare.ps1'
+
+$HostAddress = '169.254.100.2'
+$ReadyPort = 54321
+$StartTask, $DrivesTask, $SealTask = '7lbd start', '7lbd drives', '7lbd seal'
+
+# Security identifiers: learn.microsoft.com, "Well-known SIDs".
+$System, $Administrators, $Users, $RemoteDesktopUsers = 'S-1-5-18', 'S-1-5-32-544', 'S-1-5-32-545', 'S-1-5-32-555'
+$RemoteDesktopRules = '@FirewallAPI.dll,-28752'
+
+$Machine = 'HKLM:\SYSTEM\CurrentControlSet'
+$Policies = 'HKLM:\SOFTWARE\Policies\Microsoft'
+$PowerSettings = "$Policies\Power\PowerSettings"
+# Path, name, value. All are numbers (REG_DWORD).
+$Values = @(
+    # Remote Desktop, with network-level authentication over TLS.
+    , @("$Machine\Control\Terminal Server", 'fDenyTSConnections', 0)
+    , @("$Machine\Control\Terminal Server\WinStations\RDP-Tcp", 'UserAuthentication', 1)
+    , @("$Machine\Control\Terminal Server\WinStations\RDP-Tcp", 'SecurityLayer', 2)
+    # RemoteFX, which the client in the browser asks for.
+    , @("$Policies\Windows NT\Terminal Services", 'ColorDepth', 5)
+    , @("$Policies\Windows NT\Terminal Services", 'fEnableVirtualizedGraphics', 1)
+    # A machine that sleeps looks dead; fast start-up would freeze one session's kernel for the next.
+    , @("$PowerSettings\29f6c1db-86da-48c5-9fdb-f2b67b1f44da", 'ACSettingIndex', 0) # sleep after
+    , @("$PowerSettings\9d7815a6-7ee4-497e-8888-515a05f02364", 'ACSettingIndex', 0) # hibernate after
+    , @("$PowerSettings\3c0bc021-c8a8-4e07-a973-6b14cbcb2b7e", 'ACSettingIndex', 0) # screen off after
+    , @("$Machine\Control\Session Manager\Power", 'HiberbootEnabled', 0)
+    # Nothing to update from, and nothing to keep an update in.
+    , @("$Policies\Windows\WindowsUpdate\AU", 'NoAutoUpdate', 1)
+    , @("$Policies\Windows\WindowsUpdate", 'SetDisableUXWUAccess', 1)
+    , @("$Policies\WindowsStore", 'AutoDownload', 2)
+    , @("$Machine\Services\wuauserv", 'Start', 4)
+    , @("$Machine\Services\UsoSvc", 'Start', 4)
+    # The TPM is empty in each session: a key that it holds is lost.
+    , @("$Machine\Control\BitLocker", 'PreventDeviceEncryption', 1)
+    # No Internet, no router: do not look for one. No questions at the first log-on.
+    , @("$Policies\Windows\NetworkConnectivityStatusIndicator", 'NoActiveProbe', 1)
+    , @("$Policies\Windows\OOBE", 'DisablePrivacyExperience', 1)
+    , @('HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System', 'EnableFirstLogonAnimation', 0)
+)
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+# One line for people: on the screen, in the log, and on the first serial port, which 7lbd keeps.
+function Write-Step {
+    param([Parameter(Mandatory)][string]$Text)
+    $line = '7lbd: ' + ($Text -replace '\s+', ' ')
+    Write-Host $line
+    try { Add-Content -LiteralPath $LogFile -Value $line -WhatIf:$false } catch { Write-Debug 'this account may not write the log' }
+    try {
+        $port = New-Object IO.Ports.SerialPort 'COM1', 115200
+        $port.WriteTimeout = 2000
+        $port.Open()
+        try { $port.WriteLine($line) } finally { $port.Close() }
+    } catch { Write-Debug 'there is no free serial port' }
+}
+
+function Write-Fault {
+    param([Parameter(Mandatory)][Management.Automation.ErrorRecord]$Fault)
+    $at = $Fault.InvocationInfo
+    Write-Step "error: $($Fault.Exception.Message) ($(Split-Path -Leaf ([string]$at.ScriptName)) line $($at.ScriptLineNumber))"
+}
+
+# Try something until it says yes. Throws when it does not in time.
+function Wait-Until {
+    param([Parameter(Mandatory)][string]$What, [Parameter(Mandatory)][scriptblock]$Test, [int]$Seconds = 300)
+    $end = (Get-Date).AddSeconds($Seconds)
+    while (-not (& $Test)) {
+        if ((Get-Date) -gt $end) { throw "$What did not happen within $Seconds seconds" }
+        Start-Sleep -Milliseconds 500
+    }
+}
+
+# --- every change, and its undoing ------------------------------------------------------------------------------------
+
+# Never a half file, even when the machine is switched off.
+function Save-Text {
+    param([Parameter(Mandatory)][string]$Path, [Parameter(Mandatory)][string]$Text)
+    [IO.File]::WriteAllText("$Path.new", $Text, (New-Object Text.UTF8Encoding $false))
+    Move-Item -LiteralPath "$Path.new" -Destination $Path -Force
+}
+
+function Read-Change {
+    if (-not (Test-Path -LiteralPath $UndoFile)) { return }
+    (Get-Content -LiteralPath $UndoFile -Raw | ConvertFrom-Json).changes
+}
+
+function Save-Change {
+    param([AllowEmptyCollection()][object[]]$Changes = @())
+    Save-Text -Path $UndoFile -Text (ConvertTo-Json @{ changes = @($Changes) } -Depth 4)
+}
+
+# Noted before it is made: what was noted and not made is undone without harm.
+function Add-Change {
+    param([Parameter(Mandatory)][hashtable]$Change)
+    Save-Change (@(Read-Change) + [pscustomobject]$Change)
+}
+
+function Undo-Change {
+    param([Parameter(Mandatory)][object]$Change)
+    switch ($Change.kind) {
+        'value' {
+            if ($Change.existed) {
+                New-ItemProperty -LiteralPath $Change.path -Name $Change.name -Value $Change.value -PropertyType $Change.type -Force | Out-Null
+            } elseif (Test-Path -LiteralPath $Change.path) {
+                Remove-ItemProperty -LiteralPath $Change.path -Name $Change.name -ErrorAction SilentlyContinue
+            }
+        }
+        'hibernate' { & powercfg.exe /hibernate on }
+        'rule' { Set-NetFirewallRule -Name $Change.name -Enabled $Change.enabled -Profile $Change.profile }
+        'task' { Unregister-ScheduledTask -TaskName $Change.name -Confirm:$false -ErrorAction SilentlyContinue }
+        'member' { Remove-LocalGroupMember -SID $Change.group -Member $Change.account -ErrorAction SilentlyContinue }
+        'expiry' { Set-LocalUser -Name $Change.account -PasswordNeverExpires $false }
+        'account' { Remove-LocalUser -Name $Change.account -ErrorAction SilentlyContinue }
+        default { throw "$UndoFile notes a change of an unknown kind: $($Change.kind)" }
+    }
+}
+
+# Take back all that was noted, the last change first; can be interrupted and run again.
+function Undo-Contract {
+    [CmdletBinding(SupportsShouldProcess)]
+    param()
+    $left = [Collections.ArrayList]@(Read-Change)
+    while ($left.Count) {
+        $last = $left[$left.Count - 1]
+        if ($PSCmdlet.ShouldProcess((ConvertTo-Json $last -Compress), 'undo')) {
+            Undo-Change $last
+            Save-Change ($left.GetRange(0, $left.Count - 1))
+        }
+        $left.RemoveAt($left.Count - 1)
+    }
+    if ($PSCmdlet.ShouldProcess($Folder, 'remove')) {
+        Write-Step 'undone; drivers and the guest agent stay'
+        Remove-Item -LiteralPath $Folder -Recurse -Force
+    }
+}
+
+function Set-Value {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Path, [Parameter(Mandatory)][string]$Name, [Parameter(Mandatory)][int]$Value)
+    $change = @{ kind = 'value'; path = $Path; name = $Name; existed = $false; value = $null; type = $null }
+    $key = Get-Item -LiteralPath $Path -ErrorAction SilentlyContinue
+    if ($key -and $key.GetValueNames() -contains $Name) {
+        $change.existed, $change.value, $change.type = $true, $key.GetValue($Name), [string]$key.GetValueKind($Name)
+        if ($change.type -eq 'DWord' -and $change.value -eq $Value) { return }
+    }
+    if ($PSCmdlet.ShouldProcess("$Path\$Name", "set to $Value")) {
+        Add-Change $change
+        if (-not $key) { New-Item -Path $Path -Force | Out-Null }
+        New-ItemProperty -LiteralPath $Path -Name $Name -Value $Value -PropertyType DWord -Force | Out-Null
+    }
+}
+
+# --- making an image --------------------------------------------------------------------------------------------------
+
+# The root of the drive that has a file; which letter a disc gets is not ours to know.
+function Find-Medium {
+    param([Parameter(Mandatory)][string]$File)
+    foreach ($drive in [IO.DriveInfo]::GetDrives()) {
+        if ($drive.IsReady -and (Test-Path -LiteralPath (Join-Path $drive.Name $File))) { return $drive.Name }
+    }
+}
+
+function Install-Package {
+    param([Parameter(Mandatory)][string]$Path)
+    Write-Step "installing $(Split-Path -Leaf $Path)"
+    $log = Join-Path $env:TEMP "$(Split-Path -Leaf $Path).log"
+    $words = '/i', "`"$Path`"", '/qn', '/norestart', '/l*v', "`"$log`""
+    $done = Start-Process -FilePath msiexec.exe -ArgumentList $words -Wait -PassThru
+    # 3010 and 1641: done, and Windows wants to start anew. learn.microsoft.com, "MsiExec.exe and InstMsi.exe error messages".
+    if ($done.ExitCode -notin 0, 3010, 1641) { throw "$(Split-Path -Leaf $Path): msiexec ended with $($done.ExitCode); see $log" }
+}
+
+# The virtio drivers and the guest agent, from the virtio-win disc.
+function Install-Driver {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([switch]$Required)
+    $packages = 'virtio-win-gt-x64.msi', 'guest-agent\qemu-ga-x86_64.msi'
+    $root = Find-Medium $packages[0]
+    if (-not $root) {
+        if ($Required) { throw 'there is no virtio-win disc in any drive' }
+        Write-Step 'no virtio-win disc: the drivers and the guest agent stay as they are'
+        return
+    }
+    foreach ($package in $packages) {
+        $path = Join-Path $root $package
+        if ($PSCmdlet.ShouldProcess($path, 'install')) { Install-Package $path }
+    }
+}
+
+# All that the contract asks for (docs/images.md). What is so already stays untouched.
+function Install-Contract {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Account)
+    Install-File
+    Set-Account -Account $Account
+    foreach ($value in $Values) { Set-Value -Path $value[0] -Name $value[1] -Value $value[2] }
+    Disable-Hibernation
+    Enable-RemoteDesktopRule
+    Register-Contract -Account $Account
+}
+
+function New-Rule {
+    param([Parameter(Mandatory)][string]$Sid, [Parameter(Mandatory)][string]$Right, [string]$Inherit = 'None')
+    $who = New-Object Security.Principal.SecurityIdentifier $Sid
+    New-Object Security.AccessControl.FileSystemAccessRule $who, $Right, $Inherit, 'None', 'Allow'
+}
+
+# Scripts that SYSTEM runs must not be anybody's to change; C:\ProgramData lets everybody make files.
+function Protect-Folder {
+    New-Item -ItemType Directory -Path $Folder -Force | Out-Null
+    $inherit = 'ContainerInherit, ObjectInherit'
+    $rights = New-Object Security.AccessControl.DirectorySecurity
+    $rights.SetAccessRuleProtection($true, $false)
+    foreach ($sid in $System, $Administrators) { $rights.AddAccessRule((New-Rule $sid 'FullControl' $inherit)) }
+    $rights.AddAccessRule((New-Rule $Users 'ReadAndExecute' $inherit))
+    Set-Acl -LiteralPath $Folder -AclObject $rights
+}
+
+function Install-File {
+    [CmdletBinding(SupportsShouldProcess)]
+    param()
+    if (-not $PSCmdlet.ShouldProcess($Folder, 'put the scripts there')) { return }
+    Protect-Folder
+    if ($PSScriptRoot -eq $Folder) { return }
+    foreach ($name in $LastingFiles) {
+        Copy-Item -LiteralPath (Join-Path $PSScriptRoot $name) -Destination $Folder -Force
+    }
+}
+
+function New-Password {
+    $bytes = New-Object byte[] 24
+    $source = [Security.Cryptography.RandomNumberGenerator]::Create()
+    try { $source.GetBytes($bytes) } finally { $source.Dispose() }
+    # The end is for Windows' rule of complexity; the strength is in the bytes.
+    ConvertTo-SecureString ([Convert]::ToBase64String($bytes) + 'aA1') -AsPlainText -Force
+}
+
+# The account that sessions log in to: may use Remote Desktop, and nothing more.
+function Set-Account {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Account)
+    $known = Get-LocalUser -Name $Account -ErrorAction SilentlyContinue
+    if (-not $known) {
+        if (-not $PSCmdlet.ShouldProcess($Account, 'make the account')) { return }
+        Add-Change @{ kind = 'account'; account = $Account }
+        New-LocalUser -Name $Account -Password (New-Password) -PasswordNeverExpires -AccountNeverExpires | Out-Null
+    } elseif ($known.PasswordExpires -and $PSCmdlet.ShouldProcess($Account, 'let its password never expire')) {
+        Add-Change @{ kind = 'expiry'; account = $Account }
+        Set-LocalUser -Name $Account -PasswordNeverExpires $true
+    }
+    foreach ($group in $Users, $RemoteDesktopUsers) {
+        if (Test-Member -Group $group -Account $Account) { continue }
+        if ($PSCmdlet.ShouldProcess($Account, "add to the group $group")) {
+            Add-Change @{ kind = 'member'; account = $Account; group = $group }
+            Add-LocalGroupMember -SID $group -Member $Account
+        }
+    }
+}
+
+function Test-Member {
+    param([Parameter(Mandatory)][string]$Group, [Parameter(Mandatory)][string]$Account)
+    $sid = (Get-LocalUser -Name $Account).SID
+    @(Get-LocalGroupMember -SID $Group | Where-Object { $_.SID -eq $sid }).Count -gt 0
+}
+
+function Disable-Hibernation {
+    [CmdletBinding(SupportsShouldProcess)]
+    param()
+    $power = Get-ItemProperty -LiteralPath "$Machine\Control\Power"
+    if (($power.PSObject.Properties.Name -contains 'HibernateEnabled') -and $power.HibernateEnabled -eq 0) { return }
+    if ($PSCmdlet.ShouldProcess('hibernation', 'switch off')) {
+        Add-Change @{ kind = 'hibernate' }
+        & powercfg.exe /hibernate off
+    }
+}
+
+# For every profile: Windows calls a network without a router public.
+function Enable-RemoteDesktopRule {
+    [CmdletBinding(SupportsShouldProcess)]
+    param()
+    foreach ($rule in Get-NetFirewallRule -Group $RemoteDesktopRules) {
+        if ("$($rule.Enabled)" -eq 'True' -and "$($rule.Profile)" -eq 'Any') { continue }
+        if ($PSCmdlet.ShouldProcess($rule.Name, 'open the firewall for')) {
+            Add-Change @{ kind = 'rule'; name = $rule.Name; enabled = "$($rule.Enabled)"; profile = "$($rule.Profile)" }
+            Set-NetFirewallRule -Name $rule.Name -Enabled True -Profile Any
+        }
+    }
+}
+
+function Register-Script {
+    [CmdletBinding(SupportsShouldProcess)]
+    param(
+        [Parameter(Mandatory)][string]$Task, [Parameter(Mandatory)][string]$Script,
+        [Parameter(Mandatory)][object]$Trigger, [Parameter(Mandatory)][object]$Principal
+    )
+    if (-not $PSCmdlet.ShouldProcess($Task, 'register the task')) { return }
+    if (-not (Get-ScheduledTask -TaskName $Task -ErrorAction SilentlyContinue)) { Add-Change @{ kind = 'task'; name = $Task } }
+    $words = "-NoProfile -NonInteractive -WindowStyle Hidden -ExecutionPolicy Bypass -File `"$(Join-Path $Folder $Script)`""
+    $action = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument $words
+    # Tasks wait and run at low priority by default; a session waits for this one.
+    $how = New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -Priority 4 -ExecutionTimeLimit ([TimeSpan]::Zero)
+    Register-ScheduledTask -TaskName $Task -Action $action -Trigger $Trigger -Principal $Principal -Settings $how -Force | Out-Null
+}
+
+function Register-Contract {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Account)
+    if ($PSCmdlet.ShouldProcess($SettingsFile, 'write')) { Save-Text -Path $SettingsFile -Text (ConvertTo-Json @{ account = $Account }) }
+    $system = New-ScheduledTaskPrincipal -UserId $System -LogonType ServiceAccount -RunLevel Highest
+    Register-Script -Task $StartTask -Script 'start.ps1' -Trigger (New-ScheduledTaskTrigger -AtStartup) -Principal $system
+    $user = New-ScheduledTaskPrincipal -UserId "$env:COMPUTERNAME\$Account" -LogonType Interactive -RunLevel Limited
+    $logon = New-ScheduledTaskTrigger -AtLogOn -User "$env:COMPUTERNAME\$Account"
+    Register-Script -Task $DrivesTask -Script 'drives.ps1' -Trigger $logon -Principal $user
+}
+
+function Register-Seal {
+    $system = New-ScheduledTaskPrincipal -UserId $System -LogonType ServiceAccount -RunLevel Highest
+    Register-Script -Task $SealTask -Script 'seal.ps1' -Trigger (New-ScheduledTaskTrigger -AtStartup) -Principal $system
+}
+
+# --- in every session -------------------------------------------------------------------------------------------------
+
+# `name=value` lines as a table; what is none is passed over.
+function ConvertFrom-Line {
+    param([AllowEmptyCollection()][AllowEmptyString()][AllowNull()][string[]]$Lines)
+    $table = @{}
+    foreach ($line in $Lines) {
+        $name, $value = "$line" -split '=', 2
+        if ($null -ne $value) { $table[$name] = $value }
+    }
+    $table
+}
+
+# What 7lbd tells by SMBIOS strings of type 11: `user`, `password`, and `shares` perhaps.
+function Get-SessionValue {
+    ConvertFrom-Line (Get-CimInstance -ClassName Win32_ComputerSystem).OEMStringArray
+}
+
+function Get-Account { (Get-Content -LiteralPath $SettingsFile -Raw | ConvertFrom-Json).account }
+
+function Set-SessionPassword {
+    param([Parameter(Mandatory)][string]$Password)
+    Set-LocalUser -Name (Get-Account) -Password (ConvertTo-SecureString $Password -AsPlainText -Force)
+}
+
+# What the drives are mapped with; for SYSTEM, administrators and the session's account only.
+function Save-Credential {
+    param([Parameter(Mandatory)][hashtable]$Session)
+    $kept = @{ user = ''; password = ''; shares = 'home' }
+    foreach ($name in @($kept.Keys)) { if ($Session.ContainsKey($name)) { $kept[$name] = $Session[$name] } }
+    $rights = New-Object Security.AccessControl.FileSecurity
+    $rights.SetAccessRuleProtection($true, $false)
+    foreach ($sid in $System, $Administrators) { $rights.AddAccessRule((New-Rule $sid 'FullControl')) }
+    $rights.AddAccessRule((New-Rule (Get-LocalUser -Name (Get-Account)).SID.Value 'Read'))
+    # Empty until nobody else can read it.
+    $new = "$CredentialFile.new"
+    [IO.File]::WriteAllText($new, '')
+    Set-Acl -LiteralPath $new -AclObject $rights
+    [IO.File]::WriteAllText($new, (ConvertTo-Json $kept))
+    Move-Item -LiteralPath $new -Destination $CredentialFile -Force
+}
+
+function Test-Port {
+    param([Parameter(Mandatory)][string]$Address, [Parameter(Mandatory)][int]$Port)
+    $client = New-Object Net.Sockets.TcpClient
+    try { $client.Connect($Address, $Port); $true } catch { $false } finally { $client.Close() }
+}
+
+# A certificate that came with the image is everybody's: Windows makes a new one when there is none.
+function Reset-Certificate {
+    $start = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
+    $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object { $_.NotBefore -lt $start })
+    if (-not $old.Count) { return }
+    $old | Remove-Item -DeleteKey
+    Restart-Service -Name TermService -Force
+}
+
+function Wait-RemoteDesktop {
+    Reset-Certificate
+    Wait-Until -What 'an answer of Remote Desktop' -Test { Test-Port '127.0.0.1' 3389 }
+}
+
+# The contract's third clause: one line to the host.
+function Send-Ready {
+    Wait-Until -What 'a connection to the host' -Test {
+        $client = New-Object Net.Sockets.TcpClient
+        try {
+            $client.Connect($HostAddress, $ReadyPort)
+            $bytes = [Text.Encoding]::ASCII.GetBytes("ready`n")
+            $client.GetStream().Write($bytes, 0, $bytes.Length)
+            $true
+        } catch { $false } finally { $client.Close() }
+    }
+    Write-Step 'ready'
+}
+
+# Map the session's shares: `home` to H:, the others from Z: downwards. Runs as the user, for this log-on only.
+function Connect-Drive {
+    Wait-Until -What 'the credentials of this session' -Test { Test-Path -LiteralPath $CredentialFile }
+    $session = Get-Content -LiteralPath $CredentialFile -Raw | ConvertFrom-Json
+    Get-SmbMapping | Where-Object { $_.RemotePath -like "\\$HostAddress\*" } | Remove-SmbMapping -Force
+    $free = [Collections.Generic.Queue[string]][string[]]@('Z', 'Y', 'X', 'W', 'V', 'U', 'T', 'S', 'R', 'Q', 'P', 'O', 'N', 'M')
+    foreach ($share in $session.shares -split ',') {
+        $letter = if ($share -eq 'home') { 'H' } else { $free.Dequeue() }
+        $how = @{ LocalPath = "${letter}:"; RemotePath = "\\$HostAddress\$share"; UserName = $session.user; Password = $session.password }
+        try {
+            New-SmbMapping @how -Persistent $false | Out-Null
+        } catch {
+            Write-Step "the share $share could not be mapped: $($_.Exception.Message)"
+        }
+    }
+}
+
+# After a warm start nobody is logged on as a rule; who is gets the new session's shares at once.
+function Restart-Drive {
+    Stop-ScheduledTask -TaskName $DrivesTask -ErrorAction SilentlyContinue
+    if (Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'") { Start-ScheduledTask -TaskName $DrivesTask }
+}
+
+# --- the end of an installation ---------------------------------------------------------------------------------------
+
+# The start-up task of this very start has ended well, and the agent runs.
+function Wait-Contract {
+    $start = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
+    Wait-Until -What 'the end of the start-up task' -Seconds 900 -Test {
+        $task = Get-ScheduledTaskInfo -TaskName $StartTask
+        $task.LastRunTime -ge $start -and (Get-ScheduledTask -TaskName $StartTask).State -eq 'Ready'
+    }
+    $result = (Get-ScheduledTaskInfo -TaskName $StartTask).LastTaskResult
+    if ($result -ne 0) { throw "the start-up task ended with $result; see $LogFile" }
+    Wait-Until -What 'the start of the guest agent' -Test { (Get-Service -Name 'QEMU-GA').Status -eq 'Running' }
+}
+
+# What belongs to the installation only. Windows is not generalised (sysprep): see docs/windows.md.
+function Clear-Installation {
+    Write-Step 'removing what belongs to the installation only'
+    Unregister-ScheduledTask -TaskName $SealTask -Confirm:$false
+    Clear-Logon
+    # Copies of the answer file, and what Setup wrote.
+    $left = @(
+        "$env:SystemRoot\Panther\unattend*.xml", "$env:SystemRoot\Panther\Unattend\*", "$env:SystemRoot\System32\Sysprep\unattend.xml"
+        "$env:SystemRoot\Temp\*", "$env:SystemRoot\SoftwareDistribution\Download\*"
+        "$env:SystemDrive\Users\*\AppData\Local\Temp\*"
+        "$env:SystemDrive\Users\*\AppData\Roaming\Microsoft\Windows\PowerShell\PSReadLine\*"
+    )
+    foreach ($path in $left) { Remove-Item -Path $path -Recurse -Force -ErrorAction SilentlyContinue }
+    # The RDP server makes a new key when it has none.
+    Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Remove-Item -DeleteKey
+    $ours = @($InstallationFiles | ForEach-Object { Join-Path $Folder $_ }) + $CredentialFile, $UndoFile, $LogFile
+    Remove-Item -LiteralPath $ours -Force -ErrorAction SilentlyContinue
+    Clear-Log
+    # Blocks that are free again become holes in the image.
+    Optimize-Volume -DriveLetter $env:SystemDrive[0] -ReTrim
+}
+
+function Clear-Log {
+    foreach ($name in [Diagnostics.Eventing.Reader.EventLogSession]::GlobalSession.GetLogNames()) {
+        try { [Diagnostics.Eventing.Reader.EventLogSession]::GlobalSession.ClearLog($name) } catch { Write-Debug "$name cannot be cleared" }
+    }
+}
+
+# No automatic log-on any more, and a password of the Administrator's that nobody has ever known.
+function Clear-Logon {
+    $winlogon = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon'
+    foreach ($name in 'AutoAdminLogon', 'AutoLogonCount', 'DefaultPassword', 'DefaultUserName', 'DefaultDomainName') {
+        Remove-ItemProperty -LiteralPath $winlogon -Name $name -ErrorAction SilentlyContinue
+    }
+    $built_in = Get-LocalUser | Where-Object { "$($_.SID)" -like 'S-1-5-21-*-500' }
+    Set-LocalUser -InputObject $built_in -Password (New-Password) -PasswordNeverExpires $true
+}
+
+$public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal',
+    'ConvertFrom-Line', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop', 'Send-Ready',
+    'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Clear-Installation'
+Export-ModuleMember -Function $public

@@ -1,0 +1,15 @@
+# After a warm start, by the guest agent: the memory is that of the image, the session is new.
+# Standard input has lines `user=` and `password=` of this session, and `shares=` perhaps. The agent itself has set the
+# account's password and the clock already.
+Set-StrictMode -Version 3.0
+$ErrorActionPreference = 'Stop'
+Import-Module (Join-Path $PSScriptRoot 'SevenLBD.psm1') -Force
+
+try {
+    $session = ConvertFrom-Line ([Console]::In.ReadToEnd() -split "`r?`n")
+    Save-Credential -Session $session
+    Restart-Drive
+} catch {
+    Write-Fault $_
+    exit 1
+}

@@ -1,0 +1,222 @@
+"""`image build windows`: from Microsoft's disc and the virtio disc to an image. Checks, and makes the answers' disc."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import ExitCode, Refusal
+from ...images import description, media, names, setup_media
+from ...images.description import Channel, Description, DiskBus, Firmware
+from ...paths import user_path
+from ...settings import nearest, parse_duration, parse_size
+from . import answers, desk
+from .answers import Wishes
+from .desk import Desk
+
+HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
+"""What the agent runs in the guest after a warm start."""
+_LEAST_DISK = 32 << 30
+# Microsoft: five groups of five; neither vowels nor what is mistaken for one another, and an N somewhere in newer ones.
+_KEY = re.compile(r"[BCDFGHJKMNPQRTVWXY2-46-9]{5}(-[BCDFGHJKMNPQRTVWXY2-46-9]{5}){4}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-[A-Z]{2}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+_MAX_TITLE = 100
+# What the machine and its session are to be like, as with `run`.
+_SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be done, checked."""
+
+    windows: Path
+    drivers: Path
+    wishes: Wishes
+    description: Description
+    disk_size: int
+    time_limit: float
+
+
+def register(systems: Any) -> None:
+    """Add the verb `windows` to `7lbd image build`."""
+    parser = desk.verb(systems, "windows", "install Windows unattended", call, settings=_SETTINGS)
+    parser.add_argument("--iso", required=True, metavar="ISO", help="Microsoft's installation disc, for x86-64")
+    parser.add_argument("--virtio", required=True, metavar="ISO", help="the virtio-win disc: drivers and guest agent")
+    parser.add_argument("--name", required=True, help="the image's name")
+    parser.add_argument("--version", required=True, help="the image's version")
+    parser.add_argument("--title", default="", help="a line for people (default: the edition)")
+    parser.add_argument(
+        "--edition", default="", help="English name of the edition, for instance `Windows 11 Enterprise`"
+    )
+    parser.add_argument(
+        "--product-key", default="", metavar="KEY|@FILE", help="product key, or the file that has it; none is asked for"
+    )
+    parser.add_argument("--language", default="en-US", help="language and region (default: en-US)")
+    parser.add_argument("--timezone", default="UTC", help="Windows' name of the time zone (default: UTC)")
+    parser.add_argument("--user", default="user1", metavar="NAME", help="account that sessions use (default: user1)")
+    parser.add_argument("--size", default="64G", help="size of the disk, which grows as it is filled (default: 64G)")
+    parser.add_argument(
+        "--firmware",
+        choices=[str(Firmware.UEFI_SECURE), str(Firmware.UEFI)],
+        default=str(Firmware.UEFI_SECURE),
+        help="uefi-secure has Secure Boot and a TPM 2.0, as Windows 11 wants (default)",
+    )
+    parser.add_argument("--within", default="4h", metavar="DURATION", help="most that it may take (default: 4h)")
+    parser.add_argument("--dry-run", default="", metavar="DIR", help="start nothing; write the answers' disc to DIR")
+
+
+def call(here: Desk) -> int:
+    """Install, or show what would be done."""
+    plan = planned(here)
+    files = answers.render(plan.wishes)
+    if here.options.dry_run:
+        return _shown(plan, files, user_path(here.options.dry_run))
+    from . import installation
+
+    with tempfile.TemporaryDirectory(prefix="7lbd-answers-") as folder:
+        disc = Path(folder) / "answers.iso"
+        media.write(disc, answers.LABEL, answers.encoded(files))
+        wanted = installation.Installation(
+            description=plan.description,
+            disk_size=plan.disk_size,
+            cdroms=(plan.windows, plan.drivers, disc),
+            time_limit=plan.time_limit,
+            keys_at_boot=True,
+        )
+        return installation.install(here, wanted)
+
+
+def planned(here: Desk) -> Plan:
+    """Everything checked, nothing done. Raises Refusal."""
+    wanted = here.options
+    names.check_name(wanted.name)
+    names.check_version(wanted.version)
+    size = _number("--size", wanted.size, parse_size)
+    if size < _LEAST_DISK:
+        raise _wrong(f"--size {wanted.size}: Windows does not fit", "at least 32G; it takes only what is filled")
+    time_limit = _number("--within", wanted.within, parse_duration)
+    _fits("--language", wanted.language, _LANGUAGE, "for instance en-US")
+    _fits("--user", wanted.user, _ACCOUNT, "1 to 20 letters, digits, `.`, `_` and `-`")
+    key = _product_key(wanted.product_key)
+    _check_timezone(wanted.timezone)
+    windows, drivers = user_path(wanted.iso), user_path(wanted.virtio)
+    disc, driver_disc = setup_media.look(windows, drivers)
+    edition = disc.edition(wanted.edition, wanted.language)
+    wishes = Wishes(
+        edition=edition,
+        drivers=driver_disc.check(edition),
+        title=_title(wanted.title or edition.name),
+        account=wanted.user,
+        language=wanted.language,
+        timezone=wanted.timezone,
+        product_key=key,
+    )
+    return Plan(windows.resolve(), drivers.resolve(), wishes, _described(here, wishes), int(size), time_limit)
+
+
+def _described(here: Desk, wishes: Wishes) -> Description:
+    chosen = here.settings
+    return Description(
+        name=here.options.name,
+        version=here.options.version,
+        title=wishes.title,
+        firmware=Firmware(here.options.firmware),
+        disk_bus=DiskBus.VIRTIO,
+        channels=(Channel.SMBIOS, Channel.AGENT),
+        user=wishes.account,
+        memory=chosen.memory or 8 << 30,
+        cpus=chosen.cpus or 4,
+        warm_hook=HOOK,
+    )
+
+
+def _wrong(what: str, hint: str) -> Refusal:
+    return Refusal(ExitCode.USAGE, f"command line: {what}", hint=hint)
+
+
+def _number(flag: str, text: str, parse: Any) -> float:
+    try:
+        return float(parse(text))
+    except ValueError as error:
+        raise _wrong(f"{flag} {text}: {error}", "7lbd image build windows --help") from None
+
+
+def _fits(flag: str, text: str, pattern: re.Pattern[str], hint: str) -> None:
+    if not pattern.fullmatch(text):
+        raise _wrong(f"{flag} {text[:80]!r} has not the right form", hint)
+
+
+def _title(text: str) -> str:
+    if len(text) > _MAX_TITLE or not text.isprintable():
+        raise _wrong("--title is one line of at most 100 characters", "for instance `Windows 11, tools of the lab`")
+    return text
+
+
+def _product_key(text: str) -> str:
+    """The key, from the command line or from a file: what stands in a command line, others on the node can read."""
+    if text.startswith("@"):
+        path = user_path(text[1:])
+        try:
+            with path.open() as file:
+                text = file.read(100).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise _wrong(f"--product-key: {path} cannot be read: {reason}", "a file with the key alone") from None
+    if text and not _KEY.fullmatch(text.upper()):
+        # The key itself is not repeated: refusals end up in logs.
+        raise _wrong("--product-key: that is not a product key", "five groups of five letters and digits, with `-`")
+    return text.upper()
+
+
+def _check_timezone(text: str) -> None:
+    known = answers.timezones()
+    if text not in known:
+        hint = "Windows' own names, as `tzutil /l` lists them, for instance `W. Europe Standard Time`"
+        raise _wrong(f"--timezone `{text[:80]}` is none of Windows'{nearest(text, known)}", hint)
+
+
+def _shown(plan: Plan, files: Mapping[str, str], target: Path) -> int:
+    _write(target, plan, files)
+    edition, wishes = plan.wishes.edition, plan.wishes
+    machine = plan.description
+    lines = [
+        f"would install {edition.name} (number {edition.index} on the disc, build {edition.build}, {wishes.language})",
+        f"  from      {plan.windows}",
+        f"  drivers   {plan.drivers} ({wishes.drivers})",
+        f"  answers   {target / 'answers.iso'}",
+        f"  machine   {machine.firmware}, {machine.memory >> 20} MiB, {machine.cpus} CPUs",
+        f"  disk      {plan.disk_size >> 30} GiB, {machine.disk_bus}",
+        f"  within    {plan.time_limit / 3600:g} h, a space pressed at `Press any key to boot from CD or DVD`",
+        f"  into      {machine.name}@{machine.version}",
+        f"the files are in {target}; they hold passwords that are worth nothing after an installation",
+    ]
+    if machine.firmware is Firmware.UEFI and wishes.drivers == "w11":
+        lines.append("note: without a TPM most editions of Windows 11 refuse to be installed")
+    print("\n".join(lines))
+    return ExitCode.OK
+
+
+def _write(target: Path, plan: Plan, files: Mapping[str, str]) -> None:
+    """Fill the folder `target`, which appears when all is in it. Raises Refusal, OSError."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise _wrong(f"--dry-run: {target} is there already, and not empty", "name a new folder")
+    try:
+        staging = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.absolute().parent)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise _wrong(
+            f"--dry-run: {target} cannot be made: {error.strerror}", "name a folder that you may make"
+        ) from None
+    with staging as place:
+        made = Path(place) / "made"
+        media_files = answers.encoded(files)
+        for path, content in media_files.items():
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_bytes(content)
+        (made / "image.toml").write_text(description.text(plan.description))
+        media.write(made / "answers.iso", answers.LABEL, media_files)
+        made.rename(target)
