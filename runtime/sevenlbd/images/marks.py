@@ -24,6 +24,7 @@ from ..errors import visible
 RENEW_SECONDS = 600.0
 STALE_SECONDS = 3600.0
 """A mark that was not renewed for so long is nobody's any more."""
+_GOODBYE_SECONDS = 1.0
 _MAX_BYTES = 2048
 _MAX_TEXT = 64
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -53,11 +54,13 @@ def kept(path: Path, note: str = "") -> Iterator[None]:
     """A mark of this process at `path`, renewed until the end. Raises OSError when it cannot be made."""
     place(path, note)
     over = threading.Event()
-    threading.Thread(target=_renew, args=(path, note, over), daemon=True).start()
+    renewing = threading.Thread(target=_renew, args=(path, note, over), daemon=True)
+    renewing.start()
     try:
         yield
     finally:
         over.set()
+        renewing.join(_GOODBYE_SECONDS)  # not for ever: the file server may be out of reach
         with suppress(OSError):
             path.unlink()
 

@@ -145,6 +145,7 @@ class Repository:
         self.folder(Reference(name, version))
         with self._changing(name):
             self.folder(Reference(name, version))
+            leases.prepare(self.path)
             self._point(name, version, history.PUBLISH)
 
     def rollback(self, name: str) -> str:
