@@ -48,11 +48,21 @@ PAGES = {
     "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm.gz": 1 << 19,
     "assets/vendor/novnc/core/rfb.js": 1 << 14,
 }
+# What an image of Windows is made with.
+WINDOWS = {
+    "autounattend.xml.j2": 1 << 12,
+    "first-boot.ps1.j2": 1 << 8,
+    "SevenLBD.psm1": 1 << 13,
+    "prepare.ps1": 1 << 9,
+    "timezones.txt": 1 << 11,
+    **{f"{name}.ps1": 1 << 7 for name in ("start", "drives", "session", "seal")},
+}
 MODULES = (
     "aiohttp",
     "cryptography",
     "prometheus_client",
     "pyasn1",
+    "pycdlib",
     "pydantic",
     "pyroute2",
     "qemu.qmp",
@@ -103,6 +113,8 @@ def file_checks() -> Iterator[Callable[[], str]]:
         yield partial(file_fault, Path(path), least)
     for path, least in PAGES.items():
         yield partial(file_fault, WEB / path, least)
+    for path, least in WINDOWS.items():
+        yield partial(file_fault, HERE / "windows" / path, least)
 
 
 def file_fault(path: Path, least: int) -> str:

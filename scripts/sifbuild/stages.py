@@ -100,7 +100,7 @@ class Sif(Stage):
 
     @property
     def sources(self) -> list[Path]:
-        return [paths.RUNTIME, paths.APPLIANCE, paths.TEMPLATE, paths.BUILDER]
+        return [paths.RUNTIME, paths.APPLIANCE, paths.WINDOWS, paths.TEMPLATE, paths.BUILDER]
 
     def key(self) -> str:
         revision = Revision.of(self.sources)
@@ -132,6 +132,7 @@ def lay_out(tree: Path, site: Path, web: Path, revision: Revision) -> None:
     shutil.copytree(site, tree / "usr/lib/7lbd/site", ignore=ignored)
     shutil.copytree(paths.RUNTIME / "sevenlbd", tree / "usr/lib/7lbd/sevenlbd", ignore=ignored)
     shutil.copytree(web, tree / "usr/share/7lbd/web")
+    shutil.copytree(paths.WINDOWS, tree / "usr/share/7lbd/windows")
     put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
     put(tree / "usr/lib/python3/dist-packages/7lbd.pth", "/usr/lib/7lbd/site\n/usr/lib/7lbd\n")
     share = tree / "usr/share/7lbd"
