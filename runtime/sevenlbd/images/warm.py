@@ -76,6 +76,8 @@ class WarmState:
 
     folder: Path
     needs: Needs
+    certificate: str
+    """SHA-256 fingerprint of the certificate that the frozen guest's RDP server shows; empty when it showed none."""
 
     @property
     def disk(self) -> Path:
@@ -103,7 +105,7 @@ def read(image: Path) -> WarmState | None:
     folder = image / FOLDER
     if not os.access(folder / RECORD, os.F_OK):
         return None
-    found = WarmState(folder, _needs(folder / RECORD))
+    found = _read_record(folder)
     for path in filter(None, (found.disk, found.memory, found.state, found.variables)):
         _check_file(path)
     if found.memory.stat().st_size != found.needs.memory:
@@ -116,19 +118,21 @@ def read(image: Path) -> WarmState | None:
     return found
 
 
-def write(folder: Path, needs: Needs) -> None:
-    """Complete the warm state in `folder` by its record. Raises OSError."""
-    (folder / RECORD).write_text(json.dumps({"schema": _SCHEMA, "needs": asdict(needs)}, indent=1) + "\n")
+def write(state: WarmState) -> None:
+    """Complete a warm state, whose files are there, by its record. Raises OSError."""
+    record = {"schema": _SCHEMA, "needs": asdict(state.needs), "certificate": state.certificate}
+    (state.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _needs(path: Path) -> Needs:
+def _read_record(folder: Path) -> WarmState:
+    path = folder / RECORD
     try:
         with path.open() as file:
             record = json.loads(file.read(_MAX_RECORD))
         if record["schema"] != _SCHEMA:
             raise WarmError(f"{path}: is of a format that this 7lbd does not know")
         needs = record["needs"]
-        return Needs(**needs | {"layers": tuple(needs["layers"])})
+        return WarmState(folder, Needs(**needs | {"layers": tuple(needs["layers"])}), str(record["certificate"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise WarmError(f"{path}: cannot be read: {error}") from None
 

@@ -30,7 +30,7 @@ _MAX_LOG = 4 << 20
 _LOG_CHECK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
 # A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
-_SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.1
+_SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
 
 
 class Keeper:
@@ -67,30 +67,37 @@ class Keeper:
             await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
             if tap is None:
                 # QEMU's own network listens on our loopback as soon as it starts.
-                builder.finish()
+                await _gone(builder.pid)
             vm = await self._machine(house, tap)
             self.tell(messages.BOOTING)
-            await porch.enter_async_context(self._gateway())
+            if self._plan.warm:
+                self.tell(messages.MILESTONE, "thawed")
+            line, served = readiness.ReadyLine(), asyncio.Event()
+            ready = asyncio.create_task(self._report_ready(vm, line, served))
+            house.callback(ready.cancel)
+            await _gone(builder.pid)
             builder.finish()
-            line = await house.enter_async_context(readiness.ReadyLine.listening(plan.network))
+            account = asyncio.create_task(files.add_account(plan))
+            await house.enter_async_context(line.listening(plan.network))
             if plan.network == "tap":
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(
                     helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
                 )
-            await files.add_account(plan)
+            await account
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
+            served.set()
+            # Whoever comes to the page meanwhile waits a moment at its socket; a guest that is warm does not.
+            await porch.enter_async_context(self._gateway())
             if descriptor := self._sockets.get("rdp-tls"):
                 self._stunnel = await house.enter_async_context(self._native_tls(descriptor))
-            await self._attend(vm, line)
+            await self._attend(vm)
 
     async def _machine(self, house: AsyncExitStack, tap: int | None) -> machine.Machine:
         """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""
         if self._plan.warm:
             try:
-                vm = await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
-                self.tell(messages.MILESTONE, "thawed")
-                return vm
+                return await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
             except MachineError as error:
                 self.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
             # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
@@ -112,11 +119,11 @@ class Keeper:
         command = tls.stunnel(descriptor)
         return helpers.kept_running("stunnel", command, LOGS / "stunnel.log", self.warn, pass_fds=[descriptor])
 
-    async def _attend(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
-        """Until the machine's end: wait for ready, and for the order to stop."""
-        ready = asyncio.create_task(self._report_ready(vm, line))
+    async def _attend(self, vm: machine.Machine) -> None:
+        """Until the machine's end: wait for the order to stop."""
         trimming = asyncio.create_task(_keep_logs_small())
         stop = asyncio.create_task(self._stop_when_asked(vm))
+        keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
         try:
             reason = await vm.watch(
                 lambda text: self.tell(messages.PAUSED, text),
@@ -126,10 +133,10 @@ class Keeper:
         except MachineError as error:
             self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         finally:
-            for task in (ready, stop, trimming):
+            for task in filter(None, (stop, trimming, keys)):
                 task.cancel()
 
-    async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine) -> None:
+    async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine, served: asyncio.Event) -> None:
         """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
         reached: list[str] = []
 
@@ -141,7 +148,7 @@ class Keeper:
         try:
             async with asyncio.timeout(limit):
                 if self._plan.warm:
-                    await readiness.wait_until_thawed(self._plan, vm.agent, milestone, self.warn)
+                    await readiness.wait_until_thawed(self._plan, served, vm.agent, milestone, self.warn)
                 else:
                     await readiness.wait_until_ready(self._plan, line, vm.agent, milestone, self.warn)
                 await self._tell_certificate()
@@ -177,6 +184,9 @@ class Keeper:
 
     async def _tell_certificate(self) -> None:
         """Nobody stands between us and the guest in here: what it shows now is what clients are to expect."""
+        if self._plan.warm and self._plan.warm.certificate:
+            self.tell(messages.CERTIFICATE, self._plan.warm.certificate)
+            return
         address, port = network.rdp_address(self._plan.network)
         try:
             shown = await readiness.rdp_certificate(address, port)
@@ -209,6 +219,19 @@ class Keeper:
             climbing = asyncio.create_task(vm.stop(self._grace))
 
 
+async def _gone(pid: int) -> None:
+    """Wait until a child has ended, without burying it and without standing in anybody's way (pidfd_open(2))."""
+    watched = os.pidfd_open(pid)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(watched, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+
+
 async def _keep_logs_small() -> None:
     """A guest that prints without end must not fill the node's disk: its log begins anew."""
     while True:
@@ -219,7 +242,7 @@ async def _keep_logs_small() -> None:
 
 
 _ENDS = {
-    "guest-shutdown": "the guest shut down",
+    "guest-shutdown": messages.GUEST_SHUT_DOWN,
     "guest-reset": "the guest reset itself",
     "guest-panic": "the guest's system crashed",
     "host-qmp-quit": "the machine was switched off",

@@ -27,6 +27,8 @@ async def freeze(qmp: QMPClient, state: Path) -> None:
 async def thaw(qmp: QMPClient, state: Path) -> None:
     """Read the devices from `state` and let the machine go on. Raises MachineError."""
     await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}"})
+    # It was stopped when it was frozen, and still is.
+    await _execute(qmp, "cont")
 
 
 async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object]) -> None:

@@ -18,6 +18,8 @@ GUEST = "169.254.100.15"
 SUBNET = "169.254.100.0/24"
 PREFIX_LENGTH = 24
 MAC = "52:54:00:07:1b:d0"
+HOST_MAC = "52:54:00:07:1b:02"
+"""The same in every session: a guest that goes on from a warm state remembers it."""
 TAP = "tap0"
 READY_PORT = 54321
 LEASES = PRIVATE / "dnsmasq.leases"

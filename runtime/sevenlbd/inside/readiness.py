@@ -14,7 +14,7 @@ from ..messages import Guest, Plan
 from . import network
 from .agent import Agent, AgentError
 
-_POLL = 0.25
+_POLL = 0.1
 _LINE_SECONDS = 10.0
 _MAX_LINE = 256
 _MAX_CALLERS = 16
@@ -34,6 +34,14 @@ class ReadyLine:
         self.came = asyncio.Event()
         self._open = 0
 
+    @asynccontextmanager
+    async def listening(self, mode: str) -> AsyncIterator[None]:
+        """Listen on the contract's address; with user-mode networking QEMU leads the guest to our loopback."""
+        address = network.HOST if mode == "tap" else "127.0.0.1"
+        server = await asyncio.start_server(self._on_connect, address, network.READY_PORT, limit=_MAX_LINE, backlog=4)
+        async with server:
+            yield
+
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         try:
@@ -46,16 +54,6 @@ class ReadyLine:
         finally:
             self._open -= 1
             writer.close()
-
-    @classmethod
-    @asynccontextmanager
-    async def listening(cls, mode: str) -> AsyncIterator[ReadyLine]:
-        """Listen on the contract's address; with user-mode networking QEMU leads the guest to our loopback."""
-        line = cls()
-        address = network.HOST if mode == "tap" else "127.0.0.1"
-        server = await asyncio.start_server(line._on_connect, address, network.READY_PORT, limit=_MAX_LINE, backlog=4)
-        async with server:
-            yield line
 
 
 async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
@@ -73,29 +71,51 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
     tell("rdp")
 
 
-async def wait_until_thawed(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
+async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tell: Tell, warn: Tell) -> None:
     """The same for a machine that goes on from a warm state: it is made this session's own first.
 
-    Its SMBIOS strings are those of nobody, so the agent gives it all: the time, the password, and by the image's hook
-    the user and password of the shares.
+    Its SMBIOS strings are those of nobody, so the agent gives it all: the time, the password, and through the image's
+    hook the user and password of the shares, as soon as these are `served`.
     """
     assert plan.warm
-    await _until(agent.answers)
-    tell("agent")
-    await agent.set_clock()
-    tell("clock")
+    answers = asyncio.create_task(_until(lambda: rdp_answers(*network.rdp_address(plan.network))))
+    try:
+        await _until(agent.answers)
+        tell("agent")
+        await _set_clock(agent, tell, warn)
+        await served.wait()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_tell_hook(plan, agent, tell, warn))
+            both.create_task(_set_password(plan, agent, tell, warn))
+        await answers
+        tell("rdp")
+    finally:
+        answers.cancel()
+
+
+async def _set_clock(agent: Agent, tell: Tell, warn: Tell) -> None:
+    try:
+        await agent.set_clock()
+        tell("clock")
+    except (AgentError, OSError) as error:
+        warn(f"the guest's clock stands where it was frozen: {error}")
+
+
+async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
+    assert plan.warm
+    if not plan.warm.hook:
+        return
+    try:
+        await agent.run(plan.warm.hook, f"user={plan.user}\npassword={plan.password}\n", _HOOK_SECONDS)
+        tell("session")
+    except (AgentError, OSError) as error:
+        warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
+
+
+async def _set_password(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
     if not await _password_set(plan.guest, plan.password, agent, warn):
         await asyncio.Event().wait()  # no way to log in: the time limit will say so
     tell("password")
-    if plan.warm.hook:
-        try:
-            await agent.run(plan.warm.hook, f"user={plan.user}\npassword={plan.password}\n", _HOOK_SECONDS)
-            tell("session")
-        except (AgentError, OSError) as error:
-            warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
-    address = network.rdp_address(plan.network)
-    await _until(lambda: rdp_answers(*address))
-    tell("rdp")
 
 
 async def _guest_word(guest: Guest, password: str, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:

@@ -29,7 +29,7 @@ async def bring_up(mode: str) -> None:
         _without_ipv6()
         (index,) = await ip.link_lookup(ifname=network.TAP)
         await ip.addr("add", index=index, address=network.HOST, prefixlen=network.PREFIX_LENGTH)
-        await ip.link("set", index=index, state="up")
+        await ip.link("set", index=index, address=network.HOST_MAC, state="up")
 
 
 def _lower_unprivileged_ports() -> None:

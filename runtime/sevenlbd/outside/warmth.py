@@ -33,9 +33,15 @@ def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: 
 
 def as_planned(state: warm.WarmState, image: Image) -> Warm:
     """A warm state for a plan."""
-    variables = str(state.variables or "")
-    hook = image.description.warm_hook
-    return Warm(str(state.disk), str(state.memory), str(state.state), variables, state.needs.cpu, hook)
+    return Warm(
+        disk=str(state.disk),
+        memory=str(state.memory),
+        state=str(state.state),
+        variables=str(state.variables or ""),
+        cpu=state.needs.cpu,
+        certificate=state.certificate,
+        hook=image.description.warm_hook,
+    )
 
 
 def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str) -> warm.Needs:

@@ -36,20 +36,25 @@ def register(verbs: Any) -> None:
         settings=_SETTINGS,
     )
     make.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
-    make.add_argument("--again", action="store_true", help="replace the warm state that it has")
+    when = make.add_mutually_exclusive_group()
+    when.add_argument("--again", action="store_true", help="replace the warm state that it has")
+    when.add_argument("--if-needed", action="store_true", help="do nothing when it has one that fits, else replace it")
 
 
 def make_warm(call: Desk) -> int:
     """Freeze a machine of the image and add it to the version."""
     image = images.resolve(call.options.image, call.folders)
-    where = _check(image, again=call.options.again)
     prepared, needs = _prepared(call, image)
+    if call.options.if_needed and _fits(image, needs):
+        print(f"7lbd: {image.title} has a warm state that fits")
+        return ExitCode.OK
+    where = _check(image, again=call.options.again or call.options.if_needed)
     shown = display.choose(as_json=False, sif=call.here.sif)
     with _staging(where) as staging:
 
         def harvest(place: Path, state: SessionState) -> None:
             if "frozen" in state.milestones:
-                _take(place, staging, needs)
+                _take(place, warm.WarmState(staging, needs, state.certificate))
 
         outcome = workshop.run(prepared, shown, harvest)
         if not (staging / warm.RECORD).exists():
@@ -62,6 +67,14 @@ def make_warm(call: Desk) -> int:
     disk = _allocated(where / warm.FOLDER / warm.DISK)
     print(f"7lbd: {image.title} is warm: memory {memory >> 20} MiB, disk {disk >> 20} MiB, CPU model {needs.cpu}")
     return ExitCode.OK
+
+
+def _fits(image: Image, needs: warm.Needs) -> bool:
+    try:
+        found = warm.read(image.folder) if image.folder else None
+    except warm.WarmError:
+        return False
+    return found is not None and found.needs == needs
 
 
 def _check(image: Image, *, again: bool) -> Path:
@@ -117,17 +130,17 @@ def _staging(where: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _take(place: Path, staging: Path, needs: warm.Needs) -> None:
+def _take(place: Path, state: warm.WarmState) -> None:
     """Copy what the frozen machine left. Raises Refusal."""
-    wanted = {"overlay.qcow2": warm.DISK, "memory": warm.MEMORY, "state": warm.STATE}
-    if needs.firmware != "bios":
-        wanted["variables.fd"] = warm.VARIABLES
+    wanted = {"overlay.qcow2": state.disk, "memory": state.memory, "state": state.state}
+    if state.variables:
+        wanted["variables.fd"] = state.variables
     try:
         for source, target in wanted.items():
-            _copy_sparse(place / source, staging / target)
-        warm.write(staging, needs)
+            _copy_sparse(place / source, target)
+        warm.write(state)
     except (OSError, RuntimeError) as error:
-        what = f"{staging.parent}: the warm state cannot be kept there: {error}"
+        what = f"{state.folder.parent}: the warm state cannot be kept there: {error}"
         raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
 
 
