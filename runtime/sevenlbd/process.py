@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,19 @@ async def spawn(
     finally:
         if output:
             output.close()
+
+
+def piped(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a helper whose output, errors included, is read as it comes. For programs without an event loop."""
+    log.debug("+ %s", shlex.join(command))
+    return subprocess.Popen(
+        _confined(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
 
 
 async def finish(command: Sequence[str], *, stdin: bytes = b"") -> str:

@@ -1,4 +1,4 @@
-"""System calls that Python does not offer: mount(2), umount2(2), pivot_root(2), prctl(2), io_uring_setup(2).
+"""System calls that Python does not offer: mount(2), umount2(2), pivot_root(2), prctl(2), sync_file_range(2) ...
 
 Each that fails raises OSError with the kernel's reason. Light on purpose: the process before the wall loads it.
 """
@@ -16,6 +16,7 @@ MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _IO_URING_SETUP, _IO_URING_PARAMS_SIZE = 425, 120
+_SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,6 +51,11 @@ def io_uring_works() -> bool:
         return False
     os.close(ring)
     return True
+
+
+def begin_writeback(descriptor: int) -> None:
+    """Have the kernel begin to write what is new in a file, without waiting for it; a hint, so it never fails."""
+    _libc.sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def _check(result: int, what: str, where: Path | None = None) -> None:

@@ -173,11 +173,11 @@ def _assemble(described: Description, disk: Path) -> Image:
     variables = disk.parent / described.variables if described.variables else None
     if variables:
         _readable_file(variables, "variable store")
-    layers, size = _walk(disk, described.format)
+    layers, size = walk(disk, described.format)
     return Image(described, layers, size, variables.resolve() if variables else None)
 
 
-def _walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
+def walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
     """Every layer from `disk` down, and the disk's size in bytes. All lie in the disk's own folder or below."""
     _readable_file(disk, "image")
     home = disk.resolve().parent

@@ -2,8 +2,151 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
+
+from ...errors import ExitCode, Refusal
+from ...images import formats, image, importer, manifest, names, qemu_img, repository, signature, source, warm
+from ...images.description import OS, Description, DiskBus, Firmware
+from ...paths import user_path
+from ...settings import in_words, parse_size
+from . import desk, progress
+from .desk import Desk
+
+_GIB = 1 << 30
 
 
 def register(verbs: Any) -> None:
     """Add this group's verbs to `7lbd image`."""
+    add = desk.verb(verbs, "add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd or ova", _add)
+    add.add_argument("disk", metavar="DISK", help="the disk's file; it is only read, and may be on others (flattened)")
+    # Not `name`: the options of that name are settings of a session.
+    add.add_argument("--name", dest="image_name", metavar="NAME", required=True, help="the image's name")
+    add.add_argument("--version", dest="image_version", metavar="VERSION", required=True, help="the new version")
+    add.add_argument("--compress", action="store_true", help="smaller and slower: compress the disk (zstd)")
+    add.add_argument("--publish", action="store_true", help="make it current at once")
+    add.add_argument("--format", choices=formats.CHOICES, default="", help="what DISK is, where its content misleads")
+    add.add_argument("--description", metavar="FILE", help="an image.toml to take over (default: one beside DISK)")
+    _describing(add.add_argument_group("description", "instead of what is found on the disk; docs/images.md"))
+    check = desk.verb(verbs, "check", "examine a version: description, disk, warm state, digests, signature", _check)
+    check.add_argument("reference", metavar="NAME[@VERSION]")
+
+
+def _describing(group: Any) -> None:
+    group.add_argument("--os", dest="described_os", choices=list(OS), help="its operating system")
+    group.add_argument("--firmware", dest="described_firmware", choices=list(Firmware), help="what it boots with")
+    group.add_argument("--disk-bus", dest="described_disk_bus", choices=list(DiskBus), help="its disk controller")
+    group.add_argument("--title", dest="described_title", metavar="TEXT", help="a line for people")
+    group.add_argument("--memory", dest="described_memory", metavar="SIZE", help="memory it needs")
+    group.add_argument("--cpus", dest="described_cpus", metavar="N", help="virtual CPUs it needs")
+
+
+def _add(desk: Desk) -> int:
+    options = desk.options
+    wanted = names.Reference(options.image_name, options.image_version)
+    names.check_name(wanted.name)
+    names.check_version(wanted.version)
+    given = _given(options)
+    path = user_path(options.disk)
+    shelf = repository.writable(desk.folders)
+    with source.opened(path, options.format) as disk:
+        described, variables = importer.beside(disk.path)
+        if options.description:
+            described = user_path(options.description)
+        order = importer.Wanted(wanted.name, wanted.version, options.compress, given, described, variables)
+        with shelf.staged(wanted.name, wanted.version) as folder:
+            made = importer.fill(folder, disk, order, progress.shown)
+            size, stored = image.from_folder(folder).size, (folder / importer.DISK).stat().st_blocks * formats.SECTOR
+    print(f"{wanted} is in {shelf.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
+    print(
+        f"{shelf.path / wanted.name / wanted.version / importer.DESCRIPTION}: {_in_short(made)}; see that it is right"
+    )
+    if options.publish:
+        shelf.publish(wanted.name, wanted.version)
+        print(f"{wanted} is current")
+    else:
+        print(f"for new sessions: 7lbd image publish {wanted}")
+    return ExitCode.OK
+
+
+def _in_short(made: Description) -> str:
+    return f"{made.os}, {made.firmware}, {made.disk_bus} disk, {made.memory / _GIB:g} GiB, {made.cpus} CPUs"
+
+
+def _given(options: Any) -> dict[str, object]:
+    """The keys of the description that are options. Raises Refusal for a wrong value."""
+    keys = ("os", "firmware", "disk_bus", "title", "memory", "cpus")
+    given = {key: getattr(options, f"described_{key}") for key in keys if getattr(options, f"described_{key}")}
+    try:
+        checked = Description.model_validate({**given, "memory": parse_size(given.get("memory", "4G"))})
+    except (ValidationError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("memory",), "msg": str(error)}
+        flag = str(first["loc"][0]).replace("_", "-")
+        what = f"command line: --{flag} {given.get(str(first['loc'][0]))}: {in_words(str(first['msg']))}"
+        raise Refusal(ExitCode.USAGE, what, hint="7lbd image add --help") from None
+    return {key: value for key, value in checked.model_dump(mode="json").items() if key in given}
+
+
+class _Report:
+    """One line for each thing that was examined."""
+
+    def __init__(self) -> None:
+        self.bad = False
+
+    def tell(self, what: str, trouble: str = "") -> None:
+        self.bad |= bool(trouble)
+        print(f"{'not ok' if trouble else 'ok':<8}{what}{': ' if trouble else ''}{trouble}", flush=True)
+
+
+def _check(desk: Desk) -> int:
+    folder = repository.find(names.parse(desk.options.reference), desk.folders)
+    report = _Report()
+    found = _checked_description(folder, report)
+    for layer in found.layers if found else ():
+        trouble = qemu_img.check(layer.path, layer.format) if layer.format != formats.RAW else ""
+        report.tell(f"disk {layer.path.name} ({layer.format})", trouble)
+    _check_warm(folder, report)
+    _check_seal(desk, folder, report)
+    return ExitCode.IMAGE if report.bad else ExitCode.OK
+
+
+def _checked_description(folder: Path, report: _Report) -> image.Image | None:
+    try:
+        found = image.from_folder(folder)
+    except Refusal as refusal:
+        report.tell("description", refusal.what)
+        return None
+    report.tell(f"description {folder / importer.DESCRIPTION}: {_in_short(found.description)}")
+    return found
+
+
+def _check_warm(folder: Path, report: _Report) -> None:
+    try:
+        state = warm.read(folder)
+    except warm.WarmError as error:
+        report.tell("warm state", str(error))
+        return
+    report.tell("warm state" if state else "no warm state")
+
+
+def _check_seal(desk: Desk, folder: Path, report: _Report) -> None:
+    if not manifest.exists(folder):
+        report.tell("no digests: it is not signed")
+        return
+    try:
+        known = manifest.read(folder)
+        with progress.shown(f"reading {folder}", known.size) as told:
+            manifest.check(folder, known, told)
+        report.tell(f"digests of {len(known.parts)} parts, {known.size} bytes")
+    except Refusal as refusal:
+        report.tell("digests", refusal.what)
+    if not desk.settings.trusted_keys:
+        report.tell("no signature was looked at: trusted_keys lists no key")
+        return
+    try:
+        signed = signature.check(folder, signature.trusted(desk.settings.trusted_keys))
+        report.tell(f"signature by {signed.key}")
+    except Refusal as refusal:
+        report.tell("signature", refusal.what)

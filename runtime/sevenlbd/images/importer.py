@@ -1,0 +1,138 @@
+"""A new version from a disk that comes from elsewhere: copied into one file, looked into, described.
+
+The disk is only read. What is made lies in the staging folder of a repository, which vanishes when anything fails.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ExitCode, Refusal
+from ..settings import in_toml
+from . import description, formats, image, probe, qemu_img
+from .description import Description, Firmware
+from .source import Source
+from .verified import Progress
+
+DISK, VARIABLES, DESCRIPTION = "disk.qcow2", "variables.fd", "image.toml"
+_MOST_VARIABLES = 64 << 20
+# A firmware volume (UEFI Platform Initialization, volume 3) has this at offset 40.
+_VOLUME_AT, _VOLUME = 40, b"_FVH"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for. `given` are keys of the description that the user has set."""
+
+    name: str
+    version: str
+    compress: bool
+    given: Mapping[str, object]
+    described: Path | None = None
+    """An image.toml to be taken over."""
+    variables: Path | None = None
+
+
+def beside(disk: Path) -> tuple[Path | None, Path | None]:
+    """The image.toml and the variable store that lie beside a disk and belong to it."""
+    toml, variables = disk.parent / DESCRIPTION, disk.parent / VARIABLES
+    described = toml if toml.is_file() and description.read(toml).disk == disk.name else None
+    if described and (named := description.read(toml).variables):
+        return described, formats.readable_beside(disk.parent, named, str(toml)).path
+    return described, variables if variables.is_file() and _volume(variables) else None
+
+
+def fill(folder: Path, source: Source, wanted: Wanted, progress: Progress) -> Description:
+    """Make the version in `folder`, from `source`. Raises Refusal, OSError."""
+    target = folder / DISK
+    with progress(f"importing {source.path.name}", source.stored) as told:
+        qemu_img.convert(source.node, target, compress=wanted.compress, stored=source.stored, told=told)
+    if wanted.variables:
+        _copy_variables(wanted.variables, folder / VARIABLES)
+    text = _taken_over(wanted) if wanted.described else _found(folder, source, wanted)
+    (folder / DESCRIPTION).write_text(text)
+    return image.from_folder(folder).description
+
+
+def _copy_variables(path: Path, target: Path) -> None:
+    if not _volume(path):
+        what = f"{path}: is not a store of UEFI variables"
+        raise Refusal(ExitCode.IMAGE, what, hint="take it away, or put the machine's own there")
+    shutil.copyfile(path, target)
+
+
+def _volume(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size > _MOST_VARIABLES:
+        return False
+    with path.open("rb") as file:
+        return file.read(_VOLUME_AT + len(_VOLUME))[_VOLUME_AT:] == _VOLUME
+
+
+def _taken_over(wanted: Wanted) -> str:
+    """The description that came with the disk, for its new place."""
+    assert wanted.described
+    came = description.read(wanted.described)
+    values = came.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return _text([f"Taken over from {wanted.described.name} beside {came.disk}."], values | _placed(wanted))
+
+
+def _placed(wanted: Wanted) -> dict[str, object]:
+    """The keys that follow from where the version is, and what the user has said."""
+    variables = VARIABLES if wanted.variables else ""
+    fixed = {"name": wanted.name, "version": wanted.version, "disk": DISK, "format": "qcow2", "variables": variables}
+    return {**fixed, **wanted.given}
+
+
+def _found(folder: Path, source: Source, wanted: Wanted) -> str:
+    """A description of what is on the disk."""
+    node = qemu_img.qcow2_node(folder / DISK)
+    found = probe.look(lambda at, length: qemu_img.read(node, at, length, folder), qemu_img.size(node))
+    values: dict[str, object] = {}
+    notes = [
+        f"Made from {source.path.name} ({source.kind}).",
+        f"Seen on it: {', '.join(found.seen) or 'nothing known'}.",
+    ]
+    if found.os:
+        values |= {"os": found.os.value, "disk_bus": "virtio" if found.os == "linux" else "ahci"}
+    if found.firmware:
+        values["firmware"] = found.firmware.value
+    if source.appliance:
+        values |= _of_appliance(source, notes)
+    if wanted.variables and values.get("firmware", Firmware.UEFI) == Firmware.BIOS:
+        notes.append(f"{VARIABLES} was beside it, so it boots by UEFI.")
+        values["firmware"] = Firmware.UEFI.value
+    assumed = [key for key in _WORTH_A_LOOK if key not in values and key not in wanted.given]
+    notes.append(f"Assumed, for want of better knowledge: {', '.join(assumed)}. See docs/images.md.")
+    defaults = Description().model_dump(mode="json", by_alias=True)
+    return _text(notes, {**{key: defaults[key] for key in _WORTH_A_LOOK}, **values, **_placed(wanted)})
+
+
+_WORTH_A_LOOK = ("os", "firmware", "disk_bus", "nic", "channels", "user", "memory", "cpus")
+
+
+def _of_appliance(source: Source, notes: list[str]) -> dict[str, object]:
+    """What the export says of the machine."""
+    assert source.appliance
+    had: dict[str, object] = {}
+    for key, value in (("memory", source.appliance.memory), ("cpus", source.appliance.cpus)):
+        if value:
+            had[key] = value
+    if source.appliance.firmware:
+        had["firmware"] = source.appliance.firmware
+    if had:
+        notes.append(f"The machine that it was exported from says: {', '.join(had)}.")
+    return had
+
+
+def _text(notes: list[str], values: Mapping[str, object]) -> str:
+    """An image.toml, in the order of the declared keys. Notes may have hostile names in them."""
+    lines = [f"# {''.join(sign if sign.isprintable() else '?' for sign in note)}" for note in notes]
+    lines.append("schema = 1")
+    declared = description.keys()
+    for key in declared:
+        if key != "schema" and values.get(key, "") != "":
+            lines.append(f"{key} = {in_toml('memory' if key == 'memory' else 'name', values[key])}")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,150 @@
+"""qemu-img, as far as images need it. What it opens is always told in full, as JSON, and never guessed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .. import process, syscalls
+from ..errors import ExitCode, Refusal
+from .digest import Told
+
+_PROGRAM = "/usr/bin/qemu-img"
+_DONE = re.compile(rb"\((\d+\.\d+)/100%\)")
+_FULL = re.compile(r"No space left|Disk quota exceeded|File too large")
+# More requests at once than the usual 8, and written in the order in which they are read: as one writes one disk.
+_PLAIN = ("-m", "16")
+# Compressing takes a core for each request; the order of what is packed does not matter.
+_PACKED = ("-m", "16", "-W", "-c", "-o", "compression_type=zstd")
+_WRITE_EVERY = 64 << 20
+_GRACE_SECONDS = 5.0
+
+
+def qcow2_node(path: Path) -> dict[str, object]:
+    """A qcow2 file that stands alone."""
+    return {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": None}
+
+
+def convert(node: Mapping[str, object], target: Path, *, compress: bool, stored: int, told: Told) -> None:
+    """Copy the disk `node` into a qcow2 file of its own. Raises Refusal; then no more than a part of it is there.
+
+    `told` hears of every further piece of the `stored` bytes.
+    """
+    options = _PACKED if compress else _PLAIN
+    command = [_PROGRAM, "convert", "-p", *options, "-O", "qcow2", _json(node), str(target)]
+    done = 0
+    said = b""
+    writeback = _Writeback(target)
+    with _running(command) as running:
+        assert running.stdout
+        while piece := os.read(running.stdout.fileno(), 4096):
+            said = (said + piece)[-8192:]
+            writeback.go_on()
+            if found := _DONE.findall(said):
+                now = int(stored * float(found[-1]) / 100)
+                told(now - done)
+                done = now
+    if running.returncode:
+        raise _failed(said, target)
+    told(stored - done)
+
+
+def read(node: Mapping[str, object], at: int, length: int, scratch: Path) -> bytes:
+    """Some bytes of the disk `node`, by way of a file in `scratch`. `at` and `length` are multiples of 512."""
+    out = scratch / ".piece"
+    part = {"driver": "raw", "offset": at, "size": length, "file": node}
+    try:
+        _finish([_PROGRAM, "convert", "-O", "raw", _json(part), str(out)], out)
+        return out.read_bytes()
+    finally:
+        out.unlink(missing_ok=True)
+
+
+def size(node: Mapping[str, object]) -> int:
+    """The virtual size of the disk `node`, in bytes. Raises Refusal."""
+    told = json.loads(_finish([_PROGRAM, "info", "--output=json", _json(node)], Path("the disk")))
+    return int(told["virtual-size"])
+
+
+def check(path: Path, kind: str) -> str:
+    """What `qemu-img check` finds wrong with the file at `path`; empty when it is in order."""
+    node = qcow2_node(path) if kind == "qcow2" else {"driver": kind, "file": {"driver": "file", "filename": str(path)}}
+    with _running([_PROGRAM, "check", "-q", _json(node)]) as running:
+        printed, _ = running.communicate()
+    # 3 says that clusters are leaked: wasted, but harmless (qemu-img(1)).
+    if running.returncode in (0, 3, 63):
+        return ""
+    lines = printed.decode(errors="replace").strip().splitlines()
+    return lines[0] if lines else f"qemu-img check ended with {running.returncode}"
+
+
+def _json(node: Mapping[str, object]) -> str:
+    return f"json:{json.dumps(node)}"
+
+
+def _finish(command: list[str], target: Path) -> bytes:
+    with _running(command) as running:
+        printed, _ = running.communicate()
+    if running.returncode:
+        raise _failed(printed, target)
+    return printed
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A qemu-img that ends with us: when we are interrupted, it is."""
+    running = process.piped(command)
+    try:
+        yield running
+        running.wait()
+    finally:
+        if running.poll() is None:
+            running.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(_GRACE_SECONDS)
+            running.kill()
+            running.wait()
+        if running.stdout:
+            running.stdout.close()
+
+
+class _Writeback:
+    """Has a growing file written to the disk as it grows: all of it must be safe in the end, not only begun then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = 0
+
+    def go_on(self) -> None:
+        with suppress(OSError):  # it is not there yet
+            size = self._path.stat().st_size
+            if size - self._written >= _WRITE_EVERY:
+                self._written = size
+                descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    syscalls.begin_writeback(descriptor)
+                finally:
+                    os.close(descriptor)
+
+
+def _failed(said: bytes, target: Path) -> Refusal:
+    """The reason in qemu-img's own words, without its progress and the JSON that only we wrote."""
+    text = _DONE.sub(b"", said).decode(errors="replace").replace("\r", "\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    why = (lines[-1] if lines else "qemu-img was killed").removeprefix("qemu-img: ")
+    why = re.sub(r"'?json:\{.*\}'?:? ?", "", why)
+    if _FULL.search(why):
+        free = shutil.disk_usage(target.parent).free >> 20
+        what = f"{target.parent}: no space is left for the disk ({free} MiB free): {why}"
+        return Refusal(ExitCode.RESOURCES, what, hint="make room there, or name another repository: --image-dir DIR")
+    if "lock" in why:
+        what = f"the disk is in use by a virtual machine: {why}"
+        return Refusal(ExitCode.IMAGE, what, hint="shut that machine down first")
+    return Refusal(ExitCode.IMAGE, f"the disk cannot be read: {why}", hint="copy or export it anew; qemu-img check")
