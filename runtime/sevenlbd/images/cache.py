@@ -115,9 +115,8 @@ class Cache:
 
     def drop(self, ref: Reference) -> None:
         """Remove a copy, whole or not, that nobody uses. Only with the lock, if it is not whole."""
+        self.check_has(ref)
         whole, partial = self._folder(ref), self._beside(ref, _PARTIAL)
-        if not (whole.exists() or partial.exists()):
-            raise Refusal(ExitCode.IMAGE, f"{self.path}: has no copy of {ref}", hint="7lbd image cache --list")
         try:
             if whole.exists():
                 Repository(self.path).remove(ref.name, ref.version)
@@ -127,6 +126,11 @@ class Cache:
                 self._beside(ref, kind).unlink(missing_ok=True)
         except OSError as error:
             raise self._trouble(ref, error) from None
+
+    def check_has(self, ref: Reference) -> None:
+        """Refuse what there is no copy of, not even a part of one."""
+        if not (self.is_whole(ref) or self._beside(ref, _PARTIAL).exists()):
+            raise Refusal(ExitCode.IMAGE, f"{self.path}: has no copy of {ref}", hint="7lbd image cache --list")
 
     def _folder(self, ref: Reference) -> Path:
         names.check_name(ref.name)

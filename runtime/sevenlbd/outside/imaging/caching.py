@@ -96,6 +96,7 @@ def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None
 
 
 def _drop(cache: Cache, ref: Reference) -> None:
+    cache.check_has(ref)
     with cache.locked(None) as ours:
         if not ours and not cache.is_whole(ref):
             what = f"{cache.path}: somebody is fetching, perhaps {ref}"
