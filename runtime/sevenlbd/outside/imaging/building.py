@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import build_windows
+from . import build_debian, build_windows
 
-_SYSTEMS = (build_windows,)
+_SYSTEMS = (build_windows, build_debian)
 _ABOUT = "install a system from its media, unattended"
 
 

@@ -26,6 +26,12 @@ class Desk:
         """The repositories, in order of preference."""
         return places.image_folders(self.here, self.settings)
 
+    @property
+    def shelves(self) -> list[Path]:
+        """The same without the cache: where images are made and kept."""
+        cache = places.image_cache(self.settings)
+        return [folder for folder in self.folders if folder.absolute() != cache]
+
 
 Call = Callable[[Desk], int]
 

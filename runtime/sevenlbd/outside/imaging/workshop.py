@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 from ...errors import ExitCode
@@ -12,6 +13,7 @@ from ..display import Display
 from ..prepared import Prepared
 
 Harvest = supervisor.Harvest
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Outcome:
@@ -24,7 +26,13 @@ class Outcome:
 
 def run(prepared: Prepared, display: Display, harvest: Harvest) -> Outcome:
     """Run a session to its end, then `harvest(folder, state)` while its folder is still there. Raises Refusal."""
-    return asyncio.run(_run(prepared, display, harvest))
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        return asyncio.run(_run(prepared, display, harvest))
+    finally:
+        # The supervisor leaves none behind; what comes after a session is to be unwound, too.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 async def _run(prepared: Prepared, display: Display, harvest: Harvest) -> Outcome:

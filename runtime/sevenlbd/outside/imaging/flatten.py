@@ -1,0 +1,31 @@
+"""A disk of several layers made into one file. No name in their headers is followed: each layer is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...images import qemu_img
+from ...images.image import ImageLayer
+from . import progress
+
+
+def flatten(layers: Sequence[ImageLayer], target: Path, what: str) -> None:
+    """Write the disk of `layers`, top first, to `target`. Raises Refusal.
+
+    Zeroes, and what the guest has discarded, take no space in it.
+    """
+    stored = sum(layer.path.stat().st_blocks * 512 for layer in layers)
+    with progress.shown(what, stored) as told:
+        qemu_img.convert(_chain(layers), target, compress=False, stored=stored, told=told)
+
+
+def _chain(layers: Sequence[ImageLayer]) -> dict[str, object]:
+    """The whole chain as QEMU takes it (QEMU, qapi/block-core.json, BlockdevOptions)."""
+    node: dict[str, object] | None = None
+    for layer in reversed(layers):
+        file = {"driver": "file", "filename": str(layer.path)}
+        below: dict[str, object] = {"backing": node} if layer.format == "qcow2" else {}
+        node = {"driver": layer.format, "file": file, **below}
+    assert node is not None
+    return node

@@ -1,0 +1,267 @@
+"""An unattended installation: from a blank disk and discs to an image that was seen ready once.
+
+The machine is a session's, behind the same wall, watched on the same page. It restarts as often as it likes and ends
+by switching itself off, after it has kept the guest contract once. What was begun and did not come to that end is
+gone: an installation cannot go on from its middle. Its logs and its last screen are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ... import messages
+from ...errors import ExitCode, Refusal
+from ...images import description, repository
+from ...images import image as images
+from ...images.description import Channel, Description
+from ...images.names import Reference, check_name, check_version
+from ...images.repository import Repository
+from ...process import ENVIRONMENT
+from ...state import Phase, SessionState
+from .. import access, connect, control, display, folder, preflight
+from ..prepared import Prepared, Wishes
+from . import flatten, serial, workshop
+from .desk import Desk
+
+DISK, VARIABLES = "disk.qcow2", "variables.fd"
+MOST_DRIVES = 4
+_GRACE_SECONDS = 120.0
+"""After its time is up: for an end that was on its way."""
+_CHECK_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is to be installed, and on what machine. Sizes in bytes, durations in seconds."""
+
+    description: Description
+    """The machine, and the image.toml of the result, with its name and version."""
+    disk_size: int
+    cdroms: tuple[Path, ...]
+    """ISO files; the first one is booted from."""
+    time_limit: float
+    """From power-on to power-off."""
+    keys_at_boot: bool = False
+    """Press keys until the first disc is read in earnest: it waits for one."""
+    check: bool = True
+    """Boot the result once, as a session."""
+    publish: bool = False
+
+
+def install(call: Desk, wanted: Installation) -> int:
+    """Install, import and try out; returns the exit code. Raises Refusal."""
+    described = wanted.description
+    check_name(described.name)
+    check_version(described.version)
+    shelf = repository.writable(call.shelves)
+    check_discs(wanted.cdroms)
+    with shelf.staged(described.name, described.version) as staging:
+        _make_disk(staging / DISK, wanted.disk_size)
+        _describe(staging, described)
+        started = time.monotonic()
+        _run(call, wanted, staging)
+        _say(f"installed in {time.monotonic() - started:.0f} s; making the image")
+        _complete(staging, described)
+    title = f"{described.name}@{described.version}"
+    _say(f"{title} is in {shelf.path}")
+    if wanted.check:
+        _check(call, shelf, described)
+    if wanted.publish:
+        shelf.publish(described.name, described.version)
+        _say(f"{title} is current: new sessions get it")
+    else:
+        _say(f"let new sessions get it: 7lbd image publish {title}")
+    return ExitCode.OK
+
+
+def _say(text: str) -> None:
+    print(f"7lbd: {text}", flush=True)
+
+
+def check_discs(discs: Sequence[Path]) -> None:
+    """Raises Refusal when they cannot all be in the machine's drives."""
+    if len(discs) > MOST_DRIVES:
+        what = f"{len(discs)} discs were given, and the machine has {MOST_DRIVES} drives"
+        raise Refusal(ExitCode.USAGE, what, hint="put several onto one")
+    for disc in discs:
+        _check_disc(disc)
+
+
+def _check_disc(path: Path) -> None:
+    if not path.is_file() or not os.access(path, os.R_OK):
+        what = f"{path}: is not a file that can be read" if path.exists() else f"{path}: does not exist here"
+        raise Refusal(
+            ExitCode.IMAGE, what, hint="a folder that the container does not show: apptainer run --bind DIR ..."
+        )
+
+
+def _make_disk(path: Path, size: int) -> None:
+    """A blank disk. Raises Refusal."""
+    command = ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=64k", str(path), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    if done.returncode:
+        why = done.stderr.strip().rpartition("qemu-img: ")[2]
+        hint = "a size is for instance 64G; the repository needs room"
+        raise Refusal(ExitCode.RESOURCES, f"{path}: the disk cannot be made: {why}", hint=hint)
+
+
+def _describe(staging: Path, described: Description) -> None:
+    (staging / repository.DESCRIPTION).write_text(description.text(described))
+
+
+def _run(call: Desk, wanted: Installation, staging: Path) -> None:
+    """Power on, and see it through to its power-off. Raises Refusal when that was not the end of an installation."""
+    prepared = _prepared(call, wanted, staging)
+    shown = Steps(wanted.description, prepared)
+    kept: list[Path] = []
+
+    def harvest(place: Path, state: SessionState) -> None:
+        shown.listener.end()
+        if _is_done(state, wanted.description):
+            with suppress(FileNotFoundError):
+                (staging / VARIABLES).write_bytes((place / VARIABLES).read_bytes())
+        else:
+            with suppress(OSError):
+                kept.append(folder.keep_failure(place))
+
+    outcome = workshop.run(prepared, shown, harvest)
+    if outcome.state is None or not _is_done(outcome.state, wanted.description):
+        raise _failure(outcome, shown.listener, kept)
+
+
+def _is_done(state: SessionState, described: Description) -> bool:
+    """Whether the guest switched itself off, nobody having asked it to, after it had kept the guest contract."""
+    sign = "ready-line" if Channel.SMBIOS in described.channels else "agent"
+    return state.reason == messages.GUEST_SHUT_DOWN and sign in state.milestones
+
+
+def _failure(outcome: workshop.Outcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
+    reason = outcome.state.reason if outcome.state else "there is no word of its end"
+    if heard.error:
+        what = heard.error
+    elif reason == messages.GUEST_SHUT_DOWN:
+        what = "the guest switched itself off before it had kept the guest contract"
+    else:
+        what = reason
+    last = f" (its last word: {heard.last})" if heard.last and not heard.error else ""
+    hint = f"nothing was imported; logs and the last screen: {kept[0]}" if kept else "nothing was imported"
+    return Refusal(outcome.code or ExitCode.NOT_READY, f"the installation failed: {what}{last}", hint=hint)
+
+
+def _prepared(call: Desk, wanted: Installation, staging: Path) -> Prepared:
+    """A session of nobody's, on a disk that is blank. Raises Refusal."""
+    prepared = _session(call, staging, f"build-{folder.new_name()}", wanted.time_limit)
+    plan = replace(
+        prepared.plan,
+        layers=(),
+        overlay=str(staging / DISK),
+        cdroms=tuple(str(disc.resolve()) for disc in wanted.cdroms),
+        keys_at_boot=wanted.keys_at_boot,
+        lasting=True,
+    )
+    wishes = Wishes(wanted.time_limit + _GRACE_SECONDS, prepared.wishes.stop_grace, exit_when_ready=False)
+    return replace(prepared, plan=plan, wishes=wishes, seen={})
+
+
+def _session(call: Desk, image: Path, name: str, seconds: float, *, exit_when_ready: bool = False) -> Prepared:
+    chosen = call.settings.model_copy(
+        update={
+            "image": str(image),
+            "name": name,
+            "home_share": False,
+            "shares": (),
+            "warm": False,
+            "rdp_tls": "",
+            # Nobody has signed it yet: it is only just being made.
+            "require_signed": False,
+            "exit_when_ready": exit_when_ready,
+            "ready_timeout": seconds,
+            "time_limit": 0.0,
+        }
+    )
+    return preflight.prepare(chosen, call.here.environment, call.umask, call.folders)
+
+
+def _complete(staging: Path, described: Description) -> None:
+    """One compact file instead of what an installation with all its temporary files has left. Raises Refusal."""
+    layer = images.ImageLayer(staging / DISK, "qcow2")
+    flatten.flatten([layer], staging / f"{DISK}.new", "making the image")
+    (staging / f"{DISK}.new").replace(staging / DISK)
+    variables = VARIABLES if (staging / VARIABLES).exists() else ""
+    _describe(staging, described.model_copy(update={"variables": variables}))
+
+
+def _check(call: Desk, shelf: Repository, described: Description) -> None:
+    """Boot it as a session until a user could log in. Raises Refusal: then it is there, but nobody gets it."""
+    title = f"{described.name}@{described.version}"
+    _say(f"booting {title} as a session, to see whether it gets ready")
+    place = shelf.folder(Reference(described.name, described.version))
+    seconds = max(_CHECK_SECONDS, call.settings.ready_timeout)
+    prepared = _session(call, place, f"check-{folder.new_name()}", seconds, exit_when_ready=True)
+    outcome = workshop.run(prepared, Steps(described, prepared), lambda _place, _state: None)
+    if outcome.code or outcome.state is None or Phase.READY not in outcome.state.phases:
+        why = outcome.state.reason if outcome.state else "it did not start"
+        what = f"{title} was imported, but it does not get ready: {why}"
+        hint = f"look at it: 7lbd image maintain {title}; remove it: 7lbd image rm {title}"
+        raise Refusal(outcome.code or ExitCode.NOT_READY, what, hint=hint)
+    _say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
+
+
+class Steps(display.Lines):
+    """An installation on the terminal: where to watch it, and each step as the guest tells it."""
+
+    def __init__(self, described: Description, prepared: Prepared) -> None:
+        super().__init__("")
+        self._title = f"{described.name}@{described.version}"
+        self._seen: set[str] = set()
+        self._state: SessionState | None = None
+        self._place = Path(prepared.plan.folder)
+        self.listener = serial.Listener(self._heard, self._give_up)
+
+    def update(self, state: SessionState) -> None:
+        if self._state is None:
+            _say(f"{self._title}: a machine on {state.host}, session {state.id}, {state.accel}")
+            for text in state.warnings:
+                self.warn(text)
+        self._state = state
+        self._show_link(state)
+        if state.phase is Phase.BOOTING:
+            self.listener.begin(self._place)
+        for name, at in state.milestones.items():
+            if name not in self._seen:
+                self._seen.add(name)
+                _say(f"{at:7.1f} s    {name}")
+
+    def ready(self, state: SessionState) -> None:
+        pass
+
+    def finished(self, state: SessionState) -> None:
+        pass
+
+    def kept(self, place: Path) -> None:
+        pass
+
+    def _find_link(self, state: SessionState) -> str:
+        """With its key on a terminal only: a job's log may be read by others."""
+        if not state.url or not sys.stdout.isatty():
+            return state.url
+        try:
+            return connect.link(state, access.read(Path(state.folder)), "console")
+        except (OSError, ValueError):
+            return ""
+
+    def _heard(self, line: str) -> None:
+        at = self._state.elapsed() if self._state else 0.0
+        _say(f"{at:7.1f} s  {line}")
+
+    def _give_up(self) -> None:
+        """The guest told an error: what follows would only take time."""
+        with suppress(OSError, ValueError):
+            control.send_stop(self._place, now=True)
