@@ -384,7 +384,7 @@ def test_a_session_that_begins_while_its_version_is_removed_keeps_it(
     home = add("1")
     alive = leases.alive
     session = leases.held(shelf.path, "win", "1", "abc")
-    asked = []
+    asked: list[list[leases.Lease]] = []
 
     def begins_after_the_first_look(path: Path) -> list[leases.Lease]:
         found = alive(path)
