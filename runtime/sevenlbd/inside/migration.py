@@ -26,7 +26,8 @@ async def freeze(qmp: QMPClient, state: Path) -> None:
 
 async def thaw(qmp: QMPClient, state: Path) -> None:
     """Read the devices from `state` and let the machine go on. Raises MachineError."""
-    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}"})
+    # It shall tell what is wrong, instead of ending at once.
+    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False})
     # It was stopped when it was frozen, and still is.
     await _execute(qmp, "cont")
 

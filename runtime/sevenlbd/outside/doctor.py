@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from ..errors import ExitCode, Refusal
 from ..images import image as images
 from ..settings import Settings
-from . import folder, node, places
+from . import cpu_models, folder, node, places, preflight, warmth
 from .preflight import HELPERS_MEMORY
 
 # Older than this program: a clock that shows less is wrong.
@@ -41,6 +42,7 @@ def examine(chosen: Settings, here: places.Places) -> list[Finding]:
         _memory(chosen, here),
         *_space(chosen, here),
         _image(chosen, here),
+        *_warm(chosen, here),
         _site_file(here),
         _clock(),
     ]
@@ -128,6 +130,32 @@ def _image(chosen: Settings, here: places.Places) -> Finding:
     except Refusal as refusal:
         return Finding("image", "error" if chosen.image else "warning", refusal.what, refusal.hint)
     return Finding("image", "ok", f"{found.title}: {found.layers[0].path}")
+
+
+def _warm(chosen: Settings, here: places.Places) -> Iterator[Finding]:
+    """Whether a session of the image would go on from its warm state; nothing when it has none."""
+    try:
+        prepared = preflight.prepare(chosen, here.environment, 0o077, places.image_folders(here, chosen))
+    except Refusal:
+        return  # which other findings tell
+    again = "7lbd image warm --again, where the sessions are to run, or --no-warm"
+    if plan := prepared.plan.warm:
+        yield _cpu_of(plan.cpu, prepared.plan.accel)
+    for text in prepared.warnings:
+        if text.startswith(warmth.NOT_USED):
+            yield Finding("warm state", "warning", text, again)
+
+
+def _cpu_of(model: str, accel: str) -> Finding:
+    try:
+        lacks = cpu_models.missing(model, accel)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return Finding("warm state", "warning", f"QEMU could not be asked for its CPU models: {error}")
+    if lacks is None or lacks:
+        text = f"its CPU model {model} needs what this node lacks: {', '.join(lacks or ['the model itself'])}"
+        mend = "choose an older model for mixed nodes (warm_cpu_model), then: 7lbd image warm --again"
+        return Finding("warm state", "warning", text, mend)
+    return Finding("warm state", "ok", f"fits this node; CPU model {model}")
 
 
 def _site_file(here: places.Places) -> Finding:

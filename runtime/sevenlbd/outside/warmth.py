@@ -11,6 +11,7 @@ from ..settings import Settings
 
 # A CPU that Windows 11 runs on (SSE4.2, POPCNT) and that any x86-64 server of the last ten years has all of.
 _COMMON_CPU = "Westmere"
+NOT_USED = "the image's warm state is not used, so the guest boots"
 _PACKAGES = Path("/usr/share/7lbd/debian-packages.tsv")
 _QEMU = "qemu-system-x86"
 
@@ -22,12 +23,12 @@ def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: 
     try:
         state = warm.read(image.folder)
     except warm.WarmError as error:
-        return None, f"the image's warm state is not used, so the guest boots: {error}"
+        return None, f"{NOT_USED}: {error}"
     if state is None:
         return None, ""
     cpu = state.needs.cpu if settings.cpu_model == "auto" else settings.cpu_model
     if unlike := state.needs.differences(needs(image, guest, accel, network, cpu)):
-        return None, f"the image's warm state does not fit, so the guest boots: {'; '.join(unlike)}"
+        return None, f"{NOT_USED}: {'; '.join(unlike)}"
     return as_planned(state, image), ""
 
 

@@ -44,11 +44,12 @@ def register(verbs: Any) -> None:
 def make_warm(call: Desk) -> int:
     """Freeze a machine of the image and add it to the version."""
     image = images.resolve(call.options.image, call.folders)
+    where = _folder(image)
     prepared, needs = _prepared(call, image)
-    if call.options.if_needed and _fits(image, needs):
+    if call.options.if_needed and _fits(where, needs):
         print(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
-    where = _check(image, again=call.options.again or call.options.if_needed)
+    _check_place(where, image.title, again=call.options.again or call.options.if_needed)
     shown = display.choose(as_json=False, sif=call.here.sif)
     with _staging(where) as staging:
 
@@ -69,29 +70,33 @@ def make_warm(call: Desk) -> int:
     return ExitCode.OK
 
 
-def _fits(image: Image, needs: warm.Needs) -> bool:
-    try:
-        found = warm.read(image.folder) if image.folder else None
-    except warm.WarmError:
-        return False
-    return found is not None and found.needs == needs
-
-
-def _check(image: Image, *, again: bool) -> Path:
-    """The version's folder. Raises Refusal when no warm state can be put into it."""
+def _folder(image: Image) -> Path:
+    """The version's folder. Raises Refusal for an image that cannot have a warm state."""
     if image.folder is None:
         what = f"{image.title}: a bare disk file has no place for a warm state"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
     if Channel.AGENT not in image.description.channels:
         what = f"{image.title}: a warm start sets the password by the guest agent, which the image does not have"
         raise Refusal(ExitCode.IMAGE, what, hint='install it, and add "agent" to `channels` in image.toml')
-    if (image.folder / warm.FOLDER).exists() and not again:
-        what = f"{image.title} has a warm state already"
-        raise Refusal(ExitCode.IMAGE, what, hint="7lbd image warm --again replaces it, when no session runs from it")
-    if image.folder.stat().st_uid != os.getuid():
-        what = f"{image.folder}: is not yours, so nothing can be added to it"
-        raise Refusal(ExitCode.IMAGE, what, hint="call this as the owner of the image repository")
     return image.folder
+
+
+def _fits(where: Path, needs: warm.Needs) -> bool:
+    try:
+        found = warm.read(where)
+    except warm.WarmError:
+        return False
+    return found is not None and found.needs == needs
+
+
+def _check_place(where: Path, title: str, *, again: bool) -> None:
+    """Raises Refusal when no warm state can be put there."""
+    if (where / warm.FOLDER).exists() and not again:
+        what = f"{title} has a warm state already"
+        raise Refusal(ExitCode.IMAGE, what, hint="7lbd image warm --again replaces it, when no session runs from it")
+    if where.stat().st_uid != os.getuid():
+        what = f"{where}: is not yours, so nothing can be added to it"
+        raise Refusal(ExitCode.IMAGE, what, hint="call this as the owner of the image repository")
 
 
 def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
