@@ -80,10 +80,14 @@ def _fine_clock() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     world.sign()
-    return world
+    yield world
+    for folder in [tmp_path, *tmp_path.rglob("*")]:
+        # What is sealed pytest could not remove.
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o700)
 
 
 @contextmanager
