@@ -12,7 +12,7 @@ import pexpect
 from conftest import StartSession
 from harness import Console, Session
 
-DEMO = ("--image", str(harness.DEMO), "--memory", "1G", "--ready-timeout", "900")
+DEMO = ("--image", str(harness.DEMO), "--ready-timeout", "900")
 
 
 def test_three_at_once_end_in_three_ways_when_the_guest_is_up(start: StartSession, base: Path) -> None:
@@ -66,9 +66,10 @@ def assert_shut_down_in_order(session: Session) -> None:
     assert not [event for event in session.events if "did not shut down" in str(event.get("text"))], session.story()
 
 
-def test_a_guest_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSession) -> None:
-    session = start(*DEMO, "--stop-grace", "6s")
-    session.wait_phase("ready", 400)
+def test_a_guest_from_a_cold_boot_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSession) -> None:
+    session = start(*DEMO, "--no-warm", "--stop-grace", "6s")
+    state = session.wait_phase("ready", 400)
+    assert {"dhcp", "agent", "password", "ready-line", "rdp"} == set(state["milestones"])
     console = Console(session)
     # Neither the one who hears the power button nor the agent moves any more.
     console.run("sudo pkill -STOP systemd-logind && sudo pkill -STOP qemu-ga")
@@ -93,7 +94,7 @@ def test_a_second_signal_ends_it_at_once(start: StartSession) -> None:
 
 def test_the_user_mode_network_serves_the_same_contract_until_the_guest_shuts_itself_down(start: StartSession) -> None:
     session = start(*DEMO, "--network", "user")
-    session.wait_phase("ready", 400)
+    assert {"agent", "password", "ready-line", "rdp"} == set(session.wait_phase("ready", 400)["milestones"])
     console = Console(session)
     assert "169.254.100.15/24" in console.run("ip -color=never -4 -br addr")
     assert console.run("mountpoint -q /home/user1/Home && echo mounted") == "mounted"

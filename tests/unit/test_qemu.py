@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.inside import qemu
 from sevenlbd.inside.qemu import Descriptors
-from sevenlbd.messages import Guest, Layer, Plan, Share, pack_plan, unpack_plan
+from sevenlbd.messages import Guest, Layer, Plan, Share, Warm, pack_plan, unpack_plan
 
 GUEST = Guest(
     os="windows",
@@ -145,3 +145,55 @@ def test_this_qemu_knows_every_word(bus: str, system: str) -> None:
         ["qemu-system-x86_64", *words], input=quit_at_once, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+WARM = Warm("/i/warm/disk.qcow2", "/i/warm/memory", "/i/warm/state", "/i/warm/variables.fd", "Westmere", "", ("hook",))
+
+
+def test_a_plan_with_a_warm_state_and_drives_survives_the_wire() -> None:
+    plan = replace(PLAN, warm=WARM, cdroms=("/a.iso", "/b.iso"), lasting=True, freeze=True)
+    assert unpack_plan(pack_plan(plan)) == plan
+
+
+def memory(plan: Plan) -> str:
+    (found,) = [value for value in values(command(plan), "-object") if value.startswith("memory-backend")]
+    return found
+
+
+def test_memory_is_private_of_one_file_when_warm_and_a_file_when_it_is_to_be_frozen() -> None:
+    assert memory(PLAN) == f"memory-backend-ram,id=ram,size={4 << 30}"
+    assert memory(replace(PLAN, freeze=True)).endswith("mem-path=/run/7lbd/session/memory,share=on")
+    assert memory(replace(PLAN, warm=WARM)).endswith(
+        "mem-path=/run/7lbd/image/warm-memory,share=off,readonly=on,rom=off"
+    )
+
+
+def test_a_warm_machine_waits_for_its_state_on_its_own_disk_and_cpu() -> None:
+    words = command(replace(PLAN, warm=WARM))
+    assert values(words, "-incoming") == ["defer"]
+    assert values(words, "-cpu")[0].startswith("Westmere,vmx=off,svm=off,enforce=on,hv-relaxed")
+    nodes = blockdevs(words)
+    assert [nodes[name]["backing"] for name in ("overlay", "warm", "layer0")] == ["warm", "layer0", "layer1"]
+    assert nodes["warm"]["read-only"] is True
+    assert "-incoming" not in command()
+
+
+def test_every_machine_tells_its_guest_when_it_is_another_one() -> None:
+    assert "vmgenid,guid=auto" in values(command(), "-device")
+
+
+def test_no_layer_at_all_is_a_blank_disk() -> None:
+    assert blockdevs(command(replace(PLAN, layers=())))["overlay"]["backing"] is None
+
+
+def test_drives_come_after_the_disk_and_only_with_files_in_them() -> None:
+    words = command(replace(PLAN, cdroms=("/a.iso", "/b.iso")))
+    drives = [value for value in values(words, "-device") if value.startswith("ide-cd")]
+    assert drives == ["ide-cd,bus=ide.1,drive=cdrom0,bootindex=1", "ide-cd,bus=ide.2,drive=cdrom1,bootindex=2"]
+    assert blockdevs(words)["cdrom1"]["read-only"] is True
+    assert not [value for value in values(command(), "-device") if value.startswith("ide-cd")]
+
+
+def test_only_what_is_thrown_away_ignores_a_flush() -> None:
+    assert blockdevs(command())["overlay"]["cache"] == {"no-flush": True}
+    assert blockdevs(command(replace(PLAN, lasting=True)))["overlay"]["cache"] == {"no-flush": False}
