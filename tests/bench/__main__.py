@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import boot, facts, latency, make_run, memory, page, relay, share, size, start, viewers
+from . import boot, density, facts, latency, make_run, memory, page, relay, share, shelf, size, start, viewers, warm
 from .measure import Bench, Figure, table
 from .sessions import BUILD
 
@@ -19,10 +19,13 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "memory": memory.run,
     "share": share.run,
     "boot": boot.run,
+    "warm": warm.run,
+    "density": density.run,
     "relay": relay.run,
     "latency": latency.run,
     "viewers": viewers.run,
     "page": page.run,
+    "shelf": shelf.run,
 }
 RESULT = BUILD / "bench.json"
 

@@ -18,7 +18,10 @@ def run(bench: Bench) -> None:
     """Both machines in turns."""
     with scratch() as folder:
         ahci = demo_on(folder / "ahci", "ahci")
-        variants = {"ours": lambda: _boot(DEMO), "AHCI, user-mode network": lambda: _boot(ahci, "--network", "user")}
+        variants = {
+            "ours": lambda: _boot(DEMO, "--no-warm"),
+            "AHCI, user-mode network": lambda: _boot(ahci, "--network", "user"),
+        }
         taken = bench.in_turns(variants, bench.rounds(3))
     for name, seconds in taken.items():
         bench.add(f"exec to ready, {name}", "s", seconds)

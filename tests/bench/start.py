@@ -37,7 +37,7 @@ def run(bench: Bench) -> None:
 
 def _start(image: Path, *, proof: bool) -> tuple[float, float, float]:
     """Seconds to the supervisor's first state, to QEMU's answer, and to the guest's byte if it is one that tells."""
-    with started(image) as timed:
+    with started(image, "--no-warm") as timed:
         first, running = timed.phase("preparing"), timed.phase("booting")
         log = timed.session.folder / "logs" / "serial.log"
         while proof and not (log.exists() and log.stat().st_size):
