@@ -12,7 +12,7 @@ RUNNING, SPEED_UP = 1.0, 15.0
 
 def run(bench: Bench) -> None:
     """From the exec of `apptainer` to QEMU running, and to ready."""
-    variants = {"warm": lambda: _start(), "cold": lambda: _start("--no-warm")}
+    variants = {"warm": lambda: _start("--warm"), "cold": lambda: _start("--no-warm")}
     taken = bench.in_turns(variants, bench.rounds(5, 2))
     running = [marks[0] for marks in taken["warm"]]
     bench.add("warm: exec to QEMU running", "s", running, limit=RUNNING)
