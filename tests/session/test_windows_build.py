@@ -1,0 +1,65 @@
+"""`image build windows --dry-run` with the real SIF: on a full disk, interrupted, in a node's own folder."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import harness
+import pytest
+from strange import RESOURCES, node, refusal
+
+STAND_INS = harness.REPO / "tests" / "unit" / "windows_discs.py"
+
+
+@pytest.fixture(scope="module")
+def discs(work: Path) -> Path:
+    """A folder with stand-ins for both discs."""
+    place = work / "discs"
+    place.mkdir()
+    harness.tool("python3", str(STAND_INS), str(place))
+    return place
+
+
+def words(discs: Path, target: Path) -> list[str]:
+    """A dry run into `target`."""
+    iso, virtio = str(discs / "win.iso"), str(discs / "virtio.iso")
+    named = ("--name", "win11", "--version", "1", "--edition", "Windows 11 Pro", "--dry-run", str(target))
+    return ["image", "build", "windows", "--iso", iso, "--virtio", virtio, *named]
+
+
+def test_a_dry_run_in_the_real_appliance(discs: Path, base: Path) -> None:
+    done = harness.run(*words(discs, base / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "Windows 11 Pro (number 2" in done.stdout
+    assert (base / "out" / "answers.iso").read_bytes()[32769:32774] == b"CD001"
+    assert [path.name for path in base.iterdir()] == ["out"]
+
+
+# The scripts need 60 KB, the disc some 300 KB more.
+@pytest.mark.parametrize("size", ["4k", "48k", "96k", "192k"])
+def test_a_full_disk_is_told_and_leaves_nothing(discs: Path, base: Path, size: str) -> None:
+    # What is left is counted inside the namespace, where the small disk is.
+    prefix = node(f"mount -t tmpfs -o size={size} none {base}")
+    count = ["sh", "-c", f'"$@"; code=$?; ls -A {base} >&2; exit $code', "sh"]
+    done = harness.run(*words(discs, base / "out"), prefix=[*prefix, *count])
+    told = refusal(done, RESOURCES, ["No space left on device"])
+    assert ".out" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.2, 0.5, 0.8, 1.1])
+def test_an_interrupt_leaves_all_or_nothing(discs: Path, base: Path, number: signal.Signals, after: float) -> None:
+    before = harness.my_processes()
+    command = harness.command(*words(discs, base / "out"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(after)
+    process.send_signal(number)
+    told = process.communicate(timeout=30)[1]
+    assert "Traceback" not in told
+    if process.returncode == 0:
+        assert (base / "out" / "answers.iso").exists()
+    assert [path.name for path in base.iterdir()] in ([], ["out"])
+    assert not harness.wait_until_gone(harness.my_processes() - before)
