@@ -8,13 +8,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from conftest import MakeQcow2
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images import cache as copies
-from sevenlbd.images import fetch, image, leases, manifest, sealed
+from sevenlbd.images import fetch, image, leases, manifest, ownership, sealed, signature, signing, verified
 from sevenlbd.images.cache import Cache
 from sevenlbd.images.fetch import Tally
 from sevenlbd.images.names import Reference
@@ -276,11 +277,11 @@ def test_a_cache_that_is_no_folder_is_refused(shared: Repository, cache: Cache, 
 
 def test_whose_a_folder_is_counts_where_it_can_be_told() -> None:
     """Root's folders show as nobody's in here; those that only root could have made are taken for root's."""
-    assert Path("/usr").stat().st_uid in (0, copies._nobody())
-    copies.check_owner(Path("/usr"))
-    copies.check_owner(Path("/does/not/exist"))
+    assert Path("/usr").stat().st_uid in (0, ownership._nobody())
+    ownership.check_owner(Path("/usr"))
+    ownership.check_owner(Path("/does/not/exist"))
     with pytest.raises(Refusal, match="others may write to it"):
-        copies.check_owner(Path("/tmp"))
+        ownership.check_owner(Path("/tmp"))
 
 
 def test_a_user_cannot_fill_a_cache_of_roots() -> None:
@@ -294,7 +295,7 @@ def test_a_copy_is_private_unless_root_made_it(cache: Cache, add: Add) -> None:
     assert not (cache.path / "win" / "1").stat().st_mode & 0o222
 
 
-@pytest.mark.parametrize("text", ["", "[" * 9999, "{}", "null", '{"manifest": 1}', "\0"])
+@pytest.mark.parametrize("text", ["", "[" * 9999, "{}", "null", '{"of": 1}', '{"of": {}, "arrived": 3}', "\0"])
 def test_a_copy_without_a_record_that_makes_sense_is_no_copy(
     shared: Repository, cache: Cache, add: Add, text: str
 ) -> None:
@@ -302,6 +303,38 @@ def test_a_copy_without_a_record_that_makes_sense_is_no_copy(
     fetched(cache, folder)
     (cache.path / "win" / ".1.copy").write_text(text)
     assert found("win", shared, cache) == folder
+
+
+def test_a_signed_copy_is_not_read_once_more(shared: Repository, cache: Cache, add: Add, tmp_path: Path) -> None:
+    folder = add("win@1", seal=False)
+    private, public = signature.generate()
+    key = tmp_path / "site.key"
+    key.write_bytes(private)
+    key.chmod(0o600)
+    read: list[str] = []
+
+    def reading(what: str, _: int) -> nullcontext[Callable[[int], None]]:
+        read.append(what)
+        return nullcontext(lambda _: None)
+
+    signing.sign(shared, "win", "1", signature.private_key(key), reading)
+    fetched(cache, folder)
+    copy = found("win", shared, cache)
+    known = copies.arrived(cache.path, copy)
+    assert known
+    read.clear()
+    verified.ensure(copy, [public], None, reading, known)
+    assert read == []
+    copy.chmod(0o700)
+    (copy / "image.toml").chmod(0o600)
+    (copy / "image.toml").write_text('name = "win"\nversion = "2"\n')
+    with pytest.raises(Refusal, match="image.toml: was altered"):
+        verified.ensure(copy, [public], None, reading, copies.arrived(cache.path, copy))
+    assert read
+    assert copies.arrived(cache.path, folder) is None
+    cache.path.chmod(0o777)
+    with pytest.raises(Refusal, match="others may write"):
+        copies.arrived(cache.path, copy)
 
 
 def test_a_mark_that_cannot_be_made_is_done_without(shared: Repository, cache: Cache, add: Add) -> None:

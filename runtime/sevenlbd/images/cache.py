@@ -15,6 +15,7 @@ Only its owner writes there, you or root; somebody else's could hold anything.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -24,16 +25,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ..errors import ExitCode, Refusal
-from . import fetch, leases, manifest, names, sealed
+from . import fetch, leases, manifest, names, sealed, verified
 from .fetch import Source, Tally, Told
 from .names import Reference
+from .ownership import check_owner
 from .repository import Repository
 from .sparse import to_disk
+from .verified import Identity
 
 _LOCK = ".lock"
-_COPY, _USED, _PARTIAL, _JOURNAL = "copy", "used", "partial", "journal"
+_COPY, _NEW, _USED, _PARTIAL, _JOURNAL = "copy", "copy-new", "used", "partial", "journal"
 _MAX_RECORD = 1 << 20
 # What the file system itself and others' small files need.
 _SPARE = 16 << 20
@@ -66,8 +70,8 @@ class Cache:
                 whole = not folder.startswith(".")
                 version = folder if whole else folder.removeprefix(".").removesuffix(f".{_PARTIAL}")
                 if folder in (version, f".{version}.{_PARTIAL}") and names.is_version(version):
-                    ref = Reference(name, version)
-                    found.append(self._entry(ref, self.path / name / folder, whole=whole))
+                    with suppress(OSError):  # gone at this very moment
+                        found.append(self._entry(Reference(name, version), self.path / name / folder, whole=whole))
         return sorted(found, key=lambda entry: entry.used)
 
     def users(self, ref: Reference) -> list[str]:
@@ -81,7 +85,7 @@ class Cache:
     def holds(self, ref: Reference, source: Source) -> bool:
         """Whether there is a whole copy of just this source."""
         check_owner(self.path)
-        return self.is_whole(ref) and _record(self._beside(ref, _COPY)) == _described(source)
+        return self.is_whole(ref) and _record(self._beside(ref, _COPY)).get("of") == _described(source)
 
     @contextmanager
     def locked(self, waiting: Callable[[], None] | None) -> Iterator[bool]:
@@ -122,7 +126,7 @@ class Cache:
                 Repository(self.path).remove(ref.name, ref.version)
             if partial.exists():
                 sealed.remove(partial)
-            for kind in (_COPY, _USED, _JOURNAL):
+            for kind in (_COPY, _NEW, _USED, _JOURNAL):
                 self._beside(ref, kind).unlink(missing_ok=True)
         except OSError as error:
             raise self._trouble(ref, error) from None
@@ -155,8 +159,8 @@ class Cache:
 
     def _make(self, folder: Path, like: Path | None) -> None:
         """A folder of ours with the readers of `like`; without one, root's is for all and a user's for her alone."""
-        missing = [folder, *folder.parents][: [path.exists() for path in (folder, *folder.parents)].index(True)]
         try:
+            missing = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
             for path in reversed(missing):
                 path.mkdir(mode=0o700)
                 path.chmod(0o755 if os.getuid() == 0 else 0o700)
@@ -228,8 +232,9 @@ class Cache:
     def _appear(self, ref: Reference, source: Source) -> None:
         """Everything is on the disk: from this rename on it is a copy."""
         record = self._beside(ref, _COPY)
-        fresh = self._beside(ref, f"{_COPY}-new")
-        fresh.write_text(json.dumps(_described(source)))
+        fresh = self._beside(ref, _NEW)
+        arrived = verified.identities(self._beside(ref, _PARTIAL)) if source.manifest else {}
+        fresh.write_text(json.dumps({"of": _described(source), "arrived": arrived}))
         fresh.chmod(0o644)
         to_disk(fresh)
         fresh.replace(record)
@@ -261,42 +266,25 @@ def local(cache: Path, ref: Reference, folder: Path) -> Path:
     if copy == folder or not os.access(copy, os.F_OK):
         return folder
     check_owner(cache)
-    if _record(here._beside(ref, _COPY)) != _described_by_look(folder):
+    if _record(here._beside(ref, _COPY)).get("of") != _described_by_look(folder):
         return folder
     with suppress(OSError):
         os.utime(here._beside(ref, _USED))
     return copy.resolve()
 
 
-def check_owner(path: Path) -> None:
-    """Refuse a cache, if there is one, that somebody else than its user or root could have put there or can change."""
-    try:
-        found = path.stat()
-    except OSError:
-        return
-    elsewhere = "name another folder: --image-cache DIR"
-    if not stat.S_ISDIR(found.st_mode):
-        raise Refusal(ExitCode.RESOURCES, f"{path}: is not a folder, and so no image cache", hint=elsewhere)
-    if found.st_mode & 0o022:
-        what = f"{path}: others may write to it, and an image cache could hold anything then"
-        raise Refusal(ExitCode.RESOURCES, what, hint=f"its owner can: chmod go-w {path}; or {elsewhere}")
-    if found.st_uid in (os.getuid(), 0):
-        return
-    if found.st_uid != _nobody():
-        what = f"{path}: belongs to user {found.st_uid}, neither to you nor to root: it could hold anything"
-        raise Refusal(ExitCode.RESOURCES, what, hint=elsewhere)
-    # Apptainer's user namespace shows everybody but ourselves as nobody. What lies where only root, or whom root
-    # gave a folder, could put it is taken for root's; what lies where all may make folders is not.
-    open_to_all = [above for above in path.resolve().parents if above.stat().st_mode & 0o022]
-    if open_to_all:
-        what = f"{path}: is not yours, and could be anybody's: {open_to_all[0]} is open to all"
-        raise Refusal(ExitCode.RESOURCES, what, hint=f"root's must lie where only root can put it; or {elsewhere}")
+def arrived(cache: Path, copy: Path) -> dict[str, Identity] | None:
+    """The identities that the files of a copy had when they were compared with its manifest, as they came.
 
-
-def _nobody() -> int:
-    """Who owns files here whose owner our user namespace has no number for (user_namespaces(7)); -1 without one."""
-    whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str((1 << 32) - 1)]
-    return -1 if whole else int(Path("/proc/sys/kernel/overflowuid").read_text())
+    None for what is no copy of this cache. Raises Refusal when somebody else could have written that down.
+    """
+    if copy.parent.parent != cache.resolve():
+        return None
+    check_owner(cache)
+    said = _record(Cache(cache)._beside(Reference(copy.parent.name, copy.name), _COPY))
+    with suppress(KeyError, ValueError, TypeError, AttributeError):
+        return {name: (int(a), int(b), int(c), int(d)) for name, (a, b, c, d) in said["arrived"].items()}
+    return None
 
 
 def _flock(descriptor: int, path: Path, waiting: Callable[[], None] | None) -> bool:
@@ -334,10 +322,12 @@ def _described_by_look(folder: Path) -> dict[str, object]:
     return {"stamp": fetch.stamp(manifest.files(folder))}
 
 
-def _record(path: Path) -> object:
+def _record(path: Path) -> dict[str, Any]:
+    """What was noted of a copy: `of` what it is one, and what `arrived`. Empty when that makes no sense."""
     with suppress(OSError, ValueError, RecursionError), path.open() as file:
-        return json.loads(file.read(_MAX_RECORD))
-    return None
+        said = json.loads(file.read(_MAX_RECORD))
+        return said if isinstance(said, dict) else {}
+    return {}
 
 
 def amount(size: int) -> str:

@@ -9,7 +9,8 @@ these can say what they like.
 
 Two lists of such identities exist, and the files of a version must all stand in one of them, or all is read:
 - `manifest.places` beside the manifest, made and signed with it. With a shared repository, no node and no user ever
-  reads a whole disk just to verify it. A copy (of the node's cache) has other identities, so it is read once.
+  reads a whole disk just to verify it. A copy has other identities, so it is read once; one in the node's cache is not,
+  because the cache compared it with the manifest as it came, and says so (`cache.arrived`).
 - The user's own `verified.json` in the cache folder of her home. Only she can write there; a folder or file that
   belongs to somebody else, or that others may write, is not looked at. Nothing in it can become false: "these
   identities had these digests" holds for ever; the key is compared with the site's list at each start.
@@ -61,11 +62,16 @@ def memory_file(environment: Mapping[str, str]) -> Path | None:
 
 
 def ensure(
-    folder: Path, keys: Sequence[str], memory: Path | None, progress: Progress | None = None
+    folder: Path,
+    keys: Sequence[str],
+    memory: Path | None,
+    progress: Progress | None = None,
+    arrived: Mapping[str, Identity] | None = None,
 ) -> dict[str, Identity]:
     """Refuse the version in `folder` unless one of `keys` signed it and it is unaltered. Raises Refusal.
 
     Reads everything only when no list knows these very files, and remembers it then in the file `memory`.
+    `arrived` is what a cache that is trusted says of a copy that it has compared with its manifest.
     Returns the identity of every file: as long as they are the same, the answer is.
     """
     trusted = signature.trusted(keys)
@@ -78,7 +84,8 @@ def ensure(
     known = manifest.parse(signed.manifest, folder / MANIFEST)
     manifest.check_names(folder, known)
     check_place(folder, known.name, known.version)
-    if not believed or _places(signed) != _without(before, {MANIFEST, SIGNATURE, PLACES}):
+    placed = _places(signed) == _without(before, {MANIFEST, SIGNATURE, PLACES})
+    if not (believed and (placed or arrived == before)):
         with (progress or _silent)(f"verifying {known.name}@{known.version}", known.size) as told:
             manifest.check(folder, known, told)
     if identities(folder) != before:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import ExitCode, Refusal
+from ..images import cache as copies
 from ..images import image as images
 from ..images import lock, verified
 from ..images.image import Image
 from ..settings import Settings
+from . import places
 from .imaging import progress
 
 
@@ -21,7 +23,9 @@ def checked(settings: Settings, image: Image, environment: Mapping[str, str]) ->
         what = f"{image.layers[0].path}: is a bare disk, which cannot be signed, and this site requires signed images"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add makes a version of it, and sign signs that")
     memory = verified.memory_file(environment)
-    found = verified.ensure(image.folder, settings.trusted_keys, memory, progress.shown)
+    cache = places.image_cache(settings)
+    arrived = copies.arrived(cache, image.folder) if cache else None
+    found = verified.ensure(image.folder, settings.trusted_keys, memory, progress.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
     again = images.from_folder(image.folder)

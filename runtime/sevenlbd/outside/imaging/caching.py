@@ -57,6 +57,9 @@ def _fetch(call: Desk, cache: Cache, wanted: Reference) -> None:
     if not ref.version:
         what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
         raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")
+    if folder.is_relative_to(cache.path.resolve()):
+        what = f"{folder}: is in the cache itself, which is named as a repository, too"
+        raise Refusal(ExitCode.USAGE, what, hint="let image_dirs name the repository only that it is to be copied from")
     if cache.holds(ref, _looked_at(call, folder)):
         print(f"{ref} is in {cache.path} already")
         return
