@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..settings import nearest
-from . import exclusive, history, leases, marks, names, sealed
+from . import child, exclusive, history, leases, marks, names, sealed
 from .names import Reference
 
 CURRENT = "current"
@@ -187,8 +187,7 @@ class Repository:
 
     def users(self, name: str, version: str) -> list[str]:
         """Who uses a version, as far as can be seen from here."""
-        told = [str(lease) for lease in leases.alive(self.path) if (lease.name, lease.version) == (name, version)]
-        return told or _locked(self.folder(Reference(name, version)))
+        return self._told_users(name, version) or _locked(self.folder(Reference(name, version)))
 
     def tidy(self) -> None:
         """Remove what was left by those who were interrupted: staging folders, half-removed versions, stale leases."""
@@ -212,9 +211,14 @@ class Repository:
                 "--force removes it all the same",
             )
 
-    def _refuse_used(self, name: str, version: str, folder: Path) -> None:
+    def _told_users(self, name: str, version: str) -> list[str]:
         told = [str(lease) for lease in leases.alive(self.path) if (lease.name, lease.version) == (name, version)]
-        used = told or _locked(folder)
+        if child.base_of(self.path / name) == version:
+            told.append(f"a child that is kept: 7lbd image maintain {name}")
+        return told
+
+    def _refuse_used(self, name: str, version: str, folder: Path) -> None:
+        used = self._told_users(name, version) or _locked(folder)
         if used:
             more = f" and {len(used) - 1} more" if len(used) > 1 else ""
             raise Refusal(
