@@ -50,7 +50,9 @@ def _add(desk: Desk) -> int:
     names.check_version(wanted.version)
     given = _given(options)
     path = user_path(options.disk)
-    shelf = repository.writable(desk.folders)
+    # Who names a repository means that one, and no other that happens to be writable.
+    named = [user_path(folder) for folder in options.image_dirs or ()]
+    shelf = repository.writable(named or desk.folders)
     with source.opened(path, options.format) as disk:
         described, variables = importer.beside(disk.path)
         if options.description:
