@@ -333,7 +333,7 @@ def locate(ref: Reference, folders: Sequence[Path]) -> tuple[Reference, Path]:
     holding = [repository for repository in repositories if repository.has(ref)]
     if holding:
         return ref, holding[0].folder(ref)
-    raise absent(ref, folders, "neither a file here nor a name in image_dirs")
+    raise absent(ref, folders, "is neither a file here nor a name in image_dirs")
 
 
 def holder(ref: Reference, folders: Sequence[Path]) -> Repository:
@@ -342,7 +342,7 @@ def holder(ref: Reference, folders: Sequence[Path]) -> Repository:
     for folder in folders:
         if Repository(folder).has(ref):
             return Repository(folder)
-    raise absent(ref, folders, f"not in {', '.join(map(str, folders)) or 'any repository: image_dirs is empty'}")
+    raise absent(ref, folders, f"is not in {', '.join(map(str, folders)) or 'any repository: image_dirs is empty'}")
 
 
 def absent(ref: Reference, folders: Sequence[Path], why: str) -> Refusal:
@@ -352,7 +352,7 @@ def absent(ref: Reference, folders: Sequence[Path], why: str) -> Refusal:
     guess = nearest(ref.name, [each.partition(" ")[0] for each in known])
     return Refusal(
         ExitCode.IMAGE,
-        f"image `{ref}` is {why} (known there: {listed}){guess}",
+        f"image `{ref}` {why} (known there: {listed}){guess}",
         hint="7lbd image list shows all; a folder of the node that the container does not show is added with: "
         "apptainer run --bind DIR ...",
     )
