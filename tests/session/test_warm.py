@@ -142,6 +142,32 @@ def test_a_second_warm_state_wants_a_word(image: Path) -> None:
     assert "has a warm state that fits" in image_warm("--if-needed", str(image)).stdout
 
 
+def test_a_signed_version_gets_warm_as_a_new_one(start: StartSession, work: Path) -> None:
+    """The whole way: a boot, a freeze, a copy of the version, and a session that goes on from there."""
+    shelf = work / "shelf"
+    version = shelf / "demo" / "1"
+    version.mkdir(parents=True)
+    (shelf / ".leases").mkdir(mode=0o1777)
+    shutil.copy(harness.DEMO / "image.toml", version)
+    os.link(harness.DEMO / "disk.qcow2", version / "disk.qcow2")
+    keys, here = str(work / "site"), ("--image-dir", str(shelf))
+    assert harness.run("image", "keygen", keys).returncode == 0
+    assert harness.run("image", "sign", *here, "demo@1", "--key", f"{keys}.key").returncode == 0
+    refusal(image_warm(*here, "demo@1"), 3, ["is signed", "--as VERSION"])
+    refusal(image_warm(*here, "demo@1", "--as", "../2"), 3, ["cannot be a version's name"])
+    refusal(image_warm(*here, "demo@1", "--as", "1"), 3, ["demo@1 exists already"])
+    done = image_warm(*here, "demo@1", "--as", "2", timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "demo@2 is warm" in done.stdout
+    assert {path.name for path in (shelf / "demo" / "2").iterdir()} == {"disk.qcow2", "image.toml", "warm"}
+    session = start(*here, "--image", "demo@2")
+    session.wait_phase("ready")
+    assert "thawed" in milestones(session)
+    refusal(image_warm(*here, "demo@2", "--again"), 3, ["is in use", "--as VERSION"])
+    session.send(signal.SIGTERM)
+    assert session.wait_end(90) == 0
+
+
 def test_a_bare_disk_can_have_none() -> None:
     refusal(image_warm(str(harness.DEMO / "disk.qcow2")), 3, ["a bare disk file", "image add"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -13,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
+from ...images import description, manifest, names, repository, warm
 from ...images import image as images
-from ...images import warm
 from ...images.description import Channel
 from ...images.image import Image
+from ...images.names import Reference
+from ...images.repository import Repository
 from ...state import SessionState
 from .. import display, folder, preflight, warmth
 from ..prepared import Prepared
 from . import desk, workshop
 from .desk import Desk
 
+_STAGING = ".warm-"
 _SETTINGS = ("memory", "cpus", "warm_cpu_model", "accel", "network", "session_dir", "ready_timeout", "min_space")
 
 
@@ -38,36 +42,87 @@ def register(verbs: Any) -> None:
     make.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
     when = make.add_mutually_exclusive_group()
     when.add_argument("--again", action="store_true", help="replace the warm state that it has")
+    when.add_argument(
+        "--as", dest="as_version", default="", metavar="VERSION", help="make a new version with it: a copy of this one"
+    )
     when.add_argument("--if-needed", action="store_true", help="do nothing when it has one that fits, else replace it")
 
 
 def make_warm(call: Desk) -> int:
-    """Freeze a machine of the image and add it to the version."""
+    """Freeze a machine of the image and add it to the version, or make a new version with it."""
     image = images.resolve(call.options.image, call.folders)
     where = _folder(image)
     prepared, needs = _prepared(call, image)
     if call.options.if_needed and _fits(where, needs):
         print(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
-    _check_place(where, image.title, again=call.options.again or call.options.if_needed)
-    shown = display.choose(as_json=False, sif=call.here.sif)
-    with _staging(where) as staging:
-
-        def harvest(place: Path, state: SessionState) -> None:
-            if "frozen" in state.milestones:
-                _take(place, warm.WarmState(staging, needs, state.certificate))
-
-        outcome = workshop.run(prepared, shown, harvest)
-        if not (staging / warm.RECORD).exists():
-            if outcome.code is ExitCode.OK:
-                what = "the machine ended before it could be frozen, so there is no warm state"
-                raise Refusal(ExitCode.NOT_READY, what, hint="try again, and leave the guest alone meanwhile")
-            return outcome.code
-        _put_in_place(staging, where)
-    memory = _allocated(where / warm.FOLDER / warm.MEMORY)
-    disk = _allocated(where / warm.FOLDER / warm.DISK)
-    print(f"7lbd: {image.title} is warm: memory {memory >> 20} MiB, disk {disk >> 20} MiB, CPU model {needs.cpu}")
+    shelf = _shelf(image, call.options.as_version) if call.options.as_version else None
+    if shelf is None:
+        _check_place(where, image.title, again=call.options.again or call.options.if_needed)
+    with _staging(where.parent) as fresh:
+        if code := _freeze(call, prepared, fresh, needs):
+            return code
+        title = image.title if shelf is None else f"{where.parent.name}@{call.options.as_version}"
+        made = _described(fresh, title, needs)
+        if shelf:
+            _copy_version(shelf, image, call.options.as_version, fresh)
+        else:
+            _put_in_place(fresh, where)
+    print(made)
     return ExitCode.OK
+
+
+def _shelf(image: Image, version: str) -> Repository:
+    """Where a new version of the image will be. Raises Refusal when there cannot be one of this name."""
+    found = repository.owner(image.folder) if image.folder else None
+    if found is None:
+        what = f"{image.title}: is not a version in a repository, so there can be no other version of it"
+        raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
+    names.check_version(version)
+    shelf = Repository(found[0])
+    if shelf.has(Reference(found[1].name, version)):
+        what = f"{found[1].name}@{version} exists already, and a version is never changed"
+        raise Refusal(ExitCode.IMAGE, what, hint="choose another: --as VERSION")
+    return shelf
+
+
+def _copy_version(shelf: Repository, image: Image, version: str, fresh: Path) -> None:
+    """A copy of the version with another warm state: the only way to one for a version that is signed, or in use."""
+    assert image.folder
+    name = image.folder.parent.name
+    with shelf.staged(name, version) as staging:
+        try:
+            for part in manifest.files(image.folder):
+                if not part.startswith(f"{warm.FOLDER}/") and part != repository.DESCRIPTION:
+                    (staging / part).parent.mkdir(parents=True, exist_ok=True)
+                    _copy_sparse(image.folder / part, staging / part)
+            fresh.rename(staging / warm.FOLDER)
+            described = image.description.model_copy(update={"name": name, "version": version})
+            (staging / repository.DESCRIPTION).write_text(description.text(described))
+        except (OSError, RuntimeError) as error:
+            what = f"{staging.parent}: the new version cannot be kept there: {error}"
+            raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
+
+
+def _freeze(call: Desk, prepared: Prepared, target: Path, needs: warm.Needs) -> int:
+    """Run the machine and leave its warm state in `target`; returns what went wrong as an exit code. Raises Refusal."""
+
+    def harvest(place: Path, state: SessionState) -> None:
+        if "frozen" in state.milestones:
+            _take(place, warm.WarmState(target, needs, state.certificate))
+
+    outcome = workshop.run(prepared, display.choose(as_json=False, sif=call.here.sif), harvest)
+    if (target / warm.RECORD).exists():
+        return ExitCode.OK
+    if outcome.code is ExitCode.OK:
+        what = "the machine ended before it could be frozen, so there is no warm state"
+        raise Refusal(ExitCode.NOT_READY, what, hint="try again, and leave the guest alone meanwhile")
+    return outcome.code
+
+
+def _described(fresh: Path, title: str, needs: warm.Needs) -> str:
+    memory, disk = (_allocated(fresh / name) >> 20 for name in (warm.MEMORY, warm.DISK))
+    return f"7lbd: {title} is warm: memory {memory} MiB, disk {disk} MiB, CPU model {needs.cpu}"
 
 
 def _folder(image: Image) -> Path:
@@ -90,13 +145,23 @@ def _fits(where: Path, needs: warm.Needs) -> bool:
 
 
 def _check_place(where: Path, title: str, *, again: bool) -> None:
-    """Raises Refusal when no warm state can be put there."""
-    if (where / warm.FOLDER).exists() and not again:
-        what = f"{title} has a warm state already"
-        raise Refusal(ExitCode.IMAGE, what, hint="7lbd image warm --again replaces it, when no session runs from it")
+    """Raises Refusal when no warm state can be put there, or the one that is there be replaced."""
+    other = "--as VERSION makes a new version with it"
     if where.stat().st_uid != os.getuid():
         what = f"{where}: is not yours, so nothing can be added to it"
         raise Refusal(ExitCode.IMAGE, what, hint="call this as the owner of the image repository")
+    if manifest.exists(where):
+        what = f"{title} is signed, and whatever is added to it would break its seal"
+        raise Refusal(ExitCode.IMAGE, what, hint=f"{other}, which you sign")
+    if not (where / warm.FOLDER).exists():
+        return
+    if not again:
+        what = f"{title} has a warm state already"
+        raise Refusal(ExitCode.IMAGE, what, hint=f"--again replaces it when no session runs from it; {other}")
+    found = repository.owner(where)
+    if found and (users := Repository(found[0]).users(found[1].name, found[1].version)):
+        what = f"{title} is in use, and sessions may run from its warm state: {'; '.join(users)}"
+        raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
 
 
 def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
@@ -122,17 +187,36 @@ def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
 
 
 @contextmanager
-def _staging(where: Path) -> Iterator[Path]:
-    """A hidden folder beside the version's, on the same file system; gone when this ends."""
+def _staging(home: Path) -> Iterator[Path]:
+    """A folder to make a warm state in, hidden and on the same file system; gone when this ends.
+
+    Its lock (flock(2)) goes with the process: what a killed one left is removed by the next.
+    """
     try:
-        staging = Path(tempfile.mkdtemp(prefix=".warm-", dir=where.parent))
+        for left in home.glob(f"{_STAGING}*"):
+            with suppress(OSError), _locked(left):
+                shutil.rmtree(left)
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
     except OSError as error:
-        what = f"{where.parent}: cannot be written to: {error.strerror}"
+        what = f"{home}: cannot be written to: {error.strerror}"
         raise Refusal(ExitCode.IMAGE, what, hint="make the warm state where the repository is writable") from None
     try:
-        yield staging
+        with _locked(staging):
+            (staging / warm.FOLDER).mkdir()
+            yield staging / warm.FOLDER
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises OSError when somebody else has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take(place: Path, state: warm.WarmState) -> None:
@@ -156,26 +240,20 @@ def _copy_sparse(source: Path, target: Path) -> None:
         raise RuntimeError(done.stderr.strip())
 
 
-def _put_in_place(staging: Path, where: Path) -> None:
-    """Show the warm state to sessions by one rename; readable for all, writable for none."""
-    for path in staging.iterdir():
+def _put_in_place(fresh: Path, where: Path) -> None:
+    """Show the warm state to sessions by one rename; an old one goes aside first, and they boot meanwhile."""
+    for path in fresh.iterdir():
         path.chmod(0o444)
-    old = where / warm.FOLDER
-    mode = where.stat().st_mode
+    place, mode = where / warm.FOLDER, where.stat().st_mode
     where.chmod(mode | 0o200)
     try:
-        if old.exists():
-            old.chmod(0o700)
-            old.rename(staging.with_name(f"{staging.name}.old"))
-        (fresh := staging / "warm").mkdir()
-        for path in list(staging.iterdir()):
-            if path != fresh:
-                path.rename(fresh / path.name)
-        fresh.rename(old)
-        old.chmod(0o555)
+        if place.exists():
+            place.chmod(0o700)
+            place.rename(fresh.with_name("old"))
+        fresh.rename(place)
+        place.chmod(0o555)
     finally:
         where.chmod(mode)
-        shutil.rmtree(staging.with_name(f"{staging.name}.old"), ignore_errors=True)
 
 
 def _allocated(path: Path) -> int:
