@@ -24,6 +24,7 @@ FROZEN_STATE, KEPT_VARIABLES = SESSION / "state", SESSION / "variables.fd"
 _LOG = LOGS / "qemu.log"
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
+_LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02
 _KEY_PRESSES = 180
 _READ_IN_EARNEST = 64 << 20
 
@@ -41,6 +42,9 @@ class Machine:
         self.agent = agent
         self._waits_for_room = False
         self._resuming: asyncio.Task[None] | None = None
+        # From the first moment on: a guest may be gone before anybody watches.
+        self._events = EventListener(("SHUTDOWN", "BLOCK_IO_ERROR", "GUEST_PANICKED"))
+        qmp.register_listener(self._events)
         self.shutdown_reason = ""
         """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
 
@@ -49,15 +53,23 @@ class Machine:
 
         While the overlay has no room the guest stands still; it goes on by itself when there is some.
         """
-        with self._qmp.listener(("SHUTDOWN", "BLOCK_IO_ERROR", "GUEST_PANICKED")) as events:
-            events_seen = asyncio.create_task(self._on_events(events, tell_pause, tell_resume))
-            try:
-                code = await self._process.wait()
-            finally:
-                events_seen.cancel()
+        events_seen = asyncio.create_task(self._on_events(self._events, tell_pause, tell_resume))
+        try:
+            code = await self._process.wait()
+            if not code:
+                await self._last_event()
+        finally:
+            events_seen.cancel()
         if code or not self.shutdown_reason:
             raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
         return self.shutdown_reason
+
+    async def _last_event(self) -> None:
+        """The reason of an orderly end may still be on its way when QEMU is gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_EVENT_SECONDS):
+                while not self.shutdown_reason:
+                    await asyncio.sleep(_LAST_EVENT_POLL)
 
     async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
         async for event in events:
@@ -166,6 +178,7 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
     agent_theirs.close()
     qmp = QMPClient("machine")
     agent = Agent(agent_ours)
+    machine = Machine(process, qmp, agent, warn)
     try:
         try:
             await qmp.connect(qmp_ours)
@@ -174,7 +187,7 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
             raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
         if plan.warm:
             await migration.thaw(qmp, WARM_STATE)
-        yield Machine(process, qmp, agent, warn)
+        yield machine
     finally:
         if process.returncode is None:
             process.kill()
