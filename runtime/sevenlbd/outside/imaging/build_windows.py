@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from ...images import description, media, names, setup_media
 from ...images.description import Channel, Description, DiskBus, Firmware
 from ...paths import user_path
 from ...settings import nearest, parse_duration, parse_size
-from . import answers, desk
+from . import answers, desk, scratch
 from .answers import Wishes
 from .desk import Desk
 
@@ -67,6 +67,8 @@ def register(systems: Any) -> None:
         help="uefi-secure has Secure Boot and a TPM 2.0, as Windows 11 wants (default)",
     )
     parser.add_argument("--within", default="4h", metavar="DURATION", help="most that it may take (default: 4h)")
+    parser.add_argument("--no-check", action="store_true", help="do not boot the result once, as a session")
+    parser.add_argument("--publish", action="store_true", help="let new sessions get it, once it was seen ready")
     parser.add_argument("--dry-run", default="", metavar="DIR", help="start nothing; write the answers' disc to DIR")
 
 
@@ -78,8 +80,8 @@ def call(here: Desk) -> int:
         return _shown(plan, files, user_path(here.options.dry_run))
     from . import installation
 
-    with tempfile.TemporaryDirectory(prefix="7lbd-answers-") as folder:
-        disc = Path(folder) / "answers.iso"
+    with scratch.folder("7lbd-answers-") as folder:
+        disc = folder / "answers.iso"
         media.write(disc, answers.LABEL, answers.encoded(files))
         wanted = installation.Installation(
             description=plan.description,
@@ -87,6 +89,8 @@ def call(here: Desk) -> int:
             cdroms=(plan.windows, plan.drivers, disc),
             time_limit=plan.time_limit,
             keys_at_boot=True,
+            check=not here.options.no_check,
+            publish=here.options.publish,
         )
         return installation.install(here, wanted)
 
@@ -141,9 +145,12 @@ def _wrong(what: str, hint: str) -> Refusal:
 
 def _number(flag: str, text: str, parse: Any) -> float:
     try:
-        return float(parse(text))
+        value = float(parse(text))
     except ValueError as error:
         raise _wrong(f"{flag} {text}: {error}", "7lbd image build windows --help") from None
+    if not value:
+        raise _wrong(f"{flag} {text}: must be more than nothing", "7lbd image build windows --help")
+    return value
 
 
 def _fits(flag: str, text: str, pattern: re.Pattern[str], hint: str) -> None:
@@ -205,14 +212,11 @@ def _write(target: Path, plan: Plan, files: Mapping[str, str]) -> None:
     """Fill the folder `target`, which appears when all is in it. Raises Refusal, OSError."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise _wrong(f"--dry-run: {target} is there already, and not empty", "name a new folder")
-    try:
-        staging = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.absolute().parent)
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise _wrong(
-            f"--dry-run: {target} cannot be made: {error.strerror}", "name a folder that you may make"
-        ) from None
-    with staging as place:
-        made = Path(place) / "made"
+    parent = target.absolute().parent
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise _wrong(f"--dry-run: {target} cannot be made: {parent} is no folder that you may write to", "name another")
+    with scratch.folder(f".{target.name}-", parent) as place:
+        made = place / "made"
         media_files = answers.encoded(files)
         for path, content in media_files.items():
             (made / path).parent.mkdir(parents=True, exist_ok=True)
