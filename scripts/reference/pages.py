@@ -99,11 +99,17 @@ def _toml(value: object) -> str:
 
 def image_verbs_table() -> str:
     """Every verb of `7lbd image` with what it takes and does."""
-    _, verbs = imaging.build()
-    return _table(
-        ["verb", "what it does"],
-        [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in verbs.items()],
-    )
+    rows = [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in _image_verbs().items()]
+    return _table(["verb", "what it does"], rows)
+
+
+def _image_verbs() -> dict[str, argparse.ArgumentParser]:
+    """Every verb of `7lbd image`; one that has verbs of its own (`build windows`) gives way to those."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, verb in imaging.build()[1].items():
+        below = [action for action in verb._actions if isinstance(action, argparse._SubParsersAction)]
+        found |= {f"{name} {word}": parser for group in below for word, parser in group.choices.items()} or {name: verb}
+    return found
 
 
 def _call(name: str, verb: argparse.ArgumentParser) -> str:
@@ -130,11 +136,10 @@ def man_page() -> str:
     )
     environment.filters["roff"] = roff
     _, verbs = cli.build()
-    _, image_verbs = imaging.build()
     return environment.get_template("7lbd.1.j2").render(
         version=__version__,
         verbs=_verbs(verbs),
-        image_verbs=_verbs(image_verbs),
+        image_verbs=_verbs(_image_verbs()),
         settings=[
             {"name": name, "variable": variable_of(name), "default": in_toml(name, field.default)}
             for name, field in Settings.model_fields.items()
@@ -158,8 +163,8 @@ def roff(text: object) -> str:
 
 def _options(verb: argparse.ArgumentParser) -> list[tuple[str, str]]:
     found = []
-    for action in verb._actions:
-        if isinstance(action, argparse._HelpAction):
+    for action in sorted(verb._actions, key=lambda action: bool(action.option_strings)):
+        if isinstance(action, argparse._HelpAction) or not (action.option_strings or action.help):
             continue
         shown = (action.help or "").replace("%%", "%")
         found.append((_spelling(action), shown))
