@@ -6,7 +6,7 @@ AS_USER := scripts/as-user
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sif guest bench clean lock def setup
+.PHONY: help run test lint sif guest warm bench clean lock def setup
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,11 @@ sif: setup ## build the appliance: build/7lbd.sif
 
 guest: setup ## build the demo guest: build/images/demo/
 	@$(AS_USER) scripts/build-guest
+
+warm: setup ## freeze the demo guest when it is ready, so that the next desktop takes seconds
+	@$(AS_USER) scripts/build-sif
+	@$(AS_USER) scripts/build-guest
+	@$(AS_USER) scripts/warm-guest
 
 bench: ## measure, print a table, write JSON
 	@scripts/setup run test

@@ -34,7 +34,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A short place of our own: socket paths have little room."""
     place = Path(tempfile.mkdtemp(prefix="7t-"))
     yield place
-    shutil.rmtree(place, ignore_errors=True)
+    harness.remove(place)
 
 
 @pytest.fixture

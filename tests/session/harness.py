@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -242,6 +243,13 @@ def descendants(pid: int) -> dict[int, str]:
 
 _PR_SET_CHILD_SUBREAPER = 36
 ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def remove(folder: Path) -> None:
+    """A folder with all that is in it, sealed versions of images included."""
+    for inner, _, _ in os.walk(folder):
+        Path(inner).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def my_processes() -> set[int]:
