@@ -24,7 +24,8 @@ FOLDER, MARK = ".maintain", ".maintaining"
 DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"
 _SCHEMA = 1
 _MAX_RECORD = 4096
-_AT_ONCE = 0.0
+# Long enough to take away the mark of one who is gone; nobody waits for one who is not.
+_PATIENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Child:
         """Be the only one at it, on all nodes."""
         name = self.home.name
         try:
-            lasting = exclusive.by_mark(self.home / MARK, _AT_ONCE)
+            lasting = exclusive.by_mark(self.home / MARK, _PATIENCE)
             lasting.__enter__()
         except Refusal:
             mark = marks.read(self.home / MARK)
