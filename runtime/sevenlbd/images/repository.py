@@ -10,7 +10,6 @@ A folder NAME with an image.toml of its own and no versions is an image, too. No
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import stat
@@ -20,13 +19,12 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..settings import nearest
-from . import child, exclusive, history, leases, marks, names, sealed
+from . import exclusive, history, leases, leftovers, marks, names, sealed, usage
 from .names import Reference
 
 CURRENT = "current"
 DESCRIPTION = "image.toml"
 _LOCK = ".lock"
-_NEW, _MAKING, _OLD, _LINK = ".new-", ".making-", ".old-", ".current-"
 
 
 class Repository:
@@ -102,18 +100,18 @@ class Repository:
         names.check_name(name)
         names.check_version(version)
         home = self.path / name
-        fresh, mark = home / f"{_NEW}{version}", home / f"{_MAKING}{version}"
+        fresh, mark = home / f"{leftovers.NEW}{version}", home / f"{leftovers.MAKING}{version}"
         with ExitStack() as undo:
             with self._changing(name, make=True):
                 self._refuse_existing(name, version)
-                self._clear(name)
+                leftovers.clear(self.path / name)
                 try:
                     undo.enter_context(marks.kept(mark, f"making {name}@{version}"))
                 except FileExistsError:
                     what = f"{name}@{version} is being made already ({marks.read(mark)})"
                     raise Refusal(ExitCode.IMAGE, what, hint="wait for it, or choose another version") from None
                 fresh.mkdir(mode=0o700)
-            undo.callback(_remove_if_there, fresh)
+            undo.callback(leftovers.remove, fresh)
             yield fresh
             with self._trouble_told(name):
                 if not (fresh / DESCRIPTION).is_file():
@@ -174,7 +172,7 @@ class Repository:
                 self._refuse_current(name, version)
             self._refuse_used(name, version, folder)
             # Away first, then asked again: a session that began meanwhile has said so, or finds nothing here.
-            aside = folder.with_name(f"{_OLD}{version}-{secrets.token_hex(4)}")
+            aside = folder.with_name(f"{leftovers.OLD}{version}-{secrets.token_hex(4)}")
             folder.rename(aside)
             try:
                 self._refuse_used(name, version, aside)
@@ -187,13 +185,13 @@ class Repository:
 
     def users(self, name: str, version: str) -> list[str]:
         """Who uses a version, as far as can be seen from here."""
-        return self._told_users(name, version) or _locked(self.folder(Reference(name, version)))
+        return usage.users(self.path, name, version, self.folder(Reference(name, version)))
 
     def tidy(self) -> None:
         """Remove what was left by those who were interrupted: staging folders, half-removed versions, stale leases."""
         for name in _folders(self.path, names.is_name):
             with self._changing(name):
-                self._clear(name)
+                leftovers.clear(self.path / name)
         leases.sweep(self.path)
 
     def _leads_to(self, name: str, version: str) -> bool:
@@ -211,14 +209,8 @@ class Repository:
                 "--force removes it all the same",
             )
 
-    def _told_users(self, name: str, version: str) -> list[str]:
-        told = [str(lease) for lease in leases.alive(self.path) if (lease.name, lease.version) == (name, version)]
-        if child.base_of(self.path / name) == version:
-            told.append(f"a child that is kept: 7lbd image maintain {name}")
-        return told
-
     def _refuse_used(self, name: str, version: str, folder: Path) -> None:
-        used = self._told_users(name, version) or _locked(folder)
+        used = usage.users(self.path, name, version, folder)
         if used:
             more = f" and {len(used) - 1} more" if len(used) > 1 else ""
             raise Refusal(
@@ -250,7 +242,7 @@ class Repository:
 
     def _point(self, name: str, version: str, act: str) -> None:
         home = self.path / name
-        link = home / f"{_LINK}{secrets.token_hex(4)}"
+        link = home / f"{leftovers.LINK}{secrets.token_hex(4)}"
         link.symlink_to(version)
         try:
             # The line first: were it missing, a rollback would not find its way. One too many does no harm.
@@ -259,25 +251,6 @@ class Repository:
         finally:
             link.unlink(missing_ok=True)
         _to_disk(home)
-
-    def _clear(self, name: str) -> None:
-        """Remove what nobody is at any more. The caller holds the lock."""
-        home = self.path / name
-        now = marks.clock(home)
-        for path in home.glob(".*"):
-            if path.name.startswith(_LINK):
-                path.unlink(missing_ok=True)
-            elif path.name.startswith(_OLD):
-                _remove_if_there(path)
-            elif path.name.startswith(_NEW):
-                mark = marks.read(home / f"{_MAKING}{path.name.removeprefix(_NEW)}")
-                if mark is None or marks.is_stale(mark, now):
-                    _remove_if_there(path)
-            elif path.name.startswith(_MAKING):
-                mark = marks.read(path)
-                if mark and marks.is_stale(mark, now):
-                    _remove_if_there(home / f"{_NEW}{path.name.removeprefix(_MAKING)}")
-                    path.unlink(missing_ok=True)
 
     @contextmanager
     def _changing(self, name: str, *, make: bool = False) -> Iterator[None]:
@@ -409,20 +382,6 @@ def _folders(above: Path, fits: Callable[[str], bool]) -> list[str]:
     return []
 
 
-def _locked(folder: Path) -> list[str]:
-    """Says so when somebody on this node holds a file of it locked, as sessions do (images/lock.py)."""
-    for path in sorted(folder.rglob("*")):
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return [f"somebody on this node, who holds {path.name} locked"]
-            finally:
-                os.close(descriptor)
-    return []
-
-
 def _broken(link: Path, why: str) -> Refusal:
     hint = f"7lbd image publish {link.parent.name}@VERSION sets it right, or 7lbd image rollback {link.parent.name}"
     return Refusal(ExitCode.IMAGE, f"{link}: {why}", hint=hint)
@@ -430,11 +389,6 @@ def _broken(link: Path, why: str) -> Refusal:
 
 def _listed(versions: Sequence[str]) -> str:
     return f" (there are {', '.join(versions)})" if versions else ""
-
-
-def _remove_if_there(folder: Path) -> None:
-    with suppress(FileNotFoundError):
-        sealed.remove(folder)
 
 
 def _to_disk(folder: Path) -> None:
