@@ -11,6 +11,8 @@ import harness
 import pytest
 from strange import RESOURCES, node, refusal
 
+NOT_READY = 7
+
 STAND_INS = harness.REPO / "tests" / "unit" / "windows_discs.py"
 
 
@@ -63,3 +65,41 @@ def test_an_interrupt_leaves_all_or_nothing(discs: Path, base: Path, number: sig
         assert (base / "out" / "answers.iso").exists()
     assert [path.name for path in base.iterdir()] in ([], ["out"])
     assert not harness.wait_until_gone(harness.my_processes() - before)
+
+
+def test_an_installation_that_never_comes_to_its_end_imports_nothing(discs: Path, base: Path) -> None:
+    """The stand-in cannot be booted, so the machine is all there is; it is the one that Windows asks for."""
+    repository, sessions = base / "images", base / "sessions"
+    repository.mkdir()
+    sessions.mkdir(mode=0o700)
+    before = harness.my_processes()
+    places = ("--image-dir", str(repository), "--session-dir", str(sessions), "--min-space", "0")
+    small = ("--memory", "512M", "--cpus", "1", "--within", "20s")
+    asked = [word for word in words(discs, base / "out") if word not in ("--dry-run", str(base / "out"))]
+    process = subprocess.Popen(
+        harness.command(*asked, *places, *small), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    machine = running_machine(process.pid)
+    out, told = process.communicate(timeout=120)
+    assert process.returncode == NOT_READY, told
+    assert "the installation failed" in told
+    assert "nothing was imported" in told
+    assert "win11@1: a machine" in out
+    assert not [path for path in repository.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert not harness.wait_until_gone(harness.my_processes() - before)
+    assert "OVMF_CODE_4M.ms.fd" in machine, "Secure Boot is off"
+    assert "tpm-crb" in machine
+    assert "virtio-blk-pci,drive=overlay,bootindex=0" in machine
+    drives = [f"drive=cdrom{number},bootindex={number + 1}" for number in range(3)]
+    assert all(drive in machine for drive in drives), machine
+
+
+def running_machine(above: int) -> str:
+    """The command line of the QEMU below a process, when it is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for line in harness.descendants(above).values():
+            if "qemu-system-x86_64" in line.split(" ")[0]:
+                return line
+        time.sleep(0.2)
+    raise AssertionError("QEMU did not start")
