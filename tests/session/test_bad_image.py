@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 import pytest
 from conftest import Refuse, StartSession
-from strange import IMAGE, boots, node
+from strange import IMAGE, RESOURCES, boots, node
 
 # Name: (backing file, its format, what the refusal says).
 HOSTILE = {
@@ -160,6 +160,16 @@ def test_an_unreadable_or_endless_description_is_refused(refuse: Refuse, own_ima
     toml.unlink()
     toml.symlink_to("/dev/zero")
     refuse("--image", str(own_image), code=IMAGE, says=[str(toml), "not a regular file"])
+
+
+def test_a_description_that_asks_for_more_than_the_node_has_gets_no_memory_and_fewer_cpus(
+    refuse: Refuse, start: StartSession, own_image: Path
+) -> None:
+    toml = own_image / "image.toml"
+    toml.write_text('os = "linux"\nfirmware = "bios"\nmemory = "9000T"\ncpus = 255\n')
+    refuse("--image", str(own_image), code=RESOURCES, says=["9216000.0 GiB for the guest", "--memory"])
+    last = boots(start("--image", str(own_image), "--memory", "128M"))
+    assert "the image asks for 255 CPUs" in str(last["warnings"])
 
 
 def test_an_image_that_somebody_changes_is_refused_until_that_has_ended(

@@ -12,11 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from conftest import MakeQcow2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images import collection, history, image, leases, lock, names, repository
 from sevenlbd.images.names import Reference
@@ -95,6 +98,19 @@ def test_a_name_and_a_version_are_told_apart() -> None:
     assert names.parse("win11") == Reference("win11")
     assert held_back("names no version", lambda: names.parse("win11", exact=True)).code is ExitCode.USAGE
     held_back("cannot be a version's name", lambda: names.parse("win11@"))
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(text=st.text(max_size=80) | st.from_regex(r"[a-z0-9./@\n-]{1,12}", fullmatch=True))
+def test_no_reference_however_strange_leads_out_of_its_folder(text: str) -> None:
+    with suppress(Refusal):
+        ref = names.parse(text)
+        assert str(ref) == text
+        for word in filter(None, (ref.name, ref.version)):
+            assert Path(word).parts == (word,)
+            assert not word.startswith(".")
+            assert word.isascii()
+            assert word.isprintable()
 
 
 def test_a_version_appears_whole_sealed_and_readable_as_the_folder_above_is(shelf: Repository, add: Add) -> None:
