@@ -8,7 +8,23 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import boot, density, facts, latency, make_run, memory, page, relay, share, shelf, size, start, viewers, warm
+from . import (
+    boot,
+    density,
+    facts,
+    intake,
+    latency,
+    make_run,
+    memory,
+    page,
+    relay,
+    share,
+    shelf,
+    size,
+    start,
+    viewers,
+    warm,
+)
 from .measure import Bench, Figure, table
 from .sessions import BUILD
 
@@ -25,6 +41,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "latency": latency.run,
     "viewers": viewers.run,
     "page": page.run,
+    "intake": intake.run,
     "shelf": shelf.run,
 }
 RESULT = BUILD / "bench.json"
