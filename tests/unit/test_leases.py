@@ -208,6 +208,13 @@ def test_what_a_lease_says_cannot_play_with_a_terminal(shelf: Path) -> None:
     assert "owned" in str(lease)
 
 
+def test_who_pretends_to_be_another_is_named_by_his_file(shelf: Path) -> None:
+    path = shelf / leases.FOLDER / "win@1@a.lease"
+    for user, shown in (("bob", f"bob (in a file of {marks.user_name()})"), ("", marks.user_name())):
+        path.write_text(json.dumps({"user": user, "note": "session x", "host": "node7"}))
+        assert f"session x of {shown} on node7" in str(leases.alive(shelf)[0])
+
+
 def test_more_files_than_there_can_be_sessions_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_MOST", 50)
     for number in range(51):

@@ -25,6 +25,8 @@ RENEW_SECONDS = 600.0
 STALE_SECONDS = 3600.0
 """A mark that was not renewed for so long is nobody's any more."""
 _GOODBYE_SECONDS = 1.0
+# The owner of files whose real owner a user namespace does not know (user_namespaces(7)).
+_NOBODY = 65534
 _MAX_BYTES = 2048
 _MAX_TEXT = 64
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -158,7 +160,7 @@ def _understood(raw: bytes, found: os.stat_result) -> Mark:
     since = _number(said.get("since")) or found.st_mtime
     return Mark(
         host=_text(said.get("host")) or "a node unknown",
-        user=_text(said.get("user")) or f"user {found.st_uid}",
+        user=_user(_text(said.get("user")), found.st_uid),
         note=_text(said.get("note")),
         boot=_text(said.get("boot")),
         space=int(_number(said.get("space"))),
@@ -167,6 +169,17 @@ def _understood(raw: bytes, found: os.stat_result) -> Mark:
         since=since,
         seen=found.st_mtime,
     )
+
+
+def _user(said: str, uid: int) -> str:
+    """Who it is by his own word, and by the file's owner when he is another. Containers do not show all owners."""
+    try:
+        owner = "" if uid == _NOBODY else pwd.getpwuid(uid).pw_name
+    except KeyError:
+        owner = f"user {uid}"
+    if not said:
+        return owner or "somebody"
+    return said if owner in ("", said) else f"{said} (in a file of {owner})"
 
 
 def _text(value: object) -> str:
