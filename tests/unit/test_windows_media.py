@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from contextlib import suppress
 from pathlib import Path
 
@@ -221,3 +222,21 @@ def test_reading_a_disc_has_a_process_of_its_own_with_limits(tmp_path: Path) -> 
     assert drivers == setup_media.drivers(virtio)
     with pytest.raises(Refusal, match="no Windows installation disc"):
         setup_media.look(virtio, virtio)
+
+
+def test_a_disc_that_eats_memory_is_stopped(tmp_path: Path) -> None:
+    path = windows_discs.windows(tmp_path / "win.iso")
+    raw = bytearray(path.read_bytes())
+    # The first entry of a directory that is a file: its ICB says that it is a gigabyte long. ECMA-167 4/14.4 and 3/7.2.
+    at = next(
+        at for at in range(0, len(raw), 4) if raw[at : at + 2] == b"\x01\x01" and b"setup.exe" in raw[at : at + 60]
+    )
+    raw[at + 20 : at + 24] = ((1 << 30) - 1).to_bytes(4, "little")
+    length = int.from_bytes(raw[at + 10 : at + 12], "little")
+    raw[at + 8 : at + 10] = binascii.crc_hqx(raw[at + 16 : at + 16 + length], 0).to_bytes(2, "little")
+    raw[at + 4] = (sum(raw[at : at + 16]) - raw[at + 4]) % 256
+    path.write_bytes(raw)
+    with path.open("r+b") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(Refusal, match="too much memory or time|cannot be read"):
+        setup_media.look(path, windows_discs.virtio(tmp_path / "virtio.iso"))

@@ -74,7 +74,7 @@ def opened(path: Path) -> Iterator[Disc]:
     except Refusal:
         raise
     except Exception as error:  # whatever a hostile file makes the library say
-        reason = str(error) or type(error).__name__
+        reason = "it wants too much memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
         raise Refusal(
             ExitCode.IMAGE, f"{path}: cannot be read as an ISO: {reason}", hint="fetch it again, compare its checksum"
         ) from None
