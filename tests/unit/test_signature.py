@@ -236,9 +236,12 @@ def test_a_home_that_cannot_be_written_costs_time_and_nothing_else(copy: World, 
 def test_a_known_version_is_checked_within_50_ms(world: World) -> None:
     age(world.folder)
     world.ensure()
-    began = time.perf_counter()
-    assert not world.ensure()
-    assert time.perf_counter() - began < 0.05
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert not world.ensure()
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.05
 
 
 def test_signing_again_with_another_key_counts_from_then_on(tmp_path: Path) -> None:
