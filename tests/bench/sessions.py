@@ -28,8 +28,8 @@ def scratch() -> Iterator[Path]:
 
 
 def tree() -> list[str]:
-    """Apptainer's options for the runtime and the pages of this tree, where SEVENLBD_BENCH_TREE asks for them."""
-    if not os.environ.get("SEVENLBD_BENCH_TREE"):
+    """Apptainer's options for the runtime and the pages of this tree, where BENCH_TREE asks for them."""
+    if not os.environ.get("BENCH_TREE"):
         return []
     repo = harness.REPO
     binds = [f"{repo}/runtime/sevenlbd:/usr/lib/7lbd/sevenlbd", f"{repo}/build/web:/usr/share/7lbd/web"]

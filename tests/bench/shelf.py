@@ -57,5 +57,4 @@ def _timed(folder: Path, words: tuple[str, ...]) -> Callable[[], float]:
 
 def _image(folder: Path, verb: str, *words: str) -> None:
     call = harness.command("image", verb, "--image-dir", str(folder), *words, options=tree())
-    clean = harness.environment({"SEVENLBD_BENCH_TREE": None})
-    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=clean)
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
