@@ -244,16 +244,25 @@ def _put_in_place(fresh: Path, where: Path) -> None:
     """Show the warm state to sessions by one rename; an old one goes aside first, and they boot meanwhile."""
     for path in fresh.iterdir():
         path.chmod(0o444)
-    place, mode = where / warm.FOLDER, where.stat().st_mode
-    where.chmod(mode | 0o200)
-    try:
+    found = repository.owner(where)
+    with Repository(found[0]).amended(found[1].name, found[1].version) if found else _open(where):
+        place = where / warm.FOLDER
         if place.exists():
             place.chmod(0o700)
             place.rename(fresh.with_name("old"))
         fresh.rename(place)
         place.chmod(0o555)
+
+
+@contextmanager
+def _open(folder: Path) -> Iterator[Path]:
+    """A folder that is no version of a repository's, for us to write to."""
+    mode = folder.stat().st_mode
+    folder.chmod(mode | 0o200)
+    try:
+        yield folder
     finally:
-        where.chmod(mode)
+        folder.chmod(mode)
 
 
 def _allocated(path: Path) -> int:
