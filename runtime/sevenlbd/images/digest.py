@@ -13,7 +13,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -75,6 +74,9 @@ def plain(path: Path, size: int) -> bytes:
 
 def leaves(path: Path, size: int, told: Told = lambda _: None) -> list[bytes]:
     """The hashes of all chunks of the file at `path`. Raises OSError, Changed."""
+    # Not for a start that finds everything known: loading it takes most of that time.
+    from concurrent.futures import ThreadPoolExecutor
+
     with _opened(path) as descriptor:
         found: list[bytes] = []
         buffers = threading.local()

@@ -205,7 +205,8 @@ def _oem_strings(plan: Plan) -> tuple[Path, ...]:
     if not plan.guest.smbios or plan.freeze or plan.warm:
         return ()
     paths = []
-    for name, value in (("user", plan.user), ("password", plan.password)):
+    shares = ",".join(share.name for share in plan.shares)
+    for name, value in (("user", plan.user), ("password", plan.password), ("shares", shares)):
         path = PRIVATE / f"oem-{name}"
         path.write_text(f"{name}={value}")
         paths.append(path)

@@ -106,7 +106,9 @@ async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
     if not plan.warm.hook:
         return
     try:
-        await agent.run(plan.warm.hook, f"user={plan.user}\npassword={plan.password}\n", _HOOK_SECONDS)
+        shares = ",".join(share.name for share in plan.shares)
+        told = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
+        await agent.run(plan.warm.hook, told, _HOOK_SECONDS)
         tell("session")
     except (AgentError, OSError) as error:
         warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
