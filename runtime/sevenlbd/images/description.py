@@ -95,7 +95,7 @@ class Description(BaseModel):
     warm_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=(),
         description="a program in the guest, with its arguments, that the agent runs after a warm start: the session's "
-        "`user=` and `password=` come on its standard input, a line each",
+        "`user=`, `password=` and `shares=` come on its standard input, a line each",
     )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
