@@ -16,6 +16,7 @@ PARTS = {
     "build's unit tests": ("build/venv-test/bin/python", "tests/unit/host"),
     "session tests": ("build/venv-test/bin/python", "tests/session"),
     "demo guest": ("scripts/build-guest", ""),
+    "demo guest's warm state": ("scripts/warm-guest", ""),
     "ruff": ("build/venv-test/bin/ruff", "check"),
     "format": ("build/venv-test/bin/ruff", "format"),
     "build's types": ("build/venv-test/bin/mypy", "sifbuild"),
