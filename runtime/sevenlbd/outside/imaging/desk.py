@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...paths import user_path
 from ...settings import Settings
 from .. import cli, places
 
@@ -31,6 +32,11 @@ class Desk:
         """The same without the cache: where images are made and kept."""
         cache = places.image_cache(self.settings)
         return [folder for folder in self.folders if folder.absolute() != cache]
+
+    @property
+    def targets(self) -> list[Path]:
+        """Where something new may go: who names a repository means that one, and none that happens to be writable."""
+        return [user_path(folder) for folder in self.options.image_dirs or ()] or self.shelves
 
 
 Call = Callable[[Desk], int]

@@ -60,7 +60,7 @@ def install(call: Desk, wanted: Installation) -> int:
     described = wanted.description
     check_name(described.name)
     check_version(described.version)
-    shelf = repository.writable(call.shelves)
+    shelf = repository.writable(call.targets)
     check_discs(wanted.cdroms)
     with shelf.staged(described.name, described.version) as staging:
         _make_disk(staging / DISK, wanted.disk_size)

@@ -50,9 +50,7 @@ def _add(desk: Desk) -> int:
     names.check_version(wanted.version)
     given = _given(options)
     path = user_path(options.disk)
-    # Who names a repository means that one, and no other that happens to be writable.
-    named = [user_path(folder) for folder in options.image_dirs or ()]
-    shelf = repository.writable(named or desk.folders)
+    shelf = repository.writable(desk.targets)
     with source.opened(path, options.format) as disk:
         described, variables = importer.beside(disk.path)
         if options.description:
