@@ -32,6 +32,7 @@ class Agent:
         self._socket = wire
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
+        self._in_step = False
 
     async def close(self) -> None:
         """Give up the connection."""
@@ -89,15 +90,20 @@ class Agent:
 
     async def _execute(self, command: str, **arguments: object) -> object:
         async with self._turn:
-            await self._synchronise(_ANSWER_SECONDS)
+            if not self._in_step:
+                await self._synchronise(_ANSWER_SECONDS)
+            # Until the answer is here, whatever goes wrong may leave one on the way.
+            self._in_step = False
             await self._send({"execute": command, "arguments": arguments})
             answer = await self._receive(_ANSWER_SECONDS)
+            self._in_step = bool(answer)
         if "error" in answer:
             raise AgentError(f"{command}: {answer['error']}")
         return answer.get("return")
 
     async def _synchronise(self, seconds: float) -> None:
         """guest-sync: skip whatever is still on the way from before."""
+        self._in_step = False
         token = secrets.randbelow(1 << 31)
         await self._send({"execute": "guest-sync", "arguments": {"id": token}})
         deadline = asyncio.get_running_loop().time() + seconds
@@ -105,6 +111,7 @@ class Agent:
             left = deadline - asyncio.get_running_loop().time()
             answer = await self._receive(max(left, 0.0))
             if answer.get("return") == token:
+                self._in_step = True
                 return
 
     async def _send(self, message: dict[str, object]) -> None:
