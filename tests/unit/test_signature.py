@@ -106,6 +106,15 @@ def test_a_signed_version_is_believed_without_reading_it(world: World) -> None:
     assert not any(path.stat().st_mode & 0o222 for path in world.folder.rglob("*")), "it is sealed"
 
 
+def test_a_version_made_by_hand_is_believed_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.folder.chmod(0o755)
+    (world.folder / "disk.qcow2").chmod(0o644)
+    world.sign()
+    assert not world.ensure()
+    assert (world.folder / "disk.qcow2").stat().st_mode & 0o777 == 0o444
+
+
 def age(folder: Path) -> None:
     newest = max(path.stat().st_ctime for path in folder.rglob("*"))
     time.sleep(max(0.0, newest + 1.2 * COARSE_NS / 1e9 - time.time()))

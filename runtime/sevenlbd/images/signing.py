@@ -28,7 +28,8 @@ def sign(
     repository: Repository, name: str, version: str, key: Ed25519PrivateKey, progress: verified.Progress
 ) -> Manifest:
     """Sign NAME@VERSION with `key`, as it is now. Raises Refusal, OSError."""
-    folder = repository.path / name / version
+    with repository.amended(name, version) as folder:
+        pass  # a version made by hand is sealed here: later that would give its files another identity
     before = verified.settle(folder)
     with progress(f"reading {name}@{version}", sum(size for _, size, _, _ in before.values())) as told:
         made = manifest.make(folder, told)
