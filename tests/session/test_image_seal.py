@@ -150,8 +150,10 @@ def test_verify_and_check_read_all_and_say_so(made: Site) -> None:
 @pytest.mark.parametrize("name", ["disk.qcow2", "image.toml", "manifest.json", "manifest.tree", "manifest.sig"])
 def test_an_altered_byte_anywhere_is_refused_before_anything_starts(site: Site, refuse: Refuse, name: str) -> None:
     flip(site.version / name)
-    refuse(*site.wanted, code=IMAGE, says=[name], **site.run)
-    refusal(site.image("verify", "win", options=site.options), IMAGE, [name])
+    # A signature that does not fit may be the altered one, or stand for what was altered.
+    says = [name if name in ("disk.qcow2", "image.toml") else "manifest."]
+    refuse(*site.wanted, code=IMAGE, says=says, **site.run)
+    refusal(site.image("verify", "win", options=site.options), IMAGE, says)
     if name != "manifest.sig":
         checked = site.image("check", "win", options=site.options)
         assert checked.returncode == IMAGE
