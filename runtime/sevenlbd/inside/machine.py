@@ -35,8 +35,11 @@ Tell = Callable[[str], None]
 class Machine:
     """A running QEMU and its QMP connection."""
 
-    def __init__(self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, warn: Tell) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, warn: Tell, *, lasting: bool = False
+    ) -> None:
         self._process = process
+        self._lasting = lasting
         self._qmp = qmp
         self._warn = warn
         self.agent = agent
@@ -58,11 +61,21 @@ class Machine:
             code = await self._process.wait()
             if not code:
                 await self._last_event()
+            if self._lasting:
+                self._keep_variables()
         finally:
             events_seen.cancel()
         if code or not self.shutdown_reason:
             raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
         return self.shutdown_reason
+
+    def _keep_variables(self) -> None:
+        """Before the end is told: nobody waits for us after that."""
+        try:
+            if qemu.VARIABLES.exists():
+                shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+        except OSError as error:
+            self._warn(f"the machine's UEFI variables could not be kept: {error.strerror}")
 
     async def _last_event(self) -> None:
         """The reason of an orderly end may still be on its way when QEMU is gone."""
@@ -178,7 +191,7 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
     agent_theirs.close()
     qmp = QMPClient("machine")
     agent = Agent(agent_ours)
-    machine = Machine(process, qmp, agent, warn)
+    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting)
     try:
         try:
             await qmp.connect(qmp_ours)
@@ -192,8 +205,6 @@ async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Mac
         if process.returncode is None:
             process.kill()
         await process.wait()
-        if plan.lasting and qemu.VARIABLES.exists():
-            shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
         await agent.close()
         with suppress(QMPError, EOFError, OSError):
             await qmp.disconnect()
