@@ -97,6 +97,11 @@ class Settings(BaseModel):
     image_cache: str = _setting(
         "", "Folder on a local disk for copies of images, looked into before every repository.", metavar="DIR"
     )
+    image_cache_trusted: bool = _setting(
+        False,
+        "Only root, or whom the site trusts, fills image_cache: signed copies in it need not be read at a first start.",
+        site=True,
+    )
     image_cache_quota: Size = _setting(0, "Most that the image cache may hold; 0 is no limit.", metavar="SIZE")
     image_cache_rate: Size = _setting(0, "Most bytes a second that fetching may take; 0 is no limit.", metavar="SIZE")
     require_signed: bool = _setting(False, "Refuse images that no key of trusted_keys has signed.", site=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from ..errors import ExitCode, Refusal
@@ -24,7 +25,11 @@ def checked(settings: Settings, image: Image, environment: Mapping[str, str]) ->
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add makes a version of it, and sign signs that")
     memory = verified.memory_file(environment)
     cache = places.image_cache(settings)
-    arrived = copies.arrived(cache, image.folder) if cache else None
+    # Whoever else filled it is not told from root in Apptainer's user namespace: the site must vouch for it.
+    vouched = (
+        cache is not None and cache.is_dir() and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
+    )
+    arrived = copies.arrived(cache, image.folder) if cache and vouched else None
     found = verified.ensure(image.folder, settings.trusted_keys, memory, progress.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
