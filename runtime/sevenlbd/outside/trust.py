@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import ExitCode, Refusal
 from ..images import cache as copies
@@ -33,5 +34,5 @@ def checked(settings: Settings, image: Image, environment: Mapping[str, str]) ->
     found = verified.ensure(image.folder, settings.trusted_keys, memory, progress.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
-    again = images.from_folder(image.folder)
+    again = replace(images.from_folder(image.folder), name=image.name, version=image.version)
     return again, {str(image.folder / name): (device, *identity) for name, identity in found.items()}
