@@ -72,6 +72,18 @@ def tool(*arguments: str, timeout: float = 60) -> str:
     return subprocess.run(call, capture_output=True, text=True, timeout=timeout, check=True).stdout
 
 
+def in_partition(disk: Path, start: int, size: int, request: str) -> str:
+    """What debugfs(8) says to a request in an ext4 partition of a qcow2 disk; start and size in sectors."""
+    raw = disk.parent.parent / "partition.raw"
+    source = f"driver=raw,offset={start * 512},size={size * 512},file.driver=qcow2,file.file.filename={disk}"
+    tool("qemu-img", "convert", "-U", "-O", "raw", "--image-opts", source, str(raw), timeout=120)
+    try:
+        call = ["/usr/sbin/debugfs", "-R", request, str(raw)]
+        return subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    finally:
+        raw.unlink()
+
+
 @dataclass
 class Session:
     """A running `7lbd run --json`, its events as they come."""
