@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 from conftest import MakeQcow2
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.images import cache as copies
-from sevenlbd.images import fetch, image, leases, manifest, ownership, sealed, signature, signing, verified
-from sevenlbd.images.cache import Cache
-from sevenlbd.images.fetch import Tally
+from sevenlbd.images import image
+from sevenlbd.images.copies import cache as copies
+from sevenlbd.images.copies import fetch, ownership
+from sevenlbd.images.copies.cache import Cache
+from sevenlbd.images.copies.fetch import Tally
 from sevenlbd.images.names import Reference
-from sevenlbd.images.repository import Repository
+from sevenlbd.images.seal import manifest, signature, signing, verified
+from sevenlbd.images.shelf import leases, sealed
+from sevenlbd.images.shelf.repository import Repository
 
 MIB = 1 << 20
 Add = Callable[..., Path]

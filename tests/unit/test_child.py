@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.errors import Refusal
-from sevenlbd.images import child, marks
-from sevenlbd.images.child import Child, Record
+from sevenlbd.images.shelf import child, marks
+from sevenlbd.images.shelf.child import Child, Record
 
 
 @pytest.fixture

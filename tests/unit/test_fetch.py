@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.images import digest, fetch, manifest
-from sevenlbd.images.fetch import Tally
+from sevenlbd.images.copies import fetch
+from sevenlbd.images.copies.fetch import Tally
+from sevenlbd.images.seal import digest, manifest
 
 MIB = 1 << 20
 CHUNK = digest.CHUNK

@@ -17,7 +17,8 @@ from conftest import MakeQcow2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.images import description, formats, importer, ova, probe, qemu_img, source, vmdk
+from sevenlbd.images import description, qemu_img
+from sevenlbd.images.intake import formats, importer, ova, probe, source, vmdk
 
 MIB = 1 << 20
 ESP, MSR = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "e3c9e316-0b5c-4db8-817d-f92df00215ae"

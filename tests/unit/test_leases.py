@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from sevenlbd.errors import Refusal
-from sevenlbd.images import exclusive, leases, marks
+from sevenlbd.images.shelf import exclusive, leases, marks
 
 HOUR = 3600.0
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import Refusal
-from sevenlbd.images import digest, manifest
+from sevenlbd.images.seal import digest, manifest
 
 MIB = 1 << 20
 

@@ -21,9 +21,10 @@ from conftest import MakeQcow2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.images import collection, history, image, leases, lock, names, repository
+from sevenlbd.images import image, lock, names
 from sevenlbd.images.names import Reference
-from sevenlbd.images.repository import Repository
+from sevenlbd.images.shelf import collection, history, leases, repository
+from sevenlbd.images.shelf.repository import Repository
 
 DAY = 86400.0
 STRANGE = ["", ".", "..", "a..b", "../x", "/etc", "a/b", "-a", ".a", "a b", "a\n", "\x1b[31m", "ä", "x" * 64, "a@b"]
@@ -175,7 +176,7 @@ def test_a_version_is_never_made_twice(shelf: Repository, add: Add) -> None:
 
 
 MAKE = """
-import sys, time; from pathlib import Path; from sevenlbd.images.repository import Repository
+import sys, time; from pathlib import Path; from sevenlbd.images.shelf.repository import Repository
 with Repository(Path(sys.argv[1])).staged("win", sys.argv[2]) as folder:
     (folder / "image.toml").touch(); (folder / "part").mkdir(mode=0o500)
     print("making", flush=True); time.sleep(60)
@@ -350,7 +351,7 @@ def test_an_image_without_versions_stays_usable(shelf: Repository, add: Add) -> 
 
 
 PUBLISH = """
-import sys; from pathlib import Path; from sevenlbd.images.repository import Repository
+import sys; from pathlib import Path; from sevenlbd.images.shelf.repository import Repository
 shelf = Repository(Path(sys.argv[1])); print("begins", flush=True)
 for _ in range(60):
     for version in sys.argv[2:]: shelf.publish("win", version)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import MakeQcow2
 from sevenlbd.__main__ import main
-from sevenlbd.images import leases
-from sevenlbd.images.repository import Repository
+from sevenlbd.images.shelf import leases
+from sevenlbd.images.shelf.repository import Repository
 
 IMAGE, USAGE, RESOURCES = 3, 2, 5
 Verb = Callable[..., str]

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.images import manifest, signature, signing, verified
-from sevenlbd.images.repository import Repository
+from sevenlbd.images.seal import manifest, signature, signing, verified
+from sevenlbd.images.shelf.repository import Repository
 
 MIB = 1 << 20
 COARSE_NS = 100_000_000

@@ -13,8 +13,8 @@ import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sevenlbd.images.setup_media import DRIVERS
-from sevenlbd.images.wim import Edition
+from sevenlbd.images.discs.setup_media import DRIVERS
+from sevenlbd.images.discs.wim import Edition
 from sevenlbd.outside.imaging import answers
 from sevenlbd.outside.imaging.answers import ANSWER, Wishes
 

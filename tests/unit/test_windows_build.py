@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import windows_discs
 from sevenlbd.__main__ import main
-from sevenlbd.images import description, media
+from sevenlbd.images import description
 from sevenlbd.images.description import Channel, DiskBus, Firmware
+from sevenlbd.images.discs import media
 from sevenlbd.outside.imaging import answers, build_windows
 from windows_discs import ENTERPRISE, PRO
 

@@ -12,7 +12,7 @@ import windows_discs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import Refusal
-from sevenlbd.images import media, setup_media, wim
+from sevenlbd.images.discs import media, setup_media, wim
 from windows_discs import ENTERPRISE, PRO, Image
 
 FILES = {"Autounattend.xml": b"<unattend/>", "7lbd/first-boot.ps1": b"x" * 5000, "7lbd/deep/SevenLBD.psm1": b""}

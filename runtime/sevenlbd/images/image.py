@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
-from . import description, lock, names, qcow2, repository
+from . import description, lock, names, qcow2
 from .description import Description
 from .names import Reference
-from .repository import Repository
+from .shelf import repository
+from .shelf.repository import Repository
 
 _MAX_LAYERS = 16
 _BARE_FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
@@ -127,7 +128,7 @@ def _by_name(ref: Reference, folders: Sequence[Path], cache: Path | None = None)
     found, folder = repository.locate(ref, folders)
     if cache:
         # Not on every start's way.
-        from .cache import local
+        from .copies.cache import local
 
         folder = local(cache, found, folder)
     return replace(from_folder(folder), name=found.name, version=found.version)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import process, syscalls
 from ..errors import ExitCode, Refusal
-from .digest import Told
+from .seal.digest import Told
 
 _PROGRAM = "/usr/bin/qemu-img"
 _DONE = re.compile(rb"\((\d+\.\d+)/100%\)")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..images import image as images
-from ..images import repository
 from ..images.description import OS, Channel, Description, Display
 from ..images.image import Image
+from ..images.shelf import repository
 from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from .. import messages, syscalls
 from ..errors import ExitCode, Refusal
-from ..images import leases, lock
+from ..images import lock
+from ..images.shelf import leases
 from ..messages import Event, Plan
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files

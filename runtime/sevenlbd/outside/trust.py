@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import ExitCode, Refusal
-from ..images import cache as copies
 from ..images import image as images
-from ..images import lock, verified
+from ..images import lock
+from ..images.copies import cache as copies
 from ..images.image import Image
+from ..images.seal import verified
 from ..settings import Settings
 from . import places
 from .imaging import progress

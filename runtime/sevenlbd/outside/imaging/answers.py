@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...images import setup_media
-from ...images.wim import Edition
+from ...images.discs import setup_media
+from ...images.discs.wim import Edition
 from .. import preflight
 
 if TYPE_CHECKING:

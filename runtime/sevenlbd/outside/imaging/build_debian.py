@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
-from ...images import description, media, names
+from ...images import description, names
 from ...images.description import Description
+from ...images.discs import media
 from ...paths import user_path
 from ...settings import parse_duration, parse_size
 from . import desk

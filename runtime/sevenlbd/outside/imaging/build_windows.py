@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
-from ...images import description, media, names, setup_media
+from ...images import description, names
 from ...images.description import Channel, Description, DiskBus, Firmware
+from ...images.discs import media, setup_media
 from ...paths import user_path
 from ...settings import nearest, parse_duration, parse_size
 from . import answers, desk, scratch

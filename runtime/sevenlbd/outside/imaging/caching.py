@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
-from ...images import fetch, names, repository, signature
-from ...images.cache import Cache, amount
-from ...images.fetch import Source, Tally
+from ...images import names
+from ...images.copies import fetch
+from ...images.copies.cache import Cache, amount
+from ...images.copies.fetch import Source, Tally
 from ...images.names import Reference
+from ...images.seal import signature
+from ...images.shelf import repository
 from .. import places
 from . import desk, progress
 from .desk import Desk

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from ... import messages
 from ...errors import ExitCode, Refusal
-from ...images import description, repository
+from ...images import description
 from ...images import image as images
 from ...images.description import Channel, Description
 from ...images.names import Reference, check_name, check_version
-from ...images.repository import Repository
+from ...images.shelf import repository
+from ...images.shelf.repository import Repository
 from ...process import ENVIRONMENT
 from ...state import Phase, SessionState
 from .. import access, connect, control, display, folder, preflight

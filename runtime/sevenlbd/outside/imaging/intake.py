@@ -8,8 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...errors import ExitCode, Refusal
-from ...images import formats, image, importer, manifest, names, qemu_img, repository, signature, source, warm
+from ...images import image, names, qemu_img, warm
 from ...images.description import OS, Description, DiskBus, Firmware
+from ...images.intake import formats, importer, source
+from ...images.seal import manifest, signature
+from ...images.shelf import repository
 from ...paths import user_path
 from ...settings import in_words, parse_size
 from . import desk, progress

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
-from ...images import manifest, names, repository, signature, signing, verified
-from ...images.repository import Repository
+from ...images import names
+from ...images.seal import manifest, signature, signing, verified
+from ...images.shelf import repository
+from ...images.shelf.repository import Repository
 from ...paths import user_path
 from . import desk, progress
 from .desk import Desk

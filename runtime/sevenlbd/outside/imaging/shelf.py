@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal, visible
-from ...images import collection, history, image, names, repository, signature, stock
+from ...images import image, names
 from ...images.names import Reference
-from ...images.repository import Repository
-from ...images.stock import Item
+from ...images.seal import signature
+from ...images.shelf import collection, history, repository, stock
+from ...images.shelf.repository import Repository
+from ...images.shelf.stock import Item
 from ...settings import parse_duration
 from . import desk
 from .desk import Desk

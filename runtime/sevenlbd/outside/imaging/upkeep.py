@@ -19,12 +19,13 @@ from typing import Any
 
 from ... import messages
 from ...errors import ExitCode, Refusal
-from ...images import description, names, qcow2, repository
+from ...images import description, names, qcow2
 from ...images import image as images
-from ...images.child import Child, Record
 from ...images.image import Image, ImageLayer
 from ...images.names import Reference
-from ...images.repository import Repository
+from ...images.shelf import repository
+from ...images.shelf.child import Child, Record
+from ...images.shelf.repository import Repository
 from ...messages import Layer
 from ...paths import user_path
 from ...state import SessionState

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode, Refusal
-from ...images import description, manifest, names, repository, warm
+from ...images import description, names, warm
 from ...images import image as images
 from ...images.description import Channel
 from ...images.image import Image
 from ...images.names import Reference
-from ...images.repository import Repository
+from ...images.seal import manifest
+from ...images.shelf import repository
+from ...images.shelf.repository import Repository
 from ...state import SessionState
 from .. import display, folder, preflight, warmth
 from ..prepared import Prepared

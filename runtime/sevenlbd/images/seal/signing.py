@@ -14,9 +14,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..shelf.repository import Repository
 from . import manifest, signature, verified
 from .manifest import MANIFEST, PLACES, SIGNATURE, TREE, Altered, Manifest
-from .repository import Repository
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -12,8 +12,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import process
-from ..errors import ExitCode, Refusal
+from ... import process
+from ...errors import ExitCode, Refusal
 from . import media, wim
 from .wim import Edition
 

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
-from ..settings import nearest
-from . import exclusive, history, leases, leftovers, marks, names, sealed, usage
-from .names import Reference
+from ...errors import ExitCode, Refusal
+from ...settings import nearest
+from .. import names
+from ..names import Reference
+from . import exclusive, history, leases, leftovers, marks, sealed, usage
 
 CURRENT = "current"
 DESCRIPTION = "image.toml"

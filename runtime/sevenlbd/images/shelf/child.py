@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
-from . import exclusive, marks, names
+from ...errors import ExitCode, Refusal
+from .. import names
+from . import exclusive, marks
 
 FOLDER, MARK = ".maintain", ".maintaining"
 DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"

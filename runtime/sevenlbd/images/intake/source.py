@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..errors import ExitCode, Refusal
-from . import formats, image, ova, vmdk
+from ...errors import ExitCode, Refusal
+from .. import image
+from . import formats, ova, vmdk
 from .formats import Piece
 
 Node = dict[str, object]

@@ -27,14 +27,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExitCode, Refusal
-from . import fetch, leases, manifest, names, sealed, verified
+from ...errors import ExitCode, Refusal
+from .. import names
+from ..names import Reference
+from ..seal import manifest, verified
+from ..seal.verified import Identity
+from ..shelf import leases, sealed
+from ..shelf.repository import Repository
+from . import fetch
 from .fetch import Source, Tally, Told
-from .names import Reference
 from .ownership import check_owner
-from .repository import Repository
 from .sparse import to_disk
-from .verified import Identity
 
 _LOCK = ".lock"
 _COPY, _NEW, _USED, _PARTIAL, _JOURNAL = "copy", "copy-new", "used", "partial", "journal"

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Refusal
-from . import warm
-from .names import Reference
+from ...errors import Refusal
+from .. import warm
+from ..names import Reference
 from .repository import DESCRIPTION, Repository
 
 SIGNATURE = "manifest.sig"

@@ -18,9 +18,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
-from . import digest, manifest, sealed, sparse
-from .manifest import Altered, Manifest
+from ...errors import ExitCode, Refusal
+from ..seal import digest, manifest
+from ..seal.manifest import Altered, Manifest
+from ..shelf import sealed
+from . import sparse
 from .sparse import BLOCK, extents, opened, to_disk
 
 # What is read, and paid for to the bucket, at once.

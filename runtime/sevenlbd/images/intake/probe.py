@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .description import OS, Firmware
+from ..description import OS, Firmware
 
 Read = Callable[[int, int], bytes]
 """Bytes of the disk: where, and how many, in multiples of 512. Beyond its end there are none."""

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 from .formats import SECTOR, Piece, readable_beside
 
 MAGIC = b"KDMV"

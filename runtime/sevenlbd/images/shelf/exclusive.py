@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 from . import marks
 
 _PATIENCE = 60.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 from .formats import Piece
 
 _MOST_TEXT = 1 << 20

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..errors import Refusal
+from ...errors import Refusal
 from . import history
 from .repository import Repository
 

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 
 
 def check_owner(path: Path) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
-from ..settings import in_toml
-from . import description, formats, image, probe, qemu_img
-from .description import Description, Firmware
+from ...errors import ExitCode, Refusal
+from ...settings import in_toml
+from .. import description, image, qemu_img
+from ..description import Description, Firmware
+from ..seal.verified import Progress
+from . import formats, probe
 from .source import Source
-from .verified import Progress
 
 DISK, VARIABLES, DESCRIPTION = "disk.qcow2", "variables.fd", "image.toml"
 _MOST_VARIABLES = 64 << 20

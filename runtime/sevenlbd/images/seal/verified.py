@@ -34,7 +34,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import manifest, marks, signature
+from ..shelf import marks
+from . import manifest, signature
 from .digest import Told
 from .manifest import MANIFEST, PLACES, SEAL, SIGNATURE, Altered
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
-from . import marks, names
+from ...errors import ExitCode, Refusal
+from .. import names
+from . import marks
 from .marks import Mark
 
 FOLDER = ".leases"

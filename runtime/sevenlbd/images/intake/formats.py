@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 
 RAW, QCOW2, VMDK, VMDK_TEXT, VHDX, VPC, OVA = "raw", "qcow2", "vmdk", "vmdk-text", "vhdx", "vpc", "ova"
 CHOICES = (RAW, QCOW2, VMDK, VHDX, VPC, OVA)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 from .manifest import MANIFEST, PLACES, SIGNATURE, Altered, exists, read_seal
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 
 if TYPE_CHECKING:
     import pycdlib

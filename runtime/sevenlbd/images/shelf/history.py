@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from . import marks, names
+from .. import names
+from . import marks
 
 FILE = "history"
 PUBLISH, ROLLBACK = "publish", "rollback"

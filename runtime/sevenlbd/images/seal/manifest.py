@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExitCode, Refusal
+from ...errors import ExitCode, Refusal
 from . import digest
 from .digest import Told
 

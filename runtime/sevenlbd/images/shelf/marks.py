@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import visible
+from ...errors import visible
 
 RENEW_SECONDS = 600.0
 STALE_SECONDS = 3600.0

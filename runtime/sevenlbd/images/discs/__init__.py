@@ -1,0 +1,1 @@
+"""Installation discs as files: written, read, and recognised."""

@@ -1,0 +1,1 @@
+"""What proves that a version is unaltered, and whose: digests, manifests, signatures, and what was verified before."""
