@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -70,9 +69,7 @@ def yard(work: Path, base: Path, request: pytest.FixtureRequest) -> Iterator[Yar
     left = harness.wait_until_gone(harness.my_processes() - before)
     assert not left, f"processes are left: {left}"
     assert not [path.name for path in base.iterdir() if not path.name.startswith("failed-")] if base.exists() else True
-    for folder, _, _ in os.walk(made.path):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(made.path, ignore_errors=True)
+    harness.remove(made.path)
 
 
 def until(process: subprocess.Popen[str], words: str) -> str:

@@ -78,14 +78,7 @@ def shelf(work: Path) -> Iterator[Path]:
     """A repository."""
     folder = work / "images"
     yield folder
-    open_up(folder)
-
-
-def open_up(folder: Path) -> None:
-    """Give the right to write back, so that what was made can be removed."""
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
+    harness.open_up(folder)
 
 
 @pytest.fixture
@@ -257,7 +250,7 @@ def test_a_description_beside_the_disk_is_taken_over(image: Image, shelf: Path, 
 def test_check_names_what_is_broken_with_one_line_each(image: Image, shelf: Path, disks: Path) -> None:
     assert image("add", str(disks / "disk.qcow2"), "--name", "broken", "--version", "1").returncode == 0
     version = shelf / "broken" / "1"
-    open_up(version)
+    harness.open_up(version)
     (version / "disk.qcow2").chmod(0o600)
     with (version / "disk.qcow2").open("r+b") as file:
         # The L2 table's first entry leads beyond the end (QEMU, docs/interop/qcow2.rst).

@@ -76,13 +76,7 @@ def made(work: Path) -> Iterator[Site]:
     done(site.image("sign", "win@1.0", "--key", str(site.key)))
     site.require(site.public)
     yield site
-    open_up(folder)
-
-
-def open_up(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
+    harness.open_up(folder)
 
 
 @pytest.fixture
@@ -91,13 +85,12 @@ def site(made: Site, work: Path) -> Iterator[Site]:
     folder = work / "spoilt"
     shutil.copytree(made.folder, folder, symlinks=True)
     os.sync()  # only what is on the disk can be taken out of the page cache
-    open_up(folder)
+    harness.open_up(folder)
     shutil.rmtree(folder / "home")
     site = Site(folder)
     site.require(site.public)
     yield site
-    open_up(folder)
-    shutil.rmtree(folder)
+    harness.remove(folder)
 
 
 def flip(path: Path) -> None:

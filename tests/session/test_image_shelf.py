@@ -72,9 +72,7 @@ def shelf(work: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iter
     made = Shelf(place, blank_image)
     made.add("1", "2")
     yield made
-    for folder, _, _ in os.walk(place):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(place)
+    harness.remove(place)
 
 
 def test_a_running_session_keeps_its_version_and_is_named(shelf: Shelf, start: StartSession, base: Path) -> None:

@@ -151,9 +151,7 @@ def shelf(work: Path, base: Path, blank_image: Path, request: pytest.FixtureRequ
     yield made
     left = harness.wait_until_gone(harness.my_processes() - before)
     assert not left, f"processes are left: {left}"
-    for folder, _, _ in os.walk(made.path):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(made.path)
+    harness.remove(made.path)
 
 
 @pytest.fixture
@@ -364,6 +362,4 @@ def test_a_debian_is_maintained(work: Path, base: Path) -> None:
     assert harness.in_partition(shelf.version("2") / "disk.qcow2", start, size, asked).strip().endswith("kept")
     assert "not found" in harness.in_partition(version / "disk.qcow2", start, size, asked)
     assert (shelf.version("2") / "variables.fd").stat().st_size > 64 << 10
-    for folder, _, _ in os.walk(shelf.path):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(shelf.path)
+    harness.remove(shelf.path)
