@@ -168,6 +168,7 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
 
 def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
     """A session of nobody's: no shares, no SMBIOS strings, a password that dies with it."""
+    memory = call.settings.memory or image.description.memory
     chosen = call.settings.model_copy(
         update={
             "image": str(image.folder),
@@ -178,6 +179,8 @@ def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
             "web": "off",
             "rdp_tls": "",
             "exit_when_ready": False,
+            # Its memory is a file in the session's folder, and QEMU dies of a full disk there.
+            "min_space": call.settings.min_space + memory,
         }
     )
     prepared = preflight.prepare(chosen, call.here.environment, call.umask, call.folders)
@@ -237,9 +240,10 @@ def _take(place: Path, state: warm.WarmState) -> None:
 
 def _copy_sparse(source: Path, target: Path) -> None:
     command = ["/usr/bin/cp", "--sparse=always", "--reflink=auto", "--", str(source), str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A Ctrl-C at the terminal is not for a copy that is nearly done.
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True, check=False)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip())
+        raise RuntimeError(done.stderr.strip() or f"cp ended with {done.returncode}")
 
 
 def _put_in_place(fresh: Path, where: Path) -> None:
