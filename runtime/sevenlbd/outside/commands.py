@@ -224,9 +224,10 @@ def version(options: argparse.Namespace, _umask: int) -> int:
     print(f"7lbd {__version__}")
     if options.all:
         try:
-            print(BUILD_RECORD.read_text().rstrip())
+            record = BUILD_RECORD.read_text()
         except OSError:
             raise Refusal(ExitCode.NODE, f"{BUILD_RECORD} is missing: this is not the appliance's SIF") from None
+        print(record.rstrip())
     return ExitCode.OK
 
 
