@@ -176,6 +176,12 @@ def test_an_image_without_agent_can_have_none(blank_image: Path) -> None:
     refusal(image_warm(str(blank_image)), 3, ["guest agent", "channels"])
 
 
+def test_an_image_on_nvme_can_have_none(mute: Path) -> None:
+    with (mute / "image.toml").open("a") as described:
+        described.write('disk_bus = "nvme"\n')
+    refusal(image_warm(str(mute)), 3, ["NVMe", "disk_bus"])
+
+
 @pytest.fixture
 def mute(work: Path) -> Path:
     """An image whose guest never answers."""

@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import ExitCode, Refusal
 from ...images import description, names, warm
 from ...images import image as images
-from ...images.description import Channel
+from ...images.description import Channel, DiskBus
 from ...images.image import Image
 from ...images.names import Reference
 from ...images.seal import manifest
@@ -135,6 +135,10 @@ def _folder(image: Image) -> Path:
     if Channel.AGENT not in image.description.channels:
         what = f"{image.title}: a warm start sets the password by the guest agent, which the image does not have"
         raise Refusal(ExitCode.IMAGE, what, hint='install it, and add "agent" to `channels` in image.toml')
+    if image.description.disk_bus is DiskBus.NVME:
+        # QEMU, hw/nvme/ctrl.c: its state is marked as one that cannot be migrated.
+        what = f"{image.title}: has its disk on NVMe, whose state QEMU cannot freeze"
+        raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
     return image.folder
 
 
