@@ -29,6 +29,7 @@ _MAX_DESCRIPTORS = 16
 _MAX_LOG = 4 << 20
 _LOG_CHECK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
+_HEAD_START = 1.5
 # A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
 _SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
 
@@ -87,7 +88,9 @@ class Keeper:
             await account
             await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
             served.set()
-            # Whoever comes to the page meanwhile waits a moment at its socket; a guest that is warm does not.
+            if self._plan.warm:
+                # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
+                await asyncio.wait([ready], timeout=_HEAD_START)
             await porch.enter_async_context(self._gateway())
             if descriptor := self._sockets.get("rdp-tls"):
                 self._stunnel = await house.enter_async_context(self._native_tls(descriptor))

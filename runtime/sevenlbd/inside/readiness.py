@@ -82,11 +82,13 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
     try:
         await _until(agent.answers)
         tell("agent")
-        await _set_clock(agent, tell, warn)
         await served.wait()
         async with asyncio.TaskGroup() as both:
+            # The hook takes longest: it is started first, and the agent is free again while it runs.
             both.create_task(_tell_hook(plan, agent, tell, warn))
-            both.create_task(_set_password(plan, agent, tell, warn))
+            await asyncio.sleep(0)
+            await _set_clock(agent, tell, warn)
+            await _set_password(plan, agent, tell, warn)
         await answers
         tell("rdp")
     finally:
