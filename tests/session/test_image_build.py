@@ -95,6 +95,8 @@ def test_a_debian_from_a_blank_disk_to_a_ready_session(yard: Yard) -> None:
     at = [done.stdout.find(step) for step in steps]
     assert -1 not in at, f"{[step for step, where in zip(steps, at, strict=True) if where < 0]}: {done.stdout}"
     assert at == sorted(at), done.stdout
+    # A cold boot keeps all of the guest contract.
+    assert {"dhcp", "agent", "password", "ready-line", "rdp"} <= set(done.stdout.split())
     seconds = re.search(r"installed in (\d+) s", done.stdout)
     assert seconds
     print(f"installed in {seconds[1]} s")

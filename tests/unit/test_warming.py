@@ -1,0 +1,58 @@
+"""A new version with a warm state: a copy of the old one, less what does not belong to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sevenlbd.errors import Refusal
+from sevenlbd.images import image as images
+from sevenlbd.images.names import Reference
+from sevenlbd.images.seal import manifest
+from sevenlbd.images.shelf.repository import Repository
+from sevenlbd.outside.imaging import warming
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Repository:
+    """A repository with one version that is signed, in name at least, and has an old warm state."""
+    made = Repository(tmp_path / "images")
+    with made.staged("win", "1") as staging:
+        (staging / "image.toml").write_text('title = "Windows"\ndisk = "disk.raw"\nformat = "raw"\nversion = "1"\n')
+        (staging / "disk.raw").write_bytes(b"disk" * 4096)
+        (staging / "warm").mkdir()
+        (staging / "warm" / "memory").write_bytes(b"old")
+        for name in manifest.SEAL:
+            (staging / name).write_text("{}")
+    return made
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    folder = tmp_path / "images" / "win" / ".warm-x" / "warm"
+    folder.mkdir(parents=True)
+    (folder / "memory").write_bytes(b"new")
+    return folder
+
+
+def test_it_has_the_disk_the_new_state_its_own_name_and_no_seal(shelf: Repository, fresh: Path) -> None:
+    old = shelf.folder(Reference("win", "1"))
+    warming._copy_version(shelf, images.from_folder(old), "2", fresh)
+    new = shelf.folder(Reference("win", "2"))
+    assert {path.name for path in new.iterdir()} == {"disk.raw", "image.toml", "warm"}
+    assert (new / "disk.raw").read_bytes() == (old / "disk.raw").read_bytes()
+    assert (new / "warm" / "memory").read_bytes() == b"new"
+    assert (old / "warm" / "memory").read_bytes() == b"old"
+    described = images.from_folder(new).description
+    assert (described.name, described.version, described.title) == ("win", "2", "Windows")
+    assert not new.stat().st_mode & 0o222
+    assert not (new / "warm").stat().st_mode & 0o222
+
+
+def test_a_part_that_cannot_be_copied_leaves_nothing(shelf: Repository, fresh: Path) -> None:
+    old = images.from_folder(shelf.folder(Reference("win", "1")))
+    old.layers[0].path.chmod(0)
+    with pytest.raises(Refusal, match="the new version cannot be kept there"):
+        warming._copy_version(shelf, old, "2", fresh)
+    assert shelf.versions("win") == ["1"]
+    assert not list((shelf.path / "win").glob(".new-*"))
