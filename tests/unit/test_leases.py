@@ -45,7 +45,7 @@ def child() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
 
 
 HOLD = """
-import sys, time; from pathlib import Path; from sevenlbd.images import leases
+import sys, time; from pathlib import Path; from sevenlbd.images.shelf import leases
 with leases.held(Path(sys.argv[1]), "win", "1", "abc"):
     print("held", flush=True); time.sleep(60)
 """
@@ -225,7 +225,7 @@ def test_more_files_than_there_can_be_sessions_are_refused(shelf: Path, monkeypa
 
 # Adds one to a number in a file, in a way that loses counts unless one is alone.
 COUNT = """
-import sys, time; from pathlib import Path; from sevenlbd.images import exclusive
+import sys, time; from pathlib import Path; from sevenlbd.images.shelf import exclusive
 path = Path(sys.argv[1]); print("begins", flush=True)
 for _ in range(25):
     with exclusive.{lock}(path.with_name("lock")):
