@@ -32,7 +32,7 @@ sys.path.insert(0, "/usr/lib/7lbd")
 import pathlib, json, threading  # a session has these in any case
 folder, key, memory = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 began = time.perf_counter()
-from sevenlbd.images import verified
+from sevenlbd.images.seal import verified
 verified.ensure(folder, [key], memory)
 print(time.perf_counter() - began)
 """
