@@ -58,7 +58,7 @@ class Upkeep(Session):
 
     def output(self) -> str:
         """All that it printed, after its end."""
-        told, _ = self.process.communicate(timeout=60)
+        told, _ = self.process.communicate(timeout=300)
         return told
 
 

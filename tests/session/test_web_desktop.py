@@ -156,6 +156,8 @@ def test_what_is_typed_in_the_browser_becomes_a_file_in_the_users_home(guest: Co
     words = 'Hello, World! 50% of {a|b} ~ #42 & "C:\\dir" <x@y> (1+2=3) [z]; $5^ it_is-`so`?'
     with window(guest, "7t-shell", "xfce4-terminal --disable-server --title=7t-shell -x sh"):
         try:
+            # On a busy machine a key is let go so late that the guest repeats it.
+            guest.run("DISPLAY=:0 xset r off")
             web.type_text(desktop, f"cat > Home/{written.name}\n{words}\n")
             desktop.keyboard.press("Control+KeyD")
             until("the file in the node's home", lambda: written.exists() and written.read_text(), 20)
@@ -245,8 +247,9 @@ def test_a_gateway_that_is_killed_comes_back_and_the_browser_with_it(
     demo: Session, mark: Colour, desktop: Page
 ) -> None:
     gateway = demo.pid_by_name("sevenlbd.inside.gateway")
+    seen = web.states_from_now_on(desktop)
     os.kill(gateway, signal.SIGKILL)
-    wait_state(desktop, "reconnecting", seconds=10)
+    until("that the page reconnects", lambda: "reconnecting" in seen(), 30, desktop)
     wait_state(desktop, "connected", seconds=40)
     assert demo.pid_by_name("sevenlbd.inside.gateway") != gateway
     web.until_shown(desktop, "web-gateway-killed.png", mark, 20_000)

@@ -44,7 +44,8 @@ def reached(page: Page) -> dict[str, float]:
 
 def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: Path, new_visitor: NewVisitor) -> None:
     base = work / "whole"
-    session = harness.start("--image", str(harness.DEMO), "--for", "40m", "--ready-timeout", "600", base=base)
+    asked = ("--image", str(harness.DEMO), "--no-warm", "--for", "40m", "--ready-timeout", "600")
+    session = harness.start(*asked, base=base)
     try:
         visitor = new_visitor(web.url(session))
         page = log_in(visitor, session)

@@ -60,7 +60,8 @@ def test_an_interrupt_leaves_all_or_nothing(discs: Path, base: Path, number: sig
     time.sleep(after)
     process.send_signal(number)
     told = process.communicate(timeout=30)[1]
-    assert "Traceback" not in told
+    # So early a Ctrl-C ends Python itself, which says so in its own way.
+    assert "Traceback" not in told or "Fatal Python error: init" in told
     if process.returncode == 0:
         assert (base / "out" / "answers.iso").exists()
     assert [path.name for path in base.iterdir()] in ([], ["out"])

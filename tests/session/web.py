@@ -155,6 +155,16 @@ def state(page: Page) -> str:
     return page.locator("body").get_attribute("data-state") or ""
 
 
+def states_from_now_on(page: Page) -> Callable[[], list[str]]:
+    """Notes every state of the page: one may last no longer than a look takes."""
+    page.evaluate(
+        "() => { window.seenStates = [];"
+        " new MutationObserver(() => window.seenStates.push(document.body.dataset.state))"
+        ".observe(document.body, { attributeFilter: ['data-state'] }); }"
+    )
+    return lambda: list(page.evaluate("() => window.seenStates"))
+
+
 def wait_state(page: Page, *wanted: str, seconds: float = 60) -> str:
     """The page's state, as soon as it is one of these."""
     choice = ", ".join(f"body[data-state={word}]" for word in wanted)
