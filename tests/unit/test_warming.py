@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,25 @@ def test_a_part_that_cannot_be_copied_leaves_nothing(shelf: Repository, fresh: P
         warming._copy_version(shelf, old, "2", fresh)
     assert shelf.versions("win") == ["1"]
     assert not list((shelf.path / "win").glob(".new-*"))
+
+
+def test_one_makes_a_state_at_a_time_and_what_a_killed_one_left_is_taken_away(shelf: Repository) -> None:
+    version = shelf.folder(Reference("win", "1"))
+    code = (
+        "import sys, time; from pathlib import Path; from sevenlbd.outside.imaging import warming\n"
+        "with warming._staging(Path(sys.argv[1])) as fresh:\n"
+        "    (fresh / 'memory').write_bytes(b'half'); print('there', flush=True); time.sleep(600)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(version)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout
+        assert other.stdout.readline() == "there\n"
+        with pytest.raises(Refusal, match="somebody else is changing it"), warming._staging(version):
+            pass
+        assert (version.parent / ".warm-1" / "warm" / "memory").exists()
+    finally:
+        other.kill()
+        other.communicate()
+    with warming._staging(version) as fresh:
+        assert list(fresh.iterdir()) == []
+    assert not list(version.parent.glob(".warm*"))

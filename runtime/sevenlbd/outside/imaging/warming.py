@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from ...images.description import Channel, DiskBus
 from ...images.image import Image
 from ...images.names import Reference
 from ...images.seal import manifest
-from ...images.shelf import repository
+from ...images.shelf import exclusive, leftovers, repository
 from ...images.shelf.repository import Repository
 from ...state import SessionState
 from .. import display, folder, preflight, warmth
@@ -28,7 +25,6 @@ from ..prepared import Prepared
 from . import desk, workshop
 from .desk import Desk
 
-_STAGING = ".warm-"
 _SETTINGS = ("memory", "cpus", "warm_cpu_model", "accel", "network", "session_dir", "ready_timeout", "min_space")
 
 
@@ -61,7 +57,7 @@ def make_warm(call: Desk) -> int:
     shelf = _shelf(image, call.options.as_version) if call.options.as_version else None
     if shelf is None:
         _check_place(where, image.title, again=call.options.again or call.options.if_needed)
-    with _staging(where.parent) as fresh:
+    with _staging(where) as fresh:
         if code := _freeze(call, prepared, fresh, needs):
             return code
         title = image.title if shelf is None else f"{where.parent.name}@{call.options.as_version}"
@@ -196,36 +192,22 @@ def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
 
 
 @contextmanager
-def _staging(home: Path) -> Iterator[Path]:
-    """A folder to make a warm state in, hidden and on the same file system; gone when this ends.
+def _staging(where: Path) -> Iterator[Path]:
+    """A folder to make the warm state of version `where` in, hidden and on the same file system; gone when this ends.
 
-    Its lock (flock(2)) goes with the process: what a killed one left is removed by the next.
+    A mark beside it says whose it is, on a network file system, too: what a killed one left is removed by the next.
     """
-    try:
-        for left in home.glob(f"{_STAGING}*"):
-            with suppress(OSError), _locked(left):
-                shutil.rmtree(left)
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=home))
-    except OSError as error:
-        what = f"{home}: cannot be written to: {error.strerror}"
-        raise Refusal(ExitCode.IMAGE, what, hint="make the warm state where the repository is writable") from None
-    try:
-        with _locked(staging):
-            (staging / warm.FOLDER).mkdir()
-            yield staging / warm.FOLDER
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises OSError when somebody else has it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+    staging = where.with_name(f".warm-{where.name}")
+    with ExitStack() as undo:
+        try:
+            undo.enter_context(exclusive.by_mark(where.with_name(f".warming-{where.name}"), patience=1))
+            leftovers.remove(staging)
+            (staging / warm.FOLDER).mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            what = f"{where.parent}: cannot be written to: {error.strerror}"
+            raise Refusal(ExitCode.IMAGE, what, hint="make the warm state where the repository is writable") from None
+        undo.callback(leftovers.remove, staging)
+        yield staging / warm.FOLDER
 
 
 def _take(place: Path, state: warm.WarmState) -> None:
