@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -218,3 +219,18 @@ def test_signing_on_a_full_disk_leaves_the_version_as_it_was(made: Site, base: P
     assert "disk.qcow2" in listing
     assert "manifest.sig" not in listing
     assert ".seal-" not in listing
+
+
+def test_a_version_is_made_warm_before_it_is_signed_and_copied_only_as_it_was_signed(site: Site, base: Path) -> None:
+    """Its guest never answers: that it is waited for shows that nothing was in the way."""
+    with_agent = site.version.with_name("2.0")
+    shutil.copytree(site.version, with_agent, ignore=shutil.ignore_patterns("manifest.*"))
+    toml = with_agent / "image.toml"
+    toml.chmod(0o600)
+    toml.write_text(re.sub("^channels = .*$", 'channels = ["agent"]', toml.read_text(), flags=re.MULTILINE))
+    asked = ("--session-dir", str(base), "--ready-timeout", "1s")
+    fresh = site.image("warm", "win@2.0", *asked, options=site.options)
+    assert (fresh.returncode, "not ready within 1 s" in fresh.stderr) == (7, True), fresh.stderr
+    done(site.image("sign", "win@2.0", "--key", str(site.key)))
+    flip(with_agent / "disk.qcow2")
+    refusal(site.image("warm", "win@2.0", "--as", "2.1", *asked, options=site.options), IMAGE, ["was altered"])

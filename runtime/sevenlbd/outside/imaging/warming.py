@@ -50,7 +50,7 @@ def make_warm(call: Desk) -> int:
     """Freeze a machine of the image and add it to the version, or make a new version with it."""
     image = images.resolve(call.options.image, call.folders)
     where = _folder(image)
-    prepared, needs = _prepared(call, image)
+    prepared, needs = _prepared(call, image, where)
     if call.options.if_needed and _fits(where, needs):
         print(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
@@ -166,16 +166,18 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
         raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
 
 
-def _prepared(call: Desk, image: Image) -> tuple[Prepared, warm.Needs]:
+def _prepared(call: Desk, image: Image, where: Path) -> tuple[Prepared, warm.Needs]:
     """A session of nobody's: no shares, no SMBIOS strings, a password that dies with it."""
     memory = call.settings.memory or image.description.memory
     chosen = call.settings.model_copy(
         update={
-            "image": str(image.folder),
+            "image": str(where),
             "name": f"warm-{folder.new_name()}",
             "home_share": False,
             "shares": (),
             "warm": False,
+            # A new version is made warm before it is signed. One that is signed is copied: as it was signed.
+            "require_signed": call.settings.require_signed and manifest.exists(where),
             "web": "off",
             "rdp_tls": "",
             "exit_when_ready": False,
