@@ -54,6 +54,10 @@ def _run(arguments: Sequence[str], umask: int) -> int:
         from .outside.imaging import cli as imaging
 
         return imaging.run(words[1:], umask)
+    if words[0] in ("submit", "render"):
+        from .outside.cluster import cli as cluster
+
+        return cluster.run(words)
     from .outside import cli, commands
 
     options = cli.parse(words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -73,6 +74,25 @@ class Warm:
 
 
 @dataclass(frozen=True)
+class Door:
+    """One place inside that leads out: a listening socket, or a bound one for UDP."""
+
+    kind: str
+    """`tcp`, `udp` or `proxy`."""
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Egress:
+    """The ways out, as the keeper makes them appear inside. What they lead to is decided outside."""
+
+    doors: tuple[Door, ...]
+    names: tuple[tuple[str, tuple[str, ...]], ...]
+    """Each name that the session's DNS knows, with its addresses."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
 
@@ -108,6 +128,10 @@ class Plan:
     """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
     warm: Warm | None = None
     """What to go on from, instead of a cold boot."""
+    egress: Egress | None = None
+    """The ways out; None when the guest has none, and then neither DNS nor a route."""
+    network_rate: int = 0
+    """Most bits a second that the guest's link carries, each way; 0 is no limit."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +230,9 @@ def unpack_plan(data: bytes) -> Plan:
     raw["shares"] = tuple(Share(**share) for share in raw["shares"])
     for name in ("connectors", "cdroms"):
         raw[name] = tuple(raw[name])
+    if raw["egress"]:
+        doors = tuple(Door(**door) for door in raw["egress"]["doors"])
+        raw["egress"] = Egress(doors, tuple((name, tuple(found)) for name, found in raw["egress"]["names"]))
     if raw["warm"]:
         raw["warm"] = Warm(**raw["warm"] | {"hook": tuple(raw["warm"]["hook"])})
     return Plan(**raw)
@@ -243,6 +270,25 @@ def unpack_front(raw: dict[str, Any]) -> Front:
     fields_of = {name: value for name, value in raw.items() if name != "kind"}
     native = NativeTls(raw["native"]["port"], tuple(raw["native"]["hosts"])) if raw["native"] else None
     return Front(**fields_of | {"native": native, "portals": tuple(raw["portals"]), "hosts": tuple(raw["hosts"])})
+
+
+def pack_doors(doors: Sequence[Door]) -> bytes:
+    """What the descriptors of a message are, in their order; the last message of a keeper has none."""
+    return json.dumps([asdict(door) for door in doors]).encode()
+
+
+def unpack_doors(data: bytes) -> list[Door]:
+    """The doors of a message made by `pack_doors`; what is none is left out, so that the count tells."""
+    try:
+        raw = json.loads(data)
+    except ValueError:
+        return []
+    rows = [row for row in raw if isinstance(row, dict)] if isinstance(raw, list) else []
+    return [
+        Door(row["kind"], row["address"], row["port"])
+        for row in rows
+        if isinstance(row.get("kind"), str) and isinstance(row.get("address"), str) and type(row.get("port")) is int
+    ]
 
 
 def unpack_order(data: bytes) -> Stop | NewCertificates:

@@ -21,6 +21,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from .errors import ExitCode, Refusal
 
 PREFIX = "SEVENLBD_"
+TABLES = ("slurm", "ondemand")
+"""Tables of the site's file that are no settings of a session: what `render` makes of the site."""
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -147,6 +149,34 @@ class Settings(BaseModel):
         flag="portal",
     )
     console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
+    egress: bool = _setting(True, "Give the guest the ways out that the site allows (egress_allow).")
+    egress_allow: Words = _setting(
+        (),
+        "A way out: tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST], or http(s)://PATTERN[:PORT] by the proxy.",
+        metavar="URL",
+        site=True,
+    )
+    egress_hosts: Words = _setting(
+        (),
+        "Where a host of egress_allow is, instead of what DNS says: NAME=ADDRESS.",
+        metavar="NAME=ADDRESS",
+        site=True,
+    )
+    egress_connections: int = _setting(
+        256, "Most connections out that a session has at a time.", metavar="N", site=True
+    )
+    egress_rate: Size = _setting(
+        0, "Most bytes a second, each way, of all of a session's ways out; 0 is no limit.", metavar="SIZE", site=True
+    )
+    egress_idle: Duration = _setting(
+        7200, "A connection out that carries nothing for so long is closed.", metavar="DURATION", site=True
+    )
+    egress_log: str = _setting(
+        "", "Folder in which each session leaves its list of connections out (JSON lines).", metavar="DIR", site=True
+    )
+    network_rate: int = _setting(
+        0, "Most Mbit/s that the guest's network carries, each way; 0 is no limit.", metavar="MBIT"
+    )
     rdp_tls: str = _setting(
         "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"
     )
@@ -158,11 +188,35 @@ class Settings(BaseModel):
     session_dir: str = _setting(
         "", "Where session folders are made, on a local disk; by default 7lbd-UID in TMPDIR or /tmp.", metavar="DIR"
     )
+    state_dir: str = _setting(
+        "",
+        "Folder, seen from all nodes, in which your sessions leave word of themselves: by default 7lbd in "
+        "XDG_STATE_HOME or ~/.local/state; `off` for none.",
+        metavar="DIR|off",
+    )
+    share_access: bool = _setting(
+        True, "Leave the page's key there, too, for `connect` on other nodes; its file is readable for you only."
+    )
+    report_dir: str = _setting(
+        "",
+        "Folder in which this session leaves word of itself beside that, for the portal that started it.",
+        metavar="DIR",
+    )
     ready_timeout: Duration = _setting(
         600, "Fail the session when the desktop is not ready by then.", metavar="DURATION"
     )
     stop_grace: Duration = _setting(
         25, "Time that the guest gets to shut down before it is switched off.", metavar="DURATION"
+    )
+    end_notice: Duration = _setting(
+        300,
+        "How long before a known end the desktop's user is told of it in the guest; 0 is not at all.",
+        metavar="DURATION",
+    )
+    signal_lead: Duration = _setting(
+        120,
+        "How long before the job's end the scheduler sends SIGUSR1, where it does not say when the end is.",
+        metavar="DURATION",
     )
     min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
     locked: Words = _setting((), "Settings that only the site's file may change.", site=True)

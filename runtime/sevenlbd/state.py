@@ -75,6 +75,14 @@ class SessionState:
     """SHA-256 of the page's certificate, when the session made its own."""
     native_port: int = 0
     """Where RDP over mutual TLS listens; 0 when it does not."""
+    job: str = ""
+    """The scheduler's id of the job that it runs in; empty outside of any."""
+    step: str = ""
+    """The job step (Slurm), or empty for the batch script itself or a shell of salloc's."""
+    restarts: int = 0
+    """How often the scheduler has started this job anew."""
+    console: bool = False
+    """Whether the machine's own screen is offered."""
 
     def elapsed(self) -> float:
         """Seconds since the session began."""

@@ -97,6 +97,16 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs after a warm start: the session's "
         "`user=`, `password=` and `shares=` come on its standard input, a line each",
     )
+    notice_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs to tell the desktop's user "
+        "something: the text comes on its standard input",
+    )
+    egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=("all",),
+        description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is all "
+        "of them, an empty list none",
+    )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ ROLES = ("desktop", "console", "status")
 
 @dataclass(frozen=True)
 class Access:
-    """Secrets of one session. `tokens` has 256 random bits for each role, in base64url (RFC 4648)."""
+    """Secrets of one session. `tokens` has 256 random bits for each role."""
 
     account: str
     password: str
@@ -42,8 +43,12 @@ class Access:
 
 
 def new_tokens() -> dict[str, str]:
-    """A fresh token for each role."""
-    return {role: secrets.token_urlsafe(32) for role in ROLES}
+    """A fresh token for each role: `k` and base32 (RFC 4648) in lower case, which shells and YAML leave alone."""
+    return {role: _token() for role in ROLES}
+
+
+def _token() -> str:
+    return "k" + base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
 
 
 def read(folder: Path) -> Access:

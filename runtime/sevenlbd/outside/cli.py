@@ -138,6 +138,9 @@ def _session_verbs(verbs: Any) -> None:
 def _node_verbs(verbs: Any) -> None:
     # Its own verbs are in `imaging.cli`, which is asked before this parser.
     _verb(verbs, "image", "keep golden images: add, sign, publish, warm, maintain ...")
+    # These two have theirs in `cluster.cli`.
+    _verb(verbs, "submit", "have the scheduler start a desktop, follow it until it is ready, show how to connect")
+    _verb(verbs, "render", "write a job script, an Open OnDemand app, a site's settings file, or the `7lbd` command")
     doctor = _verb(verbs, "doctor", "check whether this node can run a desktop, and what would mend it")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     for name in ("image", "memory", "session_dir", "min_space"):

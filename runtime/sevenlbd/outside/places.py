@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
-from ..settings import Loaded, Settings, Source, from_environment, from_table, load
+from ..settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
 
 SITE_FILE = "7lbd.toml"
 
@@ -67,11 +67,29 @@ def image_cache(chosen: Settings) -> Path | None:
     return user_path(chosen.image_cache).absolute() if chosen.image_cache else None
 
 
+def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
+    """The site's file and the tables in it that are no settings. Raises Refusal when it cannot be read."""
+    for file in places.site_files:
+        if (found := _read(file)) is not None:
+            return file, {name: found[name] for name in TABLES if name in found}
+    return None, {}
+
+
 def _table(path: Path, *, trusted: bool) -> list[Source]:
+    found = _read(path)
+    if found is None:
+        return []
+    if trusted:
+        found = {name: value for name, value in found.items() if name not in TABLES}
+    return [from_table(found, str(path), trusted=trusted)]
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    """What is in a TOML file; None when there is none. Raises Refusal."""
     if not os.access(path, os.F_OK):
-        return []  # or hidden behind a folder that the user may not enter, which is the same
+        return None  # or hidden behind a folder that the user may not enter, which is the same
     try:
-        return [from_table(tomllib.loads(path.read_text()), str(path), trusted=trusted)]
+        return tomllib.loads(path.read_text())
     except OSError as error:
         # Not to be passed over: what the site locks there would not hold.
         hint = f"its owner can: chmod a+r {path}"

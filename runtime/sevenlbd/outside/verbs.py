@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERBS = ("run", "status", "stop", "connect", "image", "doctor", "config", "gc", "version")
+VERBS = ("run", "submit", "status", "stop", "connect", "image", "render", "doctor", "config", "gc", "version")
 
 
 def complete(arguments: Sequence[str]) -> list[str]:
