@@ -104,8 +104,8 @@ class Description(BaseModel):
     )
     egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=("all",),
-        description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is all "
-        "of them, an empty list none",
+        description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is "
+        "all of them, an empty list none",
     )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
 
