@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images import image, lock, names
 from sevenlbd.images.names import Reference
-from sevenlbd.images.shelf import collection, history, leases, repository
+from sevenlbd.images.shelf import collection, history, leases, lookup
 from sevenlbd.images.shelf.repository import Repository
 
 DAY = 86400.0
@@ -86,8 +86,8 @@ def test_what_is_no_images_name_is_refused_before_a_path_is_made_of_it(shelf: Re
         lambda: shelf.publish(text, "1"),
         lambda: shelf.rollback(text),
         lambda: shelf.remove(text, "1"),
-        lambda: repository.locate(Reference(text), [shelf.path]),
-        lambda: repository.holder(Reference(text), [shelf.path]),
+        lambda: lookup.locate(Reference(text), [shelf.path]),
+        lambda: lookup.holder(Reference(text), [shelf.path]),
     ]
     for call in calls:
         held_back("cannot be an image's name", call)
@@ -305,8 +305,8 @@ def test_from_the_resolving_on_current_may_move(shelf: Repository, add: Add) -> 
         assert [layer.path for layer in found.layers] == [home / "1" / "disk.qcow2"]
     shelf.publish("win", "2")
     assert image.resolve("win", [shelf.path]).folder == home / "2"
-    assert repository.owner(home / "2") == (shelf.path, Reference("win", "2"))
-    assert repository.owner(home) is None
+    assert lookup.owner(home / "2") == (shelf.path, Reference("win", "2"))
+    assert lookup.owner(home) is None
 
 
 def test_an_old_link_to_a_disk_in_the_repository_is_known_as_the_version(
@@ -316,7 +316,7 @@ def test_an_old_link_to_a_disk_in_the_repository_is_known_as_the_version(
     link.symlink_to(add("1") / "1" / "disk.qcow2")
     found = image.resolve(str(link), [])
     assert found.folder is None
-    assert repository.owner(found.layers[0].path.parent) == (shelf.path, Reference("win", "1"))
+    assert lookup.owner(found.layers[0].path.parent) == (shelf.path, Reference("win", "1"))
 
 
 def test_repositories_are_looked_through_in_order(shelf: Repository, add: Add, tmp_path: Path) -> None:
@@ -344,9 +344,9 @@ def test_an_image_without_versions_stays_usable(shelf: Repository, add: Add) -> 
     bare = shelf.path / "bare"
     shutil.copytree(home / "1", bare)
     assert image.resolve("bare", [shelf.path]).folder == bare
-    assert repository.owner(bare) is None
+    assert lookup.owner(bare) is None
     assert shelf.names() == ["bare", "win"]
-    assert repository.known_in([shelf.path]) == ["bare", "win (1)"]
+    assert lookup.known_in([shelf.path]) == ["bare", "win (1)"]
     held_back("no image was named; there are bare, win .1.", lambda: image.resolve("", [shelf.path]))
 
 
@@ -458,7 +458,7 @@ def test_a_repository_that_is_read_only_is_used_but_not_changed(shelf: Repositor
         lambda: shelf.remove("win", "1"),
         lambda: add("4"),
         lambda: add("1", name="new"),
-        lambda: repository.writable([shelf.path]),
+        lambda: lookup.writable([shelf.path]),
     ]
     for call in calls:
         refusal = held_back("Permission denied|no repository that .* may write to", call)
@@ -473,8 +473,8 @@ def test_a_repository_that_is_read_only_is_used_but_not_changed(shelf: Repositor
 def test_the_first_repository_that_can_be_written_is_taken(shelf: Repository, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    assert repository.writable([closed, closed / "deeper", shelf.path]).path == shelf.path
-    held_back("nowhere: image_dirs is empty", lambda: repository.writable([]))
+    assert lookup.writable([closed, closed / "deeper", shelf.path]).path == shelf.path
+    held_back("nowhere: image_dirs is empty", lambda: lookup.writable([]))
 
 
 def verdicts(shelf: Repository, keep: int, grace: float) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ..paths import user_path
 from . import description, lock, names, qcow2
 from .description import Description
 from .names import Reference
-from .shelf import repository
+from .shelf import lookup, repository
 from .shelf.repository import Repository
 
 _MAX_LAYERS = 16
@@ -111,7 +111,7 @@ def _the_only_one(folders: Sequence[Path], cache: Path | None) -> Image:
         return _by_name(Reference(found[0]), folders, cache)
     what = "no image was named, and none was found"
     if found:
-        what = f"no image was named; there are {', '.join(repository.known_in(folders))}"
+        what = f"no image was named; there are {', '.join(lookup.known_in(folders))}"
     looked = ", ".join(str(folder) for folder in folders) or "nowhere: image_dirs is empty"
     raise Refusal(ExitCode.IMAGE, f"{what} (looked in {looked})", hint="7lbd run --image FOLDER|DISK|NAME[@VERSION]")
 
@@ -125,7 +125,7 @@ def _reference(wanted: str) -> Reference:
 
 def _by_name(ref: Reference, folders: Sequence[Path], cache: Path | None = None) -> Image:
     """Which version is current is asked once, here: from now on there is only the version's own folder."""
-    found, folder = repository.locate(ref, folders)
+    found, folder = lookup.locate(ref, folders)
     if cache:
         # Not on every start's way.
         from .copies.cache import local

@@ -14,7 +14,7 @@ from ..errors import ExitCode, Refusal
 from ..images import image as images
 from ..images.description import OS, Channel, Description, Display
 from ..images.image import Image
-from ..images.shelf import repository
+from ..images.shelf import lookup
 from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
@@ -85,7 +85,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
         warnings=tuple(warnings),
         seen=seen,
-        lease=repository.owner(image.folder or image.layers[0].path.parent),
+        lease=lookup.owner(image.folder or image.layers[0].path.parent),
     )
 
 

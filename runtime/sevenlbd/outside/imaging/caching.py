@@ -15,7 +15,7 @@ from ...images.copies.cache import Cache, amount
 from ...images.copies.fetch import Source, Tally
 from ...images.names import Reference
 from ...images.seal import signature
-from ...images.shelf import repository
+from ...images.shelf import lookup
 from .. import places
 from . import desk, progress
 from .desk import Desk
@@ -56,7 +56,7 @@ def _cache(call: Desk) -> int:
 
 
 def _fetch(call: Desk, cache: Cache, wanted: Reference) -> None:
-    ref, folder = repository.locate(wanted, call.folders)
+    ref, folder = lookup.locate(wanted, call.folders)
     if not ref.version:
         what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
         raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")

@@ -22,7 +22,7 @@ from ...images import description
 from ...images import image as images
 from ...images.description import Channel, Description
 from ...images.names import Reference, check_name, check_version
-from ...images.shelf import repository
+from ...images.shelf import lookup, repository
 from ...images.shelf.repository import Repository
 from ...process import ENVIRONMENT
 from ...state import Phase, SessionState
@@ -61,7 +61,7 @@ def install(call: Desk, wanted: Installation) -> int:
     described = wanted.description
     check_name(described.name)
     check_version(described.version)
-    shelf = repository.writable(call.targets)
+    shelf = lookup.writable(call.targets)
     check_discs(wanted.cdroms)
     with shelf.staged(described.name, described.version) as staging:
         _make_disk(staging / DISK, wanted.disk_size)

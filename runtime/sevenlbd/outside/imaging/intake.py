@@ -12,7 +12,7 @@ from ...images import image, names, qemu_img, warm
 from ...images.description import OS, Description, DiskBus, Firmware
 from ...images.intake import formats, importer, source
 from ...images.seal import manifest, signature
-from ...images.shelf import repository
+from ...images.shelf import lookup
 from ...paths import user_path
 from ...settings import in_words, parse_size
 from . import desk, progress
@@ -53,7 +53,7 @@ def _add(desk: Desk) -> int:
     names.check_version(wanted.version)
     given = _given(options)
     path = user_path(options.disk)
-    shelf = repository.writable(desk.targets)
+    shelf = lookup.writable(desk.targets)
     with source.opened(path, options.format) as disk:
         described, variables = importer.beside(disk.path)
         if options.description:
@@ -104,7 +104,7 @@ class _Report:
 
 
 def _check(desk: Desk) -> int:
-    folder = repository.find(names.parse(desk.options.reference), desk.folders)
+    folder = lookup.find(names.parse(desk.options.reference), desk.folders)
     report = _Report()
     found = _checked_description(folder, report)
     for layer in found.layers if found else ():

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ExitCode, Refusal
 from ...images import names
 from ...images.seal import manifest, signature, signing, verified
-from ...images.shelf import repository
+from ...images.shelf import lookup
 from ...images.shelf.repository import Repository
 from ...paths import user_path
 from . import desk, progress
@@ -73,14 +73,14 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
 def _sign(desk: Desk) -> int:
     wanted = names.parse(desk.options.reference, exact=True)
     key = signature.private_key(user_path(desk.options.key))
-    found = repository.find(wanted, desk.folders)
+    found = lookup.find(wanted, desk.folders)
     made = signing.sign(Repository(found.parents[1]), wanted.name, wanted.version, key, progress.shown)
     print(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
     return ExitCode.OK
 
 
 def _verify(desk: Desk) -> int:
-    folder = repository.find(names.parse(desk.options.reference), desk.folders)
+    folder = lookup.find(names.parse(desk.options.reference), desk.folders)
     keys = signature.trusted([*desk.settings.trusted_keys, *map(_key_text, desk.options.trust)])
     if not keys:
         what = "no public key is trusted, so no signature proves anything"

@@ -14,7 +14,7 @@ from ...errors import ExitCode, Refusal, visible
 from ...images import image, names
 from ...images.names import Reference
 from ...images.seal import signature
-from ...images.shelf import collection, history, repository, stock
+from ...images.shelf import collection, history, lookup, stock
 from ...images.shelf.repository import Repository
 from ...images.shelf.stock import Item
 from ...settings import parse_duration
@@ -78,7 +78,7 @@ def _duration(text: str) -> float:
 def _list(call: Desk) -> int:
     wanted = call.options.name
     if wanted:
-        repository.holder(names.parse(wanted), call.folders)
+        lookup.holder(names.parse(wanted), call.folders)
     found = stock.items(call.folders, wanted)
     if call.options.json:
         print(json.dumps([asdict(item) for item in found], indent=1))
@@ -127,7 +127,7 @@ def _show(call: Desk) -> int:
 
 def _sheet(call: Desk, wanted: Reference) -> dict[str, Any]:
     """All that is known of one version."""
-    ref, folder = repository.locate(wanted, call.folders)
+    ref, folder = lookup.locate(wanted, call.folders)
     found = image.from_folder(folder)
     holder = Repository(folder.parents[1] if ref.version else folder.parent)
     told = [event for event in history.events(holder.path / ref.name) if event.version == ref.version]
@@ -171,7 +171,7 @@ def _rows(sheet: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _current(ref: Reference, folders: Sequence[Path]) -> str:
     """What new sessions get; a copy in the cache does not say."""
     try:
-        return repository.locate(Reference(ref.name), folders)[0].version
+        return lookup.locate(Reference(ref.name), folders)[0].version
     except Refusal:
         return ""
 
@@ -195,7 +195,7 @@ def _signed(folder: Path, trusted: Sequence[str]) -> str:
 
 def _publish(call: Desk) -> int:
     ref = names.parse(call.options.image, exact=True)
-    holder = repository.holder(ref, call.folders)
+    holder = lookup.holder(ref, call.folders)
     folder = holder.folder(ref)
     # What no session could start from is not let out.
     image.from_folder(folder)
@@ -208,7 +208,7 @@ def _publish(call: Desk) -> int:
 
 def _rollback(call: Desk) -> int:
     ref = _plain(call.options.image)
-    holder = repository.holder(ref, call.folders)
+    holder = lookup.holder(ref, call.folders)
     version = holder.rollback(ref.name)
     print(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
     return ExitCode.OK
@@ -224,7 +224,7 @@ def _plain(text: str) -> Reference:
 
 def _remove(call: Desk) -> int:
     ref = names.parse(call.options.image, exact=True)
-    holder = repository.holder(ref, call.folders)
+    holder = lookup.holder(ref, call.folders)
     freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
     holder.remove(ref.name, ref.version, even_current=call.options.force)
     print(f"{ref} is removed from {holder.path}: {_size(freed)} freed")
@@ -233,7 +233,7 @@ def _remove(call: Desk) -> int:
 
 def _collect(call: Desk) -> int:
     ref = _plain(call.options.name) if call.options.name else None
-    shelves = [repository.holder(ref, call.folders)] if ref else _writable(call.folders, call.options.dry_run)
+    shelves = [lookup.holder(ref, call.folders)] if ref else _writable(call.folders, call.options.dry_run)
     freed = 0
     for shelf in shelves:
         if not call.options.dry_run:
@@ -270,8 +270,8 @@ def _writable(folders: Sequence[Path], dry_run: bool) -> list[Repository]:
     there = [folder for folder in folders if folder.is_dir()]
     if dry_run:
         return [Repository(folder) for folder in there]
-    repository.writable(there)
-    return [Repository(folder) for folder in there if repository.may_write(folder)]
+    lookup.writable(there)
+    return [Repository(folder) for folder in there if lookup.may_write(folder)]
 
 
 def _size(size: float) -> str:

@@ -23,7 +23,7 @@ from ...images import description, names, qcow2
 from ...images import image as images
 from ...images.image import Image, ImageLayer
 from ...images.names import Reference
-from ...images.shelf import repository
+from ...images.shelf import lookup, repository
 from ...images.shelf.child import Child, Record
 from ...images.shelf.repository import Repository
 from ...messages import Layer
@@ -77,7 +77,7 @@ def _maintain(call: Desk) -> int:
     ref = names.parse(call.options.image)
     if call.options.publish and not call.options.commit:
         raise Refusal(ExitCode.USAGE, "command line: --publish goes with --commit VERSION", hint="or publish it later")
-    shelf = repository.holder(ref, call.shelves)
+    shelf = lookup.holder(ref, call.shelves)
     if shelf.is_bare(ref.name) and not shelf.versions(ref.name):
         what = f"image `{ref.name}` has no versions, so a new one would have no place"
         hint = f"7lbd image add {shelf.path / ref.name}/DISK --name {ref.name} --version VERSION"

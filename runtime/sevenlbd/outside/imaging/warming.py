@@ -17,7 +17,7 @@ from ...images.description import Channel, DiskBus
 from ...images.image import Image
 from ...images.names import Reference
 from ...images.seal import manifest
-from ...images.shelf import exclusive, leftovers, repository
+from ...images.shelf import exclusive, leftovers, lookup, repository
 from ...images.shelf.repository import Repository
 from ...state import SessionState
 from .. import display, folder, preflight, warmth
@@ -72,7 +72,7 @@ def make_warm(call: Desk) -> int:
 
 def _shelf(image: Image, version: str) -> Repository:
     """Where a new version of the image will be. Raises Refusal when there cannot be one of this name."""
-    found = repository.owner(image.folder) if image.folder else None
+    found = lookup.owner(image.folder) if image.folder else None
     if found is None:
         what = f"{image.title}: is not a version in a repository, so there can be no other version of it"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
@@ -160,7 +160,7 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
     if not again:
         what = f"{title} has a warm state already"
         raise Refusal(ExitCode.IMAGE, what, hint=f"--again replaces it when no session runs from it; {other}")
-    found = repository.owner(where)
+    found = lookup.owner(where)
     if found and (users := Repository(found[0]).users(found[1].name, found[1].version)):
         what = f"{title} is in use, and sessions may run from its warm state: {'; '.join(users)}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
@@ -238,7 +238,7 @@ def _put_in_place(fresh: Path, where: Path) -> None:
     """Show the warm state to sessions by one rename; an old one goes aside first, and they boot meanwhile."""
     for path in fresh.iterdir():
         path.chmod(0o444)
-    found = repository.owner(where)
+    found = lookup.owner(where)
     with Repository(found[0]).amended(found[1].name, found[1].version) if found else _open(where):
         place = where / warm.FOLDER
         if place.exists():
