@@ -277,7 +277,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def in_words(message: str) -> str:
     """What pydantic says of a wrong value, for the person who wrote it."""
     plain = message.removeprefix("Value error, ").partition(", unable to")[0]
-    return plain.replace("Input should be", "it must be").replace("a valid integer", "a whole number")
+    plain = plain.replace("Input should", "it must").replace("String should", "it must")
+    return plain.replace("a valid integer", "a whole number").replace("a valid string", "text")
 
 
 def from_environment(environment: Mapping[str, str]) -> Source:
