@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from . import peer, relays, websocket
@@ -50,7 +51,7 @@ def run(bench: Bench) -> None:
 
 def _counted(bench: Bench, ways: dict[str, Echo]) -> dict[str, Callable[[], list[float]]]:
     count = bench.rounds(2000, 300)
-    return {name: lambda way=way: way(count) for name, way in ways.items()}  # type: ignore[misc]
+    return {name: partial(way, count) for name, way in ways.items()}
 
 
 def _tell(bench: Bench, name: str, ours: list[list[float]], none: list[list[float]]) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from . import peer, relays, websocket
@@ -31,7 +32,7 @@ _FRAMES_A_SECOND = 20
 def run(bench: Bench) -> None:
     """A fresh gateway each time, as what it once took it may keep."""
     for name, desktops, consoles in (("idle", 0, 0), ("4 consoles", 0, 4), ("1 desktop, 3 consoles", 1, 3)):
-        sizes = bench.in_turns({name: lambda d=desktops, c=consoles: _size(d, c)}, bench.rounds(3))[name]  # type: ignore[misc]
+        sizes = bench.in_turns({name: partial(_size, desktops, consoles)}, bench.rounds(3))[name]
         bench.add(f"gateway, {name}", "MB", sizes)
 
 

@@ -86,9 +86,10 @@ class Machine:
 
     async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
         async for event in events:
-            data = dict(event["data"])  # type: ignore[call-overload]
+            told = event["data"]
+            data = told if isinstance(told, dict) else {}
             if event["event"] == "SHUTDOWN":
-                self.shutdown_reason = str(data["reason"])
+                self.shutdown_reason = str(data.get("reason"))
             elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and not self._waits_for_room:
                 self._waits_for_room = True
                 tell_pause("no space left for what the guest writes: it stands still until there is room")

@@ -29,10 +29,10 @@ def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: 
     cpu = state.needs.cpu if settings.cpu_model == "auto" else settings.cpu_model
     if unlike := state.needs.differences(needs(image, guest, accel, network, cpu)):
         return None, f"{NOT_USED}: {'; '.join(unlike)}"
-    return as_planned(state, image), ""
+    return _as_planned(state, image), ""
 
 
-def as_planned(state: warm.WarmState, image: Image) -> Warm:
+def _as_planned(state: warm.WarmState, image: Image) -> Warm:
     """A warm state for a plan."""
     return Warm(
         disk=str(state.disk),
