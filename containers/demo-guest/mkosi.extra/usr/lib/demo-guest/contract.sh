@@ -36,6 +36,6 @@ mount_patiently() {
     local limit=60
     until mount_home "credentials=$CREDENTIALS"; do
         ((SECONDS < limit)) || { echo "gave up on //$HOST/home after $limit s" >&2 && return; }
-        sleep 1
+        sleep 0.2
     done
 }
