@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sevenlbd import messages
@@ -95,8 +97,8 @@ def test_a_unix_socket_is_its_users_alone(tmp_path: Path) -> None:
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
 
 
-def check(**values: object) -> connectors.Connectors:
-    return connectors.check(Settings(**values), clipboard=True)  # type: ignore[arg-type]
+def check(**values: Any) -> connectors.Connectors:
+    return connectors.check(Settings(**values), clipboard=True)
 
 
 def test_https_is_left_out_only_on_loopback_or_by_the_sites_word() -> None:
@@ -145,7 +147,8 @@ def test_tokens_have_256_bits_and_the_gateway_gets_their_digests_only(tmp_path: 
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
     assert set(mine.tokens) == {"desktop", "console", "status"}
     assert len(set(mine.tokens.values())) == 3
-    assert all(len(token) == 43 for token in mine.tokens.values())
+    # 52 digits of base32 hold 256 bits; lower case, and a letter first, as shells and YAML want it.
+    assert all(re.fullmatch("k[a-z2-7]{52}", token) for token in mine.tokens.values())
     assert mine.digests()["status"] == hashlib.sha256(mine.tokens["status"].encode()).hexdigest()
     new = mine.renewed()
     assert not set(new.tokens.values()) & set(mine.tokens.values())

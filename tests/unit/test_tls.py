@@ -107,6 +107,14 @@ class Door:
     def log(self) -> str:
         return (self.folder / "stunnel.log").read_text()
 
+    def sockets(self) -> int:
+        """How many stunnel holds now; one may close while we count."""
+        held = 0
+        for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                held += str(path.readlink()).startswith("socket:")
+        return held
+
 
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
