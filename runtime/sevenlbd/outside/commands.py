@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import __version__, tls
+from .. import __version__, people, tls
 from ..errors import ExitCode, Refusal
 from ..rdp_file import rdp_file
 from ..settings import Loaded, Settings, flag_of, in_toml, variable_of
@@ -48,7 +48,7 @@ def status(options: argparse.Namespace, _umask: int) -> int:
         print(f"no session of yours is running on {os.uname().nodename}")
     for state in states:
         kind = f"{state.image}  {state.accel}, {state.network}"
-        print(f"{state.id}  {state.phase}  up {_spelled(state.elapsed())}  {kind}")
+        print(f"{state.id}  {state.phase}  up {people.duration(state.elapsed())}  {kind}")
         if state.paused:
             print(f"    PAUSED: {state.paused}")
         times = [*state.phases.items(), *state.milestones.items()]
@@ -57,12 +57,6 @@ def status(options: argparse.Namespace, _umask: int) -> int:
         for text in state.warnings:
             print(f"    WARNING: {text}")
     return ExitCode.OK
-
-
-def _spelled(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def stop(options: argparse.Namespace, _umask: int) -> int:

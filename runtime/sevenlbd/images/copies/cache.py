@@ -27,6 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ... import people
 from ...errors import ExitCode, Refusal
 from .. import names
 from ..names import Reference
@@ -224,12 +225,12 @@ class Cache:
 
     def _no_room(self, ref: Reference, needed: int, used: int, free: int) -> Refusal:
         if self.quota and needed > self.quota:
-            what = f"{self.path}: {ref} takes {amount(needed)}, and image_cache_quota is {amount(self.quota)}"
+            what = f"{self.path}: {ref} takes {people.size(needed)}, and image_cache_quota is {people.size(self.quota)}"
             return Refusal(ExitCode.RESOURCES, what, hint="raise image_cache_quota: --image-cache-quota SIZE")
-        what = f"{self.path}: there is no room for the {amount(needed)} of {ref}: {amount(max(free, 0))} are free"
-        what += f" on the disk, the other copies take {amount(used)}, and those that could go are not enough"
+        what = f"{self.path}: there is no room for the {people.size(needed)} of {ref}: {people.size(max(free, 0))} are "
+        what += f"free on the disk, the other copies take {people.size(used)}, and those that could go are not enough"
         if self.quota:
-            what += f" (image_cache_quota is {amount(self.quota)})"
+            what += f" (image_cache_quota is {people.size(self.quota)})"
         return Refusal(ExitCode.RESOURCES, what, hint="make room there; 7lbd image cache --list shows what is in use")
 
     def _appear(self, ref: Reference, source: Source) -> None:
@@ -254,7 +255,7 @@ class Cache:
         with suppress(OSError):
             if partial.exists():
                 size = self._entry(ref, partial, whole=False).size
-                kept = f"; {amount(size)} of it have arrived and are kept: the next call goes on from there"
+                kept = f"; {people.size(size)} of it have arrived and are kept: the next call goes on from there"
         what = f"{self.path}: {ref} cannot be copied: {error.strerror}{kept}"
         return Refusal(ExitCode.RESOURCES, what, hint=f"make room there; or give it up: 7lbd image cache --drop {ref}")
 
@@ -331,11 +332,3 @@ def _record(path: Path) -> dict[str, Any]:
         said = json.loads(file.read(_MAX_RECORD))
         return said if isinstance(said, dict) else {}
     return {}
-
-
-def amount(size: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size / 1024:.0f} KiB"

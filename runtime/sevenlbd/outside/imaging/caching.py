@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ... import people
 from ...errors import ExitCode, Refusal
 from ...images import names
 from ...images.copies import fetch
-from ...images.copies.cache import Cache, amount
+from ...images.copies.cache import Cache
 from ...images.copies.fetch import Source, Tally
 from ...images.names import Reference
 from ...images.seal import signature
@@ -66,7 +66,11 @@ def _fetch(call: Desk, cache: Cache, wanted: Reference) -> None:
     if cache.holds(ref, _looked_at(call, folder)):
         print(f"{ref} is in {cache.path} already")
         return
-    with cache.locked(None if call.options.no_wait else lambda: _say(f"{cache.path} is being filled; waiting")) as ours:
+
+    def told_to_wait() -> None:
+        desk.say(f"{cache.path} is being filled; waiting", error=True)
+
+    with cache.locked(None if call.options.no_wait else told_to_wait) as ours:
         source = _looked_at(call, folder)
         if not ours:
             print(f"{cache.path} is being filled by somebody else; not waiting")
@@ -95,10 +99,11 @@ def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None
 
             tally = cache.fetch(ref, source, call.settings.image_cache_rate, advance)
     except (KeyboardInterrupt, SystemExit):
-        _say(f"what has arrived of {ref} is kept; the next call goes on from there")
+        desk.say(f"what has arrived of {ref} is kept; the next call goes on from there", error=True)
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
-    print(f"{ref} is in {cache.path}: {amount(tally.fetched)} fetched, {amount(tally.kept)} empty or here; {proved}")
+    came, spared = people.size(tally.fetched), people.size(tally.kept)
+    print(f"{ref} is in {cache.path}: {came} fetched, {spared} empty or here; {proved}")
 
 
 def _drop(cache: Cache, ref: Reference) -> None:
@@ -119,10 +124,6 @@ def _list(cache: Cache) -> None:
             with suppress(Refusal):
                 state = f"in use: {users[0]}" if (users := cache.users(entry.ref)) else state
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        print(f"{entry.ref}  {amount(entry.size)}  used {used}  {state}")
-    of = f" of {amount(cache.quota)}" if cache.quota else ""
-    print(f"{amount(sum(entry.size for entry in entries))}{of} in {cache.path}")
-
-
-def _say(text: str) -> None:
-    print(f"7lbd: {text}", file=sys.stderr, flush=True)
+        print(f"{entry.ref}  {people.size(entry.size)}  used {used}  {state}")
+    of = f" of {people.size(cache.quota)}" if cache.quota else ""
+    print(f"{people.size(sum(entry.size for entry in entries))}{of} in {cache.path}")

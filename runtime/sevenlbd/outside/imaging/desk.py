@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,3 +52,8 @@ def verb(verbs: Any, name: str, about: str, call: Call, *, settings: tuple[str, 
     for setting in ("image_dirs", *settings):
         cli.option(parser, setting)
     return parser
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """A line for whoever waits: at once, as some of what comes next takes minutes."""
+    print(f"7lbd: {text}", file=sys.stderr if error else sys.stdout, flush=True)

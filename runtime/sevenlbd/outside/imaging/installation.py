@@ -28,7 +28,7 @@ from ...process import ENVIRONMENT
 from ...state import Phase, SessionState
 from .. import access, connect, control, display, folder, preflight
 from ..prepared import Prepared, Wishes
-from . import flatten, serial, workshop
+from . import desk, flatten, serial, workshop
 from .desk import Desk
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
@@ -68,22 +68,18 @@ def install(call: Desk, wanted: Installation) -> int:
         _describe(staging, described)
         started = time.monotonic()
         _run(call, wanted, staging)
-        _say(f"installed in {time.monotonic() - started:.0f} s; making the image")
+        desk.say(f"installed in {time.monotonic() - started:.0f} s; making the image")
         _complete(staging, described)
     title = f"{described.name}@{described.version}"
-    _say(f"{title} is in {shelf.path}")
+    desk.say(f"{title} is in {shelf.path}")
     if wanted.check:
         _check(call, shelf, described)
     if wanted.publish:
         shelf.publish(described.name, described.version)
-        _say(f"{title} is current: new sessions get it")
+        desk.say(f"{title} is current: new sessions get it")
     else:
-        _say(f"let new sessions get it: 7lbd image publish {title}")
+        desk.say(f"let new sessions get it: 7lbd image publish {title}")
     return ExitCode.OK
-
-
-def _say(text: str) -> None:
-    print(f"7lbd: {text}", flush=True)
 
 
 def check_discs(discs: Sequence[Path]) -> None:
@@ -202,7 +198,7 @@ def _complete(staging: Path, described: Description) -> None:
 def _check(call: Desk, shelf: Repository, described: Description) -> None:
     """Boot it as a session until a user could log in. Raises Refusal: then it is there, but nobody gets it."""
     title = f"{described.name}@{described.version}"
-    _say(f"booting {title} as a session, to see whether it gets ready")
+    desk.say(f"booting {title} as a session, to see whether it gets ready")
     place = shelf.folder(Reference(described.name, described.version))
     seconds = max(_CHECK_SECONDS, call.settings.ready_timeout)
     prepared = _session(call, place, f"check-{folder.new_name()}", seconds, exit_when_ready=True)
@@ -212,7 +208,7 @@ def _check(call: Desk, shelf: Repository, described: Description) -> None:
         what = f"{title} was imported, but it does not get ready: {why}"
         hint = f"look at it: 7lbd image maintain {title}; remove it: 7lbd image rm {title}"
         raise Refusal(outcome.code or ExitCode.NOT_READY, what, hint=hint)
-    _say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
+    desk.say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
 
 
 class Steps(display.Lines):
@@ -228,7 +224,7 @@ class Steps(display.Lines):
 
     def update(self, state: SessionState) -> None:
         if self._state is None:
-            _say(f"{self._title}: a machine on {state.host}, session {state.id}, {state.accel}")
+            desk.say(f"{self._title}: a machine on {state.host}, session {state.id}, {state.accel}")
             for text in state.warnings:
                 self.warn(text)
         self._state = state
@@ -238,7 +234,7 @@ class Steps(display.Lines):
         for name, at in state.milestones.items():
             if name not in self._seen:
                 self._seen.add(name)
-                _say(f"{at:7.1f} s    {name}")
+                desk.say(f"{at:7.1f} s    {name}")
 
     def ready(self, state: SessionState) -> None:
         pass
@@ -260,7 +256,7 @@ class Steps(display.Lines):
 
     def _heard(self, line: str) -> None:
         at = self._state.elapsed() if self._state else 0.0
-        _say(f"{at:7.1f} s  {line}")
+        desk.say(f"{at:7.1f} s  {line}")
 
     def _give_up(self) -> None:
         """The guest told an error: what follows would only take time."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ... import people
 from ...errors import visible
 
 _LINE_SECONDS = 5.0
@@ -60,13 +61,6 @@ class _Lines:
 
     def _line(self, seconds: float) -> str:
         rate = self._done / seconds
-        left = f"{spelled((self._total - self._done) / rate)} left" if self._done else "time left unknown"
+        left = f"{people.duration((self._total - self._done) / rate)} left" if self._done else "time left unknown"
         part = 100 * self._done // max(self._total, 1)
         return f"7lbd: {self._what}: {part} %, {rate / 2**20:.0f} MiB/s, {left}"
-
-
-def spelled(seconds: float) -> str:
-    """A duration for people."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ... import people
 from ...errors import ExitCode, Refusal, visible
 from ...images import image, names
 from ...images.names import Reference
@@ -101,7 +102,7 @@ def _table(found: Sequence[Item], *, in_many: bool) -> str:
                 item.version,
                 "current" if item.current else "",
                 item.made[:10],
-                _size(item.allocated),
+                people.size(item.allocated),
                 warm,
                 "yes" if item.signer else "",
                 str(Path(item.folder).parents[1 if item.version else 0]),
@@ -153,19 +154,19 @@ def _rows(sheet: dict[str, Any]) -> Iterator[tuple[str, str]]:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(event["at"]))
         yield _HAPPENED[event["act"]], f"{when} by {event['who']}"
     described = sheet["description"]
-    yield "disk", f"{_size(sheet['disk_size'])}, {described['format']}"
+    yield "disk", f"{people.size(sheet['disk_size'])}, {described['format']}"
     keys = ("os", "firmware", "machine", "disk_bus", "nic")
     yield "machine", ", ".join(described[key] for key in keys)
-    yield "asks for", f"{_size(described['memory'])} of memory, {described['cpus']} CPUs"
+    yield "asks for", f"{people.size(described['memory'])} of memory, {described['cpus']} CPUs"
     yield "warm", sheet["warm"] or "no"
     yield "signed", sheet["signature"]
     users = sheet["users"] or ["by nobody that is known of"]
     yield from zip(["in use", *[""] * len(users)], users[:_MOST_USERS], strict=False)
     if len(users) > _MOST_USERS:
         yield "", f"and {len(users) - _MOST_USERS} more"
-    yield "parts", f"{_size(sheet['apparent'])}, of which {_size(sheet['allocated'])} are on the disk"
+    yield "parts", f"{people.size(sheet['apparent'])}, of which {people.size(sheet['allocated'])} are on the disk"
     for part in sheet["parts"]:
-        yield "", f"{part['name']}: {_size(part['apparent'])}, {_size(part['allocated'])} on the disk"
+        yield "", f"{part['name']}: {people.size(part['apparent'])}, {people.size(part['allocated'])} on the disk"
 
 
 def _current(ref: Reference, folders: Sequence[Path]) -> str:
@@ -227,7 +228,7 @@ def _remove(call: Desk) -> int:
     holder = lookup.holder(ref, call.folders)
     freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
     holder.remove(ref.name, ref.version, even_current=call.options.force)
-    print(f"{ref} is removed from {holder.path}: {_size(freed)} freed")
+    print(f"{ref} is removed from {holder.path}: {people.size(freed)} freed")
     return ExitCode.OK
 
 
@@ -240,7 +241,7 @@ def _collect(call: Desk) -> int:
             shelf.tidy()
         for name in [ref.name] if ref else shelf.names():
             freed += _collect_one(call, shelf, name)
-    print(f"{_size(freed)} {'would be freed' if call.options.dry_run else 'freed'}")
+    print(f"{people.size(freed)} {'would be freed' if call.options.dry_run else 'freed'}")
     return ExitCode.OK
 
 
@@ -261,7 +262,7 @@ def _collect_one(call: Desk, shelf: Repository, name: str) -> int:
         if why:
             print(visible(f"kept      {ref}: {why}"))
         else:
-            print(f"{'would go ' if call.options.dry_run else 'removed  '} {ref}: {_size(size)}")
+            print(f"{'would go ' if call.options.dry_run else 'removed  '} {ref}: {people.size(size)}")
             freed += size
     return freed
 
@@ -272,11 +273,3 @@ def _writable(folders: Sequence[Path], dry_run: bool) -> list[Repository]:
         return [Repository(folder) for folder in there]
     lookup.writable(there)
     return [Repository(folder) for folder in there if lookup.may_write(folder)]
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -109,7 +109,7 @@ def _held(call: Desk, ref: Reference, shelf: Repository, kept: Child) -> int:
     base = images.from_folder(shelf.folder(Reference(ref.name, record.base if record else ref.version)))
     prepared = _prepared(call, kept, base, kept_already=record is not None)
     if record:
-        _say(f"going on with the child of {ref.name}@{record.base} of {_when(record.since)}")
+        desk.say(f"going on with the child of {ref.name}@{record.base} of {_when(record.since)}")
     else:
         record = _begin(kept, base)
     return _session(call, ref, shelf, kept, record, prepared)
@@ -120,7 +120,7 @@ def _discard(ref: Reference, kept: Child) -> int:
         what = f"no child of image `{ref.name}` is kept, so there is nothing to discard"
         raise Refusal(ExitCode.IMAGE, what, hint=f"to try something and keep nothing: 7lbd run --image {ref.name}")
     kept.discard()
-    _say(f"the child of image {ref.name} is discarded; its versions are as they were")
+    desk.say(f"the child of image {ref.name} is discarded; its versions are as they were")
     return ExitCode.OK
 
 
@@ -206,13 +206,13 @@ def _session(call: Desk, ref: Reference, shelf: Repository, kept: Child, record:
         with suppress(OSError):  # a full disk: then it is kept as one that was not shut down
             kept.note(record)
     if not record.clean and not (call.options.commit and call.options.force):
-        _say(f"the guest was not shut down, so nothing is committed. The child is kept: {_on(ref)}")
+        desk.say(f"the guest was not shut down, so nothing is committed. The child is kept: {_on(ref)}")
         return outcome.code
     if call.options.commit:
         return _commit(call, shelf, kept, record, call.options.commit, publish=call.options.publish)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _asked(call, ref, shelf, kept, record)
-    _say(f"the child is kept: {_on(ref)}")
+    desk.say(f"the child is kept: {_on(ref)}")
     return outcome.code
 
 
@@ -225,7 +225,7 @@ def _asked(call: Desk, ref: Reference, shelf: Repository, kept: Child, record: R
         except EOFError:
             word = ""
         if not word:
-            _say(f"the child is kept: {_on(ref)}")
+            desk.say(f"the child is kept: {_on(ref)}")
             return ExitCode.OK
         if word == "discard":
             return _discard(ref, kept)
@@ -258,12 +258,12 @@ def _commit(call: Desk, shelf: Repository, kept: Child, record: Record, version:
         text = description.text(base.description.model_copy(update=changes))
         (staging / repository.DESCRIPTION).write_text(text)
     kept.discard()
-    _say(f"{new} is made of {name}@{record.base} and what was done to it")
+    desk.say(f"{new} is made of {name}@{record.base} and what was done to it")
     if publish:
         shelf.publish(name, version)
-        _say(f"{new} is current: new sessions get it")
+        desk.say(f"{new} is current: new sessions get it")
     else:
-        _say(f"let new sessions get it: 7lbd image publish {new}")
+        desk.say(f"let new sessions get it: 7lbd image publish {new}")
     return ExitCode.OK
 
 
@@ -293,7 +293,3 @@ def _on(ref: Reference) -> str:
 
 def _when(since: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
-
-
-def _say(text: str) -> None:
-    print(f"7lbd: {text}", flush=True)
