@@ -12,9 +12,9 @@ from pathlib import Path
 from ...errors import Refusal
 from .. import warm
 from ..names import Reference
+from ..seal.manifest import SIGNATURE
 from .repository import DESCRIPTION, Repository
 
-SIGNATURE = "manifest.sig"
 _MAX_SIGNATURE = 4096
 
 
