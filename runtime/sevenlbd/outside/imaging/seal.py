@@ -26,7 +26,7 @@ def register(verbs: Any) -> None:
     sign.add_argument("reference", metavar=_SHOWN)
     sign.add_argument("--key", metavar="FILE", required=True, help="the private key that keygen made")
     verify = desk.verb(verbs, "verify", "read all of a version and compare it with what was signed", _verify)
-    verify.add_argument("reference", metavar=_SHOWN, help="without @VERSION the current one")
+    verify.add_argument("reference", metavar="NAME[@VERSION]", help="without @VERSION the current one")
     verify.add_argument(
         "--trust", metavar="KEY", action="append", default=[],
         help="a public key, or a file with one, to trust beside those of trusted_keys",
