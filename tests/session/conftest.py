@@ -64,8 +64,8 @@ def start(base: Path, request: pytest.FixtureRequest) -> Iterator[StartSession]:
     before = harness.my_processes()
     sessions: list[Session] = []
 
-    def begin(*arguments: str, **options: object) -> Session:
-        session = harness.start(*arguments, base=base, **options)  # type: ignore[arg-type]
+    def begin(*arguments: str, **options: Any) -> Session:
+        session = harness.start(*arguments, base=base, **options)
         sessions.append(session)
         return session
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import harness
 import pytest
@@ -85,8 +86,8 @@ def shelf(work: Path) -> Iterator[Path]:
 def image(shelf: Path) -> Image:
     """Runs `7lbd image` on the repository."""
 
-    def call(verb: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
-        return harness.run("image", verb, "--image-dir", str(shelf), *words, **options)  # type: ignore[arg-type]
+    def call(verb: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return harness.run("image", verb, "--image-dir", str(shelf), *words, **options)
 
     return call
 

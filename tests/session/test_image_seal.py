@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import harness
 import pytest
@@ -30,9 +31,9 @@ class Site:
         self.version = self.images / "win" / "1.0"
         (folder / "home").mkdir()
 
-    def image(self, verb: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def image(self, verb: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         where = ["--image-dir", str(self.images)]
-        return harness.run("image", verb, *where, *words, **options)  # type: ignore[arg-type]
+        return harness.run("image", verb, *where, *words, **options)
 
     def require(self, *keys: str) -> None:
         listed = ", ".join(f'"{key}"' for key in keys)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+import aiohttp
 import pytest
 from gateway_world import FRONT, NATIVE, SESSION, TOKENS, World, lived, opened, until
 from sevenlbd.inside.gateway import api, lock
@@ -413,7 +414,7 @@ async def test_each_role_sees_its_part_of_the_status(world: World) -> None:
     assert "/tmp/7lbd" not in json.dumps(seen["status"])
 
 
-async def event(answer_content: asyncio.StreamReader) -> dict[str, object]:
+async def event(answer_content: aiohttp.StreamReader) -> dict[str, object]:
     assert await answer_content.readline() == b"event: status\n"
     line = await answer_content.readline()
     assert await answer_content.readline() == b"\n"
@@ -427,11 +428,11 @@ async def test_the_status_comes_as_a_stream_of_events(world: World) -> None:
     world.phase("booting")
     async with world.client.get(world.url("api/status"), headers=headers) as answer:
         assert answer.content_type == "text/event-stream"
-        assert (await event(answer.content))["phase"] == "booting"  # type: ignore[arg-type]
+        assert (await event(answer.content))["phase"] == "booting"
         world.phase("ready")
-        assert (await event(answer.content))["phase"] == "ready"  # type: ignore[arg-type]
+        assert (await event(answer.content))["phase"] == "ready"
         world.phase("failed", reason="it broke")
-        assert (await event(answer.content))["reason"] == "it broke"  # type: ignore[arg-type]
+        assert (await event(answer.content))["reason"] == "it broke"
         assert await answer.content.read() == b""
     await until(lambda: ("told", False) in world.asked)
 
@@ -442,14 +443,14 @@ async def test_the_stream_speaks_without_news_too(world: World, monkeypatch: pyt
     headers = world.headers("status", Accept="text/event-stream")
     async with world.client.get(world.url("api/status"), headers=headers) as answer:
         for _ in range(3):
-            await event(answer.content)  # type: ignore[arg-type]
+            await event(answer.content)
 
 
 @lived()
 async def test_renewal_ends_the_streams(world: World) -> None:
     headers = world.headers("status", Accept="text/event-stream")
     async with world.client.get(world.url("api/status"), headers=headers) as answer:
-        await event(answer.content)  # type: ignore[arg-type]
+        await event(answer.content)
         world.renew()
         assert await answer.content.read() == b""
 
@@ -459,7 +460,7 @@ async def test_streams_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(api, "_MAX_STREAMS", 1)
     headers = world.headers("status", Accept="text/event-stream")
     async with world.client.get(world.url("api/status"), headers=headers) as answer:
-        await event(answer.content)  # type: ignore[arg-type]
+        await event(answer.content)
         assert await world.status_of("GET", "api/status", headers) == 503
 
 

@@ -8,9 +8,10 @@ import struct
 import subprocess
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import MakeQcow2
@@ -337,17 +338,17 @@ def test_no_appliance_however_mangled_is_more_than_refused(tmp_path: Path, chang
 
 
 @contextmanager
-def silent(_what: str, _size: int) -> Iterator[object]:
+def silent(_what: str, _size: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
 
 
-def imported(path: Path, folder: Path, said: str = "", **more: object) -> description.Description:
+def imported(path: Path, folder: Path, said: str = "", **more: Any) -> description.Description:
     """Import with the real qemu-img."""
     folder.mkdir()
-    given = {"compress": False, "given": {}, "described": None, "variables": None} | more
+    given: dict[str, Any] = {"compress": False, "given": {}, "described": None, "variables": None} | more
     with source.opened(path, said) as disk:
-        order = importer.Wanted("win", "1", **given)  # type: ignore[arg-type]
-        return importer.fill(folder, disk, order, silent)  # type: ignore[arg-type]
+        order = importer.Wanted("win", "1", **given)
+        return importer.fill(folder, disk, order, silent)
 
 
 def content_of(folder: Path) -> bytes:

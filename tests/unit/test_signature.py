@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -46,14 +46,14 @@ class World:
         signing.sign(self.repository, "win", "1.0", private, lambda _what, _size: nullcontext(lambda _: None))
 
     @contextmanager
-    def progress(self, what: str, _size: int) -> Iterator[object]:
+    def progress(self, what: str, _size: int) -> Iterator[Callable[[int], None]]:
         self.read.append(what)
         yield lambda _: None
 
     def ensure(self, *keys: str) -> bool:
         """Whether it had to be read."""
         self.read.clear()
-        verified.ensure(self.folder, keys or [self.public], self.memory, self.progress)  # type: ignore[arg-type]
+        verified.ensure(self.folder, keys or [self.public], self.memory, self.progress)
         return bool(self.read)
 
     def flip(self, name: str, at: int = -1) -> None:
@@ -269,14 +269,12 @@ def test_a_part_that_changes_while_it_is_signed_is_not_signed(tmp_path: Path) ->
     world = World(tmp_path)
 
     @contextmanager
-    def meddled(_what: str, _size: int) -> Iterator[object]:
+    def meddled(_what: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
         world.flip("disk.qcow2", 0)
 
     with pytest.raises(manifest.Altered, match="is being changed"):
-        signing.sign(
-            world.repository, "win", "1.0", signature.private_key(world.key), meddled  # type: ignore[arg-type]
-        )  # fmt: skip
+        signing.sign(world.repository, "win", "1.0", signature.private_key(world.key), meddled)
     assert not (world.folder / "manifest.sig").exists()
 
 
