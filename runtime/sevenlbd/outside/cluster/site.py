@@ -5,68 +5,13 @@ The settings of sessions, in the same file, are declared in `settings`. A sessio
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from ...errors import ExitCode, Refusal
-from ...settings import Duration, Size, Words, in_words, nearest
+from ...settings import Duration, Size
 from .. import places
-
-_NAME = re.compile(r"[A-Za-z0-9_.,+-]*")
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("a name has letters, digits and _ . + -; several are separated by commas")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("it must be one line of printable characters")
-    return value
-
-
-def _lines(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_one_line(value) for value in values)
-
-
-def _options(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in _lines(values):
-        if not value.startswith("-"):
-            raise ValueError("each is an option of sbatch, for instance `--gres=gpu:1`")
-    return values
-
-
-def _binds(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in _lines(values):
-        if not value.startswith("/") or "," in value:
-            raise ValueError("each is a path from the root, as `apptainer run --bind` takes it, without a comma")
-    return values
-
-
-Name = Annotated[str, AfterValidator(_name)]
-Line = Annotated[str, AfterValidator(_one_line)]
-Lines = Annotated[Words, AfterValidator(_lines)]
-Options = Annotated[Words, AfterValidator(_options)]
-Binds = Annotated[Words, AfterValidator(_binds)]
-
-
-def key(default: Any, description: str, *, metavar: str = "", **limits: Any) -> Any:
-    """A key's one declaration; `metavar` says what it takes, as with settings."""
-    return Field(default=default, description=description, json_schema_extra={"metavar": metavar}, **limits)
-
-
-class Table(BaseModel):
-    """What all tables have in common: nothing in them is guessed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from .keys import Binds, Line, Lines, Name, Options, Table, checked, key
 
 
 class Slurm(Table):
@@ -109,24 +54,4 @@ class Site:
 def read(here: places.Places) -> Site:
     """The tables of the site's file. Raises Refusal that names the key."""
     file, found = places.site_tables(here)
-    return Site(file, slurm=_checked(Slurm, "slurm", found.get("slurm", {}), file))
-
-
-def _checked[T: Table](kind: type[T], name: str, values: object, file: Path | None) -> T:
-    if not isinstance(values, dict):
-        raise Refusal(ExitCode.USAGE, f"{file}: `{name}` is a table", hint=f"write [{name}] and its keys below it")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise _refusal(kind, name, file, error) from None
-
-
-def _refusal(kind: type[Table], name: str, file: Path | None, error: ValidationError) -> Refusal:
-    first = error.errors()[0]
-    word = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        what = f"{file}: [{name}] `{word}` is not a key of this table{nearest(word, kind.model_fields)}"
-        return Refusal(ExitCode.USAGE, what, hint=f"its keys are {', '.join(kind.model_fields)}")
-    value = json.dumps(first["input"], default=str, ensure_ascii=False)
-    what = f"{file}: [{name}] `{word}` = {value}: {in_words(first['msg'])}"
-    return Refusal(ExitCode.USAGE, what, hint=f"{word}: {kind.model_fields[word].description}")
+    return Site(file, slurm=checked(Slurm, "slurm", found.get("slurm", {}), file))
