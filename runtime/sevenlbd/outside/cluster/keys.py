@@ -27,6 +27,12 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    if value and not value.startswith("/"):
+        raise ValueError("it must be a path from the root")
+    return _one_line(value)
+
+
 def _lines(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_one_line(value) for value in values)
 
@@ -47,6 +53,7 @@ def _binds(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Name = Annotated[str, AfterValidator(_name)]
 Line = Annotated[str, AfterValidator(_one_line)]
+Place = Annotated[str, AfterValidator(_place)]
 Lines = Annotated[Words, AfterValidator(_lines)]
 Options = Annotated[Words, AfterValidator(_options)]
 Binds = Annotated[Words, AfterValidator(_binds)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...settings import Duration, Size
 from .. import places
-from .keys import Binds, Line, Lines, Name, Options, Table, checked, key
+from .keys import Binds, Line, Lines, Name, Options, Place, Table, checked, key
 
 
 class Slurm(Table):
@@ -21,12 +21,14 @@ class Slurm(Table):
     account: Name = key("", "Account that is charged (sbatch --account).")
     qos: Name = key("", "Quality of service (sbatch --qos).")
     constraint: Line = key("", "Features that the node must have (sbatch --constraint), for instance `kvm`.")
-    time: Duration = key(14400, "Walltime of the job (sbatch --time).", metavar="DURATION", ge=60)
+    time: Duration = key(
+        28800, "Walltime of the job (sbatch --time) when nobody says another.", metavar="DURATION", ge=60
+    )
     memory: Size = key(
         0, "Memory of the job (sbatch --mem); 0 is the guest's and what its helpers need.", metavar="SIZE"
     )
     cpus: int = key(0, "CPUs of the job (sbatch --cpus-per-task); 0 is the guest's.", metavar="N", ge=0)
-    job_name: Line = key("desktop", "The job's name (sbatch --job-name).", min_length=1)
+    job_name: Line = key("7lbd", "The job's name (sbatch --job-name).", min_length=1)
     output: Line = key(
         "7lbd-%j.log", "The job's output (sbatch --output); a path that is not absolute is where submit is called."
     )
@@ -34,6 +36,7 @@ class Slurm(Table):
     setup: Lines = key(
         (), "Lines of shell that the job runs before Apptainer is called, for instance `module load apptainer`."
     )
+    sif: Place = key("", "The SIF's path on the nodes; empty is the path of the one that renders.", metavar="FILE")
     apptainer: Line = key("apptainer", "The command that is Apptainer on the nodes, or its path.", min_length=1)
     binds: Binds = key(
         (), "What each session's container shows beside the home: PATH or PATH:SEEN_AS or PATH:SEEN_AS:ro."
