@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class SessionState:
     """How often the scheduler has started this job anew."""
     console: bool = False
     """Whether the machine's own screen is offered."""
+    account: str = ""
+    """Who logs in to the desktop."""
 
     def elapsed(self) -> float:
         """Seconds since the session began."""
@@ -118,10 +120,14 @@ def _write_over(path: Path, text: bytes) -> None:
 
 
 def read(path: Path) -> SessionState:
-    """The state in `path`. Raises OSError or ValueError when it is not there or not whole."""
+    """The state in `path`. Raises OSError or ValueError when it is not there or not whole.
+
+    What another version of us says beside that is passed over: on other nodes there may be an older or newer SIF.
+    """
     try:
-        fields: dict[str, Any] = json.loads(path.read_text())
-        fields["phase"] = Phase(fields["phase"])
-        return SessionState(**fields)
-    except (TypeError, KeyError) as error:
+        said: dict[str, Any] = json.loads(path.read_text())
+        known = {field.name for field in fields(SessionState)}
+        told = {name: value for name, value in said.items() if name in known}
+        return SessionState(**told | {"phase": Phase(said["phase"])})
+    except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not a session's state: {error}") from error

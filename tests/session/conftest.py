@@ -27,6 +27,8 @@ from web import NewVisitor
 def _ordinary_user() -> None:
     assert os.getuid() != 0, "session tests run as an ordinary user: scripts/test session"
     assert harness.SIF.exists(), "there is no SIF: make sif"
+    # The user's own register stays as it is; tests of it have one of their own.
+    os.environ["SEVENLBD_STATE_DIR"] = "off"
 
 
 @pytest.fixture(scope="session")

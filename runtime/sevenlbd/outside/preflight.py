@@ -19,6 +19,7 @@ from ..messages import Guest, Layer, Plan, Share
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
 from . import connectors, folder, node, places, warmth
+from .cluster import register
 from .prepared import Prepared, Wishes
 
 # What QEMU itself, smbd and our own processes need beside the guest's memory.
@@ -86,6 +87,7 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         warnings=tuple(warnings),
         seen=seen,
         lease=lookup.owner(image.folder or image.layers[0].path.parent),
+        word=register.targets(settings, environment, name),
     )
 
 

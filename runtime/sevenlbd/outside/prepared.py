@@ -8,6 +8,7 @@ from pathlib import Path
 from ..images.lock import Identity
 from ..images.names import Reference
 from ..messages import Plan
+from .cluster.register import Target
 from .connectors import Connectors
 
 
@@ -38,3 +39,5 @@ class Prepared:
     """The image's files as they were when they were checked."""
     lease: tuple[Path, Reference] | None = None
     """The repository that is told, and of which version, that this session uses it."""
+    word: tuple[Target, ...] = ()
+    """Where the session leaves word of itself, for other nodes and for a portal."""

@@ -22,6 +22,8 @@ from ..images.shelf import leases
 from ..messages import Event, Plan
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files
+from .cluster import herald
+from .cluster.herald import Herald
 from .display import Display
 from .door import Door
 from .gateway_link import GatewayLink
@@ -54,7 +56,8 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                 await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
             place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
-            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")))
+            word = house.enter_context(herald.heard(prepared.word, place, session.warn_from_thread))
+            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), word)
             native_port = connectors.port_of(sockets, "rdp-tls")
             door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with folder.trouble_told(place):
@@ -67,6 +70,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                 async def renew() -> None:
                     await door.renew()
                     link.send_new_certificates()
+                    session.tell_anew()
 
                 await house.enter_async_context(control.serve(place, session.stop, renew))
             session.open(gateway, native_port, door.web_certificate)
@@ -109,6 +113,8 @@ class Session:
         self._signalled_at = 0.0
         self._was_ready = False
         self._gateway: GatewayLink | None = None
+        self._herald: Herald | None = None
+        self._loop = asyncio.get_running_loop()
         self._code = ExitCode.OK
         self.state = SessionState(
             id=plan.session,
@@ -120,12 +126,15 @@ class Session:
             pid=os.getpid(),
             folder=plan.folder,
             warnings=list(prepared.warnings),
+            console=plan.console,
+            account=plan.guest.account,
         )
         self.state.ends_at = _earliest(self.state.started, self._wishes.time_limit, prepared.job_ends)
 
-    def settle(self, place: Path, url: str) -> None:
-        """The folder is there: from now on `status` sees the session."""
+    def settle(self, place: Path, url: str, word: Herald) -> None:
+        """The folder is there: from now on `status` sees the session, on other nodes, too."""
         self._place = place
+        self._herald = word
         self.state.url = url
         self._show()
 
@@ -214,9 +223,7 @@ class Session:
             case messages.CERTIFICATE:
                 self.state.certificate = event.text
             case messages.WARNING:
-                if len(self.state.warnings) < _MAX_WARNINGS:
-                    self.state.warnings.append(event.text)
-                    self._display.warn(event.text)
+                self._warn(event.text)
             case messages.PAUSED:
                 self.state.paused = f"{event.text}, in {self._writes_to}"
                 self._display.warn(self.state.paused)
@@ -230,6 +237,25 @@ class Session:
             case messages.ENDED:
                 self._end(event.text)
         self._show()
+
+    def warn_from_thread(self, text: str) -> None:
+        """A warning that another thread has; too late is not at all."""
+
+        def warn() -> None:
+            self._warn(text)
+            self._show()
+
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(warn)
+
+    def tell_anew(self) -> None:
+        """The locks have been changed: whoever was told the old key is told the new one."""
+        self._show()
+
+    def _warn(self, text: str) -> None:
+        if len(self.state.warnings) < _MAX_WARNINGS:
+            self.state.warnings.append(text)
+            self._display.warn(text)
 
     def _check_image(self) -> None:
         """QEMU has opened the files by their names: they must still be those that were checked."""
@@ -277,6 +303,8 @@ class Session:
             self.state.write(self._place / folder.STATE)
         if self._gateway:
             self._gateway.show(self.state)
+        if self._herald:
+            self._herald.show(self.state)
         self._display.update(self.state)
 
 
