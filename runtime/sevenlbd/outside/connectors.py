@@ -76,7 +76,7 @@ def check(settings: Settings, *, clipboard: bool, screen: str = "") -> Connector
         certificate=certificate,
         key=key,
         rdp_tls=rdp_tls,
-        portals=tuple(_origin(portal) for portal in settings.portals),
+        portals=tuple(origin(portal) for portal in settings.portals),
         console=settings.console,
         clipboard=clipboard,
         screen=screen,
@@ -93,7 +93,8 @@ def _own_certificate(settings: Settings) -> tuple[Path | None, Path | None]:
     return user_path(settings.web_certificate), user_path(settings.web_key)
 
 
-def _origin(text: str) -> str:
+def origin(text: str) -> str:
+    """A portal's origin as browsers write it, without its default port. Raises Refusal."""
     plain = text.strip().lower().rstrip("/")
     if not _ORIGIN.fullmatch(plain):
         what = f"`portals`: {text} is not an origin"

@@ -82,10 +82,20 @@ def checked[T: Table](kind: type[T], name: str, values: object, file: Path | Non
 
 def _refusal(kind: type[Table], name: str, file: Path | None, error: ValidationError) -> Refusal:
     first = error.errors()[0]
-    word = str(first["loc"][0])
+    message, place = in_words(first["msg"]), [str(part) for part in first["loc"]]
+    if not place:  # it is the keys together that do not fit
+        return Refusal(
+            ExitCode.USAGE, f"{file}: [{name}] {message}", hint=f"its keys are {', '.join(kind.model_fields)}"
+        )
+    top = kind.model_fields.get(place[0])
     if first["type"] == "extra_forbidden":
-        what = f"{file}: [{name}] `{word}` is not a key of this table{nearest(word, kind.model_fields)}"
-        return Refusal(ExitCode.USAGE, what, hint=f"its keys are {', '.join(kind.model_fields)}")
+        guess = nearest(place[0], kind.model_fields) if len(place) == 1 else ""
+        what = f"{file}: [{name}] `{'.'.join(place)}` is not a key of this table{guess}"
+        return Refusal(
+            ExitCode.USAGE,
+            what,
+            hint=f"its keys are {', '.join(kind.model_fields)}" if not top else f"{place[0]}: {top.description}",
+        )
     value = json.dumps(first["input"], default=str, ensure_ascii=False)
-    what = f"{file}: [{name}] `{word}` = {value}: {in_words(first['msg'])}"
-    return Refusal(ExitCode.USAGE, what, hint=f"{word}: {kind.model_fields[word].description}")
+    what = f"{file}: [{name}] `{'.'.join(place)}` = {value}: {message}"
+    return Refusal(ExitCode.USAGE, what, hint=f"{place[0]}: {top.description}" if top else "")

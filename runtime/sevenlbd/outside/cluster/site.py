@@ -12,6 +12,7 @@ from pathlib import Path
 from ...settings import Duration, Size
 from .. import places
 from .keys import Binds, Line, Lines, Name, Options, Place, Table, checked, key
+from .ondemand.table import OnDemand
 
 
 class Slurm(Table):
@@ -43,7 +44,7 @@ class Slurm(Table):
     )
 
 
-TABLES: Mapping[str, type[Table]] = {"slurm": Slurm}
+TABLES: Mapping[str, type[Table]] = {"slurm": Slurm, "ondemand": OnDemand}
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,14 @@ class Site:
 
     file: Path | None
     slurm: Slurm
+    ondemand: OnDemand
 
 
 def read(here: places.Places) -> Site:
     """The tables of the site's file. Raises Refusal that names the key."""
     file, found = places.site_tables(here)
-    return Site(file, slurm=checked(Slurm, "slurm", found.get("slurm", {}), file))
+    return Site(
+        file,
+        slurm=checked(Slurm, "slurm", found.get("slurm", {}), file),
+        ondemand=checked(OnDemand, "ondemand", found.get("ondemand", {}), file),
+    )
