@@ -7,12 +7,14 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+
+_NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -119,26 +121,20 @@ class Limit:
     whose: str
 
 
-def memory_limit(environment: dict[str, str]) -> Limit:
+def memory_limit(environment: Mapping[str, str]) -> Limit:
     """The tightest of: memory free on the node, the job's allocation, the control group's limit."""
     return min(_memory_limits(environment), key=lambda limit: limit.size)
 
 
-def _memory_limits(environment: dict[str, str]) -> Iterator[Limit]:
+def _memory_limits(environment: Mapping[str, str]) -> Iterator[Limit]:
     available = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     if available:
         yield Limit(int(available[1]) * 1024, "free on this node")
-    yield from _slurm_limits(environment)
-    for file in _cgroup_limits():
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            yield Limit(int(text), f"in the job's control group ({file})")
+    yield from slurm_limits(environment)
+    yield from cgroup_limits()
 
 
-def _slurm_limits(environment: dict[str, str]) -> Iterator[Limit]:
+def slurm_limits(environment: Mapping[str, str]) -> Iterator[Limit]:
     """The job's allocation in MiB (sbatch(1), output environment variables); 0 is all of the node."""
 
     def number(name: str) -> int:
@@ -151,7 +147,19 @@ def _slurm_limits(environment: dict[str, str]) -> Iterator[Limit]:
         yield Limit(allocated << 20, "in the job's allocation (SLURM_MEM_PER_CPU for each of SLURM_CPUS_ON_NODE)")
 
 
-def _cgroup_limits() -> Iterator[Path]:
+def cgroup_limits(part: str = "") -> Iterator[Limit]:
+    """The limits of our control group and of those that it is in; with `part`, of those that have it in their path."""
+    for file in _cgroup_files():
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        # Version 1 spells "no limit" as the largest number of pages that there can be.
+        if text.isdigit() and int(text) < _NO_LIMIT and (not part or part in file.parts):
+            yield Limit(int(text), f"in the job's control group ({file})")
+
+
+def _cgroup_files() -> Iterator[Path]:
     """The files with a memory limit, from our own control group up to the root; versions 1 and 2."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()

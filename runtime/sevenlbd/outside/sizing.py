@@ -1,0 +1,132 @@
+"""How much memory and how many CPUs the guest gets: what was asked for, what its warm state has, or the job's part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import ExitCode, Refusal
+from ..images.description import Description
+from ..settings import Settings
+from . import node
+from .cluster.allocation import Allocation
+from .node import Limit
+
+HELPERS_MEMORY = 512 << 20
+"""What QEMU itself, smbd and our own processes need beside the guest's memory."""
+_LEAST = 64 << 20
+_GIB = 1 << 30
+# A guest's memory is a whole number of huge pages.
+_HUGE_PAGE = 2 << 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """Memory in bytes, and virtual CPUs."""
+
+    memory: int
+    cpus: int
+
+    def __str__(self) -> str:
+        return f"{gib(self.memory)} and {self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What a size is decided by: the wishes, the image, the job (None outside of any) and the node's limit."""
+
+    settings: Settings
+    described: Description
+    job: Allocation | None
+    limit: Limit
+
+    def like_frozen(self, frozen: Size) -> Size | None:
+        """The size of a warm state, where the job leaves it to us and has room for it: to go on beats to boot."""
+        wishes = self.settings
+        if not self.job or wishes.memory not in (0, frozen.memory) or wishes.cpus not in (0, frozen.cpus):
+            return None
+        fits = frozen.memory + HELPERS_MEMORY <= self._part.size and frozen.cpus <= self._usable_cpus()
+        return frozen if fits else None
+
+    def chosen(self, warnings: list[str], notes: list[str]) -> Size:
+        """The size of a guest that boots. Raises Refusal for what this node, or this job, does not have."""
+        return Size(self._memory(notes), self._cpus(warnings))
+
+    def note_of_frozen(self, frozen: Size) -> list[str]:
+        """That a job has more than the guest got, and how to get that; nothing when it has not."""
+        spare = self._part.size - HELPERS_MEMORY - frozen.memory if self._takes_part else 0
+        more_cpus = self._usable_cpus() > frozen.cpus and bool(self.job and self.job.cpus)
+        if spare < _GIB and not more_cpus:
+            return []
+        return [
+            f"the guest has {frozen}, as the image's warm state was frozen; with --no-warm it gets all that the job has"
+        ]
+
+    @property
+    def _takes_part(self) -> bool:
+        return bool(self.job and self.job.memory)
+
+    @property
+    def _part(self) -> Limit:
+        """What the helpers and the guest may take together."""
+        told = self.job.memory if self.job else None
+        return min((limit for limit in (told, self.limit) if limit), key=lambda limit: limit.size)
+
+    def _memory(self, notes: list[str]) -> int:
+        asked = self.settings.memory or self.described.memory
+        if self.settings.memory or not self._takes_part:
+            return self._checked(asked)
+        part = (self._part.size - HELPERS_MEMORY) // _HUGE_PAGE * _HUGE_PAGE
+        if part < asked:
+            return self._checked(asked)
+        notes.append(
+            f"memory of the guest: {gib(part)}, which is {gib(self._part.size)} {self._part.whose} "
+            f"without {gib(HELPERS_MEMORY)} for its helpers"
+        )
+        return part
+
+    def _checked(self, wanted: int) -> int:
+        if wanted < _LEAST:
+            raise Refusal(ExitCode.USAGE, f"{wanted} bytes of memory are too few for a guest", hint="--memory 4G")
+        part = self._part
+        if wanted + HELPERS_MEMORY > part.size:
+            fits = max(part.size - HELPERS_MEMORY, 0) >> 20
+            need = -(-(wanted + HELPERS_MEMORY) // (1 << 20))
+            raise Refusal(
+                ExitCode.RESOURCES,
+                f"{gib(wanted)} for the guest and {gib(HELPERS_MEMORY)} for its helpers make "
+                f"{gib(wanted + HELPERS_MEMORY)}, but only {gib(part.size)} are {part.whose}",
+                hint=f"ask the scheduler for more (--mem={need}M)"
+                + (f", or --memory {fits}M fits" if fits >= _LEAST >> 20 else ""),
+            )
+        return wanted >> 20 << 20
+
+    def _usable_cpus(self) -> int:
+        usable = node.cpus()
+        return min(usable, self.job.cpus) if self.job and self.job.cpus else usable
+
+    def _cpus(self, warnings: list[str]) -> int:
+        wanted, usable, asked = self.settings.cpus, self._usable_cpus(), self.described.cpus
+        if wanted < 0 or wanted > usable:
+            raise Refusal(
+                ExitCode.RESOURCES,
+                f"{wanted} CPUs were asked for, but this job may use {usable}",
+                hint=f"--cpus {usable}, or ask the scheduler for more",
+            )
+        if wanted:
+            return wanted
+        if asked > usable:
+            warnings.append(f"the image asks for {asked} CPUs; this job has {usable}, so the guest gets {usable}")
+        return usable if self.job and self.job.cpus else min(asked, usable)
+
+
+def decided_by(
+    settings: Settings, described: Description, environment: Mapping[str, str], job: Allocation | None
+) -> Sizing:
+    """The sizing of a session on this node."""
+    return Sizing(settings, described, job, node.memory_limit(environment))
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / _GIB:.1f} GiB"
