@@ -252,13 +252,25 @@ def variable_of(name: str) -> str:
 
 def in_toml(name: str, value: object) -> str:
     """A setting's value as it stands in a TOML file, in the units that people use: `"2G"`, `"10m"`."""
-    kind = extra(name)["metavar"]
+    return written(value, extra(name)["metavar"])
+
+
+def written(value: object, kind: str = "") -> str:
+    """A value as it stands in a TOML file; `kind` is the metavar of its declaration."""
     if isinstance(value, int | float) and value and kind in ("SIZE", "DURATION"):
         units = _UNITS if kind == "SIZE" else _SECONDS
         fits = [(unit, factor) for unit, factor in units.items() if value % factor == 0] or [("", 1)]
         unit, factor = max(fits, key=lambda pair: (pair[1], pair[0]))
         return json.dumps(f"{value / factor:.0f}{unit}") if value % 1 == 0 else json.dumps(value)
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {written(below)}" for name, below in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def extra(name: str) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""The site file's tables: read, refused by name, and written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sevenlbd.errors import ExitCode, Refusal
+from sevenlbd.outside import places
+from sevenlbd.outside.cluster import site
+from sevenlbd.settings import TABLES, Source
+
+
+def read(folder: Path, text: str) -> site.Site:
+    """What a site says in the file beside its SIF."""
+    (folder / "7lbd.toml").write_text(text)
+    return site.read(places.look_around({"APPTAINER_CONTAINER": str(folder / "7lbd.sif")}))
+
+
+def test_a_site_without_a_file_has_the_defaults(tmp_path: Path) -> None:
+    found = site.read(places.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")}))
+    assert (found.file, found.slurm, found.ondemand) == (None, site.Slurm(), site.OnDemand())
+
+
+def test_the_tables_are_read_beside_the_settings(tmp_path: Path) -> None:
+    text = """
+        memory = "8G"
+        [slurm]
+        partition = "desk,big"
+        time = "12h"
+        memory = "16G"
+        options = ["--gres=gpu:1"]
+        setup = ["module load apptainer"]
+        binds = ["/apps", "/scratch:/scratch:ro"]
+        [ondemand]
+        cluster = "blue"
+        """
+    found = read(tmp_path, text)
+    assert found.file == tmp_path / "7lbd.toml"
+    assert (found.slurm.partition, found.slurm.time, found.slurm.memory) == ("desk,big", 43200, 16 << 30)
+    assert found.slurm.options == ("--gres=gpu:1",)
+    assert found.slurm.setup == ("module load apptainer",)
+    assert found.slurm.binds == ("/apps", "/scratch:/scratch:ro")
+    assert found.ondemand.cluster == ("blue",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("slurm = 7", "`slurm` is a table"),
+        ('[slurm]\npartitoin = "x"', r"\[slurm\] `partitoin` is not a key of this table; did you mean `partition`\?"),
+        ('[slurm]\npartition = "a b"', r"\[slurm\] `partition` = \"a b\": a name has letters"),
+        ('[slurm]\npartition = "a;reboot"', "a name has letters"),
+        ("[slurm]\npartition = 7", r"\[slurm\] `partition` = 7: it must be text"),
+        ('[slurm]\ntime = "soon"', "a duration is a number"),
+        ('[slurm]\ntime = "5s"', "it must be greater than or equal to 60"),
+        ('[slurm]\ncpus = "two"', r"\[slurm\] `cpus` = \"two\": it must be a whole number"),
+        ('[slurm]\nmemory = "lots"', "a size is a number"),
+        ('[slurm]\noptions = ["gres=gpu"]', "each is an option of sbatch"),
+        ('[slurm]\nconstraint = "a\\nb"', "one line of printable characters"),
+        ('[slurm]\nsetup = ["module load x\\nreboot"]', "one line of printable characters"),
+        ('[slurm]\nbinds = ["data"]', "each is a path from the root"),
+        ('[slurm]\nbinds = ["/a,/b"]', "without a comma"),
+        ('[slurm]\nsif = "7lbd.sif"', "a path from the root"),
+        ('[slurm]\napptainer = ""', "at least 1 character"),
+        ('[slurm]\njob_name = ""', "at least 1 character"),
+        ('[ondemand]\nclusters = "x"', r"\[ondemand\] `clusters` is not a key of this table; did you mean `cluster`\?"),
+        ("[ondemand]\nsizes = []", r"\[ondemand\] `sizes` is empty"),
+        ("[[ondemand.sizes]]\ncpu = 2", r"\[ondemand\] `sizes.0.cpu` is not a key of this table"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(Refusal, match=says) as caught:
+        read(tmp_path, text)
+    assert caught.value.code is ExitCode.USAGE
+    assert caught.value.what.startswith(str(tmp_path / "7lbd.toml"))
+    assert caught.value.hint
+
+
+def test_a_session_does_not_stumble_over_the_portals_tables(tmp_path: Path) -> None:
+    with pytest.raises(Refusal):
+        read(tmp_path, 'memory = "3G"\n[ondemand]\nclusters = "x"')
+    here = places.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")})
+    assert places.settings(here, Source("command line", {})).settings.memory == 3 << 30
+
+
+def test_the_tables_are_those_that_the_settings_leave_alone() -> None:
+    assert tuple(site.TABLES) == TABLES
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in site.TABLES.values() for name in kind.model_fields]
+)
+def test_every_key_says_what_it_is_for(kind: type[site.Table], name: str) -> None:
+    assert str(kind.model_fields[name].description).endswith(".")
