@@ -149,6 +149,9 @@ class Settings(BaseModel):
         flag="portal",
     )
     console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
+    rdp_tls: str = _setting(
+        "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"
+    )
     egress: bool = _setting(True, "Give the guest the ways out that the site allows (egress_allow).")
     egress_allow: Words = _setting(
         (),
@@ -177,9 +180,6 @@ class Settings(BaseModel):
     network_rate: int = _setting(
         0, "Most Mbit/s that the guest's network carries, each way; 0 is no limit.", metavar="MBIT"
     )
-    rdp_tls: str = _setting(
-        "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"
-    )
     time_limit: Duration = _setting(
         0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
     )
@@ -188,6 +188,7 @@ class Settings(BaseModel):
     session_dir: str = _setting(
         "", "Where session folders are made, on a local disk; by default 7lbd-UID in TMPDIR or /tmp.", metavar="DIR"
     )
+    min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
     state_dir: str = _setting(
         "",
         "Folder, seen from all nodes, in which your sessions leave word of themselves: by default 7lbd in "
@@ -218,7 +219,6 @@ class Settings(BaseModel):
         "How long before the job's end the scheduler sends SIGUSR1, where it does not say when the end is.",
         metavar="DURATION",
     )
-    min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
     locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
 
 

@@ -13,6 +13,7 @@ from ..paths import user_path
 from ..settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
 
 SITE_FILE = "7lbd.toml"
+ETC = Path("/etc/7lbd")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def look_around(environment: Mapping[str, str]) -> Places:
     home = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
     return Places(
         sif=sif,
-        site_files=(*beside, Path("/etc/7lbd") / SITE_FILE),
+        site_files=(*beside, ETC / SITE_FILE),
         user_file=Path(home) / "7lbd" / SITE_FILE if home else None,
         environment=dict(environment),
     )
@@ -67,12 +68,18 @@ def image_cache(chosen: Settings) -> Path | None:
     return user_path(chosen.image_cache).absolute() if chosen.image_cache else None
 
 
-def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
-    """The site's file and the tables in it that are no settings. Raises Refusal when it cannot be read."""
+def site_file(places: Places) -> tuple[Path | None, dict[str, object]]:
+    """The site's file and all that is in it, unchecked. Raises Refusal when it cannot be read."""
     for file in places.site_files:
         if (found := _read(file)) is not None:
-            return file, {name: found[name] for name in TABLES if name in found}
+            return file, found
     return None, {}
+
+
+def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
+    """The site's file and the tables in it that are no settings. Raises Refusal when it cannot be read."""
+    file, found = site_file(places)
+    return file, {name: found[name] for name in TABLES if name in found}
 
 
 def _table(path: Path, *, trusted: bool) -> list[Source]:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
-from ...settings import Settings
 from .. import cli, places
+from . import site_file
+from .desk import Desk
 
 _SUBMIT: tuple[ModuleType, ...] = ()
-_RENDER: tuple[ModuleType, ...] = ()
-
-
-@dataclass(frozen=True)
-class Desk:
-    """One call of a verb: the options, the settings in force, and where we are."""
-
-    options: argparse.Namespace
-    settings: Settings
-    here: places.Places
-
-
-Call = Callable[[Desk], int]
-
-
-def verb(verbs: Any, name: str, about: str, call: Call, *, settings: tuple[str, ...] = ()) -> cli.Parser:
-    """Add a verb; `settings` are those that it takes as options."""
-    parser: cli.Parser = verbs.add_parser(
-        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
-    )
-    parser.set_defaults(call=call)
-    for setting in settings:
-        cli.option(parser, setting)
-    return parser
+_RENDER: tuple[ModuleType, ...] = (site_file,)
 
 
 def build() -> tuple[cli.Parser, dict[str, cli.Parser]]:

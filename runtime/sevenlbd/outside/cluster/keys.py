@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from ...errors import ExitCode, Refusal
 from ...settings import Words, in_words, nearest
+from ...settings import written as plainly_written
 
 _NAME = re.compile(r"[A-Za-z0-9_.,+-]*")
 
@@ -99,3 +101,20 @@ def _refusal(kind: type[Table], name: str, file: Path | None, error: ValidationE
     value = json.dumps(first["input"], default=str, ensure_ascii=False)
     what = f"{file}: [{name}] `{'.'.join(place)}` = {value}: {message}"
     return Refusal(ExitCode.USAGE, what, hint=f"{place[0]}: {top.description}" if top else "")
+
+
+def written(value: object, kind: str = "") -> str:
+    """A value as it stands in the site's file; a table of its own in one line, without what is empty."""
+    if isinstance(value, Table):
+        pairs = [(name, field) for name, field in type(value).model_fields.items() if getattr(value, name)]
+        return (
+            "{" + ", ".join(f"{name} = {written(getattr(value, name), metavar(field))}" for name, field in pairs) + "}"
+        )
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(written(item, kind) for item in value) + "]"
+    return plainly_written(value, kind)
+
+
+def metavar(field: FieldInfo) -> str:
+    """What a key takes."""
+    return str(field.json_schema_extra["metavar"]) if isinstance(field.json_schema_extra, dict) else ""
