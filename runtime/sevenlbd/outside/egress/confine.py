@@ -1,0 +1,99 @@
+"""Gives up what the relay does not need: it reads system files and connects to ports; no other file, no listener.
+
+Landlock (landlock(7)) where the kernel has it: it holds for threads that begin afterwards. No new privileges is set
+before we start (process.spawn). The limits are the user's all the same: this is the second wall, not the first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+
+from ... import syscalls
+from .allowed import Allowed
+
+log = logging.getLogger(__name__)
+
+# What the interpreter and the system's resolver read.
+_READABLE = ("/usr", "/lib", "/lib64", "/etc", "/run", "/var/lib/sss", "/proc/self/net")
+_MOST_PORTS = 4096
+_DNS = 53
+
+# <linux/landlock.h>
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION, _PATH_BENEATH, _NET_PORT = 1, 1, 2
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_BIND_TCP, _CONNECT_TCP = 1, 2
+_SCOPE_ALL = 3  # abstract Unix sockets and signals
+_NET_ABI, _SCOPE_ABI = 4, 6
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def confine(allowed: Allowed) -> None:
+    """From now on; what the kernel lacks is said in the log."""
+    syscalls.hide_from_same_user()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        _landlock(_ports(allowed))
+    except OSError as error:
+        log.warning("no Landlock: %s", error.strerror)
+
+
+def _ports(allowed: Allowed) -> set[int] | None:
+    """All TCP ports that are ever connected to; None when they are too many to list."""
+    ports = {port for _, port in allowed.tcp}
+    if allowed.proxy:
+        ports.add(_DNS)
+    for pattern in allowed.proxy:
+        if pattern.last - pattern.first >= _MOST_PORTS:
+            return None
+        ports.update(range(pattern.first, pattern.last + 1))
+    return ports if len(ports) <= _MOST_PORTS else None
+
+
+def _landlock(ports: Iterable[int] | None) -> None:
+    version = _call(_CREATE_RULESET, None, 0, _VERSION)
+    net = 0 if version < _NET_ABI else _BIND_TCP if ports is None else _BIND_TCP | _CONNECT_TCP
+    rules = struct.pack("QQQ", _all_of_files(version), net, _SCOPE_ALL if version >= _SCOPE_ABI else 0)
+    known = 8 if version < _NET_ABI else 16 if version < _SCOPE_ABI else 24
+    ruleset = _call(_CREATE_RULESET, rules, known, 0)
+    try:
+        for path in _READABLE:
+            _let_read(ruleset, path)
+        for port in ports or () if net & _CONNECT_TCP else ():
+            _call(_ADD_RULE, ruleset, _NET_PORT, struct.pack("QQ", _CONNECT_TCP, port), 0)
+        _call(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _all_of_files(version: int) -> int:
+    """Every right on files that this version of Landlock knows."""
+    last = {1: 12, 2: 13, 3: 14, 4: 14}.get(version, 15)
+    return (1 << last + 1) - 1
+
+
+def _let_read(ruleset: int, path: str) -> None:
+    with suppress(FileNotFoundError):
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            rights = _READ_FILE | _READ_DIR
+            # struct landlock_path_beneath_attr is packed.
+            _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
+        finally:
+            os.close(place)
+
+
+def _call(number: int, *arguments: int | bytes | None) -> int:
+    passed = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    done: int = _libc.syscall(ctypes.c_long(number), *passed)
+    if done < 0:
+        failure = ctypes.get_errno()
+        raise OSError(failure, os.strerror(failure))
+    return done

@@ -1,0 +1,66 @@
+"""What the relay's parts share: the orders, what may be taken, the journal, and the tasks under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+
+from . import limits
+from .allowed import Allowed
+from .journal import Journal, Record
+
+log = logging.getLogger(__name__)
+
+# New connections; a guest must not make us a scanner's or a flooder's hand.
+_NEW_A_SECOND, _NEW_AT_ONCE = 100, 512
+
+
+class House:
+    """One session's relay."""
+
+    def __init__(self, allowed: Allowed, journal: Journal) -> None:
+        self.allowed = allowed
+        self.journal = journal
+        doors = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy)
+        most = limits.connections(allowed.connections, doors)
+        if most < allowed.connections:
+            log.warning("the node allows descriptors for %d connections only", most)
+        self.slots = limits.Slots(most)
+        self.pace = limits.Bucket(_NEW_A_SECOND, burst=_NEW_AT_ONCE, quantum=1)
+        self.up, self.down = limits.Bucket(allowed.rate), limits.Bucket(allowed.rate)
+        self.gives_way: list[Callable[[], bool]] = []
+        self._names = {address: name for name, found in reversed(allowed.names) for address in found}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def name(self, address: str) -> str:
+        """The name that the guest knows an address by; empty when it has none."""
+        return self._names.get(address, "")
+
+    def make_room(self) -> bool:
+        """Let a flow that nobody answers go, if there is one."""
+        return any(give_way() for give_way in self.gives_way)
+
+    def refuse(self, kind: str, host: str, address: str, port: int, why: str) -> None:
+        """Write down that something was not carried."""
+        self.journal.add(Record(time.time(), 0.0, kind, host, address, port, 0, 0, why, refused=True))
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something on its own; a fault of ours ends that, and nothing else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a task failed", exc_info=error)
+
+    async def close(self) -> None:
+        """End all that is under way; each still writes its record."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.journal.close()
