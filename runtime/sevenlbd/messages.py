@@ -91,6 +91,11 @@ class Egress:
     names: tuple[tuple[str, tuple[str, ...]], ...]
     """Each name that the session's DNS knows, with its addresses."""
 
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether one of them leads to an IPv6 address."""
+        return any(":" in door.address for door in self.doors)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -123,3 +123,15 @@ def test_what_is_wrong_with_a_warm_state_is_told(image: Path, harm: Callable[[Pa
     harm(image / "warm")
     with pytest.raises(WarmError, match=says):
         warm.read(image)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "here", "fits"),
+    [("", "", True), ("ipv4", "", True), ("ipv6", "ipv4", True), ("", "ipv4", False), ("ipv4", "ipv6", False)],
+)
+def test_a_guest_that_was_told_of_ways_out_fits_a_session_without_but_not_the_other_way_round(
+    frozen: str, here: str, fits: bool
+) -> None:
+    unlike = replace(NEEDS, egress=frozen).differences(replace(NEEDS, egress=here))
+    assert (not unlike) == fits
+    assert fits or "ways out" in unlike[0]

@@ -35,7 +35,9 @@ _WORDS = {
     "disk_bus": "disk bus",
     "nic": "network card",
     "layers": "size of the disk's files",
+    "egress": "ways out",
 }
+_REACH = ("", "ipv4", "ipv6")
 
 
 class WarmError(Exception):
@@ -58,13 +60,18 @@ class Needs:
     nic: str
     display: str
     layers: tuple[int, ...]
+    egress: str = ""
+    """The ways out that the guest was told of when it got its address: none, `ipv4`, or `ipv6` beside that.
+
+    Who was told of more than there is finds the same wall a hop later.
+    """
 
     def differences(self, here: Needs) -> list[str]:
         """What is not as it was frozen, in words; empty when the state fits."""
         found = []
         for field in fields(self):
             frozen, ours = getattr(self, field.name), getattr(here, field.name)
-            if frozen != ours:
+            if frozen != ours and not (field.name == "egress" and _REACH.index(frozen) > _REACH.index(ours)):
                 what = _WORDS.get(field.name, field.name)
                 found.append(f"{what} {_spell(field.name, frozen)} when frozen, {_spell(field.name, ours)} here")
         return found
@@ -149,4 +156,4 @@ def _check_file(path: Path) -> None:
 def _spell(name: str, value: object) -> str:
     if name == "memory" and isinstance(value, int):
         return f"{value / 2**30:.1f} GiB"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"

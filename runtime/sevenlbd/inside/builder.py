@@ -10,18 +10,23 @@ import os
 import sys
 import traceback
 
+_MAX_WHY = 1024  # fits in a pipe that nobody reads yet
+
 
 class Builder:
     """The set-up process, waiting for its plan."""
 
     def __init__(self) -> None:
         plan, self._plan = os.pipe()
+        self._trouble, trouble = os.pipe()
         self._built = False
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._plan)
-            os._exit(_build(plan))
+            os.close(self._trouble)
+            os._exit(_build(plan, trouble))
         os.close(plan)
+        os.close(trouble)
 
     def begin(self, plan: bytes) -> None:
         """Hand over the packed plan."""
@@ -29,19 +34,21 @@ class Builder:
             pipe.write(plan)
 
     def finish(self) -> None:
-        """Wait until all is built. Raises RuntimeError; the log says why."""
+        """Wait until all is built. Raises RuntimeError that says why."""
         if not self._built and os.waitpid(self.pid, 0)[1]:
-            raise RuntimeError("the network or the servers' configuration could not be made")
+            why = os.read(self._trouble, _MAX_WHY).decode(errors="replace") or "its process died"
+            raise RuntimeError(f"the network or the servers' configuration could not be made: {why}")
         self._built = True
 
 
-def _build(plan: int) -> int:
+def _build(plan: int, trouble: int) -> int:
     try:
         from . import setup
 
         with os.fdopen(plan, "rb") as pipe:
             setup.build(pipe.read())
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc(file=sys.stderr)
+        os.write(trouble, str(error).encode(errors="replace")[:_MAX_WHY])
         return 1
     return 0

@@ -18,7 +18,8 @@ from .. import messages, process
 from ..messages import Event, NewCertificates, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
-from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm
+from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm, ways_out
+from .agent import AgentError
 from .builder import Builder
 from .migration import MachineError
 from .root import LOGS, SESSION
@@ -80,7 +81,9 @@ class Keeper:
             builder.finish()
             account = asyncio.create_task(files.add_account(plan))
             await house.enter_async_context(line.listening(plan.network))
-            if plan.network == "tap":
+            if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
+                ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self.warn)
+            if plan.network == "tap" or plan.egress:
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(
                     helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
@@ -109,7 +112,7 @@ class Keeper:
 
     def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
         host, port = network.rdp_address(self._plan.network)
-        inherited = {name: fd for name, fd in self._sockets.items() if name != "rdp-tls"}
+        inherited = {name: fd for name, fd in self._sockets.items() if name not in ("rdp-tls", ways_out.CONNECTOR)}
         words = [f"{name}={fd}" for name, fd in inherited.items()]
         words += [f"rdp-target={host}:{port}"]
         words += [f"vnc-target={qemu.VNC}"] if self._plan.console else []

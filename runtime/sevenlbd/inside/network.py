@@ -1,4 +1,4 @@
-"""The session's network as the guest knows it: the contract's addresses, the tap, DHCP. There is no route out.
+"""The session's network as the guest knows it: the contract's addresses, the tap, DHCP and DNS. No route leads out.
 
 With user-mode networking QEMU plays the other end itself, in this same namespace.
 """
@@ -10,20 +10,24 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from ..addresses import GUEST, HOST
+from ..messages import Plan
 from .root import PRIVATE
 
-HOST = "169.254.100.2"
-GUEST = "169.254.100.15"
-SUBNET = "169.254.100.0/24"
-PREFIX_LENGTH = 24
 MAC = "52:54:00:07:1b:d0"
 HOST_MAC = "52:54:00:07:1b:02"
 """The same in every session: a guest that goes on from a warm state remembers it."""
 TAP = "tap0"
+SLOWED = "host0"
+"""Our end of the guest's link when a bridge that slows it down is between."""
 READY_PORT = 54321
 LEASES = PRIVATE / "dnsmasq.leases"
 DNSMASQ_CONF = PRIVATE / "dnsmasq.conf"
+DOMAIN = "7lbd.internal"
+"""Whom short names belong to: a guest asks for none without a domain of its own."""
+NAMES = PRIVATE / "dnsmasq.hosts"
 
 USER_NET_RDP = ("127.0.0.3", 3389)
 """Where the guest's RDP is found with user-mode networking: a loopback address that no guest packet names."""
@@ -49,8 +53,28 @@ def tap_descriptor(mode: str) -> Iterator[int | None]:
         os.close(tap)
 
 
+def interface(plan: Plan) -> str:
+    """The device with the host's address; with user-mode networking QEMU leads the guest to our loopback."""
+    if plan.network != "tap":
+        return "lo"
+    return SLOWED if plan.network_rate else TAP
+
+
+def host_address(mode: str) -> str:
+    """What the guest knows as the host's address, as we have it."""
+    return HOST if mode == "tap" else "127.0.0.1"
+
+
+def switch_ipv6(name: str, *, on: bool) -> None:
+    """Whether a device speaks IPv6. On: at once, since nobody else can have its addresses (RFC 4862, 5.4)."""
+    for setting, value in (("disable_ipv6", not on), ("accept_dad", False), ("accept_ra", False)):
+        switch = Path(f"/proc/sys/net/ipv6/conf/{name}/{setting}")
+        if switch.exists():
+            switch.write_text(str(int(value)))
+
+
 def dnsmasq() -> list[str]:
-    """The command of the DHCP server."""
+    """The command of the DHCP and DNS server."""
     return ["/usr/sbin/dnsmasq", "--keep-in-foreground", f"--conf-file={DNSMASQ_CONF}"]
 
 

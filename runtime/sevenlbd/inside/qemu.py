@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..addresses import GUEST, HOST, HOST_V6, SUBNET, SUBNET_V6
 from ..messages import Guest, Plan
-from .network import GUEST, HOST, MAC, SUBNET, USER_NET_RDP
+from .network import MAC, USER_NET_RDP
 from .root import (
     OVERLAY,
     PRIVATE,
@@ -76,7 +77,7 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *_firmware_drives(plan),
         *_disk(plan, "io_uring" if io_uring else "threads"),
         *_cdroms(plan),
-        *_network(guest, fds.tap),
+        *_network(plan, fds.tap),
         *_screen(plan),
         *_channels(fds, oem_strings),
         *(["-incoming", "defer"] if plan.warm else []),
@@ -202,19 +203,22 @@ def _cdroms(plan: Plan) -> Iterator[str]:
         yield from ("-device", f"ide-cd,bus=ide.{number + 1},drive=cdrom{number},bootindex={number + 1}")
 
 
-def _network(guest: Guest, tap: int | None) -> Iterator[str]:
+def _network(plan: Plan, tap: int | None) -> Iterator[str]:
     if tap is not None:
         yield from ("-netdev", f"tap,id=net,fd={tap}")
     else:
         address, port = USER_NET_RDP
+        ipv6 = "ipv6=off"
+        if plan.egress and plan.egress.has_ipv6:
+            ipv6 = f"ipv6-net={SUBNET_V6},ipv6-host={HOST_V6}"
         # QEMU's own DHCP serves the contract's addresses, and its "host" is this namespace's loopback.
         yield from (
             "-netdev",
-            f"user,id=net,ipv6=off,net={SUBNET},host={HOST},dhcpstart={GUEST},dns=169.254.100.3,"
+            f"user,id=net,{ipv6},net={SUBNET},host={HOST},dhcpstart={GUEST},dns=169.254.100.3,"
             f"hostfwd=tcp:{address}:{port}-{GUEST}:3389",
         )
     # No option ROM: nobody boots this machine from its network.
-    model = "virtio-net-pci" if guest.nic == "virtio" else "e1000e"
+    model = "virtio-net-pci" if plan.guest.nic == "virtio" else "e1000e"
     yield from ("-device", f"{model},netdev=net,mac={MAC},romfile=")
 
 

@@ -37,7 +37,7 @@ class ReadyLine:
     @asynccontextmanager
     async def listening(self, mode: str) -> AsyncIterator[None]:
         """Listen on the contract's address; with user-mode networking QEMU leads the guest to our loopback."""
-        address = network.HOST if mode == "tap" else "127.0.0.1"
+        address = network.host_address(mode)
         server = await asyncio.start_server(self._on_connect, address, network.READY_PORT, limit=_MAX_LINE, backlog=4)
         async with server:
             yield

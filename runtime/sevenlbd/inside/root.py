@@ -132,11 +132,19 @@ def _private(new: Path, plan: Plan) -> None:
         _bind(Path(path), target)
         _read_only(target)
     _bind(Path(plan.overlay), _file(placed(OVERLAY)))
-    for name, content in (("passwd", _PASSWD), ("group", _GROUP)):
+    for name, content in _etc(plan):
         ours = inner / name
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
         mount(str(ours), new / "etc" / name, "", MS_BIND)
+
+
+def _etc(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Files of /etc that are the session's own."""
+    yield from (("passwd", _PASSWD), ("group", _GROUP))
+    if plan.egress and Path("/etc/resolv.conf").exists():
+        # QEMU's own network asks for the guest whom it finds named here: the session's DNS, not the node's.
+        yield "resolv.conf", "nameserver 127.0.0.1\n"
 
 
 def _read_only_files(plan: Plan) -> Iterator[tuple[str, Path]]:

@@ -9,9 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
 from .. import messages
-from ..messages import Plan
+from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6, SUBNET_V6
+from ..messages import Egress, Plan
 from ..tls import AUTHORITY, SERVER
-from . import files, network, tls
+from . import files, network, shaping, tls
 from .root import LOGS, SESSION
 
 _templates = Environment(
@@ -19,17 +20,43 @@ _templates = Environment(
 )
 
 
-async def bring_up(mode: str) -> None:
-    """lo, and for `tap` the host's address on the guest's link, which is there. Raises OSError or NetlinkError."""
+async def bring_up(plan: Plan) -> None:
+    """lo, the host's address on the guest's link, which is there, and those of the ways out.
+
+    Raises OSError, NetlinkError or ShapingError.
+    """
     _lower_unprivileged_ports()
     async with AsyncIPRoute() as ip:
         await ip.link("set", ifname="lo", state="up")
-        if mode != "tap":
-            return
-        _without_ipv6()
-        (index,) = await ip.link_lookup(ifname=network.TAP)
-        await ip.addr("add", index=index, address=network.HOST, prefixlen=network.PREFIX_LENGTH)
-        await ip.link("set", index=index, address=network.HOST_MAC, state="up")
+        if plan.egress:
+            network.switch_ipv6("lo", on=True)
+            await _addresses(ip, plan.egress)
+        if plan.network == "tap":
+            await _link(ip, plan)
+        elif plan.network_rate:
+            await shaping.add_bucket(ip, "lo", plan.network_rate)
+
+
+async def _addresses(ip: AsyncIPRoute, egress: Egress) -> None:
+    """Every address that a way out has is ours in here, on `lo`, where the guest's packets to it end."""
+    (index,) = await ip.link_lookup(ifname="lo")
+    for address in dict.fromkeys(door.address for door in egress.doors):
+        if address != HOST:
+            await ip.addr("add", index=index, address=address, prefixlen=128 if ":" in address else 32)
+
+
+async def _link(ip: AsyncIPRoute, plan: Plan) -> None:
+    """IPv4 only, one address, unless a way out is IPv6: nothing that configures itself."""
+    if plan.network_rate:
+        await shaping.add_bridge(ip, plan.network_rate)
+    name = network.interface(plan)
+    with_ipv6 = plan.egress is not None and plan.egress.has_ipv6
+    network.switch_ipv6(name, on=with_ipv6)
+    (index,) = await ip.link_lookup(ifname=name)
+    await ip.addr("add", index=index, address=HOST, prefixlen=PREFIX_LENGTH)
+    if with_ipv6:
+        await ip.addr("add", index=index, address=HOST_V6, prefixlen=PREFIX_LENGTH_V6)
+    await ip.link("set", index=index, address=network.HOST_MAC, state="up")
 
 
 def _lower_unprivileged_ports() -> None:
@@ -37,21 +64,38 @@ def _lower_unprivileged_ports() -> None:
     Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
 
 
-def _without_ipv6() -> None:
-    """The guest's link speaks IPv4 only: one address, three ports, nothing that configures itself."""
-    switch = Path(f"/proc/sys/net/ipv6/conf/{network.TAP}/disable_ipv6")
-    if switch.exists():
-        switch.write_text("1")
-
-
 def write_configuration(plan: Plan) -> None:
     """dnsmasq.conf, smb.conf and stunnel.conf, in the private tmpfs."""
-    dnsmasq = _templates.get_template("dnsmasq.conf").render(
-        tap=network.TAP, guest=network.GUEST, mac=network.MAC, leases=network.LEASES, user=plan.user
-    )
-    network.DNSMASQ_CONF.write_text(dnsmasq)
+    network.DNSMASQ_CONF.write_text(render_dnsmasq_conf(plan))
+    if plan.egress:
+        network.NAMES.write_text(render_names(plan.egress))
     files.CONFIGURATION.write_text(render_smb_conf(plan))
     tls.CONFIGURATION.write_text(render_stunnel_conf(plan.network, SESSION))
+
+
+def render_dnsmasq_conf(plan: Plan) -> str:
+    """dnsmasq.conf: DHCP on the guest's link; with ways out DNS, too, and a route to them."""
+    egress = plan.egress
+    return _templates.get_template("dnsmasq.conf").render(
+        dhcp=plan.network == "tap",
+        interface=network.interface(plan),
+        guest=GUEST,
+        host=HOST,
+        address=network.host_address(plan.network),
+        mac=network.MAC,
+        leases=network.LEASES,
+        user=plan.user,
+        egress=egress,
+        names=network.NAMES,
+        domain=network.DOMAIN,
+        ipv6=SUBNET_V6.partition("/")[0] if egress and egress.has_ipv6 else "",
+        proxy=next((door.port for door in egress.doors if door.kind == "proxy"), 0) if egress else 0,
+    )
+
+
+def render_names(egress: Egress) -> str:
+    """What the session's DNS knows, as a file of hosts (hosts(5))."""
+    return "".join(f"{address}\t{name}\n" for name, found in egress.names for address in found)
 
 
 def render_smb_conf(plan: Plan) -> str:
@@ -60,7 +104,8 @@ def render_smb_conf(plan: Plan) -> str:
         user=plan.user,
         private=files.SAMBA,
         log=LOGS / "smbd.log",
-        interface=network.TAP if plan.network == "tap" else "lo",
+        # An address, not a device: what else is on the device is not for the shares.
+        interface=f"{HOST}/{PREFIX_LENGTH}" if plan.network == "tap" else "127.0.0.1/8",
         create_mask=f"{0o666 & ~plan.umask:04o}",
         directory_mask=f"{0o777 & ~plan.umask:04o}",
         guest_access=plan.guest_access,
@@ -81,5 +126,5 @@ def build(packed: bytes) -> None:
     """Build for the packed plan; an empty one means that there will be no session."""
     if packed:
         plan = messages.unpack_plan(packed)
-        asyncio.run(bring_up(plan.network))
+        asyncio.run(bring_up(plan))
         write_configuration(plan)

@@ -11,6 +11,7 @@ from ..messages import Plan
 from .cluster.register import Target
 from .connectors import Connectors
 
+from .egress.allowed import Allowed
 
 @dataclass(frozen=True)
 class Wishes:
@@ -41,3 +42,5 @@ class Prepared:
     """The repository that is told, and of which version, that this session uses it."""
     word: tuple[Target, ...] = ()
     """Where the session leaves word of itself, for other nodes and for a portal."""
+    egress: Allowed | None = None
+    """What the relay may connect to; None when the guest has no way out, and there is no relay."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..images import warm
 from ..images.image import Image
-from ..messages import Guest, Warm
+from ..messages import Egress, Guest, Warm
 from ..settings import Settings
+from .sizing import Size
 
 # A CPU that Windows 11 runs on (SSE4.2, POPCNT) and that any x86-64 server of the last ten years has all of.
 _COMMON_CPU = "Westmere"
@@ -16,7 +17,9 @@ _PACKAGES = Path("/usr/share/7lbd/debian-packages.tsv")
 _QEMU = "qemu-system-x86"
 
 
-def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: str) -> tuple[Warm | None, str]:
+def chosen(
+    settings: Settings, image: Image, guest: Guest, accel: str, network: str, egress: Egress | None
+) -> tuple[Warm | None, str]:
     """The image's warm state if it fits, or why it does not; both empty when it has none or none is wanted."""
     if not settings.warm or image.folder is None:
         return None, ""
@@ -27,9 +30,20 @@ def chosen(settings: Settings, image: Image, guest: Guest, accel: str, network: 
     if state is None:
         return None, ""
     cpu = state.needs.cpu if settings.cpu_model == "auto" else settings.cpu_model
-    if unlike := state.needs.differences(needs(image, guest, accel, network, cpu)):
+    if unlike := state.needs.differences(needs(image, guest, accel, network, cpu, egress)):
         return None, f"{NOT_USED}: {'; '.join(unlike)}"
     return _as_planned(state, image), ""
+
+
+def size(settings: Settings, image: Image) -> Size | None:
+    """How large the machine was that the image's warm state was frozen from; None when there is none to use."""
+    if not settings.warm or image.folder is None:
+        return None
+    try:
+        state = warm.read(image.folder)
+    except warm.WarmError:
+        return None  # which `chosen` tells
+    return Size(state.needs.memory, state.needs.cpus) if state else None
 
 
 def _as_planned(state: warm.WarmState, image: Image) -> Warm:
@@ -45,7 +59,7 @@ def _as_planned(state: warm.WarmState, image: Image) -> Warm:
     )
 
 
-def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str) -> warm.Needs:
+def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str, egress: Egress | None = None) -> warm.Needs:
     """What a state frozen from this machine needs."""
     return warm.Needs(
         qemu=qemu_version(),
@@ -60,7 +74,15 @@ def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str) -> war
         nic=guest.nic,
         display=guest.display,
         layers=tuple(layer.path.stat().st_size for layer in image.layers),
+        egress=_reach(egress),
     )
+
+
+def _reach(egress: Egress | None) -> str:
+    """What a guest is told with its address: a frozen one asks no more."""
+    if egress is None:
+        return ""
+    return "ipv6" if egress.has_ipv6 else "ipv4"
 
 
 def cpu_model(settings: Settings, accel: str) -> str:

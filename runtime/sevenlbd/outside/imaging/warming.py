@@ -143,7 +143,7 @@ def _fits(where: Path, needs: warm.Needs) -> bool:
         found = warm.read(where)
     except warm.WarmError:
         return False
-    return found is not None and found.needs == needs
+    return found is not None and not found.needs.differences(needs)
 
 
 def _check_place(where: Path, title: str, *, again: bool) -> None:
@@ -189,7 +189,7 @@ def _prepared(call: Desk, image: Image, where: Path) -> tuple[Prepared, warm.Nee
     plan = prepared.plan
     cpu = warmth.cpu_model(call.settings, plan.accel)
     guest = replace(plan.guest, smbios=False, cpu=cpu)
-    needs = warmth.needs(image, guest, plan.accel, plan.network, cpu)
+    needs = warmth.needs(image, guest, plan.accel, plan.network, cpu, plan.egress)
     return replace(prepared, plan=replace(plan, guest=guest, freeze=True)), needs
 
 

@@ -1,0 +1,14 @@
+"""The addresses of the guest's link, the same in every session: both sides and every image know them.
+
+169.254.100.0/24 is BYU's choice, which its images expect. The IPv6 prefix (RFC 4193) is there with IPv6 ways out only.
+"""
+
+from __future__ import annotations
+
+HOST = "169.254.100.2"
+GUEST = "169.254.100.15"
+SUBNET = "169.254.100.0/24"
+PREFIX_LENGTH = 24
+HOST_V6 = "fd07:1bd0:6400::2"
+SUBNET_V6 = "fd07:1bd0:6400::/64"
+PREFIX_LENGTH_V6 = 64

@@ -1,0 +1,92 @@
+"""Where hosts are: the node's own look-up, bounded in time, and which of its answers are believed.
+
+A name server that is not ours could lead a session to the node itself. What an answer must not be here, a site can
+still name: as an address in `egress_allow`, or for a name in `egress_hosts`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rules import Address, unusable
+
+SECONDS = 5.0
+"""Time that all names together get: a name server that is down must not hold up a session for long."""
+_IPV6 = Path("/proc/sys/net/ipv6")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name came to. `why` says what is wrong when there is no address, or some were left out."""
+
+    addresses: tuple[str, ...] = ()
+    why: str = ""
+
+
+def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
+    """Each name with its believable addresses, all asked at once (getaddrinfo(3), so /etc/hosts counts, too)."""
+    answers: dict[str, Found] = {}
+    wanted = list(dict.fromkeys(names))
+    # A look-up cannot be called off: a thread that still waits is left behind.
+    threads = [threading.Thread(target=_ask, args=(name, answers), daemon=True) for name in wanted]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = Found(why=f"no name server answered within {seconds:g} s")
+    return {name: answers.get(name, late) for name in wanted}
+
+
+def believed(answers: Iterable[str]) -> Found:
+    """The addresses among a name's `answers` that may be connected to."""
+    reasons = {answer: unbelievable(answer) for answer in dict.fromkeys(answers)}
+    good = tuple(answer for answer, why in reasons.items() if not why)
+    return Found(good, "; ".join(f"{answer} {why}" for answer, why in reasons.items() if why))
+
+
+def unbelievable(answer: str) -> str:
+    """Why an address that a name server gave is not connected to; empty when it may be."""
+    try:
+        address = ipaddress.ip_address(answer)
+    except ValueError:
+        return "is not an address of a host"
+    if why := unusable(address):
+        return why
+    if address.is_loopback:
+        return "is a loopback address"
+    if address.is_link_local:
+        return "is a link-local address"
+    return "is this node itself" if is_own(address) else ""
+
+
+def is_own(address: Address) -> bool:
+    """Whether `address` is one of this node's: a packet to it would come from it (ip(7), connect on a UDP socket)."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), 9))
+            return ipaddress.ip_address(probe.getsockname()[0]) == address
+    except OSError:
+        return False  # there is no way to it
+
+
+def has_ipv6() -> bool:
+    """Whether this node's kernel speaks IPv6 at all."""
+    return _IPV6.exists()
+
+
+def _ask(name: str, answers: dict[str, Found]) -> None:
+    try:
+        # A family that the node has no address of would be a door to nowhere.
+        rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except (OSError, UnicodeError) as error:
+        answers[name] = Found(why=getattr(error, "strerror", None) or str(error))
+        return
+    answers[name] = believed(str(row[4][0]) for row in rows)
