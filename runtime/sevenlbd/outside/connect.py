@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,13 +13,15 @@ from ..state import SessionState
 from .access import Access
 from .folder import base
 
+COMMAND = "_7LBD_COMMAND"
+"""In the environment: what the user types to call us, when that is shorter than `apptainer run ...`."""
 _LOCAL_WEB = 8080
 _LOCAL_VNC = 5900
 
 
 def call(sif: str, verb: str, state: SessionState) -> str:
     """How this user calls `verb` for this session, from another shell than the job's."""
-    program = f"apptainer run {shlex.quote(sif)}" if sif else "7lbd"
+    program = os.environ.get(COMMAND) or (f"apptainer run {shlex.quote(sif)}" if sif else "7lbd")
     where = Path(state.folder).parent
     place = "" if where == base("", {}) else f" --session-dir {shlex.quote(str(where))}"
     return f"{program} {verb} {state.id}{place}"
