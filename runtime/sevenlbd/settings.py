@@ -302,15 +302,19 @@ def from_environment(environment: Mapping[str, str]) -> Source:
 
 
 def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
-    """The settings of a TOML file. Raises Refusal for a key that does not exist."""
-    _refuse_unknown(values, where, str)
+    """The settings of a TOML file, without its tables. Raises Refusal for a key that does not exist."""
+    for name in TABLES:
+        if name in values:
+            what = f"{where}: the table [{name}] is for the site's settings file only"
+            raise Refusal(ExitCode.USAGE, what, hint="leave it out, or ask the site")
+    _refuse_unknown(values, where, str, TABLES if trusted else ())
     return Source(where, values, trusted)
 
 
-def _refuse_unknown(values: Mapping[str, object], where: str, spelling: Any) -> None:
+def _refuse_unknown(values: Mapping[str, object], where: str, spelling: Any, more: tuple[str, ...] = ()) -> None:
     for name in values:
         if name not in Settings.model_fields:
-            guess = nearest(name, Settings.model_fields)
+            guess = nearest(name, [*Settings.model_fields, *more])
             raise Refusal(
                 ExitCode.USAGE,
                 f"{where}: `{spelling(name)}` is not a setting{guess}",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -17,6 +18,8 @@ from sevenlbd import __version__
 from sevenlbd.errors import MEANING
 from sevenlbd.images.description import Description
 from sevenlbd.outside import cli
+from sevenlbd.outside.cluster import cli as cluster
+from sevenlbd.outside.cluster import keys, site
 from sevenlbd.outside.imaging import cli as imaging
 from sevenlbd.settings import Settings, extra, flag_of, in_toml, variable_of
 
@@ -117,12 +120,36 @@ def _call(name: str, verb: argparse.ArgumentParser) -> str:
     return " ".join([name, *(_spelling(action) for action in verb._actions if not action.option_strings)])
 
 
+def site_table(name: str) -> str:
+    """Every key of a table of the site's file."""
+    rows = [[f"`{key}`", f"`{default}`", about] for key, default, about in _site_keys(name)]
+    return _table(["key", "default", "meaning"], rows)
+
+
+def _site_keys(name: str) -> Iterator[tuple[str, str, str]]:
+    for key, field in site.TABLES[name].model_fields.items():
+        yield key, keys.written(field.default, keys.metavar(field)), str(field.description)
+
+
+def render_table() -> str:
+    """Everything that `7lbd render` makes."""
+    found = {name: verb for name, verb in _cluster_verbs().items() if name.startswith("render ")}
+    return _table(
+        ["verb", "what it does"], [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in found.items()]
+    )
+
+
+def _cluster_verbs() -> dict[str, argparse.ArgumentParser]:
+    return dict(cluster.build()[1])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "exit-codes": exit_codes_table,
     "image-keys": image_keys_table,
     "image-verbs": image_verbs_table,
-}
+    "render-verbs": render_table,
+} | {name: partial(site_table, name) for name in site.TABLES}
 
 
 def man_page() -> str:
@@ -138,14 +165,35 @@ def man_page() -> str:
     _, verbs = cli.build()
     return environment.get_template("7lbd.1.j2").render(
         version=__version__,
-        verbs=_verbs(verbs),
+        verbs=_verbs(_with_cluster(verbs)),
         image_verbs=_verbs(_image_verbs()),
         settings=[
             {"name": name, "variable": variable_of(name), "default": in_toml(name, field.default)}
             for name, field in Settings.model_fields.items()
         ],
+        tables=[
+            {
+                "name": name,
+                "about": _sentence(" ".join(str(kind.__doc__).partition(": ")[2].split())),
+                "keys": list(_site_keys(name)),
+            }
+            for name, kind in site.TABLES.items()
+        ],
         exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
     )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _with_cluster(verbs: Mapping[str, argparse.ArgumentParser]) -> dict[str, argparse.ArgumentParser]:
+    """All verbs, with those of `cluster.cli` in the places that `cli` keeps for them."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, verb in verbs.items():
+        below = {word: parser for word, parser in _cluster_verbs().items() if word.partition(" ")[0] == name}
+        found |= below or {name: verb}
+    return found
 
 
 def _verbs(verbs: Mapping[str, argparse.ArgumentParser]) -> list[dict[str, Any]]:

@@ -11,7 +11,9 @@ import pytest
 import sevenlbd
 from reference import pages
 from sevenlbd.images.description import Description
-from sevenlbd.settings import from_table, load
+from sevenlbd.outside import places
+from sevenlbd.outside.cluster import site
+from sevenlbd.settings import Source, from_table, load
 
 REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -59,8 +61,14 @@ def test_shell_examples_are_valid_shell(mark: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("mark", "text"), each_block("toml settings", "toml site"))
-def test_settings_examples_load(mark: str, text: str) -> None:
-    load([from_table(tomllib.loads(text), "7lbd.toml", trusted=mark == "toml site")])
+def test_settings_examples_load(mark: str, text: str, tmp_path: Path) -> None:
+    if mark == "toml settings":
+        load([from_table(tomllib.loads(text), "7lbd.toml", trusted=False)])
+        return
+    (tmp_path / "7lbd.toml").write_text(text)
+    here = places.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")})
+    places.settings(here, Source("command line", {}))
+    site.read(here)
 
 
 @pytest.mark.parametrize(("mark", "text"), each_block("toml image"))

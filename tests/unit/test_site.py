@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.outside import places
-from sevenlbd.outside.cluster import site
-from sevenlbd.settings import TABLES, Source
+from sevenlbd.outside.cluster import site, site_file
+from sevenlbd.outside.cluster.keys import Table
+from sevenlbd.outside.cluster.ondemand.table import OnDemand
+from sevenlbd.settings import TABLES, Settings, Source, from_table, load
 
 
 def read(folder: Path, text: str) -> site.Site:
@@ -19,7 +23,7 @@ def read(folder: Path, text: str) -> site.Site:
 
 def test_a_site_without_a_file_has_the_defaults(tmp_path: Path) -> None:
     found = site.read(places.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")}))
-    assert (found.file, found.slurm, found.ondemand) == (None, site.Slurm(), site.OnDemand())
+    assert (found.file, found.slurm, found.ondemand) == (None, site.Slurm(), OnDemand())
 
 
 def test_the_tables_are_read_beside_the_settings(tmp_path: Path) -> None:
@@ -77,6 +81,20 @@ def test_what_is_wrong_in_a_table_is_refused_by_name(tmp_path: Path, text: str, 
     assert caught.value.hint
 
 
+def test_a_setting_below_a_table_is_sent_up(tmp_path: Path) -> None:
+    with pytest.raises(
+        Refusal, match=r"\[slurm\] `accel` is not a key of this table; as a setting it must stand above"
+    ):
+        read(tmp_path, '[slurm]\naccel = "kvm"')
+
+
+def test_a_table_that_is_mistyped_or_in_a_users_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"`slrum` is not a setting; did you mean `slurm`\?"):
+        from_table({"slrum": {}}, "7lbd.toml", trusted=True)
+    with pytest.raises(Refusal, match=r"the table \[slurm\] is for the site's settings file only"):
+        from_table({"slurm": {}}, "7lbd.toml", trusted=False)
+
+
 def test_a_session_does_not_stumble_over_the_portals_tables(tmp_path: Path) -> None:
     with pytest.raises(Refusal):
         read(tmp_path, 'memory = "3G"\n[ondemand]\nclusters = "x"')
@@ -91,5 +109,41 @@ def test_the_tables_are_those_that_the_settings_leave_alone() -> None:
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind in site.TABLES.values() for name in kind.model_fields]
 )
-def test_every_key_says_what_it_is_for(kind: type[site.Table], name: str) -> None:
+def test_every_key_says_what_it_is_for(kind: type[Table], name: str) -> None:
     assert str(kind.model_fields[name].description).endswith(".")
+
+
+def uncommented(text: str) -> str:
+    return re.sub(r"^#([a-z_]+ = )", r"\1", text, flags=re.M)
+
+
+def test_the_rendered_file_has_every_key_with_its_default(tmp_path: Path) -> None:
+    text = site_file.text({})
+    assert tomllib.loads(text) == {"slurm": {}, "ondemand": {}}, "as it is, it sets nothing"
+    values = tomllib.loads(uncommented(text))
+    settings = {name: value for name, value in values.items() if name not in TABLES}
+    assert set(settings) == set(Settings.model_fields) - site_file.NOT_FOR_ALL
+    assert load([from_table(settings, "7lbd.toml", trusted=True)]).settings == Settings()
+    assert all(set(values[name]) == set(kind.model_fields) for name, kind in site.TABLES.items())
+    found = read(tmp_path, uncommented(text))
+    assert (found.slurm, found.ondemand) == (site.Slurm(), OnDemand())
+    assert set(site_file.GROUPS) <= set(Settings.model_fields)
+
+
+def test_what_a_site_has_set_is_in_its_new_file() -> None:
+    said = {
+        "memory": "8G",
+        "name": "a mistake",
+        "portals": ["https://ondemand.example.edu"],
+        "web_plain_http": True,
+        "slurm": {"setup": ['echo "$HOME"', "module load x\\y"], "time": "12h"},
+        "ondemand": {
+            "title": "Bücher \u007f\t'",
+            "sizes": [{"cpus": 4, "memory": "16G"}],
+            "attributes": {"bc_account": {"label": "Who pays", "required": True, "a b": [1, 2.5]}},
+        },
+    }
+    text = site_file.text(said)
+    assert tomllib.loads(text) == said
+    assert site_file.text(tomllib.loads(text)) == text
+    assert max(map(len, text.splitlines())) <= 120

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from ...errors import ExitCode, Refusal
-from ...settings import Words, in_words, nearest
+from ...settings import Settings, Words, in_words, nearest
 from ...settings import written as plainly_written
 
 _NAME = re.compile(r"[A-Za-z0-9_.,+-]*")
@@ -92,6 +92,8 @@ def _refusal(kind: type[Table], name: str, file: Path | None, error: ValidationE
     top = kind.model_fields.get(place[0])
     if first["type"] == "extra_forbidden":
         guess = nearest(place[0], kind.model_fields) if len(place) == 1 else ""
+        if len(place) == 1 and place[0] in Settings.model_fields:
+            guess = "; as a setting it must stand above the first [table]"
         what = f"{file}: [{name}] `{'.'.join(place)}` is not a key of this table{guess}"
         return Refusal(
             ExitCode.USAGE,

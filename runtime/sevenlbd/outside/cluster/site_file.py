@@ -28,8 +28,8 @@ one with s, m, h or d, as "90m". What is wrong in here is refused, never guessed
 apptainer run 7lbd.sif doctor --site
 
 Users can set the same on the command line, by SEVENLBD_* and in ~/.config/7lbd/7lbd.toml: all but what `locked` lists
-and what says `Yours alone`. The tables at the end are yours alone, too. After an update, `render site > new.toml` has the
-new keys, and what is set here.
+and what says `Yours alone`. The tables at the end are yours alone, too. After an update, `render site > new.toml` has
+the new keys, and what is set here.
 """
 GROUPS = {
     "image": "Images",
@@ -74,7 +74,7 @@ def text(said: Mapping[str, object]) -> str:
 
 
 def _table(name: str, kind: type[Table], said: object) -> Iterator[str]:
-    yield from _heading(" ".join(str(kind.__doc__).split()))
+    yield from _heading(f"{' '.join(str(kind.__doc__).split())} The settings above must stay above.")
     yield f"[{name}]"
     for key, field in kind.model_fields.items():
         yield from _key(key, field, said if isinstance(said, Mapping) else {})
