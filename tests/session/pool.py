@@ -5,6 +5,10 @@ cred/none trust everybody who reaches their ports, which is the loopback of a te
 machine with several slurmd (slurm.conf(5), NodeHostname and Port), told to believe the size they are given
 (SlurmdParameters=config_overrides), so that a test may have any allocation it likes. Memory is accounted, not
 enforced: there is no cgroup to write to.
+
+A job's SIGTERM goes to the process group of its script (proctrack/pgid). That is nearest to what proctrack/cgroup
+does, which signals slurmstepd's own children; for these alone there is `cancel(job, options=["--batch", ...])`.
+proctrack/linuxproc would signal every process, the one that Apptainer mounts the SIF by (squashfuse) among them.
 """
 
 from __future__ import annotations
@@ -182,7 +186,7 @@ def _configuration(folder: Path, names: Sequence[str], cpus: int, memory_mb: int
         "SlurmdPidFile": f"{folder}/%n.pid",
         "SlurmctldLogFile": str(folder / "log" / "controller.log"),
         "SlurmdLogFile": f"{folder}/log/%n.log",
-        "ProctrackType": "proctrack/linuxproc",
+        "ProctrackType": "proctrack/pgid",
         "TaskPlugin": "task/none",
         "SwitchType": "switch/none",
         "MpiDefault": "none",
