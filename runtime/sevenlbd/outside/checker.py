@@ -11,12 +11,14 @@ import pickle
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, Refusal
 
 if TYPE_CHECKING:
+    from ..settings import Source
+    from .places import Places
     from .prepared import Prepared
 
 
@@ -74,10 +76,12 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         options = cli.parse(words)
         here = places.look_around(os.environ)
         sif = here.sif
-        chosen = places.settings(here, cli.source(options)).settings
+        sources, told = _asked(options.form, here)
+        chosen = places.settings(here, cli.source(options), *sources).settings
         as_json = chosen.json_events
         folders = places.image_folders(here, chosen)
-        return Answer(as_json, sif, preflight.prepare(chosen, here.environment, umask, folders))
+        prepared = preflight.prepare(chosen, here.environment, umask, folders)
+        return Answer(as_json, sif, replace(prepared, warnings=(*told, *prepared.warnings)))
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint))
     except OSError as error:
@@ -89,6 +93,16 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
     except BaseException:
         traceback.print_exc()
         return Answer(code=ExitCode.BUG)
+
+
+def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:
+    """What a portal's form asks for, and what its user should know of it. Raises Refusal."""
+    if not file:
+        return [], ()
+    from .cluster.ondemand import form
+
+    found = form.read(file, here)
+    return [found.source], found.notes
 
 
 def _flushed(code: int) -> int:

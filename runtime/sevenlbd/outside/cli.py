@@ -74,6 +74,8 @@ def _run(verbs: Any) -> None:
     for name in Settings.model_fields:
         if not extra(name)["site"]:
             option(run, name)
+    form = "what a portal's form asks for, checked against the site's table [ondemand]"
+    run.add_argument("--form", metavar="FILE", default="", help=form)
 
 
 def option(parser: argparse.ArgumentParser, name: str) -> None:

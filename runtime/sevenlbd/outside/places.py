@@ -44,9 +44,9 @@ def look_around(environment: Mapping[str, str]) -> Places:
     )
 
 
-def settings(places: Places, command_line: Source) -> Loaded:
-    """The settings in force. Raises Refusal for whatever is wrong in any source."""
-    sources = [command_line, from_environment(places.environment)]
+def settings(places: Places, *first: Source) -> Loaded:
+    """The settings in force; `first` comes before the environment. Raises Refusal for what is wrong in any source."""
+    sources = [*first, from_environment(places.environment)]
     if places.user_file:
         sources += _table(places.user_file, trusted=False)
     for file in places.site_files:

@@ -236,7 +236,7 @@ def _check_space(where: Path, least: int) -> None:
 
 
 def _shares(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, ...]:
-    shares = [_home(environment)] if settings.home_share else []
+    shares = [home(environment)] if settings.home_share else []
     for text in settings.shares:
         share = _parse_share(text)
         if share.name.lower() in {known.name.lower() for known in shares}:
@@ -245,7 +245,8 @@ def _shares(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, 
     return tuple(shares)
 
 
-def _home(environment: Mapping[str, str]) -> Share:
+def home(environment: Mapping[str, str]) -> Share:
+    """The user's home as a share. Raises Refusal when it cannot be one."""
     home = environment.get("HOME", "")
     if not home:
         try:

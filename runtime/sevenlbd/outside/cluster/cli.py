@@ -9,9 +9,10 @@ from types import ModuleType
 from .. import cli, places
 from . import site_file
 from .desk import Desk
+from .ondemand import cli as ondemand
 
 _SUBMIT: tuple[ModuleType, ...] = ()
-_RENDER: tuple[ModuleType, ...] = (site_file,)
+_RENDER: tuple[ModuleType, ...] = (site_file, ondemand)
 
 
 def build() -> tuple[cli.Parser, dict[str, cli.Parser]]:

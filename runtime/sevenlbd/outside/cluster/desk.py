@@ -23,10 +23,12 @@ class Desk:
 Call = Callable[[Desk], int]
 
 
-def verb(verbs: Any, name: str, about: str, call: Call, *, settings: tuple[str, ...] = ()) -> cli.Parser:
-    """Add a verb; `settings` are those that it takes as options."""
+def verb(
+    verbs: Any, name: str, about: str, call: Call, *, settings: tuple[str, ...] = (), aliases: tuple[str, ...] = ()
+) -> cli.Parser:
+    """Add a verb; `settings` are those that it takes as options, `aliases` other names of it."""
     parser: cli.Parser = verbs.add_parser(
-        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
+        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False, aliases=aliases
     )
     parser.set_defaults(call=call)
     for setting in settings:

@@ -143,7 +143,6 @@ class OnDemand(Table):
     proxy: Annotated[str, AfterValidator(_path)] = key(
         "/node", "The portal's path to ports of nodes: its node_uri, or whatever its rnode_uri is."
     )
-    sif: Line = key("", "The SIF on the nodes; empty: the one that renders the app.", metavar="FILE")
     form: Annotated[Words, AfterValidator(_attribute_names)] = key(
         (), "Further attributes of OnDemand in the form, for instance bc_account."
     )

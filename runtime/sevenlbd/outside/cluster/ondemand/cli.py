@@ -1,0 +1,51 @@
+"""`7lbd render ondemand`: the words of the command line, and what it says when it is done."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from .... import __version__
+from ....errors import ExitCode, Refusal
+from ....paths import user_path
+from .. import site
+from ..desk import Desk, verb
+from . import app, placing, table
+
+
+def register(verbs: Any) -> None:
+    """Add the verb; `render ood` is the same."""
+    about = "write the Open OnDemand app, of the site's table [ondemand]; again after each upgrade"
+    parser = verb(verbs, "ondemand", about, _render, aliases=("ood",))
+    parser.add_argument("folder", metavar="DIR", help="the app's folder, for instance /var/www/ood/apps/sys/desktop")
+    parser.add_argument("--force", action="store_true", help="overwrite files there that somebody has changed, too")
+
+
+def _render(desk: Desk) -> int:
+    found = site.read(desk.here)
+    for trouble in table.amiss(found.ondemand, desk.settings):
+        where = found.file or "7lbd.toml beside the SIF"
+        raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
+    sif = found.slurm.sif or desk.here.sif
+    if not sif.startswith("/"):
+        what = "nobody knows where the SIF is on the nodes"
+        raise Refusal(ExitCode.USAGE, what, hint="run the SIF itself, or set `sif` in [slurm] of the site's file")
+    folder = user_path(desk.options.folder)
+    made = app.compose(found, desk.settings, sif, placing.read_own(folder))
+    outcome = placing.place(folder, made, __version__, force=desk.options.force)
+    print(_said(folder, outcome, sif))
+    for name in outcome.kept:
+        print(f"7lbd: {folder / name} has been changed since it was written, and was left as it is", file=sys.stderr)
+    if outcome.kept:
+        own = folder / placing.SITE
+        print(f"  put what you add into {own}/, which is woven in; --force overwrites", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _said(folder: Path, outcome: placing.Outcome, sif: str) -> str:
+    lines = [f"the app is in {folder}; its jobs run {sif}"]
+    for name, paths in vars(outcome).items():
+        if paths and name != "kept":
+            lines.append(f"  {name:9}  {', '.join(paths)}")
+    return "\n".join(lines)
