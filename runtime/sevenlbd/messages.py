@@ -133,6 +133,8 @@ class Plan:
     """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
     warm: Warm | None = None
     """What to go on from, instead of a cold boot."""
+    notice_hook: tuple[str, ...] = ()
+    """What the agent runs in the guest to show the desktop's user a text, which comes on its standard input."""
     egress: Egress | None = None
     """The ways out; None when the guest has none, and then neither DNS nor a route."""
     network_rate: int = 0
@@ -202,14 +204,24 @@ STOP = "stop"  # from it: the user pressed the button
 TOLD = "told"  # from it: every viewer has the final state
 
 
-MILESTONES = frozenset({"thawed", "clock", "session", "frozen", "dhcp", "ready-line", "agent", "password", "rdp"})
+MILESTONES = frozenset(
+    {"thawed", "clock", "session", "frozen", "dhcp", "ready-line", "agent", "password", "rdp", "notice"}
+)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """An order: end within `grace` seconds; 0 is at once."""
+    """An order: end within `grace` seconds; 0 is at once. A `notice` is shown to the desktop's user before that."""
 
     grace: float
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An order: show the desktop's user a text."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,7 @@ def unpack_plan(data: bytes) -> Plan:
     raw["guest"] = Guest(**raw["guest"])
     raw["layers"] = tuple(Layer(**layer) for layer in raw["layers"])
     raw["shares"] = tuple(Share(**share) for share in raw["shares"])
-    for name in ("connectors", "cdroms"):
+    for name in ("connectors", "cdroms", "notice_hook"):
         raw[name] = tuple(raw[name])
     if raw["egress"]:
         doors = tuple(Door(**door) for door in raw["egress"]["doors"])
@@ -248,9 +260,13 @@ def pack(event: Event) -> bytes:
     return json.dumps(asdict(event)).encode()
 
 
-def pack_order(order: Stop | NewCertificates) -> bytes:
+Order = Stop | Notice | NewCertificates
+_ORDERS: dict[str, type[Order]] = {kind.__name__: kind for kind in (Stop, Notice, NewCertificates)}
+
+
+def pack_order(order: Order) -> bytes:
     """An order as one message."""
-    return json.dumps(asdict(order)).encode()
+    return json.dumps({"order": type(order).__name__, **asdict(order)}).encode()
 
 
 def unpack_event(data: bytes) -> Event | None:
@@ -296,10 +312,10 @@ def unpack_doors(data: bytes) -> list[Door]:
     ]
 
 
-def unpack_order(data: bytes) -> Stop | NewCertificates:
+def unpack_order(data: bytes) -> Order:
     """The order of a message made by `pack_order`."""
-    raw = json.loads(data)
-    return Stop(**raw) if raw else NewCertificates()
+    raw: dict[str, Any] = json.loads(data)
+    return _ORDERS[raw.pop("order")](**raw)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -60,6 +60,8 @@ class SessionState:
     phases: dict[str, float] = field(default_factory=dict)
     milestones: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the user may like to know of how it was started, and need not mend."""
     paused: str = ""
     reason: str = ""
     hint: str = ""

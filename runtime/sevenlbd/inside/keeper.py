@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import messages, process
-from ..messages import Event, NewCertificates, Plan, Stop
+from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
 from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm, ways_out
@@ -30,6 +30,7 @@ _MAX_DESCRIPTORS = 16
 _MAX_LOG = 4 << 20
 _LOG_CHECK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
+_NOTICE_SECONDS, _LAST_NOTICE_SECONDS = 60.0, 4.0
 _HEAD_START = 1.5
 # A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
 _SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
@@ -42,8 +43,7 @@ class Keeper:
         self._plan = plan
         self._wire = wire
         self._sockets = dict(zip(plan.connectors, sockets, strict=True))
-        self._stop_asked = asyncio.Event()
-        self._grace = 0.0
+        self._orders: asyncio.Queue[Stop | Notice] = asyncio.Queue()
         self._stunnel: helpers.Kept | None = None
 
     def tell(self, kind: str, text: str = "", hint: str = "") -> None:
@@ -128,7 +128,7 @@ class Keeper:
     async def _attend(self, vm: machine.Machine) -> None:
         """Until the machine's end: wait for the order to stop."""
         trimming = asyncio.create_task(_keep_logs_small())
-        stop = asyncio.create_task(self._stop_when_asked(vm))
+        stop = asyncio.create_task(self._obey(vm))
         keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
         try:
             reason = await vm.watch(
@@ -207,22 +207,44 @@ class Keeper:
         with suppress(ConnectionError):
             while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
                 match messages.unpack_order(data):
-                    case Stop(grace):
-                        self._grace = grace
-                        self._stop_asked.set()
+                    case Stop() | Notice() as order:
+                        self._orders.put_nowait(order)
                     case NewCertificates() if self._stunnel:
                         self._stunnel.replace()
         os._exit(0)
 
-    async def _stop_when_asked(self, vm: machine.Machine) -> None:
-        """Climb the stop ladder; a second, more urgent order cuts the first one short."""
+    async def _obey(self, vm: machine.Machine) -> None:
+        """Do as the supervisor orders, from now on. A second, more urgent order to stop cuts the first one short."""
         climbing: asyncio.Task[None] | None = None
-        while True:
-            await self._stop_asked.wait()
-            self._stop_asked.clear()
-            if climbing:
-                climbing.cancel()
-            climbing = asyncio.create_task(vm.stop(self._grace))
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                match await self._orders.get():
+                    case Notice(text):
+                        under_way.create_task(self._show_user(vm, text, _NOTICE_SECONDS))
+                    case Stop() as order:
+                        if climbing:
+                            climbing.cancel()
+                        climbing = under_way.create_task(self._stop(vm, order))
+
+    async def _stop(self, vm: machine.Machine, order: Stop) -> None:
+        """Climb the stop ladder. What it takes to tell the user is taken from the guest's time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if order.notice and order.grace > 0:
+            await self._show_user(vm, order.notice, min(_LAST_NOTICE_SECONDS, order.grace / 2))
+        await vm.stop(max(order.grace - (loop.time() - began), 0.0))
+
+    async def _show_user(self, vm: machine.Machine, text: str, seconds: float) -> None:
+        """Show the desktop's user a text, if the image has a way to."""
+        if not self._plan.notice_hook:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await vm.agent.run(self._plan.notice_hook, f"{text}\n", seconds)
+        except (AgentError, OSError) as error:
+            self.warn(f"the desktop's user could not be told in the guest: {str(error) or 'it took too long'}")
+        else:
+            self.tell(messages.MILESTONE, "notice")
 
 
 async def _gone(pid: int) -> None:

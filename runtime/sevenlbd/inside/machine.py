@@ -149,9 +149,13 @@ class Machine:
     async def stop(self, grace: float) -> None:
         """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
         if grace > 0:
-            await self._ask_guest()
-            if await self._gone_within(grace):
-                return
+            # An agent that hangs must not make the grace longer than it is.
+            asking = asyncio.create_task(self._ask_guest())
+            try:
+                if await self._gone_within(grace):
+                    return
+            finally:
+                asking.cancel()
             self._warn(f"the guest did not shut down within {grace:.0f} s and is switched off")
         self.shutdown_reason = self.shutdown_reason or "host-qmp-quit"
         with suppress(QMPError, OSError):

@@ -72,6 +72,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
     as_json, sif = False, ""
     try:
         from . import cli, places, preflight
+        from .cluster import allocation
 
         options = cli.parse(words)
         here = places.look_around(os.environ)
@@ -80,7 +81,8 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         chosen = places.settings(here, cli.source(options), *sources).settings
         as_json = chosen.json_events
         folders = places.image_folders(here, chosen)
-        prepared = preflight.prepare(chosen, here.environment, umask, folders)
+        job = allocation.of(here.environment)
+        prepared = preflight.prepare(chosen, here.environment, umask, folders, job)
         return Answer(as_json, sif, replace(prepared, warnings=(*told, *prepared.warnings)))
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint))

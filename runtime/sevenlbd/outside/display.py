@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,6 +44,9 @@ class Display(Protocol):
 
     def warn(self, text: str) -> None:
         """A warning that came while the session runs."""
+
+    def note(self, text: str) -> None:
+        """Something that happens while the session runs, and that nobody need mend."""
 
     def ready(self, state: SessionState) -> None:
         """The desktop is ready: how to connect."""
@@ -89,6 +94,9 @@ class JsonLines:
     def warn(self, text: str) -> None:
         self._print("warning", {"text": text})
 
+    def note(self, text: str) -> None:
+        self._print("note", {"text": text})
+
     def ready(self, state: SessionState) -> None:
         self._print("ready", {"id": state.id, "folder": state.folder, "url": state.url})
 
@@ -116,7 +124,8 @@ class Lines:
 
     def update(self, state: SessionState) -> None:
         if self._last is None:
-            _say(f"7lbd: session {state.id} of {state.image} on {state.host}")
+            for text in _heading(state):
+                _say(f"7lbd: {text}")
             for text in state.warnings:
                 self.warn(text)
         self._show_link(state)
@@ -132,6 +141,9 @@ class Lines:
 
     def warn(self, text: str) -> None:
         _say(f"7lbd: WARNING: {text}")
+
+    def note(self, text: str) -> None:
+        _say(f"7lbd: {_clock()}: {text}")
 
     def ready(self, state: SessionState) -> None:
         _say("\n" + ready_block(state, self._sif, self._link) + "\n")
@@ -202,12 +214,20 @@ class Terminal(Lines):
         else:
             super()._say_link(text)
 
+    def note(self, text: str) -> None:
+        if self._live:
+            self._live.console.print(_literally(text), highlight=False)
+        else:
+            super().note(text)
+
     def _open(self) -> None:
         from rich.live import Live  # costs 70 ms: not before the session is on its way
 
         assert self._state
         self._live = Live(get_renderable=self._table, refresh_per_second=4, transient=False)
         self._live.start()
+        for text in self._state.notes:
+            self.note(text)
         for text in self._state.warnings:
             self.warn(text)
 
@@ -242,6 +262,23 @@ class Terminal(Lines):
             note = ", ".join(state.milestones) if phase is Phase.GUEST_UP else ""
             table.add_row(mark, str(phase), shown, f"[dim]{_literally(note or _MEANING[phase])}[/]")
         return table
+
+
+def _heading(state: SessionState) -> Iterator[str]:
+    """What a job's log begins with: whose it is, since when and until when."""
+    job = ""
+    if state.job:
+        step = f", step {state.step}" if state.step else ""
+        again = f", started anew {state.restarts} time{'s' if state.restarts > 1 else ''}" if state.restarts else ""
+        job = f" in job {state.job}{step}{again}"
+    yield f"{_clock(state.started)}: session {state.id} of {state.image} on {state.host}{job}"
+    if state.ends_at:
+        yield f"it is shut down at {_clock(state.ends_at)} at the latest"
+    yield from state.notes
+
+
+def _clock(at: float | None = None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _literally(text: str) -> str:

@@ -13,7 +13,8 @@ from ..errors import ExitCode, Refusal
 from ..images import image as images
 from ..settings import Settings
 from . import cpu_models, folder, node, places, preflight, warmth
-from .preflight import HELPERS_MEMORY
+from .cluster import allocation
+from .sizing import HELPERS_MEMORY
 
 # Older than this program: a clock that shows less is wrong.
 _EARLIEST_CLOCK = 1_760_000_000
@@ -135,7 +136,8 @@ def _image(chosen: Settings, here: places.Places) -> Finding:
 def _warm(chosen: Settings, here: places.Places) -> Iterator[Finding]:
     """Whether a session of the image would go on from its warm state; nothing when it has none."""
     try:
-        prepared = preflight.prepare(chosen, here.environment, 0o077, places.image_folders(here, chosen))
+        job = allocation.of(here.environment)
+        prepared = preflight.prepare(chosen, here.environment, 0o077, places.image_folders(here, chosen), job)
     except Refusal:
         return  # which other findings tell
     again = "7lbd image warm --again, where the sessions are to run, or --no-warm"

@@ -42,10 +42,15 @@ def base(wanted: str, environment: Mapping[str, str]) -> Path:
     """Where this user's session folders are. The folder need not exist yet."""
     if wanted:
         return user_path(wanted).absolute()
-    temporary = Path(environment.get("TMPDIR") or "/tmp")
-    if not temporary.is_dir():
-        temporary = Path("/tmp")
-    return temporary.absolute() / f"7lbd-{os.getuid()}"
+    return temporary(environment).absolute() / f"7lbd-{os.getuid()}"
+
+
+def temporary(environment: Mapping[str, str]) -> Path:
+    """The folder for what does not outlive the job: where sites make one for each, they tell it in SLURM_TMPDIR."""
+    for name in ("SLURM_TMPDIR", "TMPDIR"):
+        if environment.get(name) and Path(environment[name]).is_dir():
+            return Path(environment[name])
+    return Path("/tmp")
 
 
 def check_base(folder: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from .. import messages
 from ..errors import ExitCode, Refusal
-from ..messages import Event, NewCertificates, Plan, Stop
+from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python, spawn
 from . import node
 
@@ -46,10 +46,15 @@ class KeeperLink:
             descriptors = [listener.fileno() for listener in listeners]
             socket.send_fds(self._wire, [messages.pack_plan(plan)], descriptors)
 
-    def send_stop(self, grace: float) -> None:
-        """The order to end within `grace` seconds."""
+    def send_stop(self, grace: float, notice: str = "") -> None:
+        """The order to end within `grace` seconds; a `notice` is shown to the desktop's user first."""
         with suppress(OSError):
-            self._wire.send(messages.pack_order(Stop(grace)))
+            self._wire.send(messages.pack_order(Stop(grace, notice)))
+
+    def send_notice(self, text: str) -> None:
+        """The order to show the desktop's user a text."""
+        with suppress(OSError):
+            self._wire.send(messages.pack_order(Notice(text)))
 
     def send_new_certificates(self) -> None:
         """The order to load the certificates anew."""

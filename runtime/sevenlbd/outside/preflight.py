@@ -10,30 +10,42 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..addresses import HOST
 from ..errors import ExitCode, Refusal
 from ..images import image as images
 from ..images.description import OS, Channel, Description, Display
 from ..images.image import Image
 from ..images.shelf import lookup
-from ..messages import Guest, Layer, Plan, Share
+from ..messages import Egress, Guest, Layer, Plan, Share, Warm
 from ..paths import user_path
 from ..settings import Accel, Network, Settings
-from . import connectors, folder, node, places, warmth
-from .cluster import register
+from . import connectors, folder, node, places, sizing, warmth
+from .cluster import allocation, register
+from .cluster.allocation import Allocation
+from .egress.allowed import Allowed
 from .prepared import Prepared, Wishes
+from .sizing import Size, Sizing, gib
 
-# What QEMU itself, smbd and our own processes need beside the guest's memory.
-HELPERS_MEMORY = 512 << 20
 _PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
 _SHARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED_SHARES = {"global", "homes", "printers", "ipc"}
-_GIB = 1 << 30
+_FASTEST_MEGABITS = 30_000
 _NOT_FOR_SHARING = ("/proc", "/dev", "/sys", "/run/7lbd")
 
 
-def prepare(settings: Settings, environment: Mapping[str, str], umask: int, folders: list[Path]) -> Prepared:
-    """Check all of `settings` against this node. Raises Refusal; leaves no trace."""
-    warnings: list[str] = []
+def prepare(
+    settings: Settings,
+    environment: Mapping[str, str],
+    umask: int,
+    folders: list[Path],
+    job: Allocation | None = None,
+) -> Prepared:
+    """Check all of `settings` against this node. Raises Refusal; leaves no trace.
+
+    With a `job` the guest gets all that the job has, unless the settings say how much.
+    """
+    warnings: list[str] = allocation.warnings(job) if job else []
+    notes: list[str] = []
     _refuse_root()
     image = images.resolve(settings.image, folders, places.image_cache(settings))
     seen = {str(layer.path): layer.identity for layer in image.layers}
@@ -47,13 +59,14 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
     network = _network(settings, warnings)
     where = folder.base(settings.session_dir, environment)
     _warn_of_hidden_tmpdir(settings, environment, warnings)
-    name = settings.name or folder.new_name()
+    name = settings.name or (job.name(where) if job else folder.new_name())
     folder.check_base(where)
     folder.check_name(where, name)
     _check_space(where, settings.min_space)
-    guest = _guest(settings, image, accel, environment, warnings)
-    warm, no_warm = warmth.chosen(settings, image, guest, accel, network)
-    warnings += [no_warm] if no_warm else []
+    egress = _egress(settings, described, name, warnings)
+    inside = egress.inside(HOST) if egress else None
+    size = sizing.decided_by(settings, described, environment, job)
+    guest, warm = _machine(settings, image, accel, network, inside, size, warnings, notes)
     plan = Plan(
         session=name,
         folder=str(where / name),
@@ -74,6 +87,9 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         console=ways.console,
         web_tls=ways.web_tls,
         warm=warm,
+        egress=inside,
+        network_rate=_network_rate(settings.network_rate),
+        notice_hook=described.notice_hook if guest.agent else (),
     )
     return Prepared(
         login=_user_name(),
@@ -82,16 +98,48 @@ def prepare(settings: Settings, environment: Mapping[str, str], umask: int, fold
         disk_size=image.size,
         where=where,
         connectors=ways,
-        job_ends=_job_ends(environment),
-        wishes=Wishes(settings.time_limit, settings.stop_grace, settings.exit_when_ready),
+        job=job,
+        egress=egress,
+        wishes=Wishes(
+            time_limit=settings.time_limit,
+            stop_grace=settings.stop_grace,
+            exit_when_ready=settings.exit_when_ready,
+            end_notice=settings.end_notice,
+            signal_lead=settings.signal_lead,
+        ),
         warnings=tuple(warnings),
+        notes=tuple(notes),
         seen=seen,
         lease=lookup.owner(image.folder or image.layers[0].path.parent),
         word=register.targets(settings, environment, name),
     )
 
 
-def _guest(settings: Settings, image: Image, accel: str, environment: Mapping[str, str], warnings: list[str]) -> Guest:
+def _machine(
+    settings: Settings,
+    image: Image,
+    accel: str,
+    network: str,
+    egress: Egress | None,
+    size: Sizing,
+    warnings: list[str],
+    notes: list[str],
+) -> tuple[Guest, Warm | None]:
+    """The machine, and the warm state that it goes on from, if that fits. Raises Refusal."""
+    frozen = warmth.size(settings, image)
+    if frozen and (like := size.like_frozen(frozen)):
+        guest = _guest(settings, image, accel, like)
+        warm, _ = warmth.chosen(settings, image, guest, accel, network, egress)
+        if warm:
+            notes += size.note_of_frozen(frozen)
+            return guest, warm
+    guest = _guest(settings, image, accel, size.chosen(warnings, notes))
+    warm, no_warm = warmth.chosen(settings, image, guest, accel, network, egress)
+    warnings += [no_warm] if no_warm else []
+    return guest, warm
+
+
+def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
     """The machine that the image asks for, as far as this node gives it. Raises Refusal."""
     described = image.description
     return Guest(
@@ -102,8 +150,8 @@ def _guest(settings: Settings, image: Image, accel: str, environment: Mapping[st
         display=_display(described),
         machine=described.machine,
         cpu=_cpu(settings, accel),
-        cpus=_cpus(settings, described.cpus, warnings),
-        memory=_memory(settings.memory or described.memory, environment),
+        cpus=size.cpus,
+        memory=size.memory,
         agent=Channel.AGENT in described.channels,
         smbios=Channel.SMBIOS in described.channels,
         account=described.user,
@@ -115,12 +163,6 @@ def _display(described: Description) -> str:
     if described.display is not Display.AUTO:
         return described.display.value
     return (Display.STD if described.os is OS.WINDOWS else Display.VIRTIO).value
-
-
-def _job_ends(environment: Mapping[str, str]) -> float:
-    """Slurm tells since 23.02; a value that is no time is as good as none."""
-    told = environment.get("SLURM_JOB_END_TIME", "")
-    return float(told) if told.isascii() and told.isdigit() else 0.0
 
 
 def new_password() -> str:
@@ -187,42 +229,29 @@ def _network(settings: Settings, warnings: list[str]) -> str:
     return "user"
 
 
+def _egress(settings: Settings, described: Description, session: str, warnings: list[str]) -> Allowed | None:
+    """The ways out, each host found. Raises Refusal for what the site cannot have meant."""
+    if not settings.egress_allow:
+        return None
+    from .egress import decide  # asks name servers, so only where it is wanted
+
+    decision = decide.decide(settings, described.egress, session)
+    warnings += decision.notes
+    return decision.allowed
+
+
+def _network_rate(megabits: int) -> int:
+    """Bits a second."""
+    if not 0 <= megabits <= _FASTEST_MEGABITS:
+        what = f"`network_rate` = {megabits}: a link's rate is between 1 and {_FASTEST_MEGABITS} Mbit/s, 0 is no limit"
+        raise Refusal(ExitCode.USAGE, what, hint="--network-rate 100")
+    return megabits * 1_000_000
+
+
 def _cpu(settings: Settings, accel: str) -> str:
     if settings.cpu_model != "auto":
         return settings.cpu_model
     return "host" if accel == "kvm" else "max"
-
-
-def _cpus(settings: Settings, asked_by_image: int, warnings: list[str]) -> int:
-    usable = node.cpus()
-    if settings.cpus < 0 or settings.cpus > usable:
-        raise Refusal(
-            ExitCode.RESOURCES,
-            f"{settings.cpus} CPUs were asked for, but this job may use {usable}",
-            hint=f"--cpus {usable}, or ask the scheduler for more",
-        )
-    if not settings.cpus and asked_by_image > usable:
-        warnings.append(f"the image asks for {asked_by_image} CPUs; this job has {usable}, so the guest gets {usable}")
-    return settings.cpus or min(asked_by_image, usable)
-
-
-def _memory(wanted: int, environment: Mapping[str, str]) -> int:
-    if wanted < 64 << 20:
-        raise Refusal(ExitCode.USAGE, f"{wanted} bytes of memory are too few for a guest", hint="--memory 4G")
-    limit = node.memory_limit(dict(environment))
-    if wanted + HELPERS_MEMORY > limit.size:
-        fits = max(limit.size - HELPERS_MEMORY, 0) >> 20
-        raise Refusal(
-            ExitCode.RESOURCES,
-            f"{_gib(wanted)} for the guest and {_gib(HELPERS_MEMORY)} for its helpers make "
-            f"{_gib(wanted + HELPERS_MEMORY)}, but only {_gib(limit.size)} are {limit.whose}",
-            hint=f"--memory {fits}M fits, or ask the scheduler for more (--mem)",
-        )
-    return wanted >> 20 << 20
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB"
 
 
 def _check_space(where: Path, least: int) -> None:
@@ -230,7 +259,7 @@ def _check_space(where: Path, least: int) -> None:
     if free < least:
         raise Refusal(
             ExitCode.RESOURCES,
-            f"{where}: {_gib(free)} are free for what the guest writes, and {_gib(least)} are the least",
+            f"{where}: {gib(free)} are free for what the guest writes, and {gib(least)} are the least",
             hint="choose another place (--session-dir DIR), make room, or lower --min-space",
         )
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from ..images.lock import Identity
 from ..images.names import Reference
 from ..messages import Plan
+from .cluster.allocation import Allocation
 from .cluster.register import Target
 from .connectors import Connectors
-
 from .egress.allowed import Allowed
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -20,6 +21,10 @@ class Wishes:
     time_limit: float
     stop_grace: float
     exit_when_ready: bool
+    end_notice: float = 0.0
+    """How long before a known end the desktop's user is told; 0 is not at all."""
+    signal_lead: float = 0.0
+    """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,17 @@ class Prepared:
     disk_size: int
     where: Path
     connectors: Connectors
-    job_ends: float
-    """When the scheduler ends the job, in seconds since the epoch; 0 when it does not say."""
     wishes: Wishes
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the user may like to know, and need not mend."""
+    job: Allocation | None = None
+    """The scheduler's job that the session runs in."""
     seen: dict[str, Identity] = field(default_factory=dict)
     """The image's files as they were when they were checked."""
     lease: tuple[Path, Reference] | None = None
     """The repository that is told, and of which version, that this session uses it."""
-    word: tuple[Target, ...] = ()
-    """Where the session leaves word of itself, for other nodes and for a portal."""
     egress: Allowed | None = None
     """What the relay may connect to; None when the guest has no way out, and there is no relay."""
+    word: tuple[Target, ...] = ()
+    """Where the session leaves word of itself, for other nodes and for a portal."""

@@ -26,6 +26,7 @@ from .cluster import herald
 from .cluster.herald import Herald
 from .display import Display
 from .door import Door
+from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
 from .gateway_link import GatewayLink
 from .keeper_link import KeeperLink
 from .prepared import Prepared
@@ -33,8 +34,8 @@ from .prepared import Prepared
 log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-# The keeper needs this much beyond the guest's grace: QMP quit, kill, and the end of its namespace.
-_KEEPER_GRACE = 10.0
+# Who sends these has not asked the desktop's user.
+_UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _ONE_SIGNAL_SECONDS = 1.0
 _MAX_WARNINGS = 100
 
@@ -128,8 +129,13 @@ class Session:
             warnings=list(prepared.warnings),
             console=plan.console,
             account=plan.guest.account,
+            notes=list(prepared.notes),
         )
-        self.state.ends_at = _earliest(self.state.started, self._wishes.time_limit, prepared.job_ends)
+        job = prepared.job
+        if job:
+            self.state.job, self.state.step, self.state.restarts = job.job, job.step, job.restarts
+        self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
+        self.state.ends_at = self._ending.at
 
     def settle(self, place: Path, url: str, word: Herald) -> None:
         """The folder is there: from now on `status` sees the session, on other nodes, too."""
@@ -151,14 +157,12 @@ class Session:
 
     async def live(self) -> None:
         """Follow the keeper's events until the session is over."""
-        limit = self._wishes.time_limit
-        timer = asyncio.get_running_loop().call_later(limit, self.stop, "its time is up") if limit else None
+        self._ending.watch(self._tell_user, self.stop)
         async for event in self._link.events():
             self._on_event(event)
             if self.state.phase in FINAL:
                 break
-        if timer:
-            timer.cancel()
+        self._ending.unwatch()
         if self.state.phase is Phase.STOPPING:
             self._advance(Phase.ENDED)
         elif self.state.phase not in FINAL:
@@ -186,11 +190,29 @@ class Session:
         if self._signal and now - self._signalled_at < _ONE_SIGNAL_SECONDS:
             return
         again = self._signal is not None
+        if number == signal.SIGUSR1 and self.state.phase is Phase.READY and self._on_walltime():
+            return
         self._signal, self._signalled_at = signal.Signals(number), now
-        self.stop(f"{self._signal.name} came", now=again)
+        self.stop(f"{self._signal.name} came", now=again, notice=GOING_NOW if number in _UNASKED else "")
 
-    def stop(self, why: str, now: bool = False) -> None:
-        """Begin the stop ladder, or with `now` leap to its last rungs. May come at any time."""
+    def _on_walltime(self) -> bool:
+        """The scheduler says that the end is near. Whether the user has still time to do something about it."""
+        has_time = self._ending.hasten()
+        self.state.ends_at = self._ending.at
+        self._show()
+        return has_time
+
+    def _tell_user(self) -> None:
+        """Tell the desktop's user when it ends, in the desktop. One that is not ready is told when it is."""
+        if self.state.phase is Phase.READY and (text := self._ending.notice()):
+            self._display.note(f"the desktop's user is told: {text}")
+            self._link.send_notice(text)
+
+    def stop(self, why: str, now: bool = False, notice: str = "") -> None:
+        """Begin the stop ladder, or with `now` leap to its last rungs. May come at any time.
+
+        A `notice` is shown to the desktop's user first.
+        """
         if self.state.phase in FINAL:
             return
         if self.state.phase is not Phase.STOPPING:
@@ -201,8 +223,9 @@ class Session:
         elif not now:
             return
         grace = 0.0 if now else self._wishes.stop_grace
-        self._link.send_stop(grace)
-        asyncio.get_running_loop().call_later(grace + _KEEPER_GRACE, self._link.kill)
+        self._ending.unwatch()
+        self._link.send_stop(grace, notice if self._wishes.end_notice else "")
+        asyncio.get_running_loop().call_later(grace + AFTER_GUEST_SECONDS, self._link.kill)
 
     def stop_from_page(self, now: bool) -> None:
         """The stop button."""
@@ -275,6 +298,7 @@ class Session:
         if self.state.phase is Phase.READY and not self._was_ready:
             self._was_ready = True
             self._display.ready(self.state)
+            self._tell_user()
             if self._wishes.exit_when_ready:
                 self.stop("the desktop was ready, which was all that was asked for")
 
@@ -322,8 +346,3 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
 def _files_of_image(plan: Plan) -> list[str]:
     warm = [plan.warm.disk, plan.warm.memory] if plan.warm else []
     return [*(layer.path for layer in plan.layers), *warm]
-
-
-def _earliest(started: float, limit: float, job_ends: float) -> float:
-    ends = [at for at in (started + limit if limit else 0.0, job_ends) if at]
-    return min(ends, default=0.0)
