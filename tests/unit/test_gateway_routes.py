@@ -112,6 +112,45 @@ async def test_an_old_cookie_is_none_after_renewal(world: World) -> None:
     assert await world.status_of("GET", "api/status", world.headers("desktop")) == 200
 
 
+@pytest.mark.parametrize(
+    ("role", "to", "led"),
+    [
+        ("desktop", "desktop", "desktop"),
+        ("desktop", "console", "console"),
+        ("desktop", "native", "native"),
+        ("desktop", "", "./"),
+        ("console", "console", "console"),
+        ("console", "desktop", "./"),
+        ("status", "native", "./"),
+        ("desktop", "metrics", "./"),
+        ("desktop", "api/desktop.rdp", "./"),
+        ("desktop", "//evil.example.org", "./"),
+        ("desktop", "https://evil.example.org/", "./"),
+        ("desktop", "../desktop", "./"),
+        ("desktop", "desktop\r\nSet-Cookie: a=b", "./"),
+    ],
+)
+@lived()
+async def test_a_form_is_led_to_one_of_our_pages_or_to_the_first(world: World, role: str, to: str, led: str) -> None:
+    form = {"token": TOKENS[role], "to": to}
+    async with world.client.post(world.url("login"), data=form, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"{led}?entered")
+        assert "a" not in answer.cookies
+
+
+@lived()
+async def test_who_comes_back_from_the_login_without_the_cookie_is_told_so(world: World) -> None:
+    for path in ("", "desktop", "node/n7/20001/console"):
+        async with world.client.get(world.url(f"{path}?entered")) as answer:
+            assert "without the cookie" in await answer.text()
+        async with world.client.get(world.url(f"{path}?entered=1")) as answer:
+            assert "without the cookie" not in await answer.text()
+        headers = world.headers("desktop")
+        async with world.client.get(world.url(f"{path}?entered"), headers=headers, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, path.rpartition("/")[2] or "./")
+    assert await world.status_of("GET", "api/status?entered") == 401
+
+
 @lived()
 async def test_the_login_page_is_shown_to_strangers_and_the_status_page_to_visitors(world: World) -> None:
     for headers, page in (({}, "login"), (world.headers("status"), "status")):
@@ -127,7 +166,7 @@ async def test_the_token_becomes_a_cookie(world: World) -> None:
     async with world.client.post(
         world.url("login"), data={"token": TOKENS["console"]}, allow_redirects=False
     ) as answer:
-        assert (answer.status, answer.headers["Location"]) == (303, "./")
+        assert (answer.status, answer.headers["Location"]) == (303, "./?entered")
         cookie = answer.headers["Set-Cookie"]
     value, *attributes = cookie.split("; ")
     assert sorted(attributes) == ["HttpOnly", "SameSite=Strict"]
@@ -223,7 +262,7 @@ async def test_all_works_below_a_portals_prefix(world: World, prefix: str) -> No
     async with world.client.post(
         world.url(f"{prefix}login"), data={"token": TOKENS["desktop"]}, allow_redirects=False
     ) as answer:
-        assert answer.headers["Location"] == "./"
+        assert answer.headers["Location"] == "./?entered"
         assert "path" not in answer.headers["Set-Cookie"].lower()
 
 

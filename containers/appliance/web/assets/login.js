@@ -39,7 +39,8 @@ export async function enter(token) {
 
 /** @param {string} to */
 function go(to) {
-  location.replace(PAGES.includes(to) ? to : "./");
+  // The gateway takes the query off again; if the cookie did not come back with it, the page says so.
+  location.replace(`${PAGES.includes(to) ? to : "./"}?entered`);
 }
 
 /** @param {HTMLFormElement} form */

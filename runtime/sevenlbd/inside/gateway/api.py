@@ -45,15 +45,15 @@ async def body(request: web.Request) -> bytes:
         raise Refused(400, "the request did not come whole", headers={"Connection": "close"}) from None
 
 
-async def form_field(request: web.Request, name: str) -> str:
-    """A field of a posted form; empty when it is not there. Raises Refused."""
+async def form(request: web.Request) -> dict[str, str]:
+    """The fields of a posted form; of one that is there twice the first. Raises Refused."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Refused(415, "this is not a form")
     try:
         fields = parse_qs((await body(request)).decode(), max_num_fields=16)
     except ValueError:
         raise Refused(400, "the form cannot be read") from None
-    return fields.get(name, [""])[0].strip()
+    return {name: values[0].strip() for name, values in fields.items()}
 
 
 async def _json_body(request: web.Request) -> dict[str, Any]:

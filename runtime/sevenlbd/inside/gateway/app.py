@@ -30,6 +30,13 @@ log = logging.getLogger(__name__)
 
 WEB = Path("/usr/share/7lbd/web")
 
+_ENTERED = "entered"
+"""The query behind which a browser comes back from the log-in: then it should have the cookie."""
+_COOKIE_LOST = (
+    "The key was right, but your browser came back without the cookie that it was given. "
+    "It refuses cookies for this address, or the portal in between takes them away."
+)
+
 _PREFIX = re.compile(r"/r?node/[^/]+/\d+(?=/|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
@@ -117,8 +124,11 @@ class Site:
     async def _behind_the_lock(self, request: web.Request, method: str, path: str, front: Front) -> web.StreamResponse:
         route = self._routes.get((method, path))
         visitor, by_bearer = await self._visitor(request, route, front)
+        entered = bool(route and route.page and request.query_string == _ENTERED)
         if not visitor:
-            return self._closed(route, path)
+            return self._closed(route, path, _COOKIE_LOST if entered else "")
+        if entered:
+            return answers.go(path or "./")
         _guarded(request).trust()
         if method == "GET" and path.startswith("assets/"):
             return self._pages.asset(path)
@@ -132,10 +142,10 @@ class Site:
             raise Refused(404, "this session has no console")
         return await route.handler(request, self._gate, visitor)
 
-    def _closed(self, route: Route | None, path: str) -> web.StreamResponse:
+    def _closed(self, route: Route | None, path: str, message: str) -> web.StreamResponse:
         """The answer to a stranger."""
         if route and route.page:
-            return self._pages.page("login", status=401 if path else 200)
+            return self._pages.page("login", message=message, status=401 if path else 200)
         raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
 
     async def _visitor(self, request: web.Request, route: Route | None, front: Front) -> tuple[Visitor | None, bool]:
@@ -153,14 +163,15 @@ class Site:
     async def _login(self, request: web.Request, front: Front) -> web.StreamResponse:
         if request.headers.get("Origin"):
             _check_origin(request, front)
-        role = lock.role_of_token(await api.form_field(request, "token"), front.tokens)
+        form = await api.form(request)
+        role = lock.role_of_token(form.get("token", ""), front.tokens)
         if not role:
             try:
                 await self._refuse_guess()
             except Refused as refused:
                 return self._pages.page("login", message=f"{refused.error}: {refused.hint}.", status=refused.status)
             return self._pages.page("login", message="This key does not open this session.", status=403)
-        response = answers.go("./")
+        response = answers.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
         secure = request.secure or lock.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
         response.set_cookie(
             lock.cookie_name(front.session),
@@ -171,6 +182,11 @@ class Site:
             secure=secure,
         )
         return response
+
+    def _wanted(self, to: str, visitor: Visitor) -> str:
+        """The page that a form asks to be led to, if there is one of that name for this visitor; else none."""
+        route = self._routes.get(("GET", to))
+        return to if route and route.page and visitor.may(route.needs) else ""
 
     async def _refuse_guess(self) -> None:
         """Make a wrong token wait. Raises Refused when there were too many."""
