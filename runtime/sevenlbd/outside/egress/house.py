@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from . import limits
 from .allowed import Allowed
 from .journal import Journal, Record
+from .tcp import Place
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ class House:
         """Let a flow that nobody answers go, if there is one."""
         return any(give_way() for give_way in self.gives_way)
 
-    def refuse(self, kind: str, host: str, address: str, port: int, why: str) -> None:
+    def refuse(self, place: Place, why: str) -> None:
         """Write down that something was not carried."""
-        self.journal.add(Record(time.time(), 0.0, kind, host, address, port, 0, 0, why, refused=True))
+        self.journal.add(Record(time.time(), 0.0, *place, 0, 0, why, refused=True))
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something on its own; a fault of ours ends that, and nothing else."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ... import messages
 from ...messages import Door
 from . import tcp, udp
+from .allowed import PROXY_PORT
 from .house import House
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,17 @@ class Relay:
             self._serve(door, given)
 
     def _expected(self, door: Door) -> bool:
+        if door.kind == "proxy":
+            return self._proxy and door.port == PROXY_PORT
         return door in self._missing
 
     def _serve(self, door: Door, given: socket.socket) -> None:
+        if door.kind == "proxy":
+            from . import proxy  # not every session has one
+
+            self._proxy = False
+            self._house.spawn(proxy.serve(self._house, given, door.address))
+            return
         self._missing.discard(door)
         if door.kind == "tcp":
             self._house.spawn(tcp.serve(self._house, given, door.address, door.port))

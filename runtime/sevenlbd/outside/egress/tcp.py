@@ -6,8 +6,9 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import pump
 from .journal import Record
@@ -15,7 +16,7 @@ from .journal import Record
 if TYPE_CHECKING:
     from .house import House
 
-CONNECT_SECONDS = 30.0
+_CONNECT_SECONDS = 30.0
 _NO_DESCRIPTORS_SECONDS = 0.5
 # Between the guest's system and us no time-out of the network comes in between; outside a firewall may forget.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
@@ -28,6 +29,15 @@ _ENDS = {
 }
 
 
+class Place(NamedTuple):
+    """Where a connection leads to, as the journal tells it."""
+
+    kind: str
+    host: str
+    address: str
+    port: int
+
+
 def spell(error: OSError) -> str:
     """How a connection ended that could not be made."""
     if isinstance(error, TimeoutError):
@@ -35,14 +45,14 @@ def spell(error: OSError) -> str:
     return _ENDS.get(error.errno or 0, error.strerror or "failed")
 
 
-async def reach(address: str, port: int) -> socket.socket:
+async def reach(address: str, port: int, seconds: float = _CONNECT_SECONDS) -> socket.socket:
     """Connect to the address, which is a number. Raises OSError, also when it takes too long."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     wire = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         wire.setblocking(False)
         prepare(wire)
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_connect(wire, (address, port))
     except BaseException:
         wire.close()
@@ -59,10 +69,30 @@ def prepare(wire: socket.socket) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def accepted(house: House, listener: socket.socket) -> socket.socket:
+async def serve(house: House, listener: socket.socket, address: str, port: int) -> None:
+    """Carry every connection of `listener` to the address, until cancelled."""
+    place = Place("tcp", house.name(address), address, port)
+    await accept_all(house, listener, place, lambda near: _carry(house, near, place))
+
+
+async def accept_all(
+    house: House, listener: socket.socket, place: Place, carry: Callable[[socket.socket], Coroutine[None, None, None]]
+) -> None:
+    """Have every connection carried by a task of its own, which owns it and a slot; one too many is reset."""
+    with listener:
+        listener.setblocking(False)
+        while True:
+            near = await _accepted(house, listener)
+            if house.slots.take():
+                house.spawn(carry(near))
+            else:
+                pump.reset(near)
+                house.refuse(place, "too many connections")
+
+
+async def _accepted(house: House, listener: socket.socket) -> socket.socket:
     """The next connection from inside, not before the pace of new ones allows it. Raises OSError for good only."""
     loop = asyncio.get_running_loop()
-    listener.setblocking(False)
     while True:
         await house.pace.taken(1)
         try:
@@ -78,25 +108,11 @@ async def accepted(house: House, listener: socket.socket) -> socket.socket:
         return near
 
 
-async def serve(house: House, listener: socket.socket, address: str, port: int) -> None:
-    """Carry every connection of `listener` to the address, until cancelled."""
-    with listener:
-        while True:
-            near = await accepted(house, listener)
-            if house.slots.take():
-                house.spawn(_carry(house, near, address, port))
-            else:
-                pump.reset(near)
-                house.refuse("tcp", house.name(address), address, port, "too many connections")
-
-
-async def _carry(house: House, near: socket.socket, address: str, port: int) -> None:
+async def _carry(house: House, near: socket.socket, place: Place) -> None:
     start, began = time.time(), time.monotonic()
-    up = down = 0
-    reached = False
-    end = "session ended"
+    up, down, reached, end = 0, 0, False, "session ended"
     try:
-        far = await reach(address, port)
+        far = await reach(place.address, place.port)
         reached = True
         coupled = pump.Pump(near, far, house.up, house.down, house.allowed.idle)
         try:
@@ -108,7 +124,4 @@ async def _carry(house: House, near: socket.socket, address: str, port: int) -> 
     finally:
         pump.reset(near)
         house.slots.give_back()
-        record = Record(
-            start, time.monotonic() - began, "tcp", house.name(address), address, port, up, down, end, not reached
-        )
-        house.journal.add(record)
+        house.journal.add(Record(start, time.monotonic() - began, *place, up, down, end, refused=not reached))

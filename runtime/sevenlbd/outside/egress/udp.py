@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .journal import Record
-from .tcp import spell
+from .tcp import Place, spell
 
 if TYPE_CHECKING:
     from .house import House
@@ -45,7 +45,7 @@ class Door:
     def __init__(self, house: House, near: socket.socket, address: str, port: int) -> None:
         self._house = house
         self._near = near
-        self._target = (address, port)
+        self._place = Place("udp", house.name(address), address, port)
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._flows: dict[Address, Flow] = {}
         """The one that has been silent longest is the first."""
@@ -125,13 +125,13 @@ class Door:
         if found := self._flows.get(who):
             return found
         if not self._house.slots.take() and not (self._house.make_room() and self._house.slots.take()):
-            self._house.refuse("udp", self._house.name(self._target[0]), *self._target, "too many connections")
+            self._house.refuse(self._place, "too many connections")
             return None
         try:
             far = self._open()
         except OSError as error:
             self._house.slots.give_back()
-            self._house.refuse("udp", self._house.name(self._target[0]), *self._target, spell(error))
+            self._house.refuse(self._place, spell(error))
             return None
         flow = self._flows[who] = Flow(far, self._loop.time())
         self._loop.add_reader(far, self._from_server, who, flow)
@@ -142,7 +142,7 @@ class Door:
         try:
             far.setblocking(False)
             _let_routers_split(far, self._family)
-            far.connect(self._target)
+            far.connect((self._place.address, self._place.port))
         except BaseException:
             far.close()
             raise
@@ -163,11 +163,8 @@ class Door:
         self._loop.remove_reader(flow.far)
         flow.far.close()
         self._house.slots.give_back()
-        address, port = self._target
         seconds = flow.touched - flow.began
-        self._house.journal.add(
-            Record(flow.start, seconds, "udp", self._house.name(address), address, port, flow.up, flow.down, end)
-        )
+        self._house.journal.add(Record(flow.start, seconds, *self._place, flow.up, flow.down, end))
 
 
 def _let_routers_split(wire: socket.socket, family: int) -> None:
