@@ -155,7 +155,8 @@ class Lines:
         if state.phase is Phase.FAILED:
             _say(f"7lbd: FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""), error=True)
         else:
-            _say(f"7lbd: session {state.id} has ended: {state.reason}")
+            machine = f"; {state.end}" if state.end and state.end != state.reason else ""
+            _say(f"7lbd: {_clock()}: session {state.id} has ended: {state.reason}{machine}")
 
     def refused(self, refusal: Refusal) -> None:
         pass
