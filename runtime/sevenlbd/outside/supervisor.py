@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from .cluster import herald
 from .cluster.herald import Herald
 from .display import Display
 from .door import Door
+from .egress import link as egress_link
+from .egress.allowed import Allowed
+from .egress.link import EgressLink
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
 from .gateway_link import GatewayLink
 from .keeper_link import KeeperLink
@@ -76,6 +79,9 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                 await house.enter_async_context(control.serve(place, session.stop, renew))
             session.open(gateway, native_port, door.web_certificate)
             sockets["link"] = gateway.theirs
+            if prepared.egress:
+                relay = await house.enter_async_context(session.way_out(prepared.egress))
+                sockets["egress"] = relay.theirs
             plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay)
             link.send_plan(plan, list(sockets.values()))
             await session.live()
@@ -260,6 +266,11 @@ class Session:
             case messages.ENDED:
                 self._end(event.text)
         self._show()
+
+    def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
+        """The relay of the guest's ways out, which is watched, and summed up at its end."""
+        log_file = self._place / "logs" / "egress.log"
+        return egress_link.kept(allowed, log_file, self.state.id, self._warn, self._display.note)
 
     def warn_from_thread(self, text: str) -> None:
         """A warning that another thread has; too late is not at all."""

@@ -11,12 +11,12 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import messages
+from ... import messages, people
 from ...process import python, spawn
 from .allowed import Allowed
 
@@ -34,6 +34,14 @@ class Summary:
     refused: int
     up: int
     down: int
+
+    def spelled(self) -> str:
+        """For people."""
+        if not self.connections and not self.refused:
+            return "the guest used none of its ways out"
+        refused = f", {self.refused} refused or failed" if self.refused else ""
+        sizes = f"{people.size(self.up)} out, {people.size(self.down)} in"
+        return f"the guest's ways out: {self.connections} connections{refused}, {sizes}"
 
 
 class EgressLink:
@@ -120,6 +128,26 @@ async def started(allowed: Allowed, log: Path, session: str) -> AsyncIterator[Eg
     finally:
         await link.leave()
         link.close()
+
+
+@asynccontextmanager
+async def kept(
+    allowed: Allowed, log: Path, session: str, warn: Callable[[str], None], note: Callable[[str], None]
+) -> AsyncIterator[EgressLink]:
+    """As `started`; a relay that is lost is told by `warn`, and at the end `note` is told what went through."""
+    async with started(allowed, log, session) as link:
+        watching = asyncio.create_task(_warn_when_lost(link, warn))
+        try:
+            yield link
+        finally:
+            watching.cancel()
+            if summary := await link.leave():
+                note(summary.spelled())
+
+
+async def _warn_when_lost(link: EgressLink, warn: Callable[[str], None]) -> None:
+    """Its sockets inside are gone with it, so there can be no other; the desktop is worth going on with."""
+    warn(f"the relay of the guest's ways out has ended, and the ways with it: {await link.lost()}")
 
 
 async def _hand_over(wire: socket.socket, allowed: Allowed) -> None:
