@@ -145,6 +145,11 @@ def _node_verbs(verbs: Any) -> None:
     _verb(verbs, "render", "write a job script, an Open OnDemand app, a site's settings file, or the `7lbd` command")
     doctor = _verb(verbs, "doctor", "check whether this node can run a desktop, and what would mend it")
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument(
+        "--site",
+        action="store_true",
+        help="check the site's settings file, too: every key, and what it names, from here",
+    )
     for name in ("image", "memory", "session_dir", "min_space"):
         option(doctor, name)
     config = _verb(verbs, "config", "show the settings in force")

@@ -167,8 +167,21 @@ def doctor(options: argparse.Namespace, _umask: int) -> int:
     """Check every precondition on this node."""
     from . import doctor as examination
 
-    here, loaded = _load(options)
-    findings = examination.examine(loaded.settings, here)
+    findings = []
+    if options.site:
+        from .cluster import site_check
+
+        findings = site_check.examine(places.look_around(os.environ))
+    try:
+        here, loaded = _load(options)
+        findings = examination.examine(loaded.settings, here) + findings
+    except Refusal as refusal:
+        if not options.site:
+            raise
+        if refusal.what not in {finding.text for finding in findings}:
+            findings.insert(0, examination.Finding("settings", "error", refusal.what, refusal.hint))
+        text = "not looked at: the settings come first"
+        findings.append(examination.Finding("this node", "warning", text, "mend what is said above, and ask again"))
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -12,7 +12,7 @@ from . import desk, jobscript, program, site
 from .desk import Desk
 from .node_programs import NODE_ROOT
 
-_WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc")
+_WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor")
 """Verbs that ask the scheduler, and need to see the node's own programs for it."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ....errors import ExitCode, Refusal
 from ....paths import user_path
 from ....settings import Source
-from ... import places, preflight
+from ... import places, shares
 from .. import site
 from .app import FORMAT
 from .table import FOLDER, OnDemand
@@ -125,7 +125,7 @@ def _below_roots(table: OnDemand, asked: str) -> Path:
 def _trouble_with_home(environment: Mapping[str, str]) -> str:
     """Why the home cannot be shared: somebody without a proper one still gets a desktop."""
     try:
-        preflight.home(environment)
+        shares.home(environment)
     except Refusal as refusal:
         return refusal.what
     return ""
