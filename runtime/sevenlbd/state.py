@@ -81,6 +81,8 @@ class SessionState:
     """The scheduler's id of the job that it runs in; empty outside of any."""
     step: str = ""
     """The job step (Slurm), or empty for the batch script itself or a shell of salloc's."""
+    leads_job: bool = False
+    """Whether what the scheduler signals to the job's batch shell comes to the session itself."""
     restarts: int = 0
     """How often the scheduler has started this job anew."""
     console: bool = False

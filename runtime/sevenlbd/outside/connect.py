@@ -21,10 +21,15 @@ _LOCAL_VNC = 5900
 
 def call(sif: str, verb: str, state: SessionState) -> str:
     """How this user calls `verb` for this session, from another shell than the job's."""
-    program = os.environ.get(COMMAND) or (f"apptainer run {shlex.quote(sif)}" if sif else "7lbd")
+    program = command(sif)
     where = Path(state.folder).parent
     place = "" if where == base("", {}) else f" --session-dir {shlex.quote(str(where))}"
     return f"{program} {verb} {state.id}{place}"
+
+
+def command(sif: str) -> str:
+    """What this user types to call us."""
+    return os.environ.get(COMMAND) or (f"apptainer run {shlex.quote(sif)}" if sif else "7lbd")
 
 
 def ready_block(state: SessionState, sif: str, link: str) -> str:

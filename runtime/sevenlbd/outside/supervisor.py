@@ -22,7 +22,7 @@ from ..images.shelf import leases
 from ..messages import Event, Plan
 from ..state import FINAL, Phase, SessionState
 from . import connectors, control, disk, folder, tls_files
-from .cluster import herald
+from .cluster import herald, lineage
 from .cluster.herald import Herald
 from .display import Display
 from .door import Door
@@ -140,6 +140,7 @@ class Session:
         job = prepared.job
         if job:
             self.state.job, self.state.step, self.state.restarts = job.job, job.step, job.restarts
+            self.state.leads_job = lineage.ours()
         self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
         self.state.ends_at = self._ending.at
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from .. import cli, places
-from . import site_file
+from . import rendering, site_file, submission
 from .desk import Desk
 from .ondemand import cli as ondemand
 
-_SUBMIT: tuple[ModuleType, ...] = ()
-_RENDER: tuple[ModuleType, ...] = (site_file, ondemand)
+_SUBMIT: tuple[ModuleType, ...] = (submission,)
+_RENDER: tuple[ModuleType, ...] = (rendering, site_file, ondemand)
 
 
 def build() -> tuple[cli.Parser, dict[str, cli.Parser]]:

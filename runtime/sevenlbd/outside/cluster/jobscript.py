@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ...errors import ExitCode, Refusal
 from ...images import image as images
 from ...images.image import Image
-from ...settings import Settings, in_words
+from ...settings import Settings, Source, in_words
 from .. import cli, places
 from ..places import Places
 from ..sizing import HELPERS_MEMORY
@@ -84,7 +84,7 @@ def wanted(found: argparse.Namespace, slurm: Slurm) -> Wanted:
         raise Refusal(ExitCode.USAGE, what, hint="7lbd submit --help") from None
     source = cli.source(found)
     kept = {name: value for name, value in source.values.items() if name not in LOGIN_ONLY}
-    return Wanted(chosen, said, tuple(found.sbatch), tuple(program.words(cli.Source(source.name, kept))))
+    return Wanted(chosen, said, tuple(found.sbatch), tuple(program.words(Source(source.name, kept))))
 
 
 def text(want: Wanted, settings: Settings, here: Places, made_by: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ExitCode, Refusal
-from ...settings import Settings, flag_of
-from .. import cli
+from ...settings import Settings, Source, flag_of
 from ..places import Places
 from .node_programs import NODE_ROOT
 from .site import Slurm
@@ -50,7 +49,7 @@ def _is_the_nodes(place: Path) -> bool:
         return False
 
 
-def words(given: cli.Source) -> list[str]:
+def words(given: Source) -> list[str]:
     """What the command line said of settings, as words of `run`."""
     found: list[str] = []
     for name, value in given.values.items():

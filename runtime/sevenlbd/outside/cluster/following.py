@@ -1,0 +1,120 @@
+"""Follows a job from the queue to a ready desktop, by what the scheduler and the register say. Changes nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ...errors import ExitCode, Refusal, visible
+from ...state import FINAL, Phase, SessionState
+from . import register
+from .node_programs import NODE_ROOT
+from .register import Record
+from .slurm import Job, Slurm
+
+_QUEUE_SECONDS = 2.0
+_REGISTER_SECONDS = 0.5
+# After its job has begun a session leaves word within a second; a file server may show it late.
+_SILENCE_SECONDS = 90.0
+_TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How following ended: `record` is where the ready session left its key, None when nobody knows."""
+
+    state: SessionState | None
+    record: Path | None
+
+
+class Watcher(Protocol):
+    """What is told on the way."""
+
+    def waits(self, job: Job) -> None:
+        """The job has not begun."""
+
+    def runs(self, job: Job) -> None:
+        """It has."""
+
+    def session(self, state: SessionState) -> None:
+        """Word of the session, new or the same."""
+
+
+def follow(slurm: Slurm, where: Path | None, job: str, told: Watcher) -> Outcome:
+    """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
+    asked = 0.0
+    began = 0.0
+    seen = False
+    while True:
+        now = time.monotonic()
+        if now - asked >= _QUEUE_SECONDS:
+            asked = now
+            found = next(iter(slurm.jobs(job)), None)
+            if found is None or not (found.waits or found.runs):
+                raise _ended(slurm, job, found)
+            began = _tell(told, found, began, now)
+        record = _record(where, job) if began else None
+        if record:
+            seen = True
+            told.session(record.state)
+            if record.state.phase is Phase.READY:
+                return Outcome(record.state, record.folder)
+        elif began and not seen and (where is None or now - began > _SILENCE_SECONDS):
+            return Outcome(None, None)
+        time.sleep(_REGISTER_SECONDS)
+
+
+def _tell(told: Watcher, found: Job, began: float, now: float) -> float:
+    if found.waits:
+        told.waits(found)
+        return 0.0
+    if not began:
+        told.runs(found)
+    return began or now
+
+
+def _record(where: Path | None, job: str) -> Record | None:
+    """The newest word of the job's session: an earlier life of the same job may have left one, too."""
+    found = [record for record in register.records(where) if record.state.job == job and not record.stale]
+    found = [record for record in found if record.state.phase not in FINAL]
+    return max(found, key=lambda record: record.state.started, default=None)
+
+
+def _ended(slurm: Slurm, job: str, last: Job | None) -> Refusal:
+    """A job without a desktop: what Slurm says, and the end of what the job said."""
+    known = slurm.why_ended(job)
+    state = known.get("JobState") or (last.state if last else "gone")
+    output = known.get("StdOut", "")
+    said = tail(output)
+    code = known.get("ExitCode", "?")
+    how = f"job {job} has ended without a desktop that was ready ({state.lower()}, exit code {code})"
+    if not said:
+        hint = f"its output: {output}" if output else f"scontrol show job {job}"
+        return Refusal(ExitCode.BROKE, how, hint=hint)
+    return JobFailed(how, output, said)
+
+
+class JobFailed(Refusal):
+    """A job's own words, line by line, belong to the refusal."""
+
+    def __init__(self, what: str, output: str, said: list[str]) -> None:
+        super().__init__(ExitCode.BROKE, what, hint=f"all of its output: {output}")
+        self._said = said
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"  | {visible(line)}" for line in self._said), f"  {self.hint}"])
+
+
+def tail(output: str) -> list[str]:
+    """The last lines of a job's output, wherever this container shows it."""
+    for path in (Path(output), Path(f"{NODE_ROOT}{output}")):
+        try:
+            with path.open("rb") as file:
+                file.seek(max(path.stat().st_size - 8192, 0))
+                lines = file.read().decode(errors="replace").splitlines()
+            return [line for line in lines if line.strip()][-_TAIL_LINES:]
+        except OSError:
+            continue
+    return []
