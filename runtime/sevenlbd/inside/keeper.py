@@ -18,7 +18,7 @@ from .. import messages, process
 from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
-from . import files, helpers, machine, namespace, network, qemu, readiness, root, tls, tpm, ways_out
+from . import files, helpers, machine, namespace, network, qemu, readiness, root, router, tls, tpm, ways_out
 from .agent import AgentError
 from .builder import Builder
 from .migration import MachineError
@@ -83,6 +83,8 @@ class Keeper:
             await house.enter_async_context(line.listening(plan.network))
             if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
                 ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self.warn)
+            if plan.network == "tap" and plan.egress and plan.egress.has_ipv6:
+                await house.enter_async_context(router.advertised(network.interface(plan)))
             if plan.network == "tap" or plan.egress:
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
 from .. import messages
-from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6, SUBNET_V6
+from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..messages import Egress, Plan
 from ..tls import AUTHORITY, SERVER
 from . import files, network, shaping, tls
@@ -88,7 +88,6 @@ def render_dnsmasq_conf(plan: Plan) -> str:
         egress=egress,
         names=network.NAMES,
         domain=network.DOMAIN,
-        ipv6=SUBNET_V6.partition("/")[0] if egress and egress.has_ipv6 else "",
         proxy=next((door.port for door in egress.doors if door.kind == "proxy"), 0) if egress else 0,
     )
 
