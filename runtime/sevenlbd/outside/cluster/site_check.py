@@ -68,7 +68,10 @@ def examine(here: places.Places) -> list[Finding]:
     )
     checks = (_file, _sense, _images, _files, _ways_in, _ways_out, _folders, _container, _portal, _scheduler)
     return [
-        *(wrong or [Finding("keys", "ok", f"all {_count(said)} are known and have values that they can have")]),
+        *(
+            wrong
+            or [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
+        ),
         *(finding for check in checks for finding in check(found)),
     ]
 
