@@ -7,10 +7,12 @@ connections. This is the only code outside that a guest's bytes come to.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 
@@ -58,8 +60,14 @@ async def _serve(allowed: Allowed, journal: Journal, control: socket.socket, doo
 
 
 def _opened(path: str) -> int:
-    """The site's file: whatever is there already stays; it is nobody's but the user's and the site's."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    """The site's file, which others can write beside: it is ours and a file, or it is not written. Raises OSError."""
+    how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    number = os.open(path, how, 0o640)
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(number)
+        raise OSError(errno.EPERM, "somebody else put something there", path)
+    return number
 
 
 if __name__ == "__main__":

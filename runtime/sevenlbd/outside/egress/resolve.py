@@ -18,6 +18,7 @@ from .rules import Address, unusable
 
 SECONDS = 5.0
 """Time that all names together get: a name server that is down must not hold up a session for long."""
+_TRANSLATED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 _IPV6 = Path("/proc/sys/net/ipv6")
 
 
@@ -63,6 +64,8 @@ def unbelievable(answer: str) -> str:
         return "is a loopback address"
     if address.is_link_local:
         return "is a link-local address"
+    if (carried := _carried(address)) and (why := unbelievable(str(carried))):
+        return f"leads to {carried}, which {why}"
     return "is this node itself" if is_own(address) else ""
 
 
@@ -75,6 +78,20 @@ def is_own(address: Address) -> bool:
             return ipaddress.ip_address(probe.getsockname()[0]) == address
     except OSError:
         return False  # there is no way to it
+
+
+def _carried(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a translator or a tunnel on the way would go on to: NAT64, 6to4, Teredo, and ::a.b.c.d.
+
+    RFC 6052 2.1, RFC 8215, RFC 3056 2, RFC 4380 4, RFC 4291 2.5.5.1.
+    """
+    if address.version == 4:
+        return None
+    if address.teredo:
+        return address.teredo[1]
+    if any(address in network for network in _TRANSLATED):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.sixtofour
 
 
 def has_ipv6() -> bool:
