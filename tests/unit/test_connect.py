@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.messages import NativeTls
-from sevenlbd.outside import access, cli, commands, connect, control, folder, tls_files
+from sevenlbd.outside import access, cli, connect, connecting, control, folder, tls_files
 from sevenlbd.outside.access import Access, new_tokens
 from sevenlbd.state import Phase, SessionState
 
@@ -19,10 +20,8 @@ SECRET = Access("user1", "a-password", "me", new_tokens())
 CERTIFICATE = ":".join(["AB"] * 32)
 
 
-def state(place: Path, url: str = "", native_port: int = 0) -> SessionState:
-    found = SessionState(
-        id="a1", user="me", host="node17", image="i", accel="kvm", network="tap", pid=1, folder=str(place)
-    )
+def state(place: Path, url: str = "", native_port: int = 0, host: str = "node17") -> SessionState:
+    found = SessionState(id="a1", user="me", host=host, image="i", accel="kvm", network="tap", pid=1, folder=str(place))
     found.url, found.native_port, found.certificate = url, native_port, CERTIFICATE
     for phase in (Phase.BOOTING, Phase.GUEST_UP, Phase.READY):
         found.advance(phase)
@@ -52,8 +51,12 @@ def test_the_page_is_brought_home_from_wherever_it_listens(url: str, line: str, 
 
 
 def test_without_a_key_it_says_how_to_get_one() -> None:
+    here = connect.instructions(
+        state(Path("/s/a1"), "http://127.0.0.1:1/", host=os.uname().nodename), "user1", "", "", ""
+    )
+    assert "7lbd connect a1 --session-dir /s --url" in here
     text = connect.instructions(state(Path("/s/a1"), "http://127.0.0.1:1/"), "user1", "", "", "")
-    assert "7lbd connect a1 --session-dir /s --url" in text
+    assert "7lbd connect a1 --url" in text, "elsewhere it is found by the register"
     assert "#token" not in text
 
 
@@ -69,11 +72,12 @@ def test_ways_that_are_not_there_are_not_shown(tmp_path: Path) -> None:
     assert "vnc" not in without
     assert "--client" not in without
     assert "vnc" not in connect.ready_block(state(tmp_path), "", "")
-    (tmp_path / "vnc.sock").touch()
-    with_all = connect.instructions(state(tmp_path, native_port=4489), "user1", "", "", "")
+    found = state(tmp_path, native_port=4489)
+    found.console = True
+    with_all = connect.instructions(found, "user1", "", "", "")
     assert "vnc.sock" in with_all
     assert "--client" in with_all
-    assert "vnc.sock" in connect.ready_block(state(tmp_path), "", "")
+    assert "vnc.sock" in connect.ready_block(found, "", "")
 
 
 # The verb itself, on a session's folder.
@@ -83,6 +87,7 @@ def test_ways_that_are_not_there_are_not_shown(tmp_path: Path) -> None:
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a session that is alive, as far as files tell."""
     monkeypatch.setattr(folder, "base", lambda _wanted, _environment: tmp_path)
+    monkeypatch.setenv("SEVENLBD_STATE_DIR", "off")
     tmp_path.chmod(0o700)
     monkeypatch.chdir(tmp_path)
     with folder.session_folder(tmp_path, "a1") as place:
@@ -93,7 +98,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def called(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     options: Namespace = cli.parse(["connect", *words])
-    assert commands.show_connection(options, 0o077) == ExitCode.OK
+    assert connecting.show_connection(options, 0o077) == ExitCode.OK
     return capsys.readouterr().out
 
 
@@ -104,7 +109,9 @@ def test_only_the_link_of_the_role_that_was_asked_for(session: Path, capsys: pyt
         (["a1", "--url", "status"], "status"),
     ):
         assert called(capsys, *words) == f"http://127.0.0.1:40123/#token={SECRET.tokens[role]}\n"
-    (session / "vnc.sock").touch()
+    found = state(session, "http://127.0.0.1:40123/")
+    found.console = True
+    found.write(session / folder.STATE)
     assert called(capsys, "--url", "console") == f"http://127.0.0.1:40123/#token={SECRET.tokens['console']}\n"
 
 

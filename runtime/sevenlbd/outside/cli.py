@@ -101,7 +101,7 @@ def _help(name: str) -> str:
 
 
 def _session_verbs(verbs: Any) -> None:
-    status = _verb(verbs, "status", "show your sessions on this node")
+    status = _verb(verbs, "status", "show your sessions, on this node and on others")
     status.add_argument("--json", action="store_true", help="as JSON")
     stop = _verb(verbs, "stop", "shut a desktop down in order")
     stop.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
@@ -134,7 +134,8 @@ def _session_verbs(verbs: Any) -> None:
         parser.add_argument(
             "session", nargs="?", default="", help="the session's id; not needed when you have only one"
         )
-        option(parser, "session_dir")
+        for name in ("session_dir", "state_dir"):
+            option(parser, name)
 
 
 def _node_verbs(verbs: Any) -> None:
@@ -158,7 +159,8 @@ def _node_verbs(verbs: Any) -> None:
     )
     collect = _verb(verbs, "gc", "remove what dead sessions left on this node")
     collect.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
-    option(collect, "session_dir")
+    for name in ("session_dir", "state_dir"):
+        option(collect, name)
     version = _verb(verbs, "version", "print the version of the appliance")
     version.add_argument(
         "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"

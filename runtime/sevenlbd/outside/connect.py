@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ..rdp_file import LOCAL_PORT
 from ..state import SessionState
 from .access import Access
+from .cluster.node_programs import NODE_ROOT
 from .folder import base
 
 COMMAND = "_7LBD_COMMAND"
@@ -23,13 +24,17 @@ def call(sif: str, verb: str, state: SessionState) -> str:
     """How this user calls `verb` for this session, from another shell than the job's."""
     program = command(sif)
     where = Path(state.folder).parent
-    place = "" if where == base("", {}) else f" --session-dir {shlex.quote(str(where))}"
+    known = where == base("", {}) or state.host != os.uname().nodename
+    place = "" if known else f" --session-dir {shlex.quote(str(where))}"
     return f"{program} {verb} {state.id}{place}"
 
 
 def command(sif: str) -> str:
     """What this user types to call us."""
-    return os.environ.get(COMMAND) or (f"apptainer run {shlex.quote(sif)}" if sif else "7lbd")
+    if named := os.environ.get(COMMAND):
+        return named
+    shows = f"--bind /:{NODE_ROOT} " if (NODE_ROOT / "usr").is_dir() else ""
+    return f"apptainer run {shows}{shlex.quote(sif)}" if sif else "7lbd"
 
 
 def ready_block(state: SessionState, sif: str, link: str) -> str:
@@ -49,8 +54,8 @@ def ready_block(state: SessionState, sif: str, link: str) -> str:
 
 
 def has_console(state: SessionState) -> bool:
-    """Whether the machine's screen is offered: its socket is there."""
-    return (Path(state.folder) / "vnc.sock").exists()
+    """Whether the machine's screen is offered."""
+    return state.console
 
 
 def link(state: SessionState, access: Access, role: str) -> str:
@@ -142,7 +147,8 @@ def _by_browser(state: SessionState, sif: str, key: str) -> list[str]:
 
 
 def _by_client(state: SessionState, account: str, sif: str, rdp: str) -> list[str]:
-    copy = [f"     scp {shlex.quote(f'{_login(state)}:{rdp}')} ."] if rdp else []
+    # The file is where it was written: here.
+    copy = [f"     scp {shlex.quote(f'{state.user}@{os.uname().nodename}:{rdp}')} ."] if rdp else []
     shown = (
         [f"  4. Your client shows the desktop's certificate (SHA-256): {state.certificate}"]
         if state.certificate
@@ -171,7 +177,8 @@ def _by_tls(state: SessionState, sif: str) -> list[str]:
 def _others(state: SessionState, account: str) -> list[str]:
     pinned = f" /cert:deny,fingerprint:sha256:{state.certificate.lower()}" if state.certificate else ""
     rdp = shlex.quote(f"{state.folder}/rdp.sock")
-    lines = [f"on this node itself   xfreerdp /v:{rdp} /u:{account}{pinned}"]
+    node = "this node" if state.host == os.uname().nodename else state.host
+    lines = [f"{f'on {node} itself':22} xfreerdp /v:{rdp} /u:{account}{pinned}"]
     if has_console(state):
         lines.append(f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_LOCAL_VNC}")
     return lines

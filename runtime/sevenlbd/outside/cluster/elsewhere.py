@@ -131,9 +131,14 @@ def choose(view: View, name: str) -> Elsewhere | None:
     fits: Callable[[Elsewhere], bool] = lambda one: not name or name in (one.state.id, one.state.job)  # noqa: E731
     found = list(filter(fits, view.sessions))
     if len(found) > 1:
-        names = ", ".join(f"{one.state.id} ({one.place})" for one in found)
-        raise Refusal(ExitCode.NO_SESSION, f"several sessions are running: {names}", hint="name one of them")
+        what = f"several sessions are running: {named(found)}"
+        raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
     return found[0] if found else None
+
+
+def named(found: Iterable[Elsewhere]) -> str:
+    """Sessions, for a person who must choose."""
+    return ", ".join(f"{one.state.id} ({one.place})" for one in found)
 
 
 def waiting(view: View, name: str) -> Job | None:

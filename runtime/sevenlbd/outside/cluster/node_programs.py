@@ -17,6 +17,7 @@ from pathlib import Path
 from ...errors import ExitCode, Refusal
 
 NODE_ROOT = Path("/node")
+"""Where the container may show the node's own tree."""
 _SECONDS = 60.0
 # What Apptainer has changed in the caller's environment, or added to it.
 _CONTAINERS = ("APPTAINER_", "SINGULARITY_", "LD_", "USER_PATH", "PS1", "PROMPT_COMMAND")

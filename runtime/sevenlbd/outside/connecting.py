@@ -1,0 +1,147 @@
+"""The verb `connect`: how to reach a desktop, here or on another node; or only the piece that was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import tls
+from ..errors import ExitCode, Refusal
+from ..rdp_file import rdp_file
+from ..state import Phase, SessionState
+from . import access, connect, control, folder, sessions, tls_files
+from .access import Access
+from .cluster import register
+from .cluster.elsewhere import Elsewhere
+from .sessions import Seat, deaf
+
+
+def show_connection(options: argparse.Namespace, _umask: int) -> int:
+    """Print how to reach the desktop, and write its .rdp file; or only what was asked for."""
+    seat = sessions.seat(options)
+    found = seat.find(options.session)
+    if isinstance(found, Elsewhere):
+        _show_elsewhere(options, seat, found)
+    else:
+        _show_here(options, seat.here.sif, found)
+    return ExitCode.OK
+
+
+def _show_here(options: argparse.Namespace, sif: str, target: Path) -> None:
+    state, secret = _known(target)
+    if options.password:
+        print(secret.password)
+    elif options.url:
+        print(_link(state, secret, options.url))
+    elif options.renew:
+        _renew(target, state, sif)
+    elif options.client is not None:
+        _give_bundle(target, state, _bundle(options, state))
+    else:
+        _instruct(options, state, secret, sif)
+
+
+def _show_elsewhere(options: argparse.Namespace, seat: Seat, found: Elsewhere) -> None:
+    """The key may have been left in the register; the rest is only on the node itself."""
+    state = found.state
+    tokens = register.tokens(found.record)
+    if options.password:
+        _ask_there(seat, found, "--password")
+    elif options.renew:
+        _ask_there(seat, found, "--renew")
+    elif options.client is not None:
+        _ask_there(seat, found, f"--client={_bundle(options, state)}")
+    elif options.url and not tokens:
+        _ask_there(seat, found, f"--url={options.url}")
+    elif options.url:
+        print(_link(state, Access(state.account, "", "", tokens), options.url))
+    else:
+        _instruct(options, state, Access(state.account, "", "", tokens), seat.here.sif)
+
+
+def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
+    """Have the session's own node answer. Raises Refusal with its words when it does not."""
+    done = seat.desk.on_its_node(found, "connect", word)
+    if done.code:
+        what = f"connect {word.partition('=')[0]} {found.place}: {done.said or f'ended with {done.code}'}"
+        raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status")
+    if done.said:
+        print(done.said, file=sys.stderr)
+    print(done.printed, end="")
+
+
+def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
+    return Path(options.client or f"7lbd-{state.id}-client").absolute()
+
+
+def _instruct(options: argparse.Namespace, state: SessionState, secret: Access, sif: str) -> None:
+    if state.phase is not Phase.READY:
+        print(f"the desktop is not ready yet ({state.phase}); {connect.command(sif)} status shows its progress")
+    written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account)
+    key = f"#token={secret.tokens['desktop']}" if secret.tokens and sys.stdout.isatty() else ""
+    print(connect.instructions(state, secret.account, sif, written, key))
+
+
+def _known(target: Path) -> tuple[SessionState, Access]:
+    state = folder.read_state(target)
+    try:
+        secret = access.read(target)
+    except (OSError, ValueError):
+        secret = None
+    if state is None or secret is None:
+        raise Refusal(
+            ExitCode.NO_SESSION, f"session {target.name} is only just beginning", hint="try again in a second"
+        )
+    return state, secret
+
+
+def _link(state: SessionState, secret: Access, role: str) -> str:
+    if role == "console" and not connect.has_console(state):
+        what = f"the console of session {state.id} is switched off"
+        raise Refusal(ExitCode.USAGE, what, hint="the desktop is at: connect --url")
+    return connect.link(state, secret, role)
+
+
+def _renew(target: Path, state: SessionState, sif: str) -> None:
+    try:
+        trouble = control.send_renew(target)
+    except (OSError, ValueError) as error:
+        raise deaf(target, error) from None
+    if trouble:
+        raise Refusal(ExitCode.RESOURCES, f"the locks of session {target.name} could not all be changed: {trouble}")
+    print(
+        f"session {target.name} has new locks: old links and the windows that they opened are cut off", file=sys.stderr
+    )
+    if state.native_port:
+        again = f"{connect.call(sif, 'connect', state)} --client"
+        print(f"so are clients with the old bundle; the new one: {again}", file=sys.stderr)
+    print(connect.link(*_known(target), "desktop"))
+
+
+def _give_bundle(target: Path, state: SessionState, where: Path) -> None:
+    if not state.native_port:
+        what = f"session {state.id} offers no RDP over mutual TLS"
+        raise Refusal(
+            ExitCode.USAGE, what, hint="start it with --rdp-tls ADDRESS:PORT, or take the way by ssh: connect"
+        )
+    try:
+        with tls_files.taken(target) as packed:
+            tls_files.unpack(packed, where)
+    except tls_files.Gone:
+        what = f"the client's bundle of session {state.id} has been taken, and there is only one"
+        hint = "if that was not you, or it is lost: connect --renew makes a new one and cuts the old one off"
+        raise Refusal(ExitCode.USAGE, what, hint=hint) from None
+    except OSError as error:
+        hint = "name another folder, which is made: connect --client DIR"
+        raise Refusal(ExitCode.USAGE, f"{where}: cannot be written: {error.strerror}", hint=hint) from None
+    print(connect.bundle_written(state, where, (where / tls.README).read_text()))
+
+
+def _write_rdp(path: Path, account: str) -> str:
+    try:
+        path.write_text(rdp_file(account), newline="")
+    except OSError as error:
+        print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
+        return ""
+    return str(path.absolute())

@@ -1,0 +1,160 @@
+"""The verbs `status` and `stop`, and which session is meant: one of this node's, or one on another."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .. import people
+from ..errors import ExitCode, Refusal, visible
+from ..state import SessionState
+from . import cli, connect, control, folder, places
+from .cluster import elsewhere
+from .cluster.elsewhere import Elsewhere, View
+from .cluster.slurm import Job
+
+_POLL = 0.2
+_POLL_ELSEWHERE = 1.0
+# Longer than the guest's grace, the keeper's, and what a network file system takes to show that a record is gone.
+_PATIENCE_SECONDS = 150.0
+
+
+@dataclass(frozen=True)
+class Seat:
+    """From where a user looks at his sessions: this node's own, in `where`, and by `desk` those elsewhere."""
+
+    here: places.Places
+    where: Path
+    desk: elsewhere.Desk
+
+    def find(self, name: str) -> Path | Elsewhere:
+        """The session that is meant: of this node, if there is one that fits, or else elsewhere. Raises Refusal."""
+        running = [path for path in folder.alive(self.where) if not name or path.name in (name, f"job{name}")]
+        if len(running) == 1:
+            return running[0]
+        if running:
+            return folder.find(self.where, name)
+        view = self.desk.look(self.where)
+        found = elsewhere.choose(view, name)
+        if found:
+            return self._at_hand(found) or found
+        if job := elsewhere.waiting(view, name):
+            what = f"job {job.id} has no session yet: {job}"
+            hint = f"wait for it; or: {connect.command(self.here.sif)} stop {name}"
+            raise Refusal(ExitCode.NO_SESSION, what, hint=hint)
+        if view.sessions:
+            what = f"there is no session `{name}`; there are: {elsewhere.named(view.sessions)}"
+            raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
+        return folder.find(self.where, name)
+
+    def _at_hand(self, found: Elsewhere) -> Path | None:
+        """The folder of a session that is on this very node, but in another folder of sessions than this call's."""
+        place = Path(found.state.folder)
+        if found.state.host != os.uname().nodename or not folder.is_alive(place):
+            return None
+        folder.check_owned(place.parent)
+        return place
+
+
+def seat(options: argparse.Namespace) -> Seat:
+    """Where we are; a folder that somebody else put there is not even looked into. Raises Refusal."""
+    here = places.look_around(os.environ)
+    chosen = places.settings(here, cli.source(options)).settings
+    where = folder.base(chosen.session_dir, here.environment)
+    folder.check_owned(where)
+    return Seat(here, where, elsewhere.Desk(here, chosen))
+
+
+def status(options: argparse.Namespace, _umask: int) -> int:
+    """Show this user's sessions, on this node and elsewhere, and the desktops that wait in the queue."""
+    ours = seat(options)
+    view = ours.desk.look(ours.where)
+    abroad, local, waiting = view.sessions, folder.alive(ours.where), view.waiting
+    if options.session:
+        found = ours.find(options.session)
+        abroad = (found,) if isinstance(found, Elsewhere) else ()
+        local = [] if isinstance(found, Elsewhere) else [found]
+        waiting = ()
+    states = [state for state in map(folder.read_state, local) if state]
+    if options.json:
+        print(json.dumps([asdict(state) for state in (*states, *(one.state for one in abroad))], indent=1))
+        return ExitCode.OK
+    _print(states, abroad, waiting)
+    _print_trouble(view, connect.command(ours.here.sif))
+    return ExitCode.OK
+
+
+def _print(states: Iterable[SessionState], abroad: Iterable[Elsewhere], waiting: Iterable[Job]) -> None:
+    lines = [line for state in states for line in _described(state, "")]
+    lines += [line for one in abroad for line in _described(one.state, f"  {one.place}")]
+    lines += [f"job{job.id}  {visible(str(job))}  ({visible(job.name)})" for job in waiting]
+    print("\n".join(lines) if lines else f"no session of yours is running on {os.uname().nodename}, or known elsewhere")
+
+
+def _described(state: SessionState, place: str) -> Iterable[str]:
+    kind = f"{state.image}  {state.accel}, {state.network}"
+    yield f"{state.id}  {state.phase}  up {people.duration(state.elapsed())}  {kind}{place}"
+    if state.paused:
+        yield f"    PAUSED: {state.paused}"
+    times = [*state.phases.items(), *state.milestones.items()]
+    for name, at in sorted(times, key=lambda item: item[1]):
+        yield f"    {at:8.1f} s  {name}"
+    for text in state.warnings:
+        yield f"    WARNING: {text}"
+
+
+def _print_trouble(view: View, ours: str) -> None:
+    if view.trouble:
+        print(f"7lbd: the scheduler could not be asked, so a session may be gone: {view.trouble}", file=sys.stderr)
+    if view.gone:
+        print(f"7lbd: {len(view.gone)} left word and are gone; to remove it: {ours} gc", file=sys.stderr)
+
+
+def stop(options: argparse.Namespace, _umask: int) -> int:
+    """Tell a session to end, and wait until it has."""
+    ours = seat(options)
+    if options.session and (job := _in_queue(ours, options.session)):
+        ours.desk.slurm.cancel(job.id)
+        print(f"job {job.id} is taken out of the queue")
+        return ExitCode.OK
+    target = ours.find(options.session)
+    if isinstance(target, Elsewhere):
+        return _stop_elsewhere(ours, target, now=options.now)
+    try:
+        control.send_stop(target, now=options.now)
+    except (OSError, ValueError) as error:
+        raise deaf(target, error) from None
+    while folder.is_alive(target):
+        time.sleep(_POLL)
+    print(f"session {target.name} has ended")
+    return ExitCode.OK
+
+
+def _in_queue(ours: Seat, name: str) -> Job | None:
+    if folder.is_alive(ours.where / name):
+        return None
+    return elsewhere.waiting(ours.desk.look(ours.where), name)
+
+
+def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
+    ours.desk.stop(found, now=now)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if found.record not in [one.record for one in ours.desk.look(ours.where).sessions]:
+            print(f"session {found.state.id} has ended")
+            return ExitCode.OK
+        time.sleep(_POLL_ELSEWHERE)
+    what = f"session {found.state.id} {found.place} was told to end, and still has not"
+    raise Refusal(ExitCode.NO_SESSION, what, hint=f"{connect.command(ours.here.sif)} stop --now {found.state.id}")
+
+
+def deaf(target: Path, error: Exception) -> Refusal:
+    """A session that is alive, as far as its lock tells, and does not answer."""
+    why = getattr(error, "strerror", None) or str(error)
+    return Refusal(ExitCode.NO_SESSION, f"session {target.name} does not listen ({why})", hint="7lbd gc, if it is dead")
