@@ -39,7 +39,7 @@ class Relay:
         with wire:
             while doors := await self._received(wire):
                 for door, given in doors:
-                    self._open(door, given)
+                    self.open(door, given)
         if self._missing or self._proxy:
             log.warning("%d doors did not come", len(self._missing) + self._proxy)
 
@@ -57,7 +57,8 @@ class Relay:
             return []
         return list(zip(doors, sockets, strict=True))
 
-    def _open(self, door: Door, given: socket.socket | None) -> None:
+    def open(self, door: Door, given: socket.socket | None) -> None:
+        """Serve a door through its socket, if it is one of the orders and the socket one of its kind."""
         if given is None:
             self._complain(f"{door}: not a socket")
         elif not self._expected(door):
