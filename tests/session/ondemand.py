@@ -46,15 +46,16 @@ class Portal:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Portal]:
-    """An Apache of our own, with all that it writes in `folder`."""
+def running(folder: Path, *, strips_cookies: bool = False) -> Iterator[Portal]:
+    """An Apache of our own, with all that it writes in `folder`; if wanted, one that lets no cookie through."""
     (folder / "htdocs").mkdir(parents=True)
     certificate(folder, NAME)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     given = {"PORTAL": str(folder), "PORTAL_PORT": str(port), "PORTAL_CODE": str(HERE), "PATH": os.environ["PATH"]}
-    server = subprocess.Popen(["/usr/sbin/apache2", "-f", str(HERE / "httpd.conf"), "-DFOREGROUND"], env=given)
+    call = ["/usr/sbin/apache2", "-f", str(HERE / "httpd.conf"), "-DFOREGROUND"]
+    server = subprocess.Popen([*call, *(["-DSTRIPS_COOKIES"] if strips_cookies else [])], env=given)
     try:
         _wait(port, server)
         yield Portal(folder, port)

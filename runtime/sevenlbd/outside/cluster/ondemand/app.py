@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -109,11 +110,17 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "setup": slurm.setup,
         "apptainer": slurm.apptainer,
         "binds": slurm.binds,
-        "folders": shown.folders(sif, chosen, [*map(_path_of, table.shares), *table.share_roots]),
+        "folders": shown.folders(sif, chosen, _named(table)),
         "sif": sif,
         "local_port": LOCAL_PORT,
         "console": table.console and chosen.console,
     }
+
+
+def _named(table: OnDemand) -> list[str]:
+    """The folders that a form may lead to: of images that are paths, of shares, and the roots."""
+    images = [str(Path(name).parent) for name, _ in table.choices() if name.startswith("/")]
+    return [*images, *map(_path_of, table.shares), *table.share_roots]
 
 
 def _path_of(share: str) -> str:

@@ -1,0 +1,111 @@
+"""Open OnDemand's dashboard as an app sees it: Ruby stages and composes, Slurm runs, Ruby renders the card."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import harness
+from pool import Pool
+
+RUBY = Path(__file__).parent / "portal" / "dashboard.rb"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the user sees of a session: its state, and the app's own part, as HTML."""
+
+    title: str
+    html: str
+
+
+@dataclass
+class Launch:
+    """A session of the app: its job and the folder that was staged for it."""
+
+    pool: Pool
+    job: int
+    staged: Path
+
+    def state(self) -> str:
+        """Slurm's word for the job."""
+        return self.pool.state(self.job)
+
+    def output(self) -> str:
+        """The job's output so far."""
+        log = self.staged / "output.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def told(self) -> dict[str, Any]:
+        """What the session has said of itself; nothing before it has."""
+        try:
+            found: dict[str, Any] = json.loads((self.staged / "report" / "session.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def wait_told(self, phase: str, seconds: float = 120) -> dict[str, Any]:
+        """What the session says as soon as it is in this phase."""
+        import web
+
+        def reached() -> dict[str, Any] | None:
+            told = self.told()
+            if told.get("phase") == phase:
+                return told
+            assert self.state() not in ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT"), self.output()
+            return None
+
+        found: dict[str, Any] = web.until(f"{phase} in {self.staged}", reached, seconds)
+        return found
+
+
+@dataclass
+class App:
+    """A rendered app in its folder, and where its sessions are staged."""
+
+    folder: Path
+    data: Path
+    pool: Pool
+    launched: list[Launch] = field(default_factory=list)
+
+    def launch(self, *options: str, **form: str) -> Launch:
+        """Send the form; `options` are more of sbatch's."""
+        staged = self.data / str(uuid.uuid4())
+        made = json.loads(self._ruby("launch", str(staged), text=json.dumps(form)))
+        job = self.pool.sbatch(made["script"], *made["args"], *options)
+        self.launched.append(Launch(self.pool, job, staged))
+        return self.launched[-1]
+
+    def refused(self, **form: str) -> str:
+        """What the dashboard says of a form that does not even become a job."""
+        try:
+            self._ruby("launch", str(self.data / "refused"), text=json.dumps(form))
+        except subprocess.CalledProcessError as error:
+            return str(error.stderr)
+        raise AssertionError("it was taken")
+
+    def card(self, session: Launch) -> Card:
+        """The session's card as it is now."""
+        return Card(**json.loads(self._ruby("card", str(session.staged), session.state())))
+
+    def _ruby(self, command: str, *arguments: str, text: str = "") -> str:
+        call = ["ruby", str(RUBY), command, str(self.folder), *arguments]
+        return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def rendered(site: Path, folder: Path, *options: str) -> str:
+    """Render the app with the SIF that is in the site's folder; returns what it says."""
+    done = harness.run("render", "ood", str(folder), *options, options=["--bind", str(site)], sif=site / "7lbd.sif")
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as OnDemand reads it."""
+    call = ["ruby", "-ryaml", "-rjson", "-e", "puts JSON.generate(YAML.safe_load(File.read(ARGV[0])))", str(path)]
+    found: dict[str, Any] = json.loads(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    return found
