@@ -13,7 +13,7 @@ from ..state import Phase, SessionState
 from . import access, connect, control, folder, sessions, tls_files
 from .access import Access
 from .cluster import register
-from .cluster.elsewhere import Elsewhere
+from .cluster.elsewhere import Elsewhere, said_there
 from .sessions import Seat, deaf
 
 
@@ -64,8 +64,7 @@ def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
     """Have the session's own node answer. Raises Refusal with its words when it does not."""
     done = seat.desk.on_its_node(found, "connect", word)
     if done.code:
-        what = f"connect {word.partition('=')[0]} {found.place}: {done.said or f'ended with {done.code}'}"
-        raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status")
+        raise said_there(done, found)
     if done.said:
         print(done.said, file=sys.stderr)
     print(done.printed, end="")

@@ -6,7 +6,6 @@ can be asked, still has the job.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -90,8 +89,8 @@ class Desk:
         else:
             # The batch shell would die of it and take the session along, without an orderly end.
             done = self.on_its_node(found, "stop")
-            if done.code:
-                raise Refusal(ExitCode.NO_SESSION, f"stop {found.place}: {done.said}", hint="--now cancels its job")
+            if done.code and found.record.exists():  # a script that ends with its session takes this step along
+                raise said_there(done, found)
 
     def on_its_node(self, found: Elsewhere, verb: str, *words: str) -> Done:
         """Have a verb done where the session is, as a step of its job (srun(1), --overlap). Raises Refusal."""
@@ -126,6 +125,15 @@ class Desk:
         return Refusal(ExitCode.NO_SESSION, what, hint=hint)
 
 
+def said_there(done: Done, found: Elsewhere) -> Refusal:
+    """What the session's own node refuses, in its words."""
+    lines = [line for line in done.said.splitlines() if not line.startswith(("srun: ", "slurmstepd"))]
+    what = lines[0].removeprefix("7lbd: ") if lines else done.said or f"a step there ended with {done.code}"
+    return Refusal(
+        ExitCode.NO_SESSION, f"{found.state.host}: {what}", hint="; ".join(line.strip() for line in lines[1:])
+    )
+
+
 def choose(view: View, name: str) -> Elsewhere | None:
     """The session of this id, or in the job of this number; without a name the only one. Raises Refusal."""
     fits: Callable[[Elsewhere], bool] = lambda one: not name or name in (one.state.id, one.state.job)  # noqa: E731
@@ -147,7 +155,8 @@ def waiting(view: View, name: str) -> Job | None:
 
 
 def _is_in(where: Path, found: SessionState) -> bool:
-    return found.host == os.uname().nodename and folder.is_alive(where / found.id)
+    known = folder.read_state(where / found.id)
+    return known is not None and (known.host, known.started) == (found.host, found.started)
 
 
 def _is_gone(record: Record, others: Iterable[Record], jobs: list[Job] | None) -> bool:
