@@ -273,7 +273,7 @@ def unpack_event(data: bytes) -> Event | None:
     """The event of a message, its texts made harmless; None when it is no event."""
     try:
         raw = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(raw, dict) or "kind" not in raw:
         return None
@@ -302,7 +302,7 @@ def unpack_doors(data: bytes) -> list[Door]:
     """The doors of a message made by `pack_doors`; what is none is left out, so that the count tells."""
     try:
         raw = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     rows = [row for row in raw if isinstance(row, dict)] if isinstance(raw, list) else []
     return [

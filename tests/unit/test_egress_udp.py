@@ -1,4 +1,4 @@
-"""UDP through the relay: both ways, each of the guest's ports on its own, and bounded whoever a guest pretends to be."""
+"""UDP through the relay: both ways, each of the guest's ports by itself, and bounded whoever a guest pretends to be."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class GatewayLink:
         try:
             message = json.loads(data)
             kind = message["kind"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return
         match kind:
             case messages.HELLO:

@@ -52,7 +52,8 @@ class Sheet:
         self._file = descriptor
         self._limit = limit
         self._lines: queue.Queue[bytes] = queue.Queue(_WAITING_LINES)
-        self._lost = 0
+        # Each is counted in one thread only: lines that found no room, and those that the file did not take.
+        self._dropped = self._failed = self._told = 0
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
 
@@ -61,7 +62,7 @@ class Sheet:
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._lost += 1
+            self._dropped += 1
 
     def close(self) -> None:
         """Write what waits, unless that takes too long."""
@@ -71,21 +72,24 @@ class Sheet:
             return
         self._thread.join(_LAST_WORDS_SECONDS)
 
+    @property
+    def lost(self) -> int:
+        """Lines that are missing, and not told yet."""
+        return self._dropped + self._failed - self._told
+
     def _write_all(self) -> None:
         while line := self._lines.get():
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._write(json.dumps({"lost_lines": lost}).encode() + b"\n")
-            self._write(line)
+            if (lost := self.lost) and self._write(json.dumps({"lost_lines": lost}).encode() + b"\n"):
+                self._told += lost
+            self._failed += not self._write(line)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes) -> bool:
         try:
             if self._limit and os.fstat(self._file).st_size > self._limit:
                 os.ftruncate(self._file, 0)
-            if os.write(self._file, line) < len(line):
-                self._lost += 1
+            return os.write(self._file, line) == len(line)
         except OSError:
-            self._lost += 1
+            return False
 
 
 class Journal:

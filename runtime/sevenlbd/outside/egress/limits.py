@@ -70,20 +70,27 @@ class Bucket:
         self._tokens += amount
 
     def wait(self, callback: Callable[[], None]) -> None:
-        """Call back when there is something again; it may have to wait once more."""
+        """Call back when there is something again, to take it in the callback; it may have to wait once more."""
         self._line.append(callback)
         if not self._timer:
             self._arm()
 
     async def taken(self, most: int) -> int:
         """Take up to `most`, at least one, as soon as there is something."""
-        got = self.take(most)
-        while not got:
-            turn = asyncio.get_running_loop().create_future()
-            self.wait(lambda turn=turn: None if turn.done() else turn.set_result(None))  # type: ignore[misc]
-            await turn
-            got = self._take(most)
-        return got
+        if got := self.take(most):
+            return got
+        given: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def turn() -> None:
+            if given.done():
+                return  # who waited has gone
+            if got := self._take(most):
+                given.set_result(got)
+            else:
+                self.wait(turn)
+
+        self.wait(turn)
+        return await given
 
     def _take(self, most: int) -> int:
         self._fill()

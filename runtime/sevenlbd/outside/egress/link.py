@@ -57,7 +57,7 @@ class EgressLink:
 
     async def lost(self) -> str:
         """Wait until the relay is gone though nobody told it to go; returns why, as far as it is known."""
-        await self._hearing
+        await asyncio.wait([self._hearing])
         if self._leaving:
             await asyncio.Event().wait()
         why = next((str(said["trouble"]) for said in self._heard if "trouble" in said), "")
