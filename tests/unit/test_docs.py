@@ -18,7 +18,7 @@ from sevenlbd.settings import Source, from_table, load
 REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^( *)```(.*)\n((?:.*\n)*?)^\1```$", re.MULTILINE)
-MARKS = {"sh run", "sh elsewhere", "console", "powershell", "text", "toml settings", "toml site", "toml image"}
+MARKS = {"sh run", "sh walk", "sh elsewhere", "console", "powershell", "text", "toml settings", "toml site", "toml image"}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def test_the_tables_are_where_the_code_says_they_are() -> None:
     assert all(whole.count(f"<!-- made: {name} -->\n|") == 1 for name in pages.BLOCKS)
 
 
-@pytest.mark.parametrize(("mark", "text"), each_block("sh run", "sh elsewhere"))
+@pytest.mark.parametrize(("mark", "text"), each_block("sh run", "sh walk", "sh elsewhere"))
 def test_shell_examples_are_valid_shell(mark: str, text: str) -> None:
     checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
