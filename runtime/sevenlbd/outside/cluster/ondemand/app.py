@@ -57,7 +57,13 @@ def words(values: list[str] | tuple[str, ...]) -> str:
 
 def yaml(value: object) -> str:
     """A value as YAML, in its JSON-like form (YAML 1.2, section 10.2)."""
-    return json.dumps(value, ensure_ascii=False)
+    written = json.dumps(value, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in written)
+
+
+def _escaped(sign: str) -> str:
+    """YAML 1.2, section 5.7."""
+    return f"\\u{ord(sign):04x}" if ord(sign) <= 0xFFFF else f"\\U{ord(sign):08x}"
 
 
 def yaml_in_erb(value: object) -> str:
