@@ -62,9 +62,10 @@ def where(wanted: str, environment: Mapping[str, str]) -> Path | None:
         return None
     if wanted:
         return user_path(wanted).absolute() / SESSIONS
-    home = environment.get("XDG_STATE_HOME") or (f"{environment['HOME']}/.local/state" if "HOME" in environment else "")
     # Relative paths are to be ignored (XDG Base Directory Specification).
-    return Path(home) / "7lbd" / SESSIONS if home.startswith("/") else None
+    homes = (environment.get("XDG_STATE_HOME", ""), f"{environment.get('HOME', '')}/.local/state")
+    found = [home for home in homes if home.startswith("/") and home != "/.local/state"]
+    return Path(found[0]) / "7lbd" / SESSIONS if found else None
 
 
 def targets(settings: Settings, environment: Mapping[str, str], session: str) -> tuple[Target, ...]:
