@@ -2,7 +2,7 @@
 
     node: 198.51.100.2 == site0 ---- site1 == 198.51.100.1: 192.0.2.0/24, 2001:db8::/64, siteserver.py
 
-The node's resolver is the one over there. Source: user_namespaces(7): who makes a user namespace may make networks in it.
+The node's resolver is over there. Source: user_namespaces(7): who makes a user namespace may make networks in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ cd "$1"
 mount --bind resolv.conf /etc/resolv.conf
 ip link set lo up
 mkfifo go up
-setpriv --pdeathsig KILL unshare --net -- sh -c 'echo > up; read go < go; exec python3 "$0" portal.pem portal.key' "$2" &
+setpriv --pdeathsig KILL unshare --net -- sh -c '
+    echo > up; read go < go; exec python3 "$0" portal.pem portal.key
+' "$2" &
 server=$!
 read up < up
 ip link add site0 type veth peer name site1 netns $server

@@ -26,7 +26,8 @@ ADDRESSES = (LICENSE, PORTAL, RESOLVER, OTHER)
 ADDRESSES_V6 = (LICENSE_V6, OTHER_V6)
 NODE, GATEWAY, NODE_V6, GATEWAY_V6 = "198.51.100.2", "198.51.100.1", "2001:db8:1::2", "2001:db8:1::1"
 
-LMGRD, VENDOR, RESETS, HALVES, TRICKLES, SINKS, DOWN, SERIAL = 27000, 27001, 27002, 27003, 27004, 27005, 27009, 5093
+LMGRD, VENDOR, RESETS, HALVES, TRICKLES, SINKS, COUNTS, BULK, SINKS_ALL, DOWN = range(27000, 27010)
+SERIAL = 5093
 """Ports of the licence server's address; nobody listens on DOWN."""
 UNLISTED = 27100
 NAMES = {
@@ -98,6 +99,11 @@ def never_reads(wire: socket.socket) -> None:
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     time.sleep(8)
     tell(sink=_drained(wire))
+
+
+def takes_all(wire: socket.socket) -> None:
+    """As many bytes as come."""
+    tell(uploaded=_drained(wire))
 
 
 def bulk(wire: socket.socket) -> None:
@@ -219,7 +225,7 @@ def main() -> None:
         serve(address, VENDOR, vendor)
         serial_numbers(address)
     talks = {RESETS: resets, HALVES: halves, TRICKLES: trickles, SINKS: never_reads}
-    talks |= {27006: answers_after_eof, 27007: bulk, 27008: lambda wire: tell(uploaded=_drained(wire)), UNLISTED: vendor}
+    talks |= {COUNTS: answers_after_eof, BULK: bulk, SINKS_ALL: takes_all, UNLISTED: vendor}
     for port, talk in talks.items():
         serve(LICENSE, port, talk)
     for address in (PORTAL, OTHER):

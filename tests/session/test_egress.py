@@ -1,0 +1,321 @@
+"""The ways out, from inside a real guest, in a network of a site's: what is allowed works, and nothing else is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+import sitenet
+import siteserver
+from conftest import keep
+from harness import HOST, Console, Session
+from sitenet import SiteNet
+from siteserver import (
+    DOWN,
+    GATEWAY,
+    HALVES,
+    LICENSE,
+    LICENSE_V6,
+    LMGRD,
+    NODE,
+    OTHER,
+    OTHER_V6,
+    PORTAL,
+    RESETS,
+    RESOLVER,
+    SERIAL,
+    SINKS,
+    TRICKLES,
+    UNLISTED,
+    VENDOR,
+)
+
+ALLOW = [
+    f"tcp://license.example.edu:{LMGRD}-{DOWN}",
+    f"tcp://license6.example.edu:{LMGRD}-{VENDOR}",
+    f"tcp://short:{LMGRD}",
+    f"udp://license.example.edu:{SERIAL}",
+    f"udp://[{LICENSE_V6}]:{SERIAL}",
+    "https://portal.example.edu",
+    "http://*.example.edu",
+    "https://*.example.edu:8000-8999",
+    # What cannot be, in each of its ways.
+    "tcp://gone.example.edu:1",
+    *(f"tcp://{name}.example.edu:1" for name in ("loop", "meta", "node", "link")),
+    "https://node.example.edu",
+]
+DOORS = {("tcp", LICENSE, port) for port in range(LMGRD, DOWN + 1)} | {("udp", LICENSE, SERIAL)}
+DOORS |= {("tcp", LICENSE_V6, port) for port in (LMGRD, VENDOR)} | {("udp", LICENSE_V6, SERIAL)}
+PROXIED = {("tcp", PORTAL, 80), ("tcp", PORTAL, 443), ("tcp", PORTAL, 8443), ("tcp", OTHER, 80), ("tcp", OTHER, 8443)}
+PROXY = f"http://{HOST}:3128"
+MEGABITS = 40
+HOME = Path.home()
+
+
+@pytest.fixture(scope="module")
+def net(work: Path) -> Iterator[SiteNet]:
+    """The site's network."""
+    folder = work / "net"
+    folder.mkdir()
+    with sitenet.up(folder) as made:
+        yield made
+
+
+def site_file(folder: Path, **settings: object) -> list[str]:
+    """Options of Apptainer that give a session this site's settings."""
+    path = folder / f"site-{time.monotonic_ns()}.toml"
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    return ["--bind", f"{path}:/etc/7lbd/7lbd.toml"]
+
+
+ALONE = {"SEVENLBD_STATE_DIR": "off"}
+
+
+@pytest.fixture(scope="module")
+def warm(net: SiteNet, work: Path) -> Path:
+    """The demo image, made warm where the site allows ways out: its guest has heard of them before it is anybody's."""
+    folder = work / "egress-demo"
+    folder.mkdir()
+    shutil.copy(harness.DEMO / "image.toml", folder)
+    os.link(harness.DEMO / "disk.qcow2", folder / "disk.qcow2")
+    options = site_file(work, egress_allow=ALLOW)
+    words = ("image", "warm", "--session-dir", str(work / "warming"), str(folder))
+    made = harness.run(*words, prefix=net.prefix, options=options, timeout=400)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert json.loads((folder / "warm" / "warm.json").read_text())["needs"]["egress"] == "ipv6"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def desk(net: SiteNet, work: Path, warm: Path) -> Iterator[Session]:
+    """A desktop with ways out, which tests share."""
+    base = work / "egress"
+    (work / "lists").mkdir()
+    options = site_file(work, egress_allow=ALLOW, network_rate=MEGABITS, egress_log=str(work / "lists"))
+    session = harness.start(
+        "--image", str(warm), "--name", "ways", base=base, prefix=net.prefix, options=options, env=ALONE
+    )
+    try:
+        session.wait_phase("ready", 400)
+        yield session
+        session.send(signal.SIGTERM)
+        assert session.wait_end(60) == 0, session.story()
+    except AssertionError:
+        keep(base, "egress")
+        raise
+    finally:
+        session.kill()
+
+
+@pytest.fixture(scope="module")
+def shared(net: SiteNet, work: Path) -> Iterator[Path]:
+    """A folder of the home that the guest sees, with the probe and the portal's certificate."""
+    folder = HOME / f"7lbd-egress-{os.getpid()}"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("probe.py"), folder)
+    shutil.copy(work / "net" / "portal.pem", folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Guest:
+    """The guest of the shared desktop: runs the probe."""
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        self.console = console
+        self.folder = f"/home/user1/Home/{folder.name}"
+
+    def probe(self, *words: str | int, root: bool = False, timeout: float = 120) -> Any:
+        """What the probe found."""
+        line = shlex.join([*(["sudo"] if root else []), "python3", f"{self.folder}/probe.py", *map(str, words)])
+        return json.loads(self.console.run(line, timeout=timeout))
+
+
+@pytest.fixture
+def guest(desk: Session, shared: Path) -> Iterator[Guest]:
+    console = Console(desk)
+    yield Guest(console, shared)
+    console.close()
+
+
+def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(desk: Session) -> None:
+    told = json.loads((desk.folder / "session.json").read_text())["warnings"]
+    for name, why in (
+        ("gone", "Name or service not known"),
+        ("loop", "127.0.0.1 is a loopback address"),
+        ("meta", "169.254.169.254 is a link-local address"),
+        ("node", f"{NODE} is this node itself"),
+        ("link", "169.254.100.2 is on the guest's own link"),
+    ):
+        assert [text for text in told if f"{name}.example.edu" in text and why in text], told
+    assert not [text for text in told if "license" in text]
+
+
+def test_a_warm_guest_knows_its_ways_out(desk: Session, guest: Guest) -> None:
+    assert "thawed" in json.loads((desk.folder / "session.json").read_text())["milestones"]
+    assert f"default via {HOST}" in guest.console.run("ip -color=never -4 route")
+    assert "default" in guest.console.run("ip -color=never -6 route")
+    lease = guest.console.run("cat /run/systemd/netif/leases/*")
+    assert f"ROUTER={HOST}" in lease
+    assert f"DNS={HOST}" in lease
+
+
+@pytest.mark.parametrize("host", ["license.example.edu", LICENSE, "license6.example.edu", LICENSE_V6, "short"])
+def test_a_licence_is_had_by_the_servers_own_name_and_address(guest: Guest, host: str) -> None:
+    """lmgrd and a vendor daemon, the latter found by the name that lmgrd gives."""
+    answers = ["granted relipmoc", "granted revlos", "granted taebtraeh"]
+    assert guest.probe("licence", host) == ["vendord", "license.example.edu", *answers]
+
+
+@pytest.mark.parametrize("host", ["license.example.edu", LICENSE_V6])
+def test_datagrams_go_both_ways(guest: Guest, host: str) -> None:
+    assert guest.probe("serial_numbers", host, 25) == list(range(25))
+
+
+def test_the_proxy_leads_to_the_portal_and_to_nobody_else(guest: Guest, net: SiteNet) -> None:
+    allowed = ["https://portal.example.edu/activate", "http://other.example.edu/x", "https://other.example.edu:8443/y"]
+    refused = [
+        "https://other.example.edu/",  # the port
+        "https://portal.example.edu:444/",
+        "http://other.example.com/",  # the name
+        f"http://{PORTAL}/",  # an address is no name
+        f"https://{LICENSE}/",
+        "http://127.0.0.1/",
+        f"http://{HOST}:445/",
+        f"http://{NODE}/",
+        "http://node.example.edu/",  # answers that lead home
+        "https://node.example.edu/",
+        "http://loop.example.edu/",
+        "http://meta.example.edu/latest/meta-data/",
+    ]
+    found = guest.probe("web", PROXY, f"{guest.folder}/portal.pem", *allowed, *refused)
+    assert found[: len(allowed)] == ["activated"] * len(allowed)
+    for address, came in zip(refused, found[len(allowed) :], strict=True):
+        assert "403" in came, (address, came)
+    asked = net.all_of("web")
+    assert [line.split()[1] for line in asked] == ["/activate", "/x", "/y"]
+
+
+def test_the_proxy_tells_where_it_is(guest: Guest) -> None:
+    (script,) = guest.probe("web", "", f"{guest.folder}/portal.pem", f"{PROXY}/proxy.pac")
+    assert "FindProxyForURL" in script
+    assert "portal.example.edu" in script
+
+
+def test_what_servers_do_to_a_connection_reaches_the_guest(guest: Guest, net: SiteNet) -> None:
+    assert guest.probe("connect", LICENSE, DOWN)[:2] == ["", "ECONNRESET"]
+    assert guest.probe("connect", LICENSE, RESETS)[:2] in (["some", "ECONNRESET"], ["", "ECONNRESET"])
+    came, end, seconds = guest.probe("connect", LICENSE, TRICKLES)
+    assert (came, end) == ("slowly", "closed")
+    assert seconds > 2
+    assert guest.probe("half", LICENSE, siteserver.COUNTS, 300_000) == "300000 bytes"
+    assert guest.probe("other_half", LICENSE, HALVES, 200_000) == "that is all"
+    net.wait_for(halves=200_000)
+
+
+def test_a_server_that_does_not_read_stops_the_guest(guest: Guest, net: SiteNet) -> None:
+    """Nothing piles up in the relay: what is on its way is what the buffers of three sockets hold."""
+    sent = guest.probe("flood", LICENSE, SINKS, 6)
+    assert 0 < sent < 16 << 20
+    assert net.wait_for(seconds=30, sink=sent)
+
+
+def test_names_that_are_not_allowed_do_not_exist(guest: Guest) -> None:
+    known = {"license.example.edu": LICENSE, "LICENSE.Example.EDU": LICENSE, "short": LICENSE}
+    known |= {"short.7lbd.internal": LICENSE, "license6.example.edu": LICENSE_V6}
+    unknown = ["gone.example.edu", "loop.example.edu", "node.example.edu", "portal.example.edu", "other.example.edu"]
+    unknown += ["x.license.example.edu", "localhost", "vm", "com", "google.com", "2.100.254.169.in-addr.arpa"]
+    questions = [f"{name}/{kind}" for name in (*known, *unknown) for kind in ("A", "AAAA", "ANY", "TXT")]
+    found = guest.probe("ask", HOST, *questions)
+    for name, address in known.items():
+        mine = "AAAA" if ":" in address else "A"
+        assert [found[f"{name}/{kind}"] for kind in (mine, "ANY")] == [[0, address], [0, address]], name
+        # It is there, but has nothing of that kind.
+        assert [found[f"{name}/{kind}"] for kind in ("TXT", "AAAA" if mine == "A" else "A")] == [[0], [0]], name
+    for name in unknown:
+        assert {tuple(found[f"{name}/{kind}"]) for kind in ("A", "AAAA", "ANY", "TXT")} == {(3,)}, name
+
+
+def test_the_guests_link_carries_no_more_than_its_limit(guest: Guest) -> None:
+    size = 15_000_000
+    least = size * 8 / (MEGABITS * 1e6)
+    came, seconds = guest.probe("download", LICENSE, siteserver.BULK, size)
+    assert came == size
+    assert 0.9 * least < seconds < 2.5 * least, "towards the guest"
+    seconds = guest.probe("upload", LICENSE, siteserver.SINKS_ALL, size)
+    assert 0.9 * least < seconds < 2.5 * least, "from the guest"
+
+
+def test_inside_there_are_these_sockets_and_no_other_way(desk: Session) -> None:
+    lines = desk.inside("ss", "-H", "-ltun").stdout.splitlines()
+    sockets = {(line.split()[0], *line.split()[4].replace("[", "").replace("]", "").rsplit(":", 1)) for line in lines}
+    ours = {(kind, address, str(port)) for kind, address, port in DOORS}
+    ours |= {("tcp", HOST, port) for port in ("53", "445", "3128", "54321")} | {("udp", HOST, "53")}
+    ours |= {("udp", "0.0.0.0%host0", "67")}
+    dns_on_the_link = {(kind, place, "53") for kind in ("tcp", "udp") for place in (HOST_V6, f"{HOST_LINK}%host0")}
+    assert sockets == ours | dns_on_the_link
+    routes = json.loads(desk.inside("ip", "-j", "route").stdout)
+    assert [route["dst"] for route in routes] == ["169.254.100.0/24"]
+    assert "default" not in desk.inside("ip", "-6", "route").stdout
+    for switch in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        assert desk.inside("cat", f"/proc/sys/{switch}").stdout == "0\n"
+
+
+HOST_V6, HOST_LINK = "fd07:1bd0:6400::2", "fe80::5054:ff:fe07:1b02"
+
+
+def test_a_scan_finds_the_doors_and_nothing_else(guest: Guest, net: SiteNet) -> None:
+    """Every port of the licence server, the rest by samples; what left the node is seen on the site's side of it."""
+    listed = [str(port) for port in range(LMGRD, DOWN + 1)]
+    assert guest.probe("scan", LICENSE, "1-65535", timeout=600) == [int(port) for port in listed]
+    sample = ["1-1100", "3128", "3389", "5900-5999", "6817-6819", "8000-8100", "27000-27100", "54321"]
+    assert guest.probe("scan", LICENSE_V6, *sample, timeout=300) == [LMGRD, VENDOR]
+    assert guest.probe("scan", HOST, *sample, timeout=300) == [53, 445, 3128, 54321]
+    assert guest.probe("scan", HOST_V6, *sample, timeout=300) == [53]
+    # Beyond: a connection to it does not even begin.
+    for host in (OTHER, PORTAL, RESOLVER, NODE, GATEWAY, "127.0.0.2", "169.254.169.254", "8.8.8.8"):
+        if host != "127.0.0.2":
+            assert guest.probe("connect", host, 443, 2)[1] == "timeout", host
+    assert guest.probe("connect", OTHER_V6, LMGRD, 2)[1] in ("timeout", "EHOSTUNREACH", "ENETUNREACH")
+    assert guest.probe("connect", LICENSE, UNLISTED)[1] == "ECONNREFUSED"
+    assert guest.probe("spray", 97, OTHER, PORTAL, RESOLVER, NODE, GATEWAY, LICENSE, root=True, timeout=300) == "sent"
+    time.sleep(1)
+    seen = {(kind, address, port) for kind, address, port in net.all_of("seen")}
+    assert seen <= DOORS | PROXIED | {("udp", RESOLVER, 53)}, "the node itself asks the name server"
+    assert seen >= {("tcp", LICENSE, LMGRD), ("tcp", LICENSE_V6, LMGRD), ("udp", LICENSE, SERIAL), ("tcp", PORTAL, 443)}
+    assert {tuple(line) for line in net.all_of("connection")} <= {(host, port) for _, host, port in DOORS | PROXIED}
+
+
+def test_a_guest_that_is_root_takes_no_other_guests_place(guest: Guest, desk: Session, net: SiteNet) -> None:
+    """Packets of its own making: from the licence server's address, from the node's, from loopback."""
+    run = guest.console.run
+    run(f"sudo ip addr add {LICENSE}/32 dev eth0; sudo ip addr add {NODE}/32 dev eth0")
+    try:
+        for source in (LICENSE, NODE):
+            call = f"import socket; socket.create_connection(('{OTHER}', 443), 2, ('{source}', 0))"
+            assert guest.console.attempt(f'python3 -c "{call}" 2>/dev/null')[1] != 0
+    finally:
+        run(f"sudo ip addr del {LICENSE}/32 dev eth0; sudo ip addr del {NODE}/32 dev eth0")
+    assert guest.probe("licence", "license.example.edu")[0] == "vendord"
+    assert not [place for place in net.all_of("seen") if place[1] == OTHER and place[2] == 443]
+
+
+def test_each_connection_is_on_the_sites_list(desk: Session, work: Path) -> None:
+    (path,) = (work / "lists").iterdir()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["kind"] for row in rows} >= {"tcp", "udp", "https", "http"}
+    assert {row["session"] for row in rows} == {"ways"}
+    down = [row for row in rows if row["kind"] == "tcp" and row["port"] == DOWN]
+    assert down
+    assert down[0]["end"] == "refused"
+    assert [row for row in rows if row["port"] == siteserver.BULK and row["down"] == 15_000_000]
+    assert path.stat().st_mode & 0o077 == 0
