@@ -140,7 +140,11 @@ def render_table() -> str:
 
 
 def _cluster_verbs() -> dict[str, argparse.ArgumentParser]:
-    return dict(cluster.build()[1])
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, verb in cluster.build()[1].items():
+        if verb not in found.values():  # or else it is another name of the same
+            found[name] = verb
+    return found
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

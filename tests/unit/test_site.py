@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.outside import places
-from sevenlbd.outside.cluster import site, site_file
+from sevenlbd.outside.cluster import cli, site, site_file
 from sevenlbd.outside.cluster.keys import Table
 from sevenlbd.outside.cluster.ondemand.table import OnDemand
 from sevenlbd.settings import TABLES, Settings, Source, from_table, load
@@ -111,6 +111,20 @@ def test_the_tables_are_those_that_the_settings_leave_alone() -> None:
 )
 def test_every_key_says_what_it_is_for(kind: type[Table], name: str) -> None:
     assert str(kind.model_fields[name].description).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["render"], "`render` wants to know what: slurm, command, site, ondemand"),
+        (["render", "sites"], r"`sites` is nothing that `render` makes; did you mean `site`\?"),
+        (["render", "site", "--fast"], "`--fast` is not an option of 7lbd render site"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused(words: list[str], says: str) -> None:
+    with pytest.raises(Refusal, match=says) as caught:
+        cli.run(words)
+    assert caught.value.code is ExitCode.USAGE
 
 
 def uncommented(text: str) -> str:

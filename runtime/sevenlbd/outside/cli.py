@@ -78,7 +78,7 @@ def _run(verbs: Any) -> None:
     run.add_argument("--form", metavar="FILE", default="", help=form)
 
 
-def option(parser: argparse.ArgumentParser, name: str) -> None:
+def option(parser: argparse._ActionsContainer, name: str) -> None:
     """One setting as an option. Values stay text here: the settings model checks them all in one place."""
     field = Settings.model_fields[name]
     flag = flag_of(name)
@@ -169,7 +169,7 @@ def _node_verbs(verbs: Any) -> None:
 
 def _verb(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=about, description=about.capitalize() + ".", allow_abbrev=False
+        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
     )
     return parser
 

@@ -31,6 +31,8 @@ def verb(
         name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False, aliases=aliases
     )
     parser.set_defaults(call=call)
+    # A verb's own options come first in its help, before the many of a session.
+    of_session = parser.add_argument_group("settings of the session") if settings else parser
     for setting in settings:
-        cli.option(parser, setting)
+        cli.option(of_session, setting)
     return parser
