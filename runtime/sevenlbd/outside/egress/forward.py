@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 
 import h11
@@ -23,9 +22,7 @@ _HOP_BY_HOP = frozenset(
     b"connection proxy-connection keep-alive te trailer upgrade proxy-authorization proxy-authenticate"
     b" proxy-authentication-info transfer-encoding host expect".split()
 )
-_LENGTH, _CODING = b"content-length", b"transfer-encoding"
-
-Headers = Sequence[tuple[bytes, bytes]]
+_LENGTH = b"content-length"
 
 
 class Exchange:
@@ -40,8 +37,8 @@ class Exchange:
 
     async def carry(self, request: h11.Request, target: Target) -> int:
         """To the end of the answer; returns its status. Raises OSError and h11's errors."""
-        headers = [(b"Host", target.authority), *_passed_on(request.headers), VIA, (b"Connection", b"close")]
-        if _has(request.headers, _CODING):
+        headers = [(b"Host", target.authority), *_passed_on(request), VIA, (b"Connection", b"close")]
+        if _is_chunked(request):
             headers.append((b"Transfer-Encoding", b"chunked"))
         await self._to_server(h11.Request(method=request.method, target=target.path, headers=headers))
         if self._here.they_are_waiting_for_100_continue:
@@ -78,7 +75,7 @@ class Exchange:
             event = await self._far.next_event(self._there)
             if isinstance(event, h11.Response):
                 status = event.status_code
-                headers = [*_passed_on(event.headers), VIA]
+                headers = [*_passed_on(event), VIA]
                 await self._to_guest(h11.Response(status_code=status, reason=event.reason, headers=headers))
             elif isinstance(event, h11.Data):
                 await self._to_guest(event)
@@ -101,14 +98,16 @@ class Exchange:
             raise
 
 
-def _passed_on(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """What is meant for the other end: without what is for this hop only, or named so by Connection."""
-    named = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
+def _passed_on(event: h11.Request | h11.Response) -> list[tuple[bytes, bytes]]:
+    """What is meant for the other end, as it was spelled: without what is for this hop, or named so by Connection."""
+    named = {
+        word.strip().lower() for name, value in event.headers if name == b"connection" for word in value.split(b",")
+    }
     dropped = _HOP_BY_HOP | named - {_LENGTH}
-    if _has(headers, _CODING):
+    if _is_chunked(event):
         dropped |= {_LENGTH}  # RFC 9112, 6.3: the coding counts
-    return [(name, value) for name, value in headers if name not in dropped]
+    return [(name, value) for name, value in event.headers.raw_items() if name.lower() not in dropped]
 
 
-def _has(headers: Headers, wanted: bytes) -> bool:
-    return any(name == wanted for name, _ in headers)
+def _is_chunked(event: h11.Request | h11.Response) -> bool:
+    return any(name == b"transfer-encoding" for name, _ in event.headers)

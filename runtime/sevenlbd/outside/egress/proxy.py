@@ -31,15 +31,23 @@ if TYPE_CHECKING:
 _HEAD_SECONDS = 30.0
 _EACH_ADDRESS_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
+_VERSIONS = (b"1.0", b"1.1")
+_NOWHERE = Place("http", "", "", 0)
 _UNSAID = (h11.IDLE, h11.SEND_RESPONSE)
 
 
 class Refused(Exception):
-    """A request that we answer ourselves."""
+    """A request that nobody else gets to see. `place` is what it asked for, as far as that is known."""
 
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: HTTPStatus, why: str, place: Place = _NOWHERE) -> None:
+        super().__init__(f"{place.host}, port {place.port}: {why}" if place.host else why)
         self.status = status
+        self.why = why
+        self.place = place
+
+
+class Failed(Exception):
+    """A request that broke off on its way."""
 
 
 async def serve(house: House, listener: socket.socket, address: str) -> None:
@@ -66,10 +74,11 @@ class Visit:
             while await self._serve_one():
                 self._here.start_next_cycle()
         except Refused as refused:
-            await self._answer(refused.status, f"7lbd: {refused}\n".encode())
+            await self._refuse(refused)
         except h11.RemoteProtocolError as error:
-            self._house.refuse(Place("http", "", "", 0), "malformed request")
-            await self._answer(HTTPStatus(error.error_status_hint), b"7lbd: that is not HTTP as it should be\n")
+            await self._refuse(Refused(HTTPStatus(error.error_status_hint), "that is not HTTP as it should be"))
+        except Failed as failed:
+            await self._answer(HTTPStatus.BAD_GATEWAY, f"7lbd: {failed}\n".encode())
         except (OSError, h11.LocalProtocolError):
             pump.reset(self._near.socket)
         finally:
@@ -85,6 +94,8 @@ class Visit:
             return False
         if not isinstance(request, h11.Request):
             return False
+        if request.http_version not in _VERSIONS:
+            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1, please")
         if request.method == b"CONNECT":
             await self._connect(request)
             return False
@@ -98,7 +109,7 @@ class Visit:
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             raise Refused(HTTPStatus.BAD_REQUEST, "a CONNECT has no body")
         wanted = self._parsed(target.of_connect, request)
-        far, place = await self._reach(wanted, "connect")
+        far, place = await self._reach(wanted)
         start, began = time.time(), time.monotonic()
         up, down, end = 0, 0, "session ended"
         try:
@@ -124,7 +135,7 @@ class Visit:
         if request.method == b"TRACE":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "no TRACE through this proxy")
         wanted = self._parsed(target.of_request, request)
-        far, place = await self._reach(wanted, "http")
+        far, place = await self._reach(wanted)
         start, began, end = time.time(), time.monotonic(), "session ended"
         wire = Wire(far, self._house.allowed.idle, self._house.down)
         exchange = Exchange(self._here, self._near, wire)
@@ -133,7 +144,7 @@ class Visit:
         except (OSError, h11.RemoteProtocolError) as error:
             what = tcp.spell(error) if isinstance(error, OSError) else "malformed"
             end = f"{exchange.culprit}: {what}"
-            raise Refused(HTTPStatus.BAD_GATEWAY, f"{wanted.host}: {end}") from error
+            raise Failed(f"{wanted.host}: {end}") from error
         finally:
             far.close()
             seconds = time.monotonic() - began
@@ -144,37 +155,32 @@ class Visit:
         try:
             wanted = parse(request.target)
         except target.Malformed as error:
-            self._house.refuse(Place("http", "", "", 0), "malformed request")
             raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
         if not target.is_listed(wanted, self._house.allowed.proxy):
-            kind = "connect" if wanted.scheme == "https" else "http"
-            self._house.refuse(Place(kind, wanted.host, "", wanted.port), "not on the list")
-            raise Refused(
-                HTTPStatus.FORBIDDEN, f"{wanted.host}, port {wanted.port}: not on this site's list for {wanted.scheme}"
-            )
+            why = f"not on this site's list for {wanted.scheme}"
+            raise Refused(HTTPStatus.FORBIDDEN, why, _place(wanted))
         return wanted
 
-    async def _reach(self, wanted: Target, kind: str) -> tuple[socket.socket, Place]:
+    async def _reach(self, wanted: Target) -> tuple[socket.socket, Place]:
         """A connection to the first of its addresses that takes one. Raises Refused."""
-        nowhere = Place(kind, wanted.host, "", wanted.port)
+        place, why = _place(wanted), ""
         try:
             found = await self._names.find(wanted.host)
         except TimeoutError:
-            raise self._failed(nowhere, "no name server answered", HTTPStatus.GATEWAY_TIMEOUT) from None
+            raise Refused(HTTPStatus.GATEWAY_TIMEOUT, "no name server answered", place) from None
         if not found.addresses:
-            raise self._failed(nowhere, found.why)
-        why = ""
+            raise Refused(HTTPStatus.BAD_GATEWAY, found.why, place)
         for address in found.addresses:
-            place = Place(kind, wanted.host, address, wanted.port)
+            place = _place(wanted, address)
             try:
                 return await tcp.reach(address, wanted.port, _EACH_ADDRESS_SECONDS), place
             except OSError as error:
                 why = tcp.spell(error)
-        raise self._failed(place, why)
+        raise Refused(HTTPStatus.BAD_GATEWAY, why, place)
 
-    def _failed(self, place: Place, why: str, status: HTTPStatus = HTTPStatus.BAD_GATEWAY) -> Refused:
-        self._house.refuse(place, why)
-        return Refused(status, f"{place.host}: {why}")
+    async def _refuse(self, refused: Refused) -> None:
+        self._house.refuse(refused.place, refused.why)
+        await self._answer(refused.status, f"7lbd: {refused}\n".encode())
 
     async def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
         """Say it ourselves, if nothing is said yet, and hang up so that it arrives."""
@@ -191,3 +197,7 @@ class Visit:
             async with asyncio.timeout(_LINGER_SECONDS):
                 while await self._near.receive():
                     pass
+
+
+def _place(wanted: Target, address: str = "") -> Place:
+    return Place("connect" if wanted.scheme == "https" else "http", wanted.host, address, wanted.port)
