@@ -11,7 +11,8 @@ import pytest
 from conftest import MakeQcow2
 from sevenlbd.images.seal import signature
 from sevenlbd.outside import places
-from sevenlbd.outside.cluster import filesystems, site_check
+from sevenlbd.outside.cluster import filesystems
+from sevenlbd.outside.cluster.checks import examine as site_check
 from sevenlbd.outside.doctor import Finding
 
 Examine = Callable[[str], list[Finding]]
@@ -119,8 +120,8 @@ def test_all_that_is_wrong_is_told_at_once(examine: Examine) -> None:
         ('egress_log = "/no/log"\negress_allow = ["tcp://192.0.2.1:1"]', "error", "ways out: `egress_log` = /no/log"),
         ('image_cache = "/no/cache"', "warning", "image_cache: /no/cache is not a folder here"),
         ('state_dir = "/proc/7lbd"', "warning", "state_dir: .* is not writable for you"),
-        ('[slurm]\nbinds = ["/no/bind"]', "warning", r"binds: \[slurm\] `binds`: /no/bind is not there"),
-        ('[slurm]\nsif = "/no/7lbd.sif"', "warning", r"binds: \[slurm\] `sif` = /no/7lbd.sif is not there"),
+        ('[slurm]\nbinds = ["/no/bind"]', "warning", r"binds: \[slurm\] `binds`: /no/bind is not on"),
+        ('[slurm]\nsif = "/no/7lbd.sif"', "warning", r"binds: \[slurm\] `sif`: /no/7lbd.sif is not on"),
         ('image = "win"\n[slurm]\nmemory = "2G"', "error", r"image win: \[slurm\] gives 2.0 GiB; the guest takes 2.0"),
         ('image = "win"\nmemory = "4G"\n[slurm]\nmemory = "3G"', "error", r"image win: .*the guest takes 4.0 GiB"),
         ('[ondemand]\nshare_roots = ["/no/root"]', "error", r"shares: \[ondemand\] `share_roots`: /no/root is not"),
@@ -133,6 +134,23 @@ def test_what_is_wrong_is_told_with_its_cure(examine: Examine, text: str, level:
     found = [finding for finding in examine(text) if re.match(says, f"{finding.check}: {finding.text}")]
     assert [finding.level for finding in found] == [level]
     assert found[0].mend
+
+
+def test_a_host_that_is_only_half_found_is_a_warning(examine: Examine) -> None:
+    found = 'egress_allow = ["tcp://lic.example.edu:1"]\negress_hosts = ["lic.example.edu=127.0.0.1"'
+    assert wrong(examine(f"{found}]")) == [
+        "ways out: egress_allow: lic.example.edu: egress_hosts says 127.0.0.1, which in the guest is the guest itself; "
+        "it cannot be reached from the guest"
+    ]
+    told = [one for one in examine(f'{found}, "lic.example.edu=192.0.2.1"]') if one.check == "ways out"]
+    assert [one.level for one in told] == ["warning", "ok", "ok"]
+
+
+def test_an_image_that_asks_for_a_way_out_that_there_is_not_is_told(examine: Examine, tmp_path: Path) -> None:
+    description = tmp_path / "images" / "win" / "image.toml"
+    description.write_text(description.read_text() + 'egress = ["tcp://192.0.2.1:27000", "tcp://192.0.2.1:27001"]\n')
+    told = wrong(examine('image = "win"\negress_allow = ["tcp://192.0.2.1:27000"]'))
+    assert told == ["image win: it asks for the way out `tcp://192.0.2.1:27001`, which is not in egress_allow"]
 
 
 def test_a_port_that_is_taken_is_told(examine: Examine) -> None:

@@ -29,7 +29,7 @@ def doctor(options: argparse.Namespace, _umask: int) -> int:
 
     findings = []
     if options.site:
-        from .cluster import site_check
+        from .cluster.checks import examine as site_check
 
         findings = site_check.examine(places.look_around(os.environ))
     try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_DOORS = 512
 ALL = "all"
+UNREACHABLE = "it cannot be reached from the guest"
+"""What a note says of a host that has no address left."""
 Place = tuple[str, int]
 
 
@@ -89,7 +91,7 @@ def _places(ways: Sequence[Way], pinned: Mapping[str, tuple[str, ...]]) -> tuple
         if usable:
             places[host] = usable
         if why:
-            notes.append(f"egress_allow: {host}: {why}" + ("" if usable else "; it cannot be reached from the guest"))
+            notes.append(f"egress_allow: {host}: {why}" + ("" if usable else f"; {UNREACHABLE}"))
     return places, notes
 
 

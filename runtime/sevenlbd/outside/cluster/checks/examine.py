@@ -1,0 +1,93 @@
+"""The checks in their order: the whole site file against this node, as a session, a job and the portal would meet it.
+
+What the command line, the environment and the user's file say is left out. It changes nothing; of other machines it
+asks the name servers for the hosts of `egress_allow`, and the scheduler whether it would take the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ....errors import Refusal
+from ....settings import TABLES, Settings, Source, from_table, load
+from ... import places
+from ...doctor import Finding
+from .. import keys
+from ..ondemand.table import OnDemand
+from ..site import Slurm
+from . import goods, jobs, sense, surroundings, ways
+from .found import Site, refused
+
+
+def examine(here: places.Places) -> list[Finding]:
+    """Every finding, in the order of the file."""
+    try:
+        file, said = places.site_file(here)
+    except Refusal as refusal:
+        return [refused("site file", refusal)]
+    if file is None:
+        return [_none(here)]
+    wrong: list[Finding] = []
+    found = Site(
+        here,
+        file,
+        said,
+        settings=_settings(file, said, wrong),
+        slurm=_table(Slurm, "slurm", file, said, wrong),
+        ondemand=_table(OnDemand, "ondemand", file, said, wrong),
+    )
+    checks = (
+        sense.file, sense.sense, goods.of_images, goods.of_shares, ways.inward, ways.outward,
+        surroundings.of_folders, surroundings.of_container, jobs.of_portal, jobs.of_scheduler,
+    )  # fmt: skip
+    return [
+        *(
+            wrong
+            or [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
+        ),
+        *(finding for check in checks for finding in check(found)),
+    ]
+
+
+def _none(here: places.Places) -> Finding:
+    text = f"there is none, so the defaults hold; looked for {', '.join(map(str, here.site_files))}"
+    return Finding(
+        "site file", "warning", text, f"7lbd render site > {here.site_files[0]}, and set in it what you need"
+    )
+
+
+def _count(said: Mapping[str, object]) -> int:
+    return sum(len(value) if isinstance(value, Mapping) else 1 for value in said.values())
+
+
+def _settings(file: Path, said: Mapping[str, object], wrong: list[Finding]) -> Settings:
+    """The settings, each tried by itself, so that all that is wrong is told at once."""
+    good = {}
+    for name, value in said.items():
+        if name not in TABLES:
+            try:
+                load([from_table({name: value}, str(file), trusted=True)])
+                good[name] = value
+            except Refusal as refusal:
+                wrong.append(refused("keys", refusal))
+    return load([Source(str(file), good, trusted=True)]).settings
+
+
+def _table[T: keys.Table](kind: type[T], name: str, file: Path, said: Mapping[str, object], wrong: list[Finding]) -> T:
+    values = said.get(name, {})
+    good: dict[str, object] = {}
+    tries = [{key: value} for key, value in values.items()] if isinstance(values, Mapping) else [values]
+    try:
+        return keys.checked(kind, name, values, file)
+    except Refusal as whole:
+        for one in tries:
+            try:
+                keys.checked(kind, name, one, file)
+                good |= one if isinstance(one, dict) else {}
+            except Refusal as refusal:
+                wrong.append(refused("keys", refusal))
+        if len(good) == len(tries):  # it is the keys together that do not fit
+            wrong.append(refused("keys", whole))
+            return kind()
+    return keys.checked(kind, name, good, file)
