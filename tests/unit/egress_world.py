@@ -60,6 +60,11 @@ class World:
         self.relay.open(door, socket.socket(fileno=ours.detach()))
         return place
 
+    async def end(self) -> None:
+        """The session is over."""
+        await self.house.end()
+        self.house.journal.close()
+
     def records(self) -> list[dict[str, Any]]:
         """What the journal has so far."""
         return [json.loads(line) for line in self._list.read_text().splitlines()]
@@ -78,7 +83,7 @@ async def world(allowed: Allowed) -> AsyncIterator[World]:
         try:
             yield here
         finally:
-            await here.house.close()
+            await here.end()
 
 
 @asynccontextmanager

@@ -357,7 +357,7 @@ async def test_a_name_is_looked_up_once_and_connected_to_by_what_was_checked(mon
 
     reached: list[str] = []
 
-    async def reach(address: str, port: int, seconds: float) -> socket.socket:
+    async def reach(address: str, port: int, **_: object) -> socket.socket:
         reached.append(address)
         raise TimeoutError
 

@@ -70,7 +70,7 @@ async def test_it_carries_and_sums_up_and_both_lists_are_written(tmp_path: Path)
                 assert await echoed(inside.getsockname())
             summary = await relay.leave()
     assert summary == link.Summary(connections=1, refused=0, up=1, down=1)
-    assert summary.spelled() == "the guest's ways out: 1 connections, 1 B out, 1 B in"
+    assert summary.spelled() == "the guest's ways out: 1 connection, 1 B out, 1 B in"
     ours, theirs = lines(tmp_path / "egress.log"), lines(site)
     assert theirs[0] == {"session": "an older one"}
     assert ours == theirs[1:]

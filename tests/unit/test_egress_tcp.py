@@ -139,7 +139,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((HOME, port))
-        monkeypatch.setattr(tcp.reach, "__defaults__", (0.3,))
+        monkeypatch.setattr(tcp.reach, "__kwdefaults__", {"seconds": 0.3})
         async with world(Allowed(tcp=((HOME, port),))) as here:
             reader, _ = await asyncio.open_connection(*here.open(Door("tcp", HOME, port)))
             assert await is_reset(reader)
@@ -311,7 +311,7 @@ async def test_what_is_under_way_when_the_session_ends_is_in_the_list() -> None:
         reader, writer = await asyncio.open_connection(*door)
         writer.write(b"hello")
         await reader.readexactly(5)
-        await here.house.close()
+        await here.end()
         record = here.records()[0]
         assert await is_reset(reader)
     assert (record["end"], record["up"], record["down"]) == ("session ended", 5, 5)

@@ -52,7 +52,7 @@ async def test_a_datagram_arrives_whole_both_ways(size: int) -> None:
         assert asked == data
         assert answer[:size] == data
         assert came_from == door
-        await here.house.close()
+        await here.end()
         record = here.records()[0]
     assert (record["kind"], record["up"], record["down"], record["end"]) == ("udp", size, len(answer), "session ended")
 

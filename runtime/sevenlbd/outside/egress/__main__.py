@@ -15,6 +15,7 @@ import socket
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from . import confine
 from .allowed import Allowed, unpack
@@ -54,9 +55,12 @@ async def _serve(allowed: Allowed, journal: Journal, control: socket.socket, doo
             pass
     except OSError:
         log.warning("the supervisor is gone")
-    await house.close()
+    await house.end()
     summed = {"connections": journal.connections, "refused": journal.refused, "up": journal.up, "down": journal.down}
-    await loop.sock_sendall(control, json.dumps(summed).encode() + b"\n")
+    with suppress(OSError):
+        await loop.sock_sendall(control, json.dumps(summed).encode() + b"\n")
+    # Last, because a file may hang, and the supervisor does not wait for ever.
+    journal.close()
 
 
 def _opened(path: str) -> int:

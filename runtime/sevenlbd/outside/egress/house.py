@@ -15,6 +15,7 @@ from .tcp import Place
 log = logging.getLogger(__name__)
 
 # New connections; a guest must not make us a scanner's or a flooder's hand.
+_GENEROUS = 32
 _NEW_A_SECOND, _NEW_AT_ONCE = 100, 512
 
 
@@ -34,6 +35,11 @@ class House:
         self.gives_way: list[Callable[[], bool]] = []
         self._names = {address: name for name, found in reversed(allowed.names) for address in found}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a connection more should be content with small buffers: the kernel's memory is charged to the job."""
+        return self.slots.taken > _GENEROUS
 
     def name(self, address: str) -> str:
         """The name that the guest knows an address by; empty when it has none."""
@@ -58,10 +64,9 @@ class House:
         if not task.cancelled() and (error := task.exception()):
             log.error("a task failed", exc_info=error)
 
-    async def close(self) -> None:
-        """End all that is under way; each still writes its record."""
+    async def end(self) -> None:
+        """End all that is under way; each still has its record in the journal."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.journal.close()

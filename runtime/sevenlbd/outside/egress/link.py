@@ -41,7 +41,8 @@ class Summary:
             return "the guest used none of its ways out"
         refused = f", {self.refused} refused or failed" if self.refused else ""
         sizes = f"{people.size(self.up)} out, {people.size(self.down)} in"
-        return f"the guest's ways out: {self.connections} connections{refused}, {sizes}"
+        some = f"{self.connections} connection{'' if self.connections == 1 else 's'}"
+        return f"the guest's ways out: {some}{refused}, {sizes}"
 
 
 class EgressLink:

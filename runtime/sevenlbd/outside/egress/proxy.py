@@ -164,6 +164,7 @@ class Visit:
     async def _reach(self, wanted: Target) -> tuple[socket.socket, Place]:
         """A connection to the first of its addresses that takes one. Raises Refused."""
         place, why = _place(wanted), ""
+        await self._house.pace.taken(1)  # a connection of the guest's can ask for many
         try:
             found = await self._names.find(wanted.host)
         except TimeoutError:
@@ -173,10 +174,13 @@ class Visit:
         for address in found.addresses:
             place = _place(wanted, address)
             try:
-                return await tcp.reach(address, wanted.port, _EACH_ADDRESS_SECONDS), place
+                return await self._connected(address, wanted.port), place
             except OSError as error:
                 why = tcp.spell(error)
         raise Refused(HTTPStatus.BAD_GATEWAY, why, place)
+
+    async def _connected(self, address: str, port: int) -> socket.socket:
+        return await tcp.reach(address, port, small=self._house.crowded, seconds=_EACH_ADDRESS_SECONDS)
 
     async def _refuse(self, refused: Refused) -> None:
         self._house.refuse(refused.place, refused.why)

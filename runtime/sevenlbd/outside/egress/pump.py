@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from .limits import Bucket
 
-_CHUNK = 512 * 1024
+_CHUNK = 256 * 1024
 _FREE_PIPES = 8
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _RESET = struct.pack("ii", 1, 0)

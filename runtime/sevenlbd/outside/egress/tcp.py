@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .house import House
 
 _CONNECT_SECONDS = 30.0
+_SMALL_BUFFER = 128 * 1024
 _NO_DESCRIPTORS_SECONDS = 0.5
 # Between the guest's system and us no time-out of the network comes in between; outside a firewall may forget.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
@@ -45,13 +46,13 @@ def spell(error: OSError) -> str:
     return _ENDS.get(error.errno or 0, error.strerror or "failed")
 
 
-async def reach(address: str, port: int, seconds: float = _CONNECT_SECONDS) -> socket.socket:
-    """Connect to the address, which is a number. Raises OSError, also when it takes too long."""
+async def reach(address: str, port: int, *, small: bool, seconds: float = _CONNECT_SECONDS) -> socket.socket:
+    """Connect to the address, which is a number; `small` as for `prepare`. Raises OSError, also when it takes long."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     wire = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         wire.setblocking(False)
-        prepare(wire)
+        prepare(wire, small=small)
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_connect(wire, (address, port))
     except BaseException:
@@ -60,13 +61,15 @@ async def reach(address: str, port: int, seconds: float = _CONNECT_SECONDS) -> s
     return wire
 
 
-def prepare(wire: socket.socket) -> None:
-    """Pass on small pieces at once, and notice a peer that is gone."""
+def prepare(wire: socket.socket, *, small: bool) -> None:
+    """Pass on small pieces at once, and notice a peer that is gone; `small` buffers do not grow to megabytes."""
     with suppress(OSError):
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             wire.setsockopt(socket.IPPROTO_TCP, option, value)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF) if small else ():
+            wire.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
 
 
 async def serve(house: House, listener: socket.socket, address: str, port: int) -> None:
@@ -104,7 +107,7 @@ async def _accepted(house: House, listener: socket.socket) -> socket.socket:
             await asyncio.sleep(_NO_DESCRIPTORS_SECONDS if error.errno in (errno.EMFILE, errno.ENFILE) else 0.01)
             continue
         near.setblocking(False)
-        prepare(near)
+        prepare(near, small=house.crowded)
         return near
 
 
@@ -112,7 +115,7 @@ async def _carry(house: House, near: socket.socket, place: Place) -> None:
     start, began = time.time(), time.monotonic()
     up, down, reached, end = 0, 0, False, "session ended"
     try:
-        far = await reach(place.address, place.port)
+        far = await reach(place.address, place.port, small=house.crowded)
         reached = True
         coupled = pump.Pump(near, far, house.up, house.down, house.allowed.idle)
         try:

@@ -50,6 +50,7 @@ class Door:
         self._flows: dict[Address, Flow] = {}
         """The one that has been silent longest is the first."""
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def serve(self) -> None:
         """Until cancelled."""
@@ -57,10 +58,10 @@ class Door:
         _let_routers_split(self._near, self._near.family)
         self._loop.add_reader(self._near, self._from_guest)
         try:
-            while True:
-                await asyncio.sleep(min(_SWEEP_SECONDS, self._house.allowed.idle))
-                self._sweep()
+            await asyncio.Event().wait()
         finally:
+            if self._timer:
+                self._timer.cancel()
             self._loop.remove_reader(self._near)
             self._near.close()
             for who in list(self._flows):
@@ -124,6 +125,9 @@ class Door:
     def _flow(self, who: Address) -> Flow | None:
         if found := self._flows.get(who):
             return found
+        if not self._house.pace.take(1):
+            self._house.refuse(self._place, "too many at once")
+            return None
         if not self._house.slots.take() and not (self._house.make_room() and self._house.slots.take()):
             self._house.refuse(self._place, "too many connections")
             return None
@@ -135,6 +139,8 @@ class Door:
             return None
         flow = self._flows[who] = Flow(far, self._loop.time())
         self._loop.add_reader(far, self._from_server, who, flow)
+        if not self._timer:
+            self._look_later()
         return flow
 
     def _open(self) -> socket.socket:
@@ -152,11 +158,16 @@ class Door:
         flow.touched = self._loop.time()
         self._flows[who] = self._flows.pop(who)
 
+    def _look_later(self) -> None:
+        seconds = min(_SWEEP_SECONDS, self._house.allowed.idle)
+        self._timer = self._loop.call_later(seconds, self._sweep) if self._flows else None
+
     def _sweep(self) -> None:
         now, idle = self._loop.time(), min(self._house.allowed.idle, _IDLE_SECONDS)
         for who, flow in list(self._flows.items()):
             if now - flow.touched >= (idle if flow.answered else min(idle, _UNANSWERED_SECONDS)):
                 self._close(who, flow.end if flow.answered or flow.end != "idle" else "no answer")
+        self._look_later()
 
     def _close(self, who: Address, end: str) -> None:
         flow = self._flows.pop(who)
