@@ -6,6 +6,7 @@ Source: proc_pid_mountinfo(5).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -32,3 +33,10 @@ def kind(path: Path, mounts: Path = _MOUNTS) -> str:
 def is_shared(path: Path, mounts: Path = _MOUNTS) -> bool:
     """Whether other nodes see it, too, by the kind of its file system."""
     return bool(_SHARED.fullmatch(kind(path, mounts)))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is one; what lies behind a folder that we may not enter is none, for us."""
+    with suppress(OSError):
+        return path.is_dir()
+    return False

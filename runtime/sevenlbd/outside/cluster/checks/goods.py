@@ -14,6 +14,7 @@ from ... import places, shares
 from ...doctor import Finding
 from ...egress import decide
 from ...sizing import HELPERS_MEMORY
+from .. import filesystems
 from .found import Site, refused
 
 _MORE_MEMORY = "give the job more, or describe the image as smaller: memory in its image.toml"
@@ -29,7 +30,7 @@ def of_images(found: Site) -> Iterator[Finding]:
     for name in filter(None, wanted):
         yield from _image(found, name, trusted)
     for folder in found.settings.image_dirs:
-        if not user_path(folder).is_dir():
+        if not filesystems.is_folder(user_path(folder)):
             text = f"{folder} is not a folder that the container shows"
             yield Finding("image_dirs", "error", text, f"make it, or show it: apptainer run --bind {folder} ...")
 
@@ -67,6 +68,6 @@ def of_shares(found: Site) -> Iterator[Finding]:
         except Refusal as refusal:
             yield refused("shares", refusal)
     for root in found.ondemand.share_roots:
-        if not Path(root).is_dir():
+        if not filesystems.is_folder(Path(root)):
             text = f"[ondemand] `share_roots`: {root} is not a folder that the container shows"
             yield Finding("shares", "error", text, f"add it to [slurm] binds, or: apptainer run --bind {root} ...")

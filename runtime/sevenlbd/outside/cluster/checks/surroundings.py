@@ -16,7 +16,7 @@ from .found import CALLED, Site
 def of_folders(found: Site) -> Iterator[Finding]:
     yield _shared(register.where(found.settings.state_dir, found.here.environment))
     cache = places.image_cache(found.settings)
-    if cache and not cache.is_dir():
+    if cache and not filesystems.is_folder(cache):
         text = f"{cache} is not a folder here, so images are read from their repository"
         yield Finding(
             "image_cache", "warning", text, f"make it on the node, or show it: apptainer run --bind {cache} ..."
