@@ -18,6 +18,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from pathlib import Path
 import harness
 
 START_SECONDS = 30
+_REAPER = str(Path(__file__).with_name("reaper.py"))
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE"}
 
 
@@ -144,7 +146,8 @@ def running(folder: Path, nodes: int = 1, cpus: int = 2, memory_mb: int = 8000, 
             with (folder / "log" / f"{name}.out").open("wb") as out:
                 # A group of its own: Ctrl-C in a terminal is for the tests, which then end the pool in order.
                 daemon = subprocess.Popen(
-                    [f"/usr/sbin/{program[0]}", "-D", *program[1:]], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    [sys.executable, _REAPER, f"/usr/sbin/{program[0]}", "-D", *program[1:]],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     env=harness.environment(pool.env), start_new_session=True,
                 )  # fmt: skip
             pool.daemons.append(daemon)

@@ -100,9 +100,9 @@ def _memory(environment: Mapping[str, str], job: str, tasks: int) -> Limit | Non
     if not limits:
         return None
     least = min(limits, key=lambda limit: limit.size)
-    return Limit(
-        least.size // tasks, least.whose if tasks == 1 else f"each of {tasks} tasks' part of what is {least.whose}"
-    )
+    if tasks == 1:
+        return least
+    return Limit(least.size // tasks, f"for each of the step's {tasks} tasks here, of what is {least.whose}")
 
 
 def _cpus(environment: Mapping[str, str], tasks: int) -> int:
