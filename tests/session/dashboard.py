@@ -49,12 +49,12 @@ class Launch:
         return found
 
     def wait_told(self, phase: str, seconds: float = 120) -> dict[str, Any]:
-        """What the session says as soon as it is in this phase."""
+        """What the session says as soon as it has come to this phase."""
         import web
 
         def reached() -> dict[str, Any] | None:
             told = self.told()
-            if told.get("phase") == phase:
+            if phase in told.get("phases", {}):
                 return told
             assert self.state() not in ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT"), self.output()
             return None
