@@ -8,6 +8,7 @@ from typing import Any
 from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
+from ..places import ETC
 from . import desk, jobscript, program, site
 from .desk import Desk
 from .node_programs import NODE_ROOT
@@ -49,6 +50,7 @@ def command(call: Desk) -> int:
         ready=ready,
         verbs=" | ".join(_WITH_SCHEDULER),
         node=NODE_ROOT,
+        etc=ETC,
         apptainer=shlex.quote(known.apptainer),
     )
     print(text, end="")
@@ -65,6 +67,8 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 sif=$here/7lbd.sif
 [ -e "$sif" ] || sif={sif}
 {ready}options=("--bind=$(dirname -- "$sif")"{binds})
+# The place of a site's file for those who have none beside the SIF.
+[ ! -d {etc} ] || options+=(--bind={etc})
 case ${{1-}} in
 # The scheduler's commands are the node's own.
 {verbs}) options+=(--bind=/:{node}) ;;
