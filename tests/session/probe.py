@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 SECONDS = 15
+OURS = "169.254.100.15"
 _WELL_KNOWN = (22, 25, 53, 80, 88, 389, 443, 445, 636, 2049, 3128, 6817, 6818, 8443)
 
 
@@ -173,26 +174,58 @@ def scan(host: str, *ports: str) -> list[object]:
                 poll.unregister(number)
                 code = wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if answers else errno.ETIMEDOUT
                 wire.close()
+                # A server that is down resets what has been accepted: a door all the same.
                 if code != errno.ECONNREFUSED:
-                    found.append(port if code == 0 else [port, errno.errorcode[code]])
+                    found.append(port if code in (0, errno.ECONNRESET) else [port, errno.errorcode[code]])
     return found
+
+
+def _syn(source: bytes, target: bytes, port: int) -> bytes:
+    """A packet that asks for a connection (RFC 791, RFC 9293)."""
+    syn = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1024, 0, 0)
+    total = sum(struct.unpack("!16H", source + target + struct.pack("!BBH", 0, 6, len(syn)) + syn))
+    total = (total >> 16) + (total & 0xFFFF)
+    return syn[:16] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + syn[18:]
+
+
+def _packet(source: bytes, target: bytes, number: int, segment: bytes) -> bytes:
+    return struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, number, 0) + source + target + segment
+
+
+def every_port(host: str) -> list[list[int]]:
+    """Which of all TCP ports of an address answer, and how many stay silent. Needs root; packets of its own making."""
+    source, target = socket.inet_aton(OURS), socket.inet_aton(host)
+    out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    back = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    back.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+    back.setblocking(False)
+    silent, opened = set(range(1, 65536)), set()
+    for _ in range(4):
+        for number, port in enumerate(sorted(silent)):
+            out.sendto(_packet(source, target, 6, _syn(source, target, port)), (host, 0))
+            if number % 256 == 255:
+                time.sleep(0.02)
+        while select.select([back], [], [], 2)[0]:
+            answer = back.recv(100)
+            if answer[12:16] == target:
+                head = (answer[0] & 15) * 4
+                port, flags = struct.unpack_from("!H", answer, head)[0], answer[head + 13]
+                silent.discard(port)
+                if not flags & 4:  # anything but a reset
+                    opened.add(port)
+    return [sorted(opened), sorted(silent)]
 
 
 def spray(step: str, *hosts: str) -> str:
     """Send a TCP SYN and a UDP datagram to every so manieth port of addresses, and wait for nothing. Needs root."""
-    source = socket.inet_aton("169.254.100.15")
+    source = socket.inet_aton(OURS)
     wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     for host in hosts:
         target = socket.inet_aton(host)
         for port in (*_WELL_KNOWN, *range(1, 65536, int(step))):
-            syn = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 0x50, 2, 1024, 0, 0)
-            total = sum(struct.unpack("!16H", source + target + struct.pack("!BBH", 0, 6, len(syn)) + syn))
-            total = (total >> 16) + (total & 0xFFFF)
-            syn = syn[:16] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + syn[18:]
-            for number, segment in ((6, syn), (17, struct.pack("!HHHH", 40000, port, 8, 0))):
-                head = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, number, 0) + source + target
+            for number, segment in ((6, _syn(source, target, port)), (17, struct.pack("!HHHH", 40000, port, 8, 0))):
                 try:
-                    wire.sendto(head + segment, (host, 0))
+                    wire.sendto(_packet(source, target, number, segment), (host, 0))
                 except OSError:
                     continue
     return "sent"

@@ -89,6 +89,7 @@ def answers_after_eof(wire: socket.socket) -> None:
 
 def trickles(wire: socket.socket) -> None:
     """A slow server."""
+    wire.recv(100)
     for letter in b"slowly":
         wire.sendall(bytes([letter]))
         time.sleep(0.5)
@@ -97,7 +98,7 @@ def trickles(wire: socket.socket) -> None:
 def never_reads(wire: socket.socket) -> None:
     """A server that takes nothing until the test has seen that nothing more is sent."""
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    time.sleep(8)
+    time.sleep(5)
     tell(sink=_drained(wire))
 
 

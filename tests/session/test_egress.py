@@ -1,9 +1,10 @@
-"""The ways out, from inside a real guest, in a network of a site's: what is allowed works, and nothing else is there."""
+"""The ways out, from inside a real guest, in a network of a site's: what is allowed works, and nothing else does."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -16,7 +17,7 @@ import harness
 import pytest
 import sitenet
 import siteserver
-from conftest import keep
+from conftest import Refuse, StartSession, keep
 from harness import HOST, Console, Session
 from sitenet import SiteNet
 from siteserver import (
@@ -140,7 +141,7 @@ class Guest:
         return json.loads(self.console.run(line, timeout=timeout))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guest(desk: Session, shared: Path) -> Iterator[Guest]:
     console = Console(desk)
     yield Guest(console, shared)
@@ -200,7 +201,8 @@ def test_the_proxy_leads_to_the_portal_and_to_nobody_else(guest: Guest, net: Sit
     found = guest.probe("web", PROXY, f"{guest.folder}/portal.pem", *allowed, *refused)
     assert found[: len(allowed)] == ["activated"] * len(allowed)
     for address, came in zip(refused, found[len(allowed) :], strict=True):
-        assert "403" in came, (address, came)
+        # Not on the list, or on it and nowhere that may be connected to.
+        assert re.search("HTTP (403|502)|Tunnel connection failed: (403|502)", came), (address, came)
     asked = net.all_of("web")
     assert [line.split()[1] for line in asked] == ["/activate", "/x", "/y"]
 
@@ -224,7 +226,7 @@ def test_what_servers_do_to_a_connection_reaches_the_guest(guest: Guest, net: Si
 
 def test_a_server_that_does_not_read_stops_the_guest(guest: Guest, net: SiteNet) -> None:
     """Nothing piles up in the relay: what is on its way is what the buffers of three sockets hold."""
-    sent = guest.probe("flood", LICENSE, SINKS, 6)
+    sent = guest.probe("flood", LICENSE, SINKS, 3)
     assert 0 < sent < 16 << 20
     assert net.wait_for(seconds=30, sink=sent)
 
@@ -246,7 +248,7 @@ def test_names_that_are_not_allowed_do_not_exist(guest: Guest) -> None:
 
 
 def test_the_guests_link_carries_no_more_than_its_limit(guest: Guest) -> None:
-    size = 15_000_000
+    size = 10_000_000
     least = size * 8 / (MEGABITS * 1e6)
     came, seconds = guest.probe("download", LICENSE, siteserver.BULK, size)
     assert came == size
@@ -275,19 +277,17 @@ HOST_V6, HOST_LINK = "fd07:1bd0:6400::2", "fe80::5054:ff:fe07:1b02"
 
 def test_a_scan_finds_the_doors_and_nothing_else(guest: Guest, net: SiteNet) -> None:
     """Every port of the licence server, the rest by samples; what left the node is seen on the site's side of it."""
-    listed = [str(port) for port in range(LMGRD, DOWN + 1)]
-    assert guest.probe("scan", LICENSE, "1-65535", timeout=600) == [int(port) for port in listed]
-    sample = ["1-1100", "3128", "3389", "5900-5999", "6817-6819", "8000-8100", "27000-27100", "54321"]
+    assert guest.probe("every_port", LICENSE, root=True, timeout=300) == [list(range(LMGRD, DOWN + 1)), []]
+    sample = ["1-600", "3128", "3389", "5900-5910", "6817-6819", "8000-8100", "27000-27100", "54321"]
     assert guest.probe("scan", LICENSE_V6, *sample, timeout=300) == [LMGRD, VENDOR]
     assert guest.probe("scan", HOST, *sample, timeout=300) == [53, 445, 3128, 54321]
     assert guest.probe("scan", HOST_V6, *sample, timeout=300) == [53]
     # Beyond: a connection to it does not even begin.
-    for host in (OTHER, PORTAL, RESOLVER, NODE, GATEWAY, "127.0.0.2", "169.254.169.254", "8.8.8.8"):
-        if host != "127.0.0.2":
-            assert guest.probe("connect", host, 443, 2)[1] == "timeout", host
-    assert guest.probe("connect", OTHER_V6, LMGRD, 2)[1] in ("timeout", "EHOSTUNREACH", "ENETUNREACH")
+    for host in (OTHER, NODE, "169.254.169.254"):
+        assert guest.probe("connect", host, 443, 2)[1] == "timeout", host
+    assert guest.probe("connect", OTHER_V6, LMGRD, 2)[1] == "timeout"
     assert guest.probe("connect", LICENSE, UNLISTED)[1] == "ECONNREFUSED"
-    assert guest.probe("spray", 97, OTHER, PORTAL, RESOLVER, NODE, GATEWAY, LICENSE, root=True, timeout=300) == "sent"
+    assert guest.probe("spray", 251, OTHER, PORTAL, RESOLVER, NODE, GATEWAY, LICENSE, root=True, timeout=300) == "sent"
     time.sleep(1)
     seen = {(kind, address, port) for kind, address, port in net.all_of("seen")}
     assert seen <= DOORS | PROXIED | {("udp", RESOLVER, 53)}, "the node itself asks the name server"
@@ -312,10 +312,70 @@ def test_a_guest_that_is_root_takes_no_other_guests_place(guest: Guest, desk: Se
 def test_each_connection_is_on_the_sites_list(desk: Session, work: Path) -> None:
     (path,) = (work / "lists").iterdir()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {row["kind"] for row in rows} >= {"tcp", "udp", "https", "http"}
+    assert {row["kind"] for row in rows} >= {"tcp", "udp", "connect", "http"}
     assert {row["session"] for row in rows} == {"ways"}
     down = [row for row in rows if row["kind"] == "tcp" and row["port"] == DOWN]
     assert down
     assert down[0]["end"] == "refused"
-    assert [row for row in rows if row["port"] == siteserver.BULK and row["down"] == 15_000_000]
+    assert [row for row in rows if row["port"] == siteserver.BULK and row["down"] == 10_000_000]
     assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "image", "ports"),
+    [
+        ([], f'egress = ["tcp://{LICENSE}:{VENDOR}"]', [VENDOR]),
+        ([], "egress = []", []),
+        (["--no-egress"], "", []),
+    ],
+    ids=["the image wants one", "the image wants none", "the user wants none"],
+)
+def test_image_and_user_can_narrow_the_list(
+    start: StartSession, net: SiteNet, work: Path, blank_image: Path, options: list[str], image: str, ports: list[int]
+) -> None:
+    folder = work / f"narrow-{time.monotonic_ns()}"
+    shutil.copytree(blank_image, folder)
+    with (folder / "image.toml").open("a") as description:
+        description.write(image + "\n")
+    site = site_file(work, egress_allow=[f"tcp://{LICENSE}:{LMGRD}", f"tcp://{LICENSE}:{VENDOR}"])
+    session = start("--image", str(folder), *options, prefix=net.prefix, options=site, env=ALONE)
+    session.wait_phase("booting", 60)
+    session.pid_of("smbd")
+    wait = f"for i in $(seq 50); do ss -Hltn | grep -q {HOST}:445 && break; sleep 0.1; done; ss -Hltn"
+    found = {line.split()[3] for line in session.inside("sh", "-c", wait).stdout.splitlines()}
+    servers = {f"{LICENSE}:{port}" for port in ports} | ({f"{HOST}:53"} if ports else set())
+    assert found == {f"{HOST}:445", f"{HOST}:54321"} | servers
+    rows = json.loads(session.inside("ip", "-j", "addr").stdout)
+    addresses = {row["ifname"]: {one["local"] for one in row["addr_info"]} for row in rows}
+    assert addresses == {"lo": {"127.0.0.1", "::1"} | ({LICENSE} if ports else set()), "tap0": {HOST}}
+    session.send(signal.SIGTERM)
+    assert session.wait_end(30) == 143
+
+
+BAD: dict[str, tuple[dict[str, object], list[str]]] = {
+    "a server on the guest's own link": (
+        {"egress_allow": ["tcp://169.254.100.7:27000"]},
+        ["169.254.100.7", "guest's own link"],
+    ),
+    "loopback": ({"egress_allow": ["tcp://127.0.0.1:22"]}, ["127.0.0.1", "the guest itself"]),
+    "an entry with more in it": (
+        {"egress_allow": ["tcp://a.example.edu:1\naddress=/#/192.0.2.1"]},
+        ["egress_allow", "not a way out"],
+    ),
+    "every port": ({"egress_allow": ["tcp://192.0.2.1:1-65535"]}, ["more than 512"]),
+    "a place that is none": (
+        {"egress_hosts": ["a=b"], "egress_allow": ["https://a"]},
+        ["egress_hosts", "NAME=ADDRESS"],
+    ),
+    "a list that cannot be written": (
+        {"egress_allow": ["https://a"], "egress_log": "/proc/nowhere"},
+        ["egress_log", "/proc/nowhere"],
+    ),
+    "a rate that is none": ({"network_rate": -1}, ["network_rate"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_site_that_cannot_mean_it_is_told(refuse: Refuse, work: Path, blank_image: Path, case: str) -> None:
+    settings, says = BAD[case]
+    refuse("--image", str(blank_image), code=2, says=says, options=site_file(work, **settings))

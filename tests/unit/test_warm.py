@@ -127,7 +127,14 @@ def test_what_is_wrong_with_a_warm_state_is_told(image: Path, harm: Callable[[Pa
 
 @pytest.mark.parametrize(
     ("frozen", "here", "fits"),
-    [("", "", True), ("ipv4", "", True), ("ipv6", "ipv4", True), ("", "ipv4", False), ("ipv4", "ipv6", False)],
+    [
+        ("", "", True),
+        ("ipv4", "", True),
+        ("ipv6", "ipv4", True),
+        ("", "ipv4", False),
+        ("ipv4", "ipv6", False),
+        ("x", "", False),
+    ],
 )
 def test_a_guest_that_was_told_of_ways_out_fits_a_session_without_but_not_the_other_way_round(
     frozen: str, here: str, fits: bool

@@ -37,7 +37,8 @@ _WORDS = {
     "layers": "size of the disk's files",
     "egress": "ways out",
 }
-_REACH = ("", "ipv4", "ipv6")
+# A guest that was told of these ways out can do with those.
+_LESS = {"ipv4": ("",), "ipv6": ("", "ipv4")}
 
 
 class WarmError(Exception):
@@ -71,7 +72,7 @@ class Needs:
         found = []
         for field in fields(self):
             frozen, ours = getattr(self, field.name), getattr(here, field.name)
-            if frozen != ours and not (field.name == "egress" and _REACH.index(frozen) > _REACH.index(ours)):
+            if frozen != ours and not (field.name == "egress" and ours in _LESS.get(frozen, ())):
                 what = _WORDS.get(field.name, field.name)
                 found.append(f"{what} {_spell(field.name, frozen)} when frozen, {_spell(field.name, ours)} here")
         return found
