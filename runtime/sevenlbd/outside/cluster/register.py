@@ -91,6 +91,18 @@ def enter(target: Target) -> None:
     marks.place(target.folder / MARK, f"session {target.folder.name}")
 
 
+def usable(register: Path | None) -> str:
+    """Make the register, if it is not there, and say why it cannot be used; or nothing. None is nobody's wish."""
+    if register is None:
+        return "there is to be none (state_dir)"
+    try:
+        register.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_ours(register)
+    except OSError as error:
+        return f"{error.filename or register}: {error.strerror}"
+    return ""
+
+
 def leave(target: Target) -> None:
     """At the end nothing stays, but for a portal the last word; never a key. Raises OSError."""
     if target.portal:

@@ -12,7 +12,7 @@ from . import desk, following, jobscript, progress, rendering, site, slurm
 from .desk import Desk
 from .following import Outcome
 from .node_programs import Missing, NodePrograms
-from .register import tokens, where
+from .register import tokens, usable, where
 from .slurm import Slurm
 
 
@@ -40,8 +40,9 @@ def submit(call: Desk) -> int:
         return ExitCode.OK
     try:
         shown.submitted(job)
-        register_of_user = where(call.settings.state_dir, call.here.environment)
-        found = following.follow(scheduler, register_of_user, job, shown)
+        shared = where(call.settings.state_dir, call.here.environment)
+        useless = usable(shared)
+        found = following.follow(scheduler, None if useless else shared, job, shown)
     except KeyboardInterrupt:
         shown.close()
         print(f"\n7lbd: job {job} goes on; {_later(call, job)}", file=sys.stderr)
@@ -49,7 +50,7 @@ def submit(call: Desk) -> int:
     finally:
         shown.close()
     if not call.settings.json_events:
-        print(_told(call, found, job, scheduler))
+        print(_told(call, found, job, scheduler, useless))
     return ExitCode.OK
 
 
@@ -58,12 +59,12 @@ def _later(call: Desk, job: str) -> str:
     return f"how it does: {ours} status; to end it: {ours} stop job{job}"
 
 
-def _told(call: Desk, found: Outcome, job: str, scheduler: Slurm) -> str:
+def _told(call: Desk, found: Outcome, job: str, scheduler: Slurm, useless: str) -> str:
     state = found.state
     if state is None or found.record is None:
         output = scheduler.why_ended(job).get("StdOut", "")
-        lost = "it does not leave word that can be seen here (state_dir), so this is where to look"
-        return f"7lbd: job {job} runs, and {lost}: {output or f'scontrol show job {job}'}"
+        lost = f"no word of its session can be seen here ({useless or 'nothing has come so far'})"
+        return f"7lbd: job {job} runs, but {lost}; see its output: {output or f'scontrol show job {job}'}"
     keys = tokens(found.record)
     key = f"#token={keys['desktop']}" if keys and sys.stdout.isatty() else ""
     ready = f"READY after {state.phases.get('ready', 0.0):.0f} s"

@@ -1,0 +1,286 @@
+"""From a login node: a desktop is submitted, followed, reached, and stopped on a node of the real Slurm."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import harness
+import pexpect
+import pool
+import pytest
+import strange
+from pool import Pool
+
+BROKE, NO_SESSION, NODE, INTERRUPTED = 8, 9, 4, 130
+READY_SECONDS = 400
+
+
+@dataclass
+class Login:
+    """A login node as far as a program can tell: a name and a /tmp of its own, the `7lbd` command, and Slurm's."""
+
+    slurm: Pool
+    folder: Path
+
+    @property
+    def prefix(self) -> list[str]:
+        """Runs a command there: in a namespace with another host name (uts_namespaces(7))."""
+        return [
+            "unshare",
+            "--map-current-user",
+            "--keep-caps",
+            "--uts",
+            "sh",
+            "-ec",
+            'hostname login1; exec "$@"',
+            "sh",
+        ]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a user has there. Jobs get it, too (sbatch(1), --export)."""
+        return {
+            **self.slurm.env,
+            "PATH": f"{self.folder}/site:{os.environ['PATH']}",
+            "TMPDIR": str(self.folder / "login"),
+            "SEVENLBD_STATE_DIR": str(self.folder / "state"),
+        }
+
+    @property
+    def sessions(self) -> Path:
+        """Where sessions are on the nodes; not seen from the login node."""
+        return self.folder / "node" / f"7lbd-{os.getuid()}"
+
+    def records(self) -> list[str]:
+        """Who has left word."""
+        with suppress(FileNotFoundError):
+            return sorted(path.name for path in (self.folder / "state" / "sessions").iterdir())
+        return []
+
+    def call(self, *words: str, code: int = 0) -> str:
+        """What a command prints there; `code` is how it must end."""
+        done = subprocess.run(
+            [*self.prefix, *words], capture_output=True, text=True, timeout=120, check=False, cwd=self.folder / "home",
+            env=harness.environment(self.env)
+        )  # fmt: skip
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        # The site's folders may be bound by the machine that tests, too.
+        notes = [line for line in done.stderr.splitlines() if not line.startswith("WARNING: While bind mounting")]
+        return done.stdout + "\n".join(notes)
+
+    def refused(self, *words: str, code: int, says: list[str]) -> None:
+        """A command is refused, and says why and what helps."""
+        done = subprocess.run(
+            [*self.prefix, *words], capture_output=True, text=True, timeout=120, check=False, cwd=self.folder / "home",
+            env=harness.environment(self.env),
+        )  # fmt: skip
+        strange.refusal(done, code, says)
+
+    def terminal(self, *words: str) -> Any:
+        """A command on a terminal there."""
+        whole = [*self.prefix, *words]
+        return pexpect.spawn(
+            whole[0], whole[1:], cwd=str(self.folder / "home"), timeout=60, encoding="utf-8", dimensions=(50, 200),
+            env=harness.environment({**self.env, "TERM": "xterm", "NO_COLOR": "1"}),
+        )  # fmt: skip
+
+    def until(self, words: str, *command: str, seconds: float = 60) -> str:
+        """Repeat a command until it prints this."""
+        deadline = time.monotonic() + seconds
+        while words not in (told := self.call(*command)):
+            assert time.monotonic() < deadline, f"no '{words}' in: {told}"
+            time.sleep(0.5)
+        return told
+
+
+@pytest.fixture(scope="module")
+def cluster(work: Path) -> Iterator[Login]:
+    """A pool of two nodes, and a site's folder with the SIF, its settings, and the command that it renders."""
+    place = work / "c"
+    for name in ("site", "login", "node", "home"):
+        (place / name).mkdir(parents=True)
+    (place / "site" / "7lbd.sif").symlink_to(harness.SIF)
+    binds = [str(harness.REPO), *filter(None, os.environ.get("APPTAINER_BIND", "").split(","))]
+    (place / "site" / "7lbd.toml").write_text(
+        f'[slurm]\ntime = "20m"\nbinds = {binds}\nsetup = ["export TMPDIR={place}/node"]\n'.replace("'", '"')
+    )
+    call = harness.command("render", "command", options=["--bind", f"{place}/site"], sif=place / "site" / "7lbd.sif")
+    command = place / "site" / "7lbd"
+    command.write_text(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    command.chmod(0o755)
+    before = harness.my_processes()
+    with pool.running(place / "pool", nodes=2, cpus=2, memory_mb=3000) as slurm:
+        yield Login(slurm, place)
+    assert not harness.wait_until_gone(harness.my_processes() - before)
+
+
+@pytest.fixture
+def login(cluster: Login) -> Iterator[Login]:
+    """A login node, where a test leaves no job, no record and no session behind."""
+    yield cluster
+    left = cluster.slurm.jobs()
+    for job in left:
+        cluster.slurm.cancel(job)
+        cluster.slurm.wait(job, timeout=90)
+    assert not left
+    assert cluster.records() == []
+    sessions = cluster.sessions.iterdir() if cluster.sessions.exists() else []
+    assert [path.name for path in sessions if not path.name.startswith("failed-")] == []
+
+
+def handed_in(told: str) -> int:
+    found = re.search(r"job (\d+) is handed in", told)
+    assert found, told
+    return int(found[1])
+
+
+def blank(image: Path, *more: str) -> list[str]:
+    """What starts a machine without a system in a second."""
+    return ["--image", str(image), "--memory", "256M", *more]
+
+
+def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
+    """One boot, seen from the login node's terminal all along."""
+    terminal = login.terminal("7lbd", "submit", "--image", str(harness.DEMO), "--no-home-share")
+    terminal.expect(r"session job(\d+) ")
+    job = int(str(terminal.match[1]))
+    terminal.expect(rf"READY after \d+ s: session job{job} on", timeout=READY_SECONDS)
+    terminal.expect(r"Open (http://\S+)#token=(\S+)")
+    url, token = str(terminal.match[1]), str(terminal.match[2])
+    terminal.expect(rf"7lbd connect job{job} --password")
+    terminal.expect(rf"stop: 7lbd stop job{job}")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    host = os.uname().nodename
+    assert f"job{job}  ready  up " in (status := login.call("7lbd", "status"))
+    assert f"on {host}, job {job}" in status
+    assert f"session job{job} on {host}" in (told := login.call("7lbd", "connect"))
+    assert f"scp {os.environ['USER']}@login1:" in told, "the .rdp file was written on the login node"
+    assert token not in told, "no key where there is no terminal"
+    assert login.call("7lbd", "connect", str(job), "--url").strip() == f"{url}#token={token}"
+    assert opened(url, token), "the key opens the page"
+    password = login.call("7lbd", "connect", "--password").strip()
+    assert len(password) == 24
+    new = login.call("7lbd", "connect", "--renew").strip().rpartition("#token=")[2]
+    assert login.call("7lbd", "connect", "--url").strip() == f"{url}#token={new}"
+    assert not opened(url, token)
+    output = login.slurm.output(job)
+    for secret in (token, new, password):
+        assert secret not in output
+    record = login.folder / "state" / "sessions" / f"job{job}@{host}"
+    assert password not in "".join(path.read_text() for path in record.iterdir())
+    assert "has ended" in login.call("7lbd", "stop")
+    told_by_slurm = login.slurm.wait(job, timeout=30)
+    assert (told_by_slurm["JobState"], told_by_slurm["ExitCode"]) == ("COMPLETED", "0:0"), login.slurm.output(job)
+    assert "the guest shut down" in login.slurm.output(job)
+
+
+def opened(url: str, token: str) -> bool:
+    """Whether a key still opens the page (the browser posts it, for a cookie)."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    connection.request("GET", "/api/status", headers={"Authorization": f"Bearer {token}"})
+    return connection.getresponse().status == 200
+
+
+def test_a_job_that_waits_is_shown_left_alone_and_taken_out(login: Login, blank_image: Path) -> None:
+    """Ctrl-C ends the following, never the job."""
+    hogs = [login.slurm.sbatch("sleep 300", "--exclusive", "--nodes=1", "--mem=0") for _ in range(2)]
+    terminal = login.terminal("7lbd", "submit", *blank(blank_image))
+    terminal.expect(r"job (\d+) pending: Resources")
+    job = int(str(terminal.match[1]))
+    terminal.sendintr()
+    terminal.expect(rf"job {job} goes on; how it does: 7lbd status; to end it: 7lbd stop job{job}")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == INTERRUPTED
+    assert login.slurm.state(job) == "PENDING"
+    assert f"job{job}  pending: Resources" in login.call("7lbd", "status")
+    login.refused("7lbd", "connect", f"job{job}", code=NO_SESSION, says=[f"job {job} has no session yet", "pending"])
+    assert f"job {job} is taken out of the queue" in login.call("7lbd", "stop", str(job))
+    assert login.slurm.state(job) == "CANCELLED"
+    login.slurm.cancel(*hogs)
+    for hog in hogs:
+        login.slurm.wait(hog)
+
+
+def test_a_job_that_fails_tells_why(login: Login, blank_image: Path) -> None:
+    told = login.call("7lbd", "submit", *blank(blank_image), "--sbatch=--mem=300M", code=BROKE)
+    job = handed_in(told)
+    assert f"job {job} has ended without a desktop that was ready (failed, exit code 5:0)" in told
+    assert "  | 7lbd: 0.2 GiB for the guest and 0.5 GiB for its helpers make 0.8 GiB" in told
+    assert f"all of its output: {login.folder}/home/7lbd-{job}.log" in told
+    nowhere = ["7lbd", "submit", *blank(blank_image), "--partition", "nowhere"]
+    login.refused(*nowhere, code=2, says=["sbatch does not take the job", "nowhere"])
+
+
+def test_every_kind_of_job_is_stopped_from_the_login_node(login: Login, blank_image: Path) -> None:
+    """By the signal that comes to the session and to nothing else."""
+    words = " ".join(blank(blank_image))
+    rendered = login.call("7lbd", "render", "slurm", *blank(blank_image))
+    scripts = {
+        "rendered": rendered,
+        "script that goes on after it": f"#!/bin/bash\n7lbd run {words}\necho the script goes on\n",
+        "step": f"#!/bin/bash\nsrun --ntasks=1 7lbd run {words}\n",
+    }
+    for kind, script in scripts.items():
+        job = login.slurm.sbatch(script, "--mem=900", env={**login.env, "TMPDIR": str(login.folder / "node")})
+        login.until(f"job {job}", "7lbd", "status")
+        login.until("booting", "7lbd", "status")
+        told = login.call("7lbd", "stop")
+        assert "has ended" in told, kind
+        login.slurm.wait(job)
+        output = login.slurm.output(job)
+        assert "nothing is left behind" in output, f"{kind}: {output}"
+        assert ("the script goes on" in output) is ("goes on" in script)
+    job = login.slurm.sbatch(rendered)
+    login.until(f"job {job}", "7lbd", "status")
+    assert "has ended" in login.call("7lbd", "stop", "--now", str(job))
+    login.slurm.wait(job)
+
+
+def test_what_a_killed_session_left_is_told_and_removed(login: Login, blank_image: Path) -> None:
+    job = login.slurm.sbatch(login.call("7lbd", "render", "slurm", *blank(blank_image)), env=login.env)
+    login.until("booting", "7lbd", "status")
+    [record] = login.records()
+    [supervisor] = [pid for pid, line in harness.descendants(os.getpid()).items() if "/usr/bin/7lbd run" in line][-1:]
+    os.kill(supervisor, signal.SIGKILL)
+    login.slurm.wait(job)
+    told = login.call("7lbd", "status")
+    assert "no session of yours is running" in told
+    assert "1 left word and are gone; to remove it: 7lbd gc" in told
+    assert f"removed {login.folder}/state/sessions/{record}" in login.call("7lbd", "gc")
+    harness.run("gc", "--session-dir", str(login.sessions))
+
+
+def test_without_a_shared_folder_the_session_runs_and_says_so(login: Login, blank_image: Path) -> None:
+    told = login.call("7lbd", "submit", *blank(blank_image), "--state-dir", "/proc/nowhere", "--report-dir", "/proc/x")
+    job = handed_in(told)
+    assert f"job {job} runs, but no word of its session can be seen here (/proc/nowhere" in told
+    assert f"7lbd-{job}.log" in told
+    output = login.slurm.wait_output(job, "booting")
+    assert "/proc/nowhere/sessions" in output.replace("/proc/nowhere:", "/proc/nowhere/sessions:")
+    assert "other nodes learn nothing of this session" in output
+    assert "the portal learns nothing of this session" in output
+    login.slurm.cancel(job)
+    login.slurm.wait(job)
+
+
+def test_without_the_nodes_commands_it_says_how_to_have_them(login: Login, blank_image: Path) -> None:
+    bare = harness.command("submit", *blank(blank_image), options=["--bind", f"{login.folder}/site"])
+    login.refused(
+        *bare, code=NODE, says=["`sbatch` cannot be reached from inside the container", "7lbd render command"]
+    )
