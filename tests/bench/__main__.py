@@ -11,6 +11,7 @@ from collections.abc import Callable
 from . import (
     boot,
     density,
+    egress,
     facts,
     intake,
     latency,
@@ -39,6 +40,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "density": density.run,
     "relay": relay.run,
     "latency": latency.run,
+    "egress": egress.run,
     "viewers": viewers.run,
     "page": page.run,
     "intake": intake.run,

@@ -1,14 +1,17 @@
-"""The guest's end of a relay: a Unix server that does what one byte of the client's asks for. python -m ... PATH
+"""The far end of a relay: a server that does what one byte of the client's asks for. python -m ... PATH
 
-One process a connection, so that none waits for another.
+PATH is that of a Unix socket; `tcp` is a free port of the loopback. Prints `ready`, or the port. One process a
+connection, so that none waits for another.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import socketserver
 import sys
 import time
+from typing import Any
 
 BLAST, PACED, ECHO, SINK = b"b", b"p", b"e", b"s"
 PACE = 2_000_000
@@ -52,12 +55,27 @@ class Peer(socketserver.BaseRequestHandler):
             pass
 
 
-class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+class _Unix(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 64
     max_children = 200
 
 
-if __name__ == "__main__":
-    with _Server(sys.argv[1], Peer) as server:
-        print("ready", flush=True)
+class _Tcp(socketserver.ForkingMixIn, socketserver.TCPServer):
+    request_queue_size = 64
+    max_children = 200
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().process_request(request, client_address)
+
+
+def main() -> None:
+    """Serve until killed."""
+    over_tcp = sys.argv[1] == "tcp"
+    with _Tcp(("127.0.0.1", 0), Peer) if over_tcp else _Unix(sys.argv[1], Peer) as server:
+        print(server.socket.getsockname()[1] if over_tcp else "ready", flush=True)
         server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -54,10 +54,10 @@ class Relay:
 
     def cpu(self) -> float:
         """Seconds that its processes have taken, with those that have ended."""
-        return sum(_seconds(pid) for pid in descendants(self.pid))
+        return sum(seconds_of(pid) for pid in descendants(self.pid))
 
 
-def _seconds(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     """utime, stime, cutime and cstime of proc(5)."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -101,7 +101,7 @@ def gateway(folder: Path, rdp_port: int = 1) -> Iterator[Relay]:
         assert porch.stdout
         try:
             found = json.loads(porch.stdout.readline())
-            cookie = _until(lambda: _log_in(found["port"], found["token"]))
+            cookie = until(lambda: _log_in(found["port"], found["token"]))
             yield Relay(found["pid"], found["port"], "/ws/console", cookie)
         finally:
             porch.stdin.close()
@@ -123,25 +123,26 @@ def _log_in(port: int, token: str) -> str:
 @contextmanager
 def websockify(folder: Path) -> Iterator[Relay]:
     """websockify as its users start it, without its log."""
-    port = _free_port()
+    port = free_port()
     call = [sys.executable, "-m", "websockify", f"--unix-target={folder}/peer.sock", f"127.0.0.1:{port}"]
     with subprocess.Popen(
         call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         try:
-            _until(lambda: socket.create_connection(("127.0.0.1", port))).close()
+            until(lambda: socket.create_connection(("127.0.0.1", port))).close()
             yield Relay(process.pid, port, "/websockify")
         finally:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port where nobody listens yet."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
 
 
-def _until(attempt: Callable[[], T]) -> T:
+def until(attempt: Callable[[], T]) -> T:
     """What `attempt` gives as soon as somebody listens."""
     deadline = time.monotonic() + _PATIENCE
     while True:

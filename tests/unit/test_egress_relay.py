@@ -177,7 +177,7 @@ async def test_a_relay_that_dies_is_told_once_and_what_it_held_is_closed(tmp_pat
                 give(relay, [(Door("tcp", HOME, port), inside)])
                 end(relay)
                 assert await echoed(inside.getsockname())
-                relay._process.kill()
+                os.kill(relay.pid, signal.SIGKILL)
                 await until(lambda: bool(warnings))
                 assert await relay.leave() is None
     assert len(warnings) == 1
@@ -200,7 +200,7 @@ from sevenlbd.outside.egress import link
 from sevenlbd.outside.egress.allowed import Allowed
 async def main():
     async with link.started(Allowed(), Path(sys.argv[1]) / "egress.log", "blue-fox") as relay:
-        print(relay._process.pid, flush=True)
+        print(relay.pid, flush=True)
         await asyncio.sleep(60)
 asyncio.run(main())
 """

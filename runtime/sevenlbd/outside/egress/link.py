@@ -56,6 +56,11 @@ class EgressLink:
         self._leaving = False
         self._hearing = asyncio.create_task(self._hear())
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     async def lost(self) -> str:
         """Wait until the relay is gone though nobody told it to go; returns why, as far as it is known."""
         await asyncio.wait([self._hearing])
