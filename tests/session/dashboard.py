@@ -40,6 +40,16 @@ class Launch:
         log = self.staged / "output.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def shares(self) -> str:
+        """What smbclient(1) lists in the session's namespaces, with the session's password."""
+        told = self.told()
+        secret = json.loads((Path(told["folder"]) / "credentials.json").read_text())
+        server = min(pid for pid, line in harness.descendants(told["pid"]).items() if "sbin/smbd" in line)
+        enter = ["nsenter", "-t", str(server), "-U", "-n", "--preserve-credentials"]
+        call = ["smbclient", "-g", "-A", "/dev/stdin", "-L", harness.HOST]
+        text = f"username = {secret['share_user']}\npassword = {secret['password']}\n"
+        return subprocess.run([*enter, *call], input=text, capture_output=True, text=True, check=True).stdout
+
     def told(self) -> dict[str, Any]:
         """What the session has said of itself; nothing before it has."""
         try:

@@ -151,6 +151,8 @@ def test_from_the_form_to_the_desktop_and_to_its_end(
     session = app.launch(bc_num_hours="2", desktop_image=str(harness.DEMO), desktop_share_data="1",
                          desktop_folder=str(place / "roots" / "mine"))  # fmt: skip
     told = session.wait_told("ready")
+    listed = session.shares()
+    assert {"Disk|home|", "Disk|data|", "Disk|folder|"} <= {line[: line.rfind("|") + 1] for line in listed.splitlines()}
     until("connection.yml", lambda: app.card(session).title == "Running", 10)
     connection = read_yaml(session.staged / "connection.yml")
     assert (session.staged / "connection.yml").stat().st_mode & 0o077 == 0
