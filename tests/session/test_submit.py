@@ -174,7 +174,7 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
     assert opened(url, token), "the key opens the page"
     password = login.call("7lbd", "connect", "--password").strip()
     assert len(password) == 24
-    new = login.call("7lbd", "connect", "--renew").strip().rpartition("#token=")[2]
+    new = login.call("7lbd", "connect", "--renew").split()[0].rpartition("#token=")[2]
     assert login.call("7lbd", "connect", "--url").strip() == f"{url}#token={new}"
     assert not opened(url, token)
     output = login.slurm.output(job)
@@ -246,7 +246,7 @@ def test_every_kind_of_job_is_stopped_from_the_login_node(login: Login, blank_im
         output = login.slurm.output(job)
         assert "nothing is left behind" in output, f"{kind}: {output}"
         assert ("the script goes on" in output) is ("goes on" in script)
-    job = login.slurm.sbatch(rendered)
+    job = login.slurm.sbatch(rendered, env=login.env)
     login.until(f"job {job}", "7lbd", "status")
     assert "has ended" in login.call("7lbd", "stop", "--now", str(job))
     login.slurm.wait(job)

@@ -20,7 +20,7 @@ from .cluster.elsewhere import Elsewhere, View
 from .cluster.slurm import Job
 
 _POLL = 0.2
-_POLL_ELSEWHERE = 1.0
+_POLL_ELSEWHERE = 2.0
 # Longer than the guest's grace, the keeper's, and what a network file system takes to show that a record is gone.
 _PATIENCE_SECONDS = 150.0
 
@@ -146,7 +146,7 @@ def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
     ours.desk.stop(found, now=now)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if found.record not in [one.record for one in ours.desk.look(ours.where).sessions]:
+        if not found.record.exists() or found.record not in [one.record for one in ours.desk.look(ours.where).sessions]:
             print(f"session {found.state.id} has ended")
             return ExitCode.OK
         time.sleep(_POLL_ELSEWHERE)

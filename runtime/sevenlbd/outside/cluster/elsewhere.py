@@ -16,8 +16,8 @@ from ...settings import Settings
 from ...state import SessionState
 from .. import connect, folder
 from ..places import Places
-from . import program, register, site, slurm
-from .node_programs import Done, Missing, NodePrograms
+from . import program, register, site
+from .node_programs import NO_WAY, Done, NodePrograms
 from .register import Record
 from .slurm import Job, Slurm
 
@@ -113,15 +113,15 @@ class Desk:
             return None, ""
         try:
             return self.slurm.jobs(), ""
-        except (Refusal, Missing) as error:
-            return None, str(error)
+        except Refusal as refusal:
+            return None, refusal.what
 
     def _out_of_reach(self, found: Elsewhere, verb: str, *words: str) -> Refusal:
         call = " ".join([connect.call(self._here.sif, verb, found.state), *map(shlex.quote, words)])
         what = f"session {found.state.id} runs {found.place}, and cannot be reached from here"
         if not found.state.job:
             return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {found.state.host} {shlex.quote(call)}")
-        hint = f"there: srun --jobid={found.state.job} --overlap {call}; or, to do it from here: {slurm.NO_WAY}"
+        hint = f"there: srun --jobid={found.state.job} --overlap {call}; or, to do it from here: {NO_WAY}"
         return Refusal(ExitCode.NO_SESSION, what, hint=hint)
 
 

@@ -14,7 +14,8 @@ from .node_programs import NODE_ROOT
 from .register import Record
 from .slurm import Job, Slurm
 
-_QUEUE_SECONDS = 2.0
+_QUEUE_SECONDS = (2.0, 15.0)
+_DEAF_SECONDS = 120.0
 _REGISTER_SECONDS = 0.5
 # After its job has begun a session leaves word within a second; a file server may show it late.
 _SILENCE_SECONDS = 90.0
@@ -44,35 +45,54 @@ class Watcher(Protocol):
 
 def follow(slurm: Slurm, where: Path | None, job: str, told: Watcher) -> Outcome:
     """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
-    asked = 0.0
-    began = 0.0
+    queue = _Queue(slurm, job, told)
     seen = False
     while True:
-        now = time.monotonic()
-        if now - asked >= _QUEUE_SECONDS:
-            asked = now
-            found = next(iter(slurm.jobs(job)), None)
-            if found is None or not (found.waits or found.runs):
-                raise _ended(slurm, job, found)
-            began = _tell(told, found, began, now)
-        record = _record(where, job) if began else None
+        queue.ask()
+        record = _record(where, job) if queue.began else None
         if record:
             seen = True
             told.session(record.state)
             if record.state.phase is Phase.READY:
                 return Outcome(record.state, record.folder)
-        elif began and not seen and (where is None or now - began > _SILENCE_SECONDS):
+        elif queue.began and not seen and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
             return Outcome(None, None)
         time.sleep(_REGISTER_SECONDS)
 
 
-def _tell(told: Watcher, found: Job, began: float, now: float) -> float:
-    if found.waits:
-        told.waits(found)
-        return 0.0
-    if not began:
-        told.runs(found)
-    return began or now
+class _Queue:
+    """The scheduler's word on one job, asked for ever more seldom: many users may be waiting for their jobs."""
+
+    def __init__(self, slurm: Slurm, job: str, told: Watcher) -> None:
+        self._slurm = slurm
+        self._job = job
+        self._told = told
+        self._since = self._heard = time.monotonic()
+        self._next = 0.0
+        self.began = 0.0
+        """When the job began, by our own clock; 0 as long as it waits."""
+
+    def ask(self) -> None:
+        """Ask, when it is time. Raises Refusal when the job has ended, or nobody has answered for long."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + min(_QUEUE_SECONDS[1], max(_QUEUE_SECONDS[0], (now - self._since) / 10))
+        try:
+            found = next(iter(self._slurm.jobs(self._job)), None)
+        except Refusal:
+            if now - self._heard > _DEAF_SECONDS:
+                raise
+            return  # a controller that is started anew: the job goes on
+        self._heard = now
+        if found is None or not (found.waits or found.runs):
+            raise _ended(self._slurm, self._job, found)
+        if found.waits:
+            self.began = 0.0
+            self._told.waits(found)
+        elif not self.began:
+            self.began = self._since = now
+            self._told.runs(found)
 
 
 def _record(where: Path | None, job: str) -> Record | None:

@@ -24,8 +24,17 @@ _CONTAINERS = ("APPTAINER_", "SINGULARITY_", "LD_", "USER_PATH", "PS1", "PROMPT_
 _USUAL = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
-class Missing(Exception):
+NO_WAY = (
+    "run the `7lbd` command that `7lbd render command` writes, which shows the scheduler's commands to the container "
+    "(apptainer run --bind /:/node ...)"
+)
+
+
+class Missing(Refusal):
     """There is no such program here, or it cannot be reached from inside the container."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ExitCode.NODE, what, hint=NO_WAY)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,10 @@ class NodePrograms:
             raise Refusal(ExitCode.NODE, what, hint=f"ask it yourself: {name}; or try again later") from None
         except OSError as error:
             raise Missing(f"{name}: {error.strerror}") from None
-        return Done(done.returncode, done.stdout, done.stderr.strip())
+        said = done.stderr.strip()
+        if done.returncode and said.startswith("unshare: "):
+            raise Missing(f"`{name}` of {os.uname().nodename} cannot be run from inside the container: {said}")
+        return Done(done.returncode, done.stdout, said)
 
     def _command(self, name: str) -> list[str]:
         """How to call a program. Raises Missing."""

@@ -18,10 +18,6 @@ _FIELDS = ("%A", "%T", "%N", "%S", "%Z", "%r", "%j")
 _MARK = "\x1f"
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
-NO_WAY = (
-    "run the `7lbd` command that `7lbd render command` writes, which shows the scheduler's commands to the container "
-    "(apptainer run --bind /:/node ...)"
-)
 
 
 @dataclass(frozen=True)

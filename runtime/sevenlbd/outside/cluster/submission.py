@@ -6,12 +6,12 @@ import sys
 from typing import Any
 
 from ... import __version__
-from ...errors import ExitCode, Refusal
+from ...errors import ExitCode
 from .. import connect
-from . import desk, following, jobscript, progress, rendering, site, slurm
+from . import desk, following, jobscript, progress, rendering, site
 from .desk import Desk
 from .following import Outcome
-from .node_programs import Missing, NodePrograms
+from .node_programs import NodePrograms
 from .register import tokens, usable, where
 from .slurm import Slurm
 
@@ -30,10 +30,7 @@ def submit(call: Desk) -> int:
     want = jobscript.wanted(call.options, known)
     script = jobscript.text(want, call.settings, call.here, f"7lbd submit ({__version__})")
     scheduler = Slurm(NodePrograms(call.here.environment))
-    try:
-        job = scheduler.submit(script, jobscript.as_arguments(want))
-    except Missing as missing:
-        raise Refusal(ExitCode.NODE, f"the job cannot be handed in: {missing}", hint=slurm.NO_WAY) from None
+    job = scheduler.submit(script, jobscript.as_arguments(want))
     shown = progress.choose(as_json=call.settings.json_events)
     if call.options.detach:
         print(job)

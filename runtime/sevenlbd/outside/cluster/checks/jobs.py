@@ -49,10 +49,10 @@ def _tried(found: Site, programs: NodePrograms, what: str, slurm: Slurm) -> Find
         want = jobscript.Wanted(slurm, {}, (), ())
         script = jobscript.text(want, found.settings, found.here, "7lbd doctor")
         done = programs.run("sbatch", "--test-only", stdin=script)
+    except Missing as missing:
+        return Finding("scheduler", "warning", missing.what, CALLED)
     except Refusal as refusal:
         return refused("scheduler", refusal, "warning")
-    except Missing as missing:
-        return Finding("scheduler", "warning", str(missing), CALLED)
     said = " ".join(done.said.replace("sbatch: ", "").split())
     if done.code:
         return Finding(
