@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -21,8 +22,9 @@ _ICMP6_FILTER = 1
 _ALL_NODES, _ALL_ROUTERS = "ff02::1", "ff02::2"
 _HOP_LIMIT = 255
 _ROUTER_LIFETIME, _FOR_EVER = 9000, 0xFFFFFFFF
-_PERIOD = 200.0
 _LEAST_PAUSE = 3.0  # RFC 4861 10, MIN_DELAY_BETWEEN_RAS
+# The first ones come soon after each other (RFC 4861 6.2.4): a guest that has just been thawed may miss one.
+_FIRST_PERIODS, _PERIOD = (0.0, 3.0, 10.0), 200.0
 _ON_LINK_AND_AUTONOMOUS = 0xC0
 
 
@@ -52,12 +54,12 @@ async def advertised(interface: str) -> AsyncIterator[None]:
 
 async def _repeat(wire: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    while True:
+    for period in itertools.chain(_FIRST_PERIODS, itertools.repeat(_PERIOD)):
         with suppress(OSError):
             await loop.sock_sendto(wire, advertisement(), (_ALL_NODES, 0))
         await asyncio.sleep(_LEAST_PAUSE)
         with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_PERIOD):
+            async with asyncio.timeout(period):
                 await loop.sock_recv(wire, 1)
 
 
