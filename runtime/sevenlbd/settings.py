@@ -148,6 +148,12 @@ class Settings(BaseModel):
         metavar="ORIGIN",
         flag="portal",
     )
+    web_names: Words = _setting(
+        (),
+        "A further name of this node by which the page is called, where portals are set: they bar names unheard of.",
+        metavar="NAME",
+        flag="web-name",
+    )
     console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
     rdp_tls: str = _setting(
         "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"

@@ -80,6 +80,8 @@ class App:
     folder: Path
     data: Path
     pool: Pool
+    set_host: str = "host=$(hostname)"
+    """What the cluster's file in OnDemand says of the nodes' names."""
     launched: list[Launch] = field(default_factory=list)
 
     def launch(self, *options: str, **form: str) -> Launch:
@@ -104,7 +106,8 @@ class App:
 
     def _ruby(self, command: str, *arguments: str, text: str = "") -> str:
         call = ["ruby", str(RUBY), command, str(self.folder), *arguments]
-        return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True).stdout
+        env = harness.environment({"SET_HOST": self.set_host})
+        return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
 
 
 def rendered(site: Path, folder: Path, *options: str) -> str:

@@ -14,6 +14,7 @@ import ondemand
 import pool as pools
 import pytest
 import web
+import wire
 from dashboard import App, Card, Launch, read_yaml, rendered
 from ondemand import Portal
 from pictures import is_a_desktop
@@ -218,8 +219,9 @@ def _no_secret_in(session: Launch, portal: Portal, token: str) -> None:
 def test_a_card_has_no_buttons_before_the_desktop_and_the_walltime_ahead_ends_it_in_order(
     app: App, blank_image: Path
 ) -> None:
+    app.set_host = "host=node7.cluster.example.edu"
     session = app.launch(bc_num_hours="1", desktop_image=str(blank_image))
-    session.wait_told("booting")
+    _is_known_by_the_portals_name_for_it(session.wait_told("booting")["url"])
     starting = app.card(session)
     assert starting.title == "Starting"
     assert "on its way" in starting.html
@@ -228,6 +230,12 @@ def test_a_card_has_no_buttons_before_the_desktop_and_the_walltime_ahead_ends_it
     app.pool.wait(session.job)
     assert session.told()["phase"] == "ended", session.output()
     assert "Cleaning up" in session.output()
+
+
+def _is_known_by_the_portals_name_for_it(url: str) -> None:
+    port = urlsplit(url).port
+    for name, status in (("node7.cluster.example.edu", 200), ("node8.cluster.example.edu", 421)):
+        assert wire.ask("GET", url, {"Host": f"{name}:{port}", "X-Forwarded-Host": ondemand.NAME}).status == status
 
 
 def test_a_preempted_session_starts_anew_without_the_old_buttons(app: App, blank_image: Path) -> None:

@@ -43,6 +43,17 @@ def state() -> SessionState:
     return SessionState("abc", "ann", "node1", "demo", "tcg", "tap", 1, "/tmp/7lbd-1/abc")
 
 
+def test_further_names_of_the_node_are_known_to_the_page() -> None:
+    wanted = connectors.check(Settings(web_names=("Node1.Cluster.example.edu",)), clipboard=False)
+    assert "node1.cluster.example.edu" in wanted.names()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "http://node1", "node1:80", "-node1", "*", "a\r\nb", "x" * 300])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(Refusal, match="`web_names`"):
+        connectors.check(Settings(web_names=(name,)), clipboard=False)
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [

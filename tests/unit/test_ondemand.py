@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.outside import places
@@ -16,7 +16,7 @@ from sevenlbd.outside.cluster import site
 from sevenlbd.outside.cluster.ondemand import app, form, placing, table
 from sevenlbd.outside.cluster.ondemand.app import File
 from sevenlbd.outside.cluster.ondemand.table import OnDemand
-from sevenlbd.settings import Settings
+from sevenlbd.settings import Settings, Source
 
 BASE = '[ondemand]\ncluster = "blue"\n'
 
@@ -124,11 +124,33 @@ def test_a_form_becomes_the_sites_own_settings(tmp_path: Path) -> None:
         "shares": (f"Big-Data={tmp_path}/big", f"folder={tmp_path}/roots/mine:rw"),
         "web": "0.0.0.0:20000-20999",
         "web_plain_http": True,
+        "web_tls": False,
+        "web_certificate": "",
+        "web_key": "",
         "portals": ("https://ondemand.example.edu",),
         "report_dir": str(tmp_path / "report"),
     }
     assert found.notes == ()
     assert ask(tmp_path, {}).source.values["image"] == "win11"
+
+
+@pytest.mark.parametrize(
+    ("host", "names"), [("node7.Cluster.example.edu", ("node7.Cluster.example.edu",)), ("$(id)", None), ("", None)]
+)
+def test_the_name_by_which_the_portal_reaches_the_node_is_known_to_the_page(
+    tmp_path: Path, host: str, names: tuple[str] | None
+) -> None:
+    ask(tmp_path, {})
+    assert form.read(str(tmp_path / "form.json"), here(tmp_path, host=host)).source.values.get("web_names") == names
+
+
+def test_a_form_is_the_sites_word_where_the_site_has_locked_what_it_sets(tmp_path: Path) -> None:
+    locks = 'locked = ["web", "image", "shares", "home_share", "web_tls"]\n'
+    found = ask(tmp_path, {"desktop_image": "win10", "desktop_share_data": "1"}, locks + ASKED)
+    chosen = places.settings(here(tmp_path), found.source).settings
+    assert (chosen.image, chosen.web_plain_http, chosen.web) == ("win10", True, "0.0.0.0:20000-20999")
+    with pytest.raises(Refusal, match="site's settings file only"):
+        places.settings(here(tmp_path), Source("command line", {"shares": ["x=/x"]}), found.source)
 
 
 def test_a_site_without_choices_leaves_the_image_to_its_settings(tmp_path: Path) -> None:
@@ -216,6 +238,7 @@ def test_somebody_without_a_home_gets_a_desktop_and_is_told(tmp_path: Path) -> N
     assert str(tmp_path / "nowhere") in note
 
 
+@settings(database=None)
 @given(st.text())
 def test_no_text_means_anything_to_ruby_or_erb(text: str) -> None:
     literal = app.ruby(text)
@@ -226,6 +249,7 @@ def test_no_text_means_anything_to_ruby_or_erb(text: str) -> None:
     assert literal[1:-1].count("\\") == literal.count("\\u{")
 
 
+@settings(database=None)
 @given(st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"])))
 def test_yaml_in_erb_is_the_same_text(text: str) -> None:
     written = app.yaml_in_erb(text)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # An origin as browsers write it (RFC 6454, section 6.2): no path, no default port, lower case.
 _ORIGIN = re.compile(r"https?://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
 WEB_SOCKET = "web.sock"
 
 
@@ -40,6 +42,7 @@ class Connectors:
     console: bool
     clipboard: bool
     screen: str = ""
+    web_names: tuple[str, ...] = ()
 
     @property
     def makes_web_certificate(self) -> bool:
@@ -58,7 +61,7 @@ class Connectors:
     def names(self) -> list[str]:
         """The names and addresses under which somebody may call this node's page, lower case."""
         node = os.uname().nodename.lower()
-        names = ["localhost", "127.0.0.1", "::1", node, node.partition(".")[0]]
+        names = ["localhost", "127.0.0.1", "::1", node, node.partition(".")[0], *self.web_names]
         names += [place.address for place in (self.web, self.rdp_tls) if place and not place.is_everywhere]
         return list(dict.fromkeys(names))
 
@@ -80,7 +83,16 @@ def check(settings: Settings, *, clipboard: bool, screen: str = "") -> Connector
         console=settings.console,
         clipboard=clipboard,
         screen=screen,
+        web_names=tuple(_name(name) for name in settings.web_names),
     )
+
+
+def _name(text: str) -> str:
+    plain = text.strip().lower()
+    if not _NAME.fullmatch(plain):
+        what = f"`web_names`: {text} is not a node's name"
+        raise Refusal(ExitCode.USAGE, what, hint="letters, digits, dots and -, as in node7.cluster.example.edu")
+    return plain
 
 
 def _own_certificate(settings: Settings) -> tuple[Path | None, Path | None]:

@@ -5,6 +5,7 @@
 # Written from what OnDemand's documentation says of interactive apps, and the order in which ood_core's script does things.
 #
 #   dashboard.rb launch APP STAGED   a form on standard input (JSON); prints {"args": [...], "script": "..."} for sbatch
+#     SET_HOST in the environment is the cluster's batch_connect: basic: set_host
 #   dashboard.rb card APP STAGED STATE   prints {"title": "Starting", "html": "..."}; STATE is Slurm's word for the job
 
 require "erb"
@@ -122,7 +123,7 @@ def script(staged, options)
       pkill -P $$
       exit ${1:-0}
     }
-    host=$(hostname)
+    #{ENV.fetch("SET_HOST", "host=$(hostname)")}
     #{sourced.('before.sh')}
     echo "Script starting..."
     "#{file.('script.sh')}" &

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from .table import FOLDER, OnDemand
 REPORT = "report"
 """The folder beside form.json in which the session leaves word for the portal's card."""
 _MOST = 64 << 10
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}[A-Za-z0-9]")
 _TICKED = {"1", "true", "on", "yes"}
 
 
@@ -45,9 +47,15 @@ def read(file: str, here: places.Places) -> Asked:
     table = found.ondemand
     values: dict[str, object] = {
         "web": table.web,
-        "web_plain_http": True,  # the table says so by what it is: portals speak plain HTTP to nodes
+        # Portals speak plain HTTP to nodes, whatever the sessions do that users start by themselves.
+        "web_plain_http": True,
+        "web_tls": False,
+        "web_certificate": "",
+        "web_key": "",
         "report_dir": str(path.parent / REPORT),
         **({"portals": table.portals} if table.portals else {}),
+        # OnDemand's script exports the name by which it sends browsers to this node (batch_connect, set_host).
+        **({"web_names": (host,)} if _HOST.fullmatch(host := here.environment.get("host", "")) else {}),
         **({"image": image} if (image := _image(table, said)) else {}),
         **({"shares": shares} if (shares := tuple(_shares(table, said))) else {}),
     }
