@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pexpect
 import pexpect.fdpexpect
@@ -295,12 +295,23 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+class Reachable(Protocol):
+    """What a shell in a guest needs to know of its session."""
+
+    @property
+    def folder(self) -> Path:
+        """The session folder."""
+
+    def password(self) -> str:
+        """The session's password."""
+
+
 class Console:
     """A shell in the guest on its serial console, driven by pexpect."""
 
     PROMPT = "7lbd-test-prompt> "
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Reachable) -> None:
         import socket
 
         self._socket = socket.socket(socket.AF_UNIX)

@@ -112,13 +112,6 @@ def _cpus(environment: Mapping[str, str], tasks: int) -> int:
     return max(on_node // tasks, 1) if on_node else 0
 
 
-def describe(found: Allocation) -> str:
-    """For a line in the job's output: `job 12, step 0, restart 1`."""
-    step = f", step {found.step}" if found.step else ""
-    again = f", restart {found.restarts}" if found.restarts else ""
-    return f"job {found.job}{step}{again}"
-
-
 def warnings(found: Allocation) -> list[str]:
     """What the user should know of a job that is not quite what it seems."""
     if not found.elsewhere:
