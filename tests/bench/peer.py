@@ -27,6 +27,8 @@ class Peer(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         """Until the client goes."""
         wish = self.request.recv(1)
+        if not wish:
+            return  # somebody who only looked whether we are there
         try:
             {BLAST: self._blast, PACED: self._paced, ECHO: self._echo, SINK: self._sink}[wish]()
         except OSError:
