@@ -26,6 +26,7 @@ def examine(tmp_path: Path, make_qcow2: MakeQcow2) -> Examine:
     make_qcow2(image / "disk.qcow2")
     (image / "image.toml").write_text('schema = 1\nmemory = "2G"\n')
     (tmp_path / "home").mkdir()
+    tmp_path.chmod(0o755)
     here = places.look_around(
         {"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif"), "HOME": str(tmp_path / "home"), "PATH": "/nowhere"}
     )
@@ -174,6 +175,15 @@ def test_a_file_that_others_may_write_locks_nothing(examine: Examine, tmp_path: 
     assert any(f"{tmp_path} is writable for everybody" in text for text in wrong(examine("")))
     tmp_path.chmod(0o1777)
     assert wrong(examine("")) == []
+
+
+def test_a_file_that_users_cannot_read_is_told(examine: Examine, tmp_path: Path) -> None:
+    (tmp_path / "7lbd.toml").touch()
+    (tmp_path / "7lbd.toml").chmod(0o600)
+    assert any("7lbd.toml is not for everybody to read (mode 0600)" in text for text in wrong(examine("")))
+    (tmp_path / "7lbd.toml").chmod(0o644)
+    tmp_path.chmod(0o750)
+    assert any(f"{tmp_path} is not for everybody to read (mode 0750)" in text for text in wrong(examine("")))
 
 
 def test_an_unsigned_image_is_told_where_signatures_are_required(examine: Examine) -> None:

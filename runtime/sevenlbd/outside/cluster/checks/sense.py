@@ -12,13 +12,16 @@ from .found import Site
 
 
 def file(found: Site) -> Iterator[Finding]:
-    """Whether only the site can change what the site locks."""
+    """Whether everybody can read it, and only the site can change what it locks."""
     yield Finding("site file", "ok", str(found.file))
-    for path in (found.file, found.file.parent):
+    for path, reading in ((found.file, stat.S_IROTH), (found.file.parent, stat.S_IXOTH)):
         mode = path.stat().st_mode
-        if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and path.is_dir()):
+        if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode)):
             text = f"{path} is writable for everybody, and so is what the site locks"
             yield Finding("site file", "error", text, f"chmod o-w {path}")
+        if not mode & reading:
+            text = f"{path} is not for everybody to read (mode {mode & 0o777:04o}): who cannot is refused a session"
+            yield Finding("site file", "warning", text, f"chmod a+rX {path}, if that is not what you want")
     others = [path for path in found.here.site_files if path != found.file and path.exists()]
     for path in others:
         yield Finding("site file", "warning", f"{path} is there, too, and is not read", f"keep one: {found.file}")
