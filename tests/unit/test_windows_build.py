@@ -83,6 +83,7 @@ def test_the_description_fits_what_is_installed(build: Build, tmp_path: Path) ->
     assert set(described.channels) == {Channel.SMBIOS, Channel.AGENT}
     assert described.user == "lab"
     assert described.warm_hook == build_windows.HOOK
+    assert described.notice_hook == build_windows.NOTICE
 
 
 def test_what_is_written_is_for_its_owner_only(build: Build, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from .desk import Desk
 
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
+NOTICE = (r"C:\Windows\System32\msg.exe", "*", "/time:3600")
+"""What it runs to tell the desktop's user something: in every session of the guest, until OK is pressed or an hour."""
 _LEAST_DISK = 32 << 30
 # Microsoft: five groups of five; neither vowels nor what is mistaken for one another, and an N somewhere in newer ones.
 _KEY = re.compile(r"[BCDFGHJKMNPQRTVWXY2-46-9]{5}(-[BCDFGHJKMNPQRTVWXY2-46-9]{5}){4}")
@@ -137,6 +139,7 @@ def _described(here: Desk, wishes: Wishes) -> Description:
         memory=chosen.memory or 8 << 30,
         cpus=chosen.cpus or 4,
         warm_hook=HOOK,
+        notice_hook=NOTICE,
     )
 
 
