@@ -290,7 +290,7 @@ def test_what_cannot_become_a_job_is_refused_on_the_form(app: App) -> None:
 
 def test_somebody_without_a_home_or_a_shell_still_gets_a_desktop(app: App, blank_image: Path, tmp_path: Path) -> None:
     trap = tmp_path / "env.sh"
-    trap.write_text("echo from BASH_ENV; cd /; alias exec=false; set -o noglob\n")
+    trap.write_text("echo from BASH_ENV; cd /; alias exec=false; set -uf\n")
     strange = (
         f"HOME=/no where/at all,SHELL=/bin/false,BASH_ENV={trap},CDPATH=/usr,PATH=/nonexistent,TMPDIR=/nonexistent"
     )

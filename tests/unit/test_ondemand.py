@@ -388,6 +388,9 @@ def test_what_lies_in_site_must_belong_to_something(tmp_path: Path) -> None:
         placing.read_own(tmp_path)
     assert "before.sh" in caught.value.hint
     (own / "befor.sh").unlink()
+    (own / "before.sh").write_text("if true; then\n")
+    with pytest.raises(Refusal, match="is no shell script: .*end of file"):
+        placing.read_own(tmp_path)
     (own / "before.sh").write_bytes(b"\xff")
     with pytest.raises(Refusal, match="UTF-8"):
         placing.read_own(tmp_path)

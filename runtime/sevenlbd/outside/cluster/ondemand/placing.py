@@ -6,6 +6,7 @@ as it is, unless it is asked to be overwritten. The folder `site` is theirs alto
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .... import process
 from ....errors import ExitCode, Refusal
 from .app import SITES_OWN, File
 
@@ -53,12 +55,23 @@ def read_own(folder: Path) -> dict[str, bytes]:
                 raise Refusal(ExitCode.USAGE, f"{path}: is larger than 1 MiB", hint="make it smaller")
             if path.suffix != ".png":
                 data.decode()
+            if path.suffix == ".sh":
+                _check_shell(path, data)
             found[path.name] = data
     except UnicodeDecodeError:
         raise Refusal(ExitCode.USAGE, f"{path}: is not text in UTF-8", hint="save it as UTF-8") from None
     except OSError as error:
         raise _unusable(error, own) from None
     return found
+
+
+def _check_shell(path: Path, data: bytes) -> None:
+    """A slip in there would stop every session, not only what the site adds. Raises Refusal."""
+    try:
+        asyncio.run(process.finish(["/usr/bin/bash", "-n"], stdin=data))
+    except RuntimeError as error:
+        told = str(error).rpartition("exited with ")[2]
+        raise Refusal(ExitCode.USAGE, f"{path}: is no shell script: {told}", hint="try: bash -n") from None
 
 
 def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = False) -> Outcome:
@@ -74,7 +87,8 @@ def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = 
             there = _digest(path)
             if there == digest:
                 outcome.unchanged.append(name)
-                path.chmod(file.mode)
+                if path.stat().st_mode & 0o777 != file.mode:
+                    path.chmod(file.mode)
             elif there in ("", known.get(name)) or force:
                 _write(path, file)
                 outcome.written.append(name)
