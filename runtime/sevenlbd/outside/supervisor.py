@@ -271,17 +271,17 @@ class Session:
     def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
         """The relay of the guest's ways out, which is watched, and summed up at its end."""
         log_file = self._place / "logs" / "egress.log"
-        return egress_link.kept(allowed, log_file, self.state.id, self._warn, self._display.note)
+        return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note)
 
     def warn_from_thread(self, text: str) -> None:
         """A warning that another thread has; too late is not at all."""
-
-        def warn() -> None:
-            self._warn(text)
-            self._show()
-
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(warn)
+            self._loop.call_soon_threadsafe(self.warn, text)
+
+    def warn(self, text: str) -> None:
+        """A warning that comes of itself."""
+        self._warn(text)
+        self._show()
 
     def tell_anew(self) -> None:
         """The locks have been changed: whoever was told the old key is told the new one."""

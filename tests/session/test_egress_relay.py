@@ -1,0 +1,107 @@
+"""The relay of the ways out as a part of a session: what it carries, what its loss costs, and that it never stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pytest
+from conftest import StartSession
+from harness import HOST, Session
+
+RELAY = "sevenlbd.outside.egress"
+# From inside the namespace, as the guest's programs would: by the proxy to the portal, which sends back what it gets.
+ASK = f"""
+import socket, sys
+wire = socket.create_connection(("{HOST}", 3128), 10)
+wire.sendall(f"CONNECT {{sys.argv[1]}} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nhello".encode())
+wire.shutdown(socket.SHUT_WR)
+while data := wire.recv(4096):
+    sys.stdout.write(data.decode())
+"""
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """A portal."""
+
+    def handle(self) -> None:
+        """Until the other end has said all."""
+        while data := self.request.recv(4096):
+            self.request.sendall(data)
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[int]:
+    """The port of a portal on this node."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture
+def session(start: StartSession, blank_image: Path, portal: int, tmp_path: Path) -> Session:
+    """A session with ways out whose machine boots to nothing, which is enough."""
+    settings = {
+        "egress_allow": ["tcp://192.0.2.10:27000", f"https://portal.example.edu:{portal}"],
+        "egress_hosts": ["portal.example.edu=127.0.0.1"],
+        "egress_log": str(tmp_path),
+    }
+    site = tmp_path / "site.toml"
+    site.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    begun = start("--image", str(blank_image), options=["--bind", f"{site}:/etc/7lbd/7lbd.toml"])
+    begun.wait_phase("booting")
+    return begun
+
+
+def ask(session: Session, where: str) -> subprocess.CompletedProcess[str]:
+    return session.inside("/usr/bin/python3", "-c", ASK, where)
+
+
+def test_what_went_through_is_on_the_list_and_told_at_the_end(session: Session, portal: int, tmp_path: Path) -> None:
+    assert ask(session, f"portal.example.edu:{portal}").stdout.endswith("\n\nhello")
+    assert " 403 " in ask(session, f"other.example.edu:{portal}").stdout
+    assert " 403 " in ask(session, f"127.0.0.1:{portal}").stdout
+    name = session.id
+    session.send(signal.SIGTERM)
+    session.wait_end(60)
+    (note,) = [event["text"] for event in session.events if event["event"] == "note"]
+    assert note == "the guest's ways out: 1 connection, 2 refused or failed, 5 B out, 5 B in"
+    (path,) = tmp_path.glob(f"*-{os.getuid()}-{name}.jsonl")
+    first, *rest = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (first["session"], first["host"], first["address"]) == (name, "portal.example.edu", "127.0.0.1")
+    assert (first["up"], first["down"], first["end"]) == (5, 5, "closed by guest")
+    assert [(line["host"], line["end"]) for line in rest] == [
+        ("other.example.edu", "not on this site's list for https"),
+        ("127.0.0.1", "not on this site's list for https"),
+    ]
+
+
+def test_a_session_goes_on_without_its_relay_and_says_so(session: Session, portal: int) -> None:
+    assert ask(session, f"portal.example.edu:{portal}").stdout.endswith("hello")
+    os.kill(session.pid_by_name(RELAY), signal.SIGKILL)
+    warning = session.wait_event("warning", 10)
+    assert "relay of the guest's ways out has ended" in warning["text"]
+    assert session.process.poll() is None
+    assert "ConnectionRefusedError" in ask(session, f"portal.example.edu:{portal}").stderr
+    told = json.loads((session.folder / "session.json").read_text())
+    assert warning["text"] in told["warnings"]
+    session.send(signal.SIGTERM)
+    session.wait_end(60)
+    assert not [event for event in session.events if event["event"] == "note"]
+
+
+def test_a_supervisor_that_is_killed_leaves_no_relay(session: Session, base: Path) -> None:
+    relay = session.pid_by_name(RELAY)
+    assert Path(f"/proc/{relay}").exists()
+    session.send(signal.SIGKILL)
+    session.wait_end(20)
+    assert harness.wait_until_gone({relay}, 5) == set()
+    harness.run("gc", "--session-dir", str(base))
