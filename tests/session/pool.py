@@ -14,6 +14,7 @@ proctrack/linuxproc would signal every process, the one that Apptainer mounts th
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import socket
@@ -24,8 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import harness
 
 START_SECONDS = 30
 _REAPER = str(Path(__file__).with_name("reaper.py"))
@@ -41,23 +40,23 @@ class Pool:
     env: dict[str, str]
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def call(self, *command: str, text: str = "", env: Mapping[str, str | None] | None = None) -> str:
+    def call(self, *command: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
         """What a command of Slurm's prints. Raises AssertionError, with its words, when it fails."""
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=60, check=False, cwd=self.folder / "jobs",
-            env=harness.environment({**self.env, **(env or {})}),
+            env={**os.environ, **self.env, **(env or {})},
         )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def popen(self, *command: str, env: Mapping[str, str | None] | None = None) -> subprocess.Popen[str]:
+    def popen(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start srun(1), salloc(1) or whatever else talks to the pool; it is the caller's to end."""
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            cwd=self.folder / "jobs", env=harness.environment({**self.env, **(env or {})}),
+            cwd=self.folder / "jobs", env={**os.environ, **self.env, **(env or {})},
         )  # fmt: skip
 
-    def sbatch(self, script: str, *options: str, env: Mapping[str, str | None] | None = None) -> int:
+    def sbatch(self, script: str, *options: str, env: Mapping[str, str] | None = None) -> int:
         """Submit a script; its options are in it (#SBATCH) or given. Its output goes to `output(id)`."""
         if not script.startswith("#!"):
             script = f"#!/bin/bash\n{script}"
@@ -148,7 +147,7 @@ def running(folder: Path, nodes: int = 1, cpus: int = 2, memory_mb: int = 8000, 
                 daemon = subprocess.Popen(
                     [sys.executable, _REAPER, f"/usr/sbin/{program[0]}", "-D", *program[1:]],
                     stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    env=harness.environment(pool.env), start_new_session=True,
+                    env={**os.environ, **pool.env}, start_new_session=True,
                 )  # fmt: skip
             pool.daemons.append(daemon)
         _wait_idle(pool)
@@ -162,7 +161,7 @@ def _wait_idle(pool: Pool) -> None:
     while True:
         told = subprocess.run(
             ["sinfo", "--noheader", "--Node", "--format=%N %T"], capture_output=True, text=True, timeout=60,
-            check=False, env=harness.environment(pool.env),
+            check=False, env={**os.environ, **pool.env},
         )  # fmt: skip
         if {line.split()[0] for line in told.stdout.splitlines() if line.endswith(" idle")} == set(pool.nodes):
             return
@@ -218,8 +217,6 @@ def _configuration(folder: Path, names: Sequence[str], cpus: int, memory_mb: int
 
 
 def _user() -> str:
-    import pwd
-
     return pwd.getpwuid(os.getuid()).pw_name
 
 
