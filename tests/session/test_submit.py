@@ -153,7 +153,7 @@ def blank(image: Path, *more: str) -> list[str]:
 
 def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
     """One boot, seen from the login node's terminal all along."""
-    terminal = login.terminal("7lbd", "submit", "--image", str(harness.DEMO), "--no-home-share")
+    terminal = login.terminal("7lbd", "submit", "--image", str(harness.DEMO))
     terminal.expect(r"session job(\d+) ")
     job = int(str(terminal.match[1]))
     terminal.expect(rf"READY after \d+ s: session job{job} on", timeout=READY_SECONDS)
@@ -238,7 +238,6 @@ def test_every_kind_of_job_is_stopped_from_the_login_node(login: Login, blank_im
     }
     for kind, script in scripts.items():
         job = login.slurm.sbatch(script, "--mem=900", env={**login.env, "TMPDIR": str(login.folder / "node")})
-        login.until(f"job {job}", "7lbd", "status")
         login.until("booting", "7lbd", "status")
         told = login.call("7lbd", "stop")
         assert "has ended" in told, kind

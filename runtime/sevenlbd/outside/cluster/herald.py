@@ -77,6 +77,7 @@ class Herald:
         if target not in self._entered:
             register.enter(target)
             self._entered[target] = ""
+            register.sweep(None if target.portal else target.folder.parent)
         state.write(target.folder / folder.STATE)
         register.renew(target)
         if target.key and (state.phase is Phase.READY or not target.portal):

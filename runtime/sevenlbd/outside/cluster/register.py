@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from ... import state
 from ...images.shelf import marks
+from ...images.shelf.marks import Mark
 from ...paths import user_path
 from ...state import SessionState
 from .. import folder
@@ -182,16 +184,21 @@ def remove(record: Record) -> None:
 
 
 def _read(register: Path) -> Iterator[Record]:
-    now = marks.clock(register)
     with os.scandir(register) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MOST), strict=False) if _ENTRY.fullmatch(entry.name)]
     for name in names:
         place = register / name
-        mark = marks.read(place / MARK)
         with suppress(OSError, ValueError):
             found = state.read(place / folder.STATE)
             if f"{found.id}@{found.host}" == name:
-                yield Record(found, place, stale=mark is None or marks.is_stale(mark, now))
+                yield Record(found, place, _is_stale(register, marks.read(place / MARK)))
+
+
+def _is_stale(register: Path, mark: Mark | None) -> bool:
+    """By our own clock first: to ask the file server for its own costs a file."""
+    if mark is None:
+        return True
+    return marks.is_stale(mark, time.time()) and marks.is_stale(mark, marks.clock(register))
 
 
 def _check_ours(register: Path) -> None:
