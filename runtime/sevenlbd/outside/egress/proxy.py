@@ -141,7 +141,7 @@ class Visit:
         exchange = Exchange(self._here, self._near, wire)
         try:
             end = str(await exchange.carry(request, wanted))
-        except (OSError, h11.RemoteProtocolError) as error:
+        except (OSError, h11.ProtocolError) as error:
             what = tcp.spell(error) if isinstance(error, OSError) else "malformed"
             end = f"{exchange.culprit}: {what}"
             raise Failed(f"{wanted.host}: {end}") from error

@@ -7,6 +7,7 @@ read, so that a slow reader slows its writer. An end of input is passed on as su
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import socket
@@ -204,7 +205,8 @@ class Pump:
 
     def broke(self, who: str, error: OSError) -> None:
         """A reset, or a peer that is not there any more."""
-        self._finish(f"reset by {who}" if isinstance(error, ConnectionError) else f"{who}: {error.strerror}")
+        gone = isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN
+        self._finish(f"reset by {who}" if gone else f"{who}: {error.strerror}")
 
     def _finish(self, how: str) -> None:
         self._up.stop()

@@ -39,7 +39,7 @@ class Flow:
         self.end = "idle"
 
 
-class Door:
+class Flows:
     """A bound socket inside and its flows."""
 
     def __init__(self, house: House, near: socket.socket, address: str, port: int) -> None:
