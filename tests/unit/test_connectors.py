@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sevenlbd import messages
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.messages import Front, NewCertificates, Stop
+from sevenlbd.messages import Front, NewCertificates, Notice, Stop
 from sevenlbd.outside import access, connectors, listeners
 from sevenlbd.outside.gateway_link import GatewayLink
 from sevenlbd.outside.listeners import Place
@@ -170,7 +170,7 @@ def test_tokens_have_256_bits_and_the_gateway_gets_their_digests_only(tmp_path: 
 
 def test_messages_to_the_gateway_and_orders_come_out_as_they_went_in() -> None:
     assert messages.unpack_front(json.loads(messages.pack_front(FRONT))) == FRONT
-    for order in (Stop(2.5), NewCertificates()):
+    for order in (Stop(2.5), Stop(2.5, "it ends"), Notice("it \u00e9nds\n"), NewCertificates()):
         assert messages.unpack_order(messages.pack_order(order)) == order
 
 
