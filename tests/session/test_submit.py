@@ -169,6 +169,7 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
     assert f"on {host}, job {job}" in status
     assert f"session job{job} on {host}" in (told := login.call("7lbd", "connect"))
     assert f"scp {os.environ['USER']}@login1:" in told, "the .rdp file was written on the login node"
+    assert f"ssh -J {os.environ['USER']}@login1 -L " in told, "the user's own computer comes through the login node"
     assert token not in told, "no key where there is no terminal"
     assert login.call("7lbd", "connect", str(job), "--url").strip() == f"{url}#token={token}"
     assert opened(url, token), "the key opens the page"

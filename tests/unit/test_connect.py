@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
@@ -18,6 +19,12 @@ from sevenlbd.state import Phase, SessionState
 
 SECRET = Access("user1", "a-password", "me", new_tokens())
 CERTIFICATE = ":".join(["AB"] * 32)
+
+
+@pytest.fixture(autouse=True)
+def on_node17(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where we are: uname(2) says so."""
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="node17"))
 
 
 def state(place: Path, url: str = "", native_port: int = 0, host: str = "node17") -> SessionState:
@@ -51,13 +58,18 @@ def test_the_page_is_brought_home_from_wherever_it_listens(url: str, line: str, 
 
 
 def test_without_a_key_it_says_how_to_get_one() -> None:
-    here = connect.instructions(
-        state(Path("/s/a1"), "http://127.0.0.1:1/", host=os.uname().nodename), "user1", "", "", ""
-    )
-    assert "7lbd connect a1 --session-dir /s --url" in here
     text = connect.instructions(state(Path("/s/a1"), "http://127.0.0.1:1/"), "user1", "", "", "")
-    assert "7lbd connect a1 --url" in text, "elsewhere it is found by the register"
+    assert "7lbd connect a1 --session-dir /s --url" in text
     assert "#token" not in text
+
+
+def test_from_a_login_node_the_lines_go_through_it_and_the_register_knows_the_folder() -> None:
+    text = connect.instructions(state(Path("/s/a1"), "http://127.0.0.1:1/", host="node18"), "user1", "", "/h/a.rdp", "")
+    assert "7lbd connect a1 --url" in text
+    assert "ssh -J me@node17 -L 1:/s/a1/web.sock me@node18" in text
+    assert "ssh -J me@node17 -L 13389:/s/a1/rdp.sock me@node18" in text
+    assert "scp me@node17:/h/a.rdp ." in text
+    assert "on node18 itself" in text
 
 
 def test_the_guests_certificate_is_shown_and_pinned() -> None:

@@ -86,7 +86,7 @@ def web_line(state: SessionState) -> str:
     if place.scheme == "http":
         return _forward(state, place.port or _LOCAL_WEB, "web.sock")
     # The Unix socket speaks no TLS.
-    return f"ssh -L {place.port}:{place.netloc} {shlex.quote(_login(state))}"
+    return f"ssh {_jump(state)}-L {place.port}:{place.netloc} {shlex.quote(_login(state))}"
 
 
 def ssh_line(state: SessionState) -> str:
@@ -101,7 +101,13 @@ def console_line(state: SessionState) -> str:
 
 def _forward(state: SessionState, port: int, name: str) -> str:
     forward = shlex.quote(f"{port}:{state.folder}/{name}")
-    return f"ssh -L {forward} {shlex.quote(_login(state))}"
+    return f"ssh {_jump(state)}-L {forward} {shlex.quote(_login(state))}"
+
+
+def _jump(state: SessionState) -> str:
+    """Whoever asks on another node than the session's is on a login node: his own computer comes through that, too."""
+    here = os.uname().nodename
+    return "" if here == state.host else f"-J {shlex.quote(f'{state.user}@{here}')} "
 
 
 def _login(state: SessionState) -> str:
