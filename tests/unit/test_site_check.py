@@ -97,6 +97,19 @@ def test_all_that_is_wrong_is_told_at_once(examine: Examine) -> None:
     assert len(told) == 6
 
 
+def test_keys_that_do_not_fit_together_are_told_beside_those_that_are_wrong_by_themselves(
+    examine: Examine, tmp_path: Path
+) -> None:
+    text = '[ondemand]\nclusster = "blue"\nhours = 6\nmax_hours = 5\n[[ondemand.sizes]]\ncores = 2'
+    told = [finding.text for finding in examine(text) if finding.check == "keys"]
+    assert len(told) == 3
+    assert "`clusster` is not a key of this table; did you mean `cluster`?" in told[0]
+    assert "`sizes.0.cores` is not a key" in told[1]
+    assert "`hours` = 6 is more than `max_hours` = 5" in told[2]
+    told = [finding.text for finding in examine("slurm = 7\n[ondemand]\nhours = 10\nmax_hours = 12\ncluser = 1")]
+    assert len([text for text in told if text.startswith(f"{tmp_path}/7lbd.toml: ")]) == 2, "10 of 12 hours are right"
+
+
 @pytest.mark.parametrize(
     ("text", "level", "says"),
     [

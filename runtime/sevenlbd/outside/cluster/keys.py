@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from ...errors import ExitCode, Refusal
 from ...settings import Settings, Words, in_words, nearest
@@ -79,30 +81,50 @@ def checked[T: Table](kind: type[T], name: str, values: object, file: Path | Non
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _refusal(kind, name, file, error) from None
+        raise _refusal(kind, name, file, error.errors()[0]) from None
 
 
-def _refusal(kind: type[Table], name: str, file: Path | None, error: ValidationError) -> Refusal:
-    first = error.errors()[0]
-    message, place = in_words(first["msg"]), [str(part) for part in first["loc"]]
+def sifted[T: Table](kind: type[T], name: str, values: object, file: Path | None) -> tuple[T, list[Refusal]]:
+    """What of a table is right, and a refusal for each key that is not, in the order of the file."""
+    left = dict(values) if isinstance(values, dict) else {}
+    wrong: list[Refusal] = []
+    try:
+        return checked(kind, name, values, file), wrong
+    except Refusal as refusal:
+        if values != left:  # it is no table at all
+            return kind(), [refusal]
+    while mistakes := _mistakes(kind, left):
+        wrong += [_refusal(kind, name, file, mistake) for mistake in mistakes]
+        bad = {mistake["loc"][0] for mistake in mistakes if mistake["loc"]}
+        left = {key: value for key, value in left.items() if key not in bad} if bad else {}
+    return kind.model_validate(left), wrong
+
+
+def _mistakes(kind: type[Table], values: Mapping[str, object]) -> list[ErrorDetails]:
+    """Keys that do not fit together are told when each by itself is right."""
+    try:
+        kind.model_validate(values)
+    except ValidationError as error:
+        order = list(values)
+        return sorted(error.errors(), key=lambda mistake: order.index(str(mistake["loc"][0])) if mistake["loc"] else 0)
+    return []
+
+
+def _refusal(kind: type[Table], name: str, file: Path | None, mistake: ErrorDetails) -> Refusal:
+    message, place = in_words(mistake["msg"]), [str(part) for part in mistake["loc"]]
+    listed = f"its keys are {', '.join(kind.model_fields)}"
     if not place:  # it is the keys together that do not fit
-        return Refusal(
-            ExitCode.USAGE, f"{file}: [{name}] {message}", hint=f"its keys are {', '.join(kind.model_fields)}"
-        )
+        return Refusal(ExitCode.USAGE, f"{file}: [{name}] {message}", hint=listed)
     top = kind.model_fields.get(place[0])
-    if first["type"] == "extra_forbidden":
+    about = f"{place[0]}: {top.description}" if top else listed
+    if mistake["type"] == "extra_forbidden":
         guess = nearest(place[0], kind.model_fields) if len(place) == 1 else ""
         if len(place) == 1 and place[0] in Settings.model_fields:
             guess = "; as a setting it must stand above the first [table]"
         what = f"{file}: [{name}] `{'.'.join(place)}` is not a key of this table{guess}"
-        return Refusal(
-            ExitCode.USAGE,
-            what,
-            hint=f"its keys are {', '.join(kind.model_fields)}" if not top else f"{place[0]}: {top.description}",
-        )
-    value = json.dumps(first["input"], default=str, ensure_ascii=False)
-    what = f"{file}: [{name}] `{'.'.join(place)}` = {value}: {message}"
-    return Refusal(ExitCode.USAGE, what, hint=f"{place[0]}: {top.description}" if top else "")
+        return Refusal(ExitCode.USAGE, what, hint=about)
+    value = json.dumps(mistake["input"], default=str, ensure_ascii=False)
+    return Refusal(ExitCode.USAGE, f"{file}: [{name}] `{'.'.join(place)}` = {value}: {message}", hint=about)
 
 
 def written(value: object, kind: str = "") -> str:

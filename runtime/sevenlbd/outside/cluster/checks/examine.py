@@ -28,26 +28,25 @@ def examine(here: places.Places) -> list[Finding]:
         return [refused("site file", refusal)]
     if file is None:
         return [_none(here)]
-    wrong: list[Finding] = []
+    settings, wrong = _settings(file, said)
+    slurm, in_slurm = keys.sifted(Slurm, "slurm", said.get("slurm", {}), file)
+    ondemand, in_ondemand = keys.sifted(OnDemand, "ondemand", said.get("ondemand", {}), file)
+    told = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand)]
+    if not told:
+        told = [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
     found = Site(
         here,
         file,
         said,
-        settings=_settings(file, said, wrong),
-        slurm=_table(Slurm, "slurm", file, said, wrong),
-        ondemand=_table(OnDemand, "ondemand", file, said, wrong),
+        settings=settings,
+        slurm=slurm,
+        ondemand=ondemand,
     )
     checks = (
         sense.file, sense.sense, goods.of_images, goods.of_shares, ways.inward, ways.outward,
         surroundings.of_folders, surroundings.of_container, jobs.of_portal, jobs.of_scheduler,
     )  # fmt: skip
-    return [
-        *(
-            wrong
-            or [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
-        ),
-        *(finding for check in checks for finding in check(found)),
-    ]
+    return [*told, *(finding for check in checks for finding in check(found))]
 
 
 def _none(here: places.Places) -> Finding:
@@ -61,33 +60,15 @@ def _count(said: Mapping[str, object]) -> int:
     return sum(len(value) if isinstance(value, Mapping) else 1 for value in said.values())
 
 
-def _settings(file: Path, said: Mapping[str, object], wrong: list[Finding]) -> Settings:
+def _settings(file: Path, said: Mapping[str, object]) -> tuple[Settings, list[Refusal]]:
     """The settings, each tried by itself, so that all that is wrong is told at once."""
-    good = {}
+    good: dict[str, object] = {}
+    wrong: list[Refusal] = []
     for name, value in said.items():
         if name not in TABLES:
             try:
                 load([from_table({name: value}, str(file), trusted=True)])
                 good[name] = value
             except Refusal as refusal:
-                wrong.append(refused("keys", refusal))
-    return load([Source(str(file), good, trusted=True)]).settings
-
-
-def _table[T: keys.Table](kind: type[T], name: str, file: Path, said: Mapping[str, object], wrong: list[Finding]) -> T:
-    values = said.get(name, {})
-    good: dict[str, object] = {}
-    tries = [{key: value} for key, value in values.items()] if isinstance(values, Mapping) else [values]
-    try:
-        return keys.checked(kind, name, values, file)
-    except Refusal as whole:
-        for one in tries:
-            try:
-                keys.checked(kind, name, one, file)
-                good |= one if isinstance(one, dict) else {}
-            except Refusal as refusal:
-                wrong.append(refused("keys", refusal))
-        if len(good) == len(tries):  # it is the keys together that do not fit
-            wrong.append(refused("keys", whole))
-            return kind()
-    return keys.checked(kind, name, good, file)
+                wrong.append(refusal)
+    return load([Source(str(file), good, trusted=True)]).settings, wrong
