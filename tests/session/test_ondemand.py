@@ -165,12 +165,13 @@ def test_from_the_form_to_the_desktop_and_to_its_end(
     _show(portal, page, running.html)
     web.shot(page, "ood-card.png")
     _each_button_opens_its_page(page, f"{portal.origin}/node/{place_of}")
+    _new_locks_come_to_the_card(session, place, connection["token"])
     _show(portal, page, App(place / "app-rnode", app.data, app.pool).card(session).html)
     console = _press(page, "Console")
     wait_state(console, "connected")
     assert console.url == f"{portal.origin}/rnode/{place_of}console"
     console.close()
-    _lost_cookies_are_told(strict, running, new_visitor)
+    _lost_cookies_are_told(strict, app.card(session), new_visitor)
     _no_secret_in(session, portal, connection["token"])
     app.pool.cancel(session.job)
     assert app.pool.wait(session.job)["JobState"] == "CANCELLED"
@@ -198,6 +199,14 @@ def _each_button_opens_its_page(page: Page, here: str) -> None:
     until("a desktop", lambda: is_a_desktop(web.shot(desktop, "ood-desktop.png")), 40, desktop)
     for tab in (console, native, desktop):
         tab.close()
+
+
+def _new_locks_come_to_the_card(session: Launch, place: Path, old: str) -> None:
+    done = harness.run("connect", f"job{session.job}", "--renew", "--session-dir", str(place / "sessions"))
+    assert done.returncode == 0, done.stderr
+    file = session.staged / "connection.yml"
+    until("the new key", lambda: (read_yaml(file) or {}).get("token", old) != old, 20)
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def _lost_cookies_are_told(strict: Portal, card: Card, new_visitor: NewVisitor) -> None:

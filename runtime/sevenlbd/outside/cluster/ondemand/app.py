@@ -126,11 +126,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
 def _named(table: OnDemand) -> list[str]:
     """The folders that a form may lead to: of images that are paths, of shares, and the roots."""
     images = [str(Path(name).parent) for name, _ in table.choices() if name.startswith("/")]
-    return [*images, *map(_path_of, table.shares), *table.share_roots]
-
-
-def _path_of(share: str) -> str:
-    return share.partition("=")[2].removesuffix(":ro").removesuffix(":rw")
+    return [*images, *map(shown.path_of, table.shares), *table.share_roots]
 
 
 def _asked(size: DesktopSize) -> list[str]:
@@ -202,7 +198,7 @@ def _fields(table: OnDemand) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, share in table.offered().items():
         title, _, path = share.partition("=")
         kind = " (read only)" if path.endswith(":ro") else ""
-        yield name, {"widget": "check_box", "label": f"Share {title}{kind}", "help": f"`{_path_of(share)}`"}
+        yield name, {"widget": "check_box", "label": f"Share {title}{kind}", "help": f"`{shown.path_of(share)}`"}
     if table.share_roots:
         where = " or ".join(f"`{root}`" for root in table.share_roots)
         note = f"The path of a folder below {where}, seen in the desktop as the share `folder`. May be left empty."

@@ -9,7 +9,7 @@ from typing import Any
 from .... import __version__
 from ....errors import ExitCode, Refusal
 from ....paths import user_path
-from .. import site
+from .. import program, site
 from ..desk import Desk, verb
 from . import app, placing, table
 
@@ -27,10 +27,7 @@ def _render(desk: Desk) -> int:
     for trouble in table.amiss(found.ondemand, desk.settings):
         where = found.file or "7lbd.toml beside the SIF"
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
-    sif = found.slurm.sif or desk.here.sif
-    if not sif.startswith("/"):
-        what = "nobody knows where the SIF is on the nodes"
-        raise Refusal(ExitCode.USAGE, what, hint="run the SIF itself, or set `sif` in [slurm] of the site's file")
+    sif = program.sif(found.slurm, desk.here)
     folder = user_path(desk.options.folder)
     made = app.compose(found, desk.settings, sif, placing.read_own(folder))
     outcome = placing.place(folder, made, __version__, force=desk.options.force)
