@@ -77,11 +77,11 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                     session.tell_anew()
 
                 await house.enter_async_context(control.serve(place, session.stop, renew))
+                if prepared.egress:
+                    relay = await house.enter_async_context(session.way_out(prepared.egress))
+                    sockets["egress"] = relay.theirs
             session.open(gateway, native_port, door.web_certificate)
             sockets["link"] = gateway.theirs
-            if prepared.egress:
-                relay = await house.enter_async_context(session.way_out(prepared.egress))
-                sockets["egress"] = relay.theirs
             plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay)
             link.send_plan(plan, list(sockets.values()))
             await session.live()
@@ -231,7 +231,8 @@ class Session:
             return
         grace = 0.0 if now else self._wishes.stop_grace
         self._ending.unwatch()
-        self._link.send_stop(grace, notice if self._wishes.end_notice else "")
+        is_used = self._was_ready and self._wishes.end_notice
+        self._link.send_stop(grace, notice if is_used else "")
         asyncio.get_running_loop().call_later(grace + AFTER_GUEST_SECONDS, self._link.kill)
 
     def stop_from_page(self, now: bool) -> None:
