@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.outside import places
@@ -177,6 +177,47 @@ def test_a_folder_outside_of_what_the_site_allows_is_refused(tmp_path: Path, ask
     assert caught.value.code is ExitCode.SHARE
     assert "\n" not in caught.value.what
     assert str(tmp_path / "roots") in caught.value.hint
+
+
+PIECES = (
+    "..",
+    ".",
+    "",
+    "roots",
+    "mine",
+    "in",
+    "out",
+    "ro",
+    "ro:ro",
+    "elsewhere",
+    "etc",
+    "~",
+    "\0",
+    "\n",
+    " ",
+    "$(id)",
+    "é",
+)
+
+
+@settings(database=None, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PIECES), max_size=8), st.booleans())
+def test_whatever_folder_is_asked_for_it_is_below_the_roots_or_refused(
+    tmp_path: Path, pieces: list[str], beside: bool
+) -> None:
+    if not (tmp_path / "form.json").exists():
+        ask(tmp_path, {})
+    asked = (f"{tmp_path}/" if beside else "/") + "/".join(pieces)
+    (tmp_path / "form.json").write_text(json.dumps({"format": 1, "desktop_folder": asked}))
+    try:
+        found = form.read(str(tmp_path / "form.json"), here(tmp_path))
+    except Refusal:
+        return
+    shares = found.source.values["shares"]
+    assert isinstance(shares, tuple)
+    folder = Path(str(shares[0]).removeprefix("folder=").removesuffix(":rw"))
+    assert folder.resolve() == folder
+    assert folder.is_relative_to(tmp_path / "roots")
 
 
 def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ The files and what OnDemand does with them: OnDemand's documentation, "Develop I
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -24,10 +25,8 @@ from ....rdp_file import LOCAL_PORT
 from ....settings import Settings
 from .. import shown
 from ..site import Site
-from .table import DesktopSize, OnDemand, attributes
+from .table import FORMAT, DesktopSize, OnDemand, attributes
 
-FORMAT = 1
-"""Of form.json: what an app writes and the runtime of another version must still understand."""
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
 SCRIPTS = ("before.sh", "script.sh", "after.sh", "clean.sh")
 ICON = "icon.png"
@@ -135,7 +134,7 @@ def _asked(size: DesktopSize) -> list[str]:
 
 def _native(site: Site, chosen: Settings) -> list[str]:
     """What sbatch is asked for in every size (sbatch(1))."""
-    lead = int(chosen.signal_lead)
+    lead = math.ceil(chosen.signal_lead)
     asked = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
         asked += [f"--{name}={value}"] if value else []

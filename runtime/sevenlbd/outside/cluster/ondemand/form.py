@@ -18,8 +18,7 @@ from ....paths import user_path
 from ....settings import Source
 from ... import places, shares
 from .. import site
-from .app import FORMAT
-from .table import FOLDER, OnDemand
+from .table import FOLDER, FORMAT, OnDemand
 
 REPORT = "report"
 """The folder beside form.json in which the session leaves word for the portal's card."""

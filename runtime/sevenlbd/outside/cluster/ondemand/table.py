@@ -14,6 +14,8 @@ from ....settings import Settings, Size, Words
 from ... import connectors, listeners
 from ..keys import Line, Lines, Options, Table, key
 
+FORMAT = 1
+"""Of form.json: what an app writes and the runtime of another version must still understand."""
 HOME, FOLDER = "home", "folder"
 """Shares that have their names already: the user's home, and the folder that the form asks for."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
