@@ -149,6 +149,20 @@ async def test_tcp_and_udp_share_the_limit() -> None:
 
 
 @live
+async def test_flows_that_nobody_answers_make_room_for_tcp() -> None:
+    async with tcp_door(echo, connections=2, udp=((HOME, port := free_port()),)) as (here, door):
+        place = here.open(Door("udp", HOME, port))
+        with udp() as one, udp() as other:
+            for guest in (one, other):
+                guest.sendto(b"x", place)
+            await until(lambda: here.house.slots.taken == 2)
+            reader, writer = await asyncio.open_connection(*door)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+        assert here.house.slots.taken == 2
+
+
+@live
 async def test_a_flow_that_is_silent_is_forgotten() -> None:
     async with udp_door(idle=0.3) as (here, door, server):
         with udp() as guest:

@@ -45,9 +45,9 @@ class House:
         """The name that the guest knows an address by; empty when it has none."""
         return self._names.get(address, "")
 
-    def make_room(self) -> bool:
-        """Let a flow that nobody answers go, if there is one."""
-        return any(give_way() for give_way in self.gives_way)
+    def admit(self) -> bool:
+        """Take a slot for one more; when there is none, from a UDP flow that nobody answers. False: there is none."""
+        return self.slots.take() or (any(give_way() for give_way in self.gives_way) and self.slots.take())
 
     def refuse(self, place: Place, why: str) -> None:
         """Write down that something was not carried."""

@@ -86,7 +86,7 @@ async def accept_all(
         listener.setblocking(False)
         while True:
             near = await _accepted(house, listener)
-            if house.slots.take():
+            if house.admit():
                 house.spawn(carry(near))
             else:
                 pump.reset(near)

@@ -128,7 +128,7 @@ class Flows:
         if not self._house.pace.take(1):
             self._house.refuse(self._place, "too many at once")
             return None
-        if not self._house.slots.take() and not (self._house.make_room() and self._house.slots.take()):
+        if not self._house.admit():
             self._house.refuse(self._place, "too many connections")
             return None
         try:
