@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def blank_image(work: Path) -> Path:
     return folder
 
 
+FAILED = pytest.StashKey[bool]()
 StartSession = Callable[..., Session]
 
 
@@ -126,15 +127,15 @@ def keep(folder: Path, name: str) -> None:
 
 
 def _failed(request: pytest.FixtureRequest) -> bool:
-    return bool(getattr(request.node, "failed_in_call", False))
+    return bool(request.node.stash.get(FAILED, False))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell fixtures whether their test has failed."""
     report = yield
-    if report.when == "call":  # type: ignore[attr-defined]
-        item.failed_in_call = report.failed  # type: ignore[attr-defined]
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
     return report
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import harness
 import pytest
-from conftest import keep
+from conftest import FAILED, keep
 from strange import IMAGE, RESOURCES, USAGE, node, refusal
 
 ISO = harness.REPO / "build" / "install" / "debian.iso"
@@ -64,7 +64,7 @@ def yard(work: Path, base: Path, request: pytest.FixtureRequest) -> Iterator[Yar
     before = harness.my_processes()
     made = Yard(work / f"yard-{request.node.name[:40]}", base)
     yield made
-    if getattr(request.node, "failed_in_call", False):
+    if request.node.stash.get(FAILED, False):
         keep(base, request.node.name)
     left = harness.wait_until_gone(harness.my_processes() - before)
     assert not left, f"processes are left: {left}"
