@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
+from sevenlbd.images.shelf import marks
 from sevenlbd.outside import places
 from sevenlbd.outside.cluster import cli, elsewhere, following, jobscript, lineage
 from sevenlbd.outside.cluster.elsewhere import Elsewhere, View
 from sevenlbd.outside.cluster.node_programs import Missing, NodePrograms
 from sevenlbd.outside.cluster.slurm import Job, Slurm
+from sevenlbd.settings import Settings
 from sevenlbd.state import SessionState
 
 
@@ -245,3 +247,45 @@ def test_walltimes_are_as_sbatch_takes_them() -> None:
     assert [jobscript.walltime(seconds) for seconds in (60, 61, 3600, 93600)] == [
         "0-00:01:00", "0-00:02:00", "0-01:00:00", "1-02:00:00",
     ]  # fmt: skip
+
+
+# What is known from another node, by records and the scheduler together.
+
+
+def left_word(register: Path, host: str, job: str, started: float) -> None:
+    """A session's record whose process, this one, is alive."""
+    place = register / f"job{job}@{host}"
+    place.mkdir()
+    marks.place(place / "mark")
+    state = SessionState(
+        id=f"job{job}", user="u", host=host, image="i", accel="kvm", network="tap", pid=1, folder="/t", job=job,
+        started=started,
+    )  # fmt: skip
+    state.write(place / "session.json")
+
+
+def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = tmp_path / "state" / "sessions"
+    register.mkdir(mode=0o700, parents=True)
+    left_word(register, "n1", "7", 100)
+    left_word(register, "n2", "7", 200)
+    left_word(register, "n1", "8", 100)
+    left_word(register, "n1", "9", 100)
+    rows = ("7|RUNNING|n2|N/A|/w|None|7lbd", "9|PENDING||N/A|/w|BeginTime|7lbd", "10|PENDING||N/A|/w|Priority|other")
+    lines = "\n".join("echo '" + row.replace("|", "\x1f") + "'" for row in rows)
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin", "squeue", lines)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    desk = elsewhere.Desk(places.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
+    view = desk.look(tmp_path / "none")
+    assert [(one.state.id, one.state.host) for one in view.sessions] == [("job7", "n2")], "the job's latest life"
+    assert [job.id for job in view.waiting] == ["9"], "a job that was put back waits; others' jobs are not ours"
+    gone = {path.name for path in desk.sweep(tmp_path / "none")}
+    assert gone == {"job7@n1", "job8@n1", "job9@n1"}
+    assert [path.name for path in register.iterdir()] == ["job7@n2"]
+    program(tmp_path / "bin", "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    view = desk.look(tmp_path / "none")
+    assert [one.state.id for one in view.sessions] == ["job7"], "who cannot be asked has not said no"
+    assert "Unable to contact" in view.trouble
