@@ -317,7 +317,8 @@ def test_a_scan_finds_the_doors_and_nothing_else(guest: Guest, net: SiteNet) -> 
     # Beyond: a connection to it does not even begin.
     for host in (OTHER, NODE, "169.254.169.254"):
         assert guest.probe("connect", host, 443, 2)[1] == "timeout", host
-    assert guest.probe("connect", OTHER_V6, LMGRD, 2)[1] == "timeout"
+    # IPv6 says so (RFC 4443 3.1), IPv4 without forwarding drops in silence.
+    assert guest.probe("connect", OTHER_V6, LMGRD, 2)[1] == "ENETUNREACH"
     assert guest.probe("connect", LICENSE, UNLISTED)[1] == "ECONNREFUSED"
     assert guest.probe("spray", 251, OTHER, PORTAL, RESOLVER, NODE, GATEWAY, LICENSE, root=True, timeout=300) == "sent"
     time.sleep(1)
