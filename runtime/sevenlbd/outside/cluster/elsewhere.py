@@ -99,7 +99,9 @@ class Desk:
             raise self._out_of_reach(found, verb, *words)
         step = [f"--jobid={found.state.job}", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={nodes}", "--quiet"]
         call = [*program.call(site.read(self._here).slurm, self._here), verb, found.state.id, *words]
-        return self._programs.run("srun", *step, *call, *_place(found.state), seconds=_ON_NODE_SECONDS)
+        # A step has an environment of its own: the folder of sessions may be another one there.
+        place = f"--session-dir={Path(found.state.folder).parent}"
+        return self._programs.run("srun", *step, *call, place, seconds=_ON_NODE_SECONDS)
 
     def sweep(self, where: Path) -> list[Path]:
         """Remove the records that nobody stands behind; returns them."""
@@ -172,8 +174,3 @@ def _is_gone(record: Record, others: Iterable[Record], jobs: list[Job] | None) -
 
 def _job_of(found: SessionState, jobs: Iterable[Job] | None) -> Job | None:
     return next((job for job in jobs or () if job.id == found.job and not job.waits), None)
-
-
-def _place(found: SessionState) -> list[str]:
-    where = Path(found.folder).parent
-    return [] if where == folder.base("", {}) else [f"--session-dir={where}"]
