@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import messages, people
+from ...errors import visible
 from ...process import python, spawn
 from .allowed import Allowed
 
@@ -66,7 +67,8 @@ class EgressLink:
         await asyncio.wait([self._hearing])
         if self._leaving:
             await asyncio.Event().wait()
-        why = next((str(said["trouble"]) for said in self._heard if "trouble" in said), "")
+        # Who writes there is the one that a guest's bytes came to.
+        why = next((visible(str(said["trouble"])) for said in self._heard if "trouble" in said), "")
         return why or "its process ended; logs/egress.out has more"
 
     async def leave(self) -> Summary | None:
@@ -93,7 +95,7 @@ class EgressLink:
         reader, writer = await asyncio.open_connection(sock=self._wire.dup(), limit=_MAX_LINE)
         try:
             while line := await reader.readline():
-                with suppress(ValueError):
+                with suppress(ValueError, RecursionError):
                     said = json.loads(line)
                     if isinstance(said, dict):
                         self._heard = [*self._heard[-3:], said]
