@@ -17,7 +17,7 @@ def page(patterns: Iterable[Pattern], address: str) -> bytes:
     tests = "\n".join(f"    if ({_test(pattern)}) return proxy;" for pattern in patterns)
     return f"""function FindProxyForURL(url, host) {{
     var proxy = {json.dumps(f"PROXY {host}:{PROXY_PORT}")};
-    host = host.toLowerCase();
+    host = host.toLowerCase().replace(/^\\[|\\]$/g, "");
 {tests}
     return "DIRECT";
 }}
