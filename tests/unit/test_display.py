@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,15 @@ def shown(display: Display, folder: Path, capsys: pytest.CaptureFixture[str]) ->
     """All that a session prints on its way to ready, and its secrets; they are made a moment after the folder."""
     secret = Access("user1", "a-password", "me", new_tokens())
     state = SessionState(
-        id="a", user="u", host="h", image="i", accel="kvm", network="tap", pid=1, folder=str(folder), url=URL
+        id="a",
+        user="u",
+        host=os.uname().nodename,
+        image="i",
+        accel="kvm",
+        network="tap",
+        pid=1,
+        folder=str(folder),
+        url=URL,
     )
     display.update(state)
     secret.write(folder)

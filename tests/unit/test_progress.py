@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
+from sevenlbd.images.shelf import marks
 from sevenlbd.outside.cluster import following, progress
 from sevenlbd.outside.cluster.progress import Events, Lines
 from sevenlbd.outside.cluster.slurm import Job, Slurm
@@ -76,6 +79,46 @@ class Away(Slurm):
 
     def why_ended(self, _job: str) -> dict[str, str]:
         return {"JobState": "FAILED", "ExitCode": "5:0"}
+
+
+def test_a_job_that_is_put_back_into_the_queue_is_followed_into_its_next_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its first life left still looks alive: its node was lost, and could not take it back."""
+    monkeypatch.setattr(following, "_QUEUE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(following, "_REGISTER_SECONDS", 0.0)
+    register = tmp_path / "sessions"
+    register.mkdir(mode=0o700)
+
+    def lives(host: str, started: float, *path: Phase) -> None:
+        place = register / f"job7@{host}"
+        place.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            marks.place(place / "mark")
+        state = session()
+        state.host, state.started = host, started
+        for phase in path:
+            state.advance(phase)
+        state.write(place / "session.json")
+
+    lives("n1", 100, Phase.BOOTING, Phase.GUEST_UP)
+    answers: list[list[Job] | None] = [[RUNS], [RUNS], [WAITS], [RUNS], [RUNS]]
+
+    class Story(Away):
+        def jobs(self, *ids: str) -> list[Job]:
+            if len(self._answers) == 3:
+                lives("n1", 100, Phase.BOOTING, Phase.GUEST_UP, Phase.READY)
+            if len(self._answers) == 1:
+                lives("n2", 200, Phase.BOOTING, Phase.GUEST_UP, Phase.READY)
+            return super().jobs(*ids)
+
+    found = following.follow(Story(answers), register, "7", Lines())
+    assert found.state
+    assert found.state.host == "n2"
+    told = capsys.readouterr().out
+    assert told.count("session job7 of i on n1") == 1
+    assert told.count("session job7 of i on n2") == 1
+    assert told.count("ready: you can log in") == 1
 
 
 def test_a_scheduler_that_is_away_for_a_moment_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

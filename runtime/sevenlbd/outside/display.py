@@ -161,6 +161,12 @@ class Lines:
     def refused(self, refusal: Refusal) -> None:
         pass
 
+    def begin_anew(self) -> None:
+        """What comes next is another session."""
+        self._last = None
+        self._milestones = set()
+        self._link = ""
+
     def _show_link(self, state: SessionState) -> None:
         """The page works long before the desktop does: tell it as soon as there is one."""
         if not self._link and (found := self._find_link(state)):

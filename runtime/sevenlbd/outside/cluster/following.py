@@ -46,16 +46,18 @@ class Watcher(Protocol):
 def follow(slurm: Slurm, where: Path | None, job: str, told: Watcher) -> Outcome:
     """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
     queue = _Queue(slurm, job, told)
-    seen = False
+    seen = over = 0.0  # when the session began that we have seen; the one of an earlier life of a requeued job
     while True:
         queue.ask()
-        record = _record(where, job) if queue.began else None
+        if not queue.began:
+            over = seen
+        record = _record(where, job, over) if queue.began else None
         if record:
-            seen = True
+            seen = record.state.started
             told.session(record.state)
             if record.state.phase is Phase.READY:
                 return Outcome(record.state, record.folder)
-        elif queue.began and not seen and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
+        elif queue.began and seen == over and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
             return Outcome(None, None)
         time.sleep(_REGISTER_SECONDS)
 
@@ -95,10 +97,10 @@ class _Queue:
             self._told.runs(found)
 
 
-def _record(where: Path | None, job: str) -> Record | None:
-    """The newest word of the job's session: an earlier life of the same job may have left one, too."""
+def _record(where: Path | None, job: str, after: float) -> Record | None:
+    """The newest word of the job's session, of one that began later than `after`."""
     found = [record for record in register.records(where) if record.state.job == job and not record.stale]
-    found = [record for record in found if record.state.phase not in FINAL]
+    found = [record for record in found if record.state.phase not in FINAL and record.state.started > after]
     return max(found, key=lambda record: record.state.started, default=None)
 
 

@@ -75,6 +75,7 @@ class Lines(display.Lines):
         self._say(f"job {job} is handed in")
 
     def waits(self, job: Job) -> None:
+        self.begin_anew()
         self._say(f"job {job.id}: {visible(str(job))}")
 
     def runs(self, job: Job) -> None:
@@ -103,12 +104,11 @@ class Table(display.Terminal):
         self._turning: Status | None = None
 
     def submitted(self, job: str) -> None:
-        from rich.status import Status  # costs time: the job is on its way by now
-
-        self._turning = Status(f"job {job} is handed in")
-        self._turning.start()
+        self._turn(f"job {job} is handed in")
 
     def waits(self, job: Job) -> None:
+        self._close()
+        self.begin_anew()
         self._turn(f"job {job.id} {job}")
 
     def runs(self, job: Job) -> None:
@@ -126,10 +126,14 @@ class Table(display.Terminal):
         return ""
 
     def _turn(self, text: str) -> None:
+        from rich.status import Status  # costs time: the job is on its way by now
         from rich.text import Text
 
         if self._turning:
             self._turning.update(Text(visible(text)))
+            return
+        self._turning = Status(Text(visible(text)))
+        self._turning.start()
 
     def _stop_turning(self) -> None:
         if self._turning:
