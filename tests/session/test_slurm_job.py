@@ -16,7 +16,8 @@ import pytest
 from pool import Pool
 
 REFUSED_BY_NODE, REFUSED_BY_SIZE, TERMINATED = 4, 5, 143
-READY_SECONDS = 400
+READY_SECONDS, SHUTDOWN_SECONDS = 400, 140
+SHOWS_NOTICE = "DISPLAY=:0 xwininfo -root -tree | grep -q 'Message from the cluster'"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def place(base: Path, slurm: Pool) -> Iterator[Path]:
     if left := slurm.jobs():  # of a test that failed
         slurm.cancel(*left)
         for job in left:
-            slurm.wait(job)
+            slurm.wait(job, timeout=SHUTDOWN_SECONDS)
     assert not base.exists() or not [path.name for path in base.iterdir()]
 
 
@@ -67,7 +68,7 @@ def guest_memory(session: int) -> int:
 
 
 def wait_gone(folder: Path) -> None:
-    deadline = time.monotonic() + 140
+    deadline = time.monotonic() + SHUTDOWN_SECONDS
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not folder.exists()
@@ -190,7 +191,7 @@ def test_the_desktops_user_is_told_before_the_walltime_and_the_guest_shuts_down_
     slurm: Pool, place: Path
 ) -> None:
     """The image's warm state decides the size, though the job has more. Slurm sends the signal when it likes to."""
-    wanted = script("--signal-lead", "140s", "--stop-grace", "100s", image=harness.DEMO, place=place)
+    wanted = script("--signal-lead", "150s", "--stop-grace", "100s", image=harness.DEMO, place=place)
     job = slurm.sbatch(wanted, "--mem=4G", "--cpus-per-task=2", "--time=60", "--signal=B:USR1@235")
     output = slurm.wait_output(job, "READY", READY_SECONDS)
     session = place / f"job{job}"
@@ -202,10 +203,9 @@ def test_the_desktops_user_is_told_before_the_walltime_and_the_guest_shuts_down_
     leave_minutes(slurm, job, 4)
     slurm.wait_output(job, "the desktop's user is told: This desktop will be shut down at", 90)
     slurm.wait_output(job, "    notice")
-    shown = console.run("sleep 1; DISPLAY=:0 xwininfo -root -tree")
-    assert "Message from the cluster" in shown
+    console.run(f"for _ in $(seq 20); do {SHOWS_NOTICE} && break; sleep 1; done; {SHOWS_NOTICE}")
     assert state(place, session.name)["ends_at"] < time.time() + 60
-    slurm.wait_output(job, "has ended: the job ends; the guest shut down", 140)
+    slurm.wait_output(job, "has ended: the job ends; the guest shut down", 2 * SHUTDOWN_SECONDS)
     console.close()
     assert slurm.wait(job)["JobState"] == "COMPLETED"
     assert "could not be told" not in slurm.output(job)
