@@ -196,7 +196,9 @@ def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(desk: Session) -> N
 def test_a_warm_guest_knows_its_ways_out(desk: Session, guest: Guest) -> None:
     assert "thawed" in json.loads((desk.folder / "session.json").read_text())["milestones"]
     assert f"default via {HOST}" in guest.console.run("ip -color=never -4 route")
-    assert "default" in guest.console.run("ip -color=never -6 route")
+    # A router that answers a probe as one stays one (RFC 4861 7.2.5).
+    guest.console.run(f"sudo ip -6 neigh replace {HOST_LINK} lladdr 52:54:00:07:1b:02 dev eth0 nud probe; sleep 4")
+    assert f"default nhid via {HOST_LINK}" in re.sub(r"nhid \d+", "nhid", guest.console.run("ip -color=never -6 route"))
     lease = guest.console.run("cat /run/systemd/netif/leases/*")
     assert f"ROUTER={HOST}" in lease
     assert f"DNS={HOST}" in lease

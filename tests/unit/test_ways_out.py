@@ -192,37 +192,42 @@ with IPRoute() as ip:
     names = {link["index"]: link.get("ifname") for link in ip.get_links()}
     found = sorted([names[row["index"]], row.get("address")] for row in ip.get_addr())
     buckets = sorted(names[row["index"]] for row in ip.get_qdiscs() if row.get("kind") == "tbf")
-print(json.dumps([found, buckets]))
+conf = pathlib.Path("/proc/sys/net/ipv6/conf")
+routers = [path.parent.name for path in conf.glob("*/forwarding") if int(path.read_text())]
+print(json.dumps([found, buckets, routers]))
 """
 
 
-def built(folder: Path, plan: messages.Plan) -> tuple[list[list[str]], list[str]]:
+def built(folder: Path, plan: messages.Plan) -> tuple[list[list[str]], list[str], list[str]]:
     (folder / "plan").write_bytes(messages.pack_plan(plan))
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(folder / "plan")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    addresses, buckets = json.loads(done.stdout)
-    return addresses, buckets
+    addresses, buckets, routers = json.loads(done.stdout)
+    return addresses, buckets, routers
 
 
 def test_the_network_without_ways_out_is_one_address(tmp_path: Path) -> None:
-    addresses, buckets = built(tmp_path, PLAN)
+    addresses, buckets, routers = built(tmp_path, PLAN)
     assert addresses == [["lo", "127.0.0.1"], ["lo", "::1"], ["tap0", "169.254.100.2"]]
     assert not buckets
+    assert not routers
 
 
 def test_every_server_is_an_address_of_lo_and_the_link_has_ipv6_only_when_it_must(tmp_path: Path) -> None:
-    addresses, _ = built(tmp_path, replace(PLAN, egress=replace(EGRESS, doors=(DOORS[0], DOORS[2]))))
+    addresses, _, routers = built(tmp_path, replace(PLAN, egress=replace(EGRESS, doors=(DOORS[0], DOORS[2]))))
+    assert not routers
     assert addresses == [["lo", "127.0.0.1"], ["lo", "192.0.2.10"], ["lo", "::1"], ["tap0", "169.254.100.2"]]
-    addresses, _ = built(tmp_path, replace(PLAN, egress=EGRESS))
+    addresses, _, routers = built(tmp_path, replace(PLAN, egress=EGRESS))
+    assert routers == ["tap0"], "one device says so to its neighbour, and all together forward nothing"
     assert {tuple(row) for row in addresses} >= {("lo", "2001:db8::10"), ("tap0", "fd07:1bd0:6400::2")}
 
 
 def test_a_limit_puts_a_bucket_each_way(tmp_path: Path) -> None:
-    addresses, buckets = built(tmp_path, replace(PLAN, network_rate=100_000_000))
+    addresses, buckets, _ = built(tmp_path, replace(PLAN, network_rate=100_000_000))
     assert ["host0", "169.254.100.2"] in addresses
     assert not [name for name, _ in addresses if name not in ("lo", "host0")], "IPv4 on one device"
     assert buckets == ["host0", "wire0"]
-    _, buckets = built(tmp_path, replace(PLAN, network="user", network_rate=100_000_000))
+    _, buckets, _ = built(tmp_path, replace(PLAN, network="user", network_rate=100_000_000))
     assert buckets == ["lo"]

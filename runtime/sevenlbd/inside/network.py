@@ -73,6 +73,14 @@ def switch_ipv6(name: str, *, on: bool) -> None:
             switch.write_text(str(int(value)))
 
 
+def appear_as_router(name: str) -> None:
+    """Let a device call itself a router when a neighbour asks: a guest drops the route through one that does not.
+
+    RFC 4861 7.2.5. Packets are forwarded only where `all/forwarding` says so, too, which stays off.
+    """
+    Path(f"/proc/sys/net/ipv6/conf/{name}/forwarding").write_text("1")
+
+
 def dnsmasq() -> list[str]:
     """The command of the DHCP and DNS server."""
     return ["/usr/sbin/dnsmasq", "--keep-in-foreground", f"--conf-file={DNSMASQ_CONF}"]

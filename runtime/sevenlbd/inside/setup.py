@@ -55,6 +55,7 @@ async def _link(ip: AsyncIPRoute, plan: Plan) -> None:
     (index,) = await ip.link_lookup(ifname=name)
     await ip.addr("add", index=index, address=HOST, prefixlen=PREFIX_LENGTH)
     if with_ipv6:
+        network.appear_as_router(name)
         await ip.addr("add", index=index, address=HOST_V6, prefixlen=PREFIX_LENGTH_V6)
     await ip.link("set", index=index, address=network.HOST_MAC, state="up")
 
