@@ -44,6 +44,16 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
         folder.check_base(tmp_path)
 
 
+def test_the_jobs_own_temporary_folder_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    told = {"TMPDIR": str(tmp_path), "SLURM_TMPDIR": str(tmp_path / "job")}
+    name = f"7lbd-{os.getuid()}"
+    assert folder.base("", told) == tmp_path / "job" / name
+    assert folder.base("", told | {"SLURM_TMPDIR": str(tmp_path / "gone")}) == tmp_path / name
+    assert folder.base("", {"TMPDIR": str(tmp_path / "gone")}) == Path("/tmp") / name
+    assert folder.base(str(tmp_path / "mine"), told) == tmp_path / "mine"
+
+
 def test_a_link_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     real.mkdir(mode=0o700)
