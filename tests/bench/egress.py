@@ -216,7 +216,8 @@ def _relay(server: int) -> Iterator[Way]:
 def _socat(server: int) -> Iterator[Way]:
     port = free_port()
     ends = [f"TCP-LISTEN:{port},bind={HOME},reuseaddr,fork,nodelay", f"TCP:{HOME}:{server},nodelay"]
-    with subprocess.Popen(["socat", *ends], stderr=subprocess.DEVNULL) as process:
+    # In a session of its own, as the relay is: the kernel shares the CPU out by sessions (sched(7), autogroup).
+    with subprocess.Popen(["socat", *ends], stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             until(lambda: socket.create_connection((HOME, port))).close()
             yield Way("socat", port, process.pid)
