@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,19 +151,22 @@ class Resolver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.known: dict[str, list[str]] = {}
         self.slow: set[str] = set()
+        self.enough = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", self._answer)
 
     def _answer(self, name: str, *_: object, **__: object) -> list[Any]:
         if name in self.slow:
-            time.sleep(1)
+            self.enough.wait(20)
         if name not in self.known:
             raise socket.gaierror(-2, "Name or service not known")
         return [(2, 1, 6, "", (address, 0)) for address in self.known[name]]
 
 
 @pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    return Resolver(monkeypatch)
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    made = Resolver(monkeypatch)
+    yield made
+    made.enough.set()
 
 
 def chosen(*allow: str, **more: Any) -> Settings:
@@ -203,10 +208,10 @@ def test_an_answer_that_leads_home_is_left_out_and_told(resolver: Resolver) -> N
 
 
 def test_a_slow_name_server_does_not_hold_up_a_session(resolver: Resolver) -> None:
-    resolver.slow = {f"lic{number}.example.edu" for number in range(20)}
+    resolver.slow = {f"lic{number}.example.edu" for number in range(100)}
     begun = time.monotonic()
     found = resolve.look_up(sorted(resolver.slow), 0.2)
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 5
     assert {answer.why for answer in found.values()} == {"no name server answered within 0.2 s"}
 
 

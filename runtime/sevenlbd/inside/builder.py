@@ -38,6 +38,8 @@ class Builder:
         if not self._built and os.waitpid(self.pid, 0)[1]:
             why = os.read(self._trouble, _MAX_WHY).decode(errors="replace") or "its process died"
             raise RuntimeError(f"the network or the servers' configuration could not be made: {why}")
+        if not self._built:
+            os.close(self._trouble)
         self._built = True
 
 

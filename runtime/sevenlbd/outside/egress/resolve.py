@@ -10,7 +10,9 @@ import ipaddress
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from .rules import Address, unusable
 SECONDS = 5.0
 """Time that all names together get: a name server that is down must not hold up a session for long."""
 _TRANSLATED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
+_MOST_THREADS = 32
 _IPV6 = Path("/proc/sys/net/ipv6")
 
 
@@ -31,11 +34,19 @@ class Found:
 
 
 def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
-    """Each name with its believable addresses, all asked at once (getaddrinfo(3), so /etc/hosts counts, too)."""
+    """Each name with its believable addresses, many asked at once (getaddrinfo(3), so /etc/hosts counts, too)."""
     answers: dict[str, Found] = {}
     wanted = list(dict.fromkeys(names))
+    left = deque(wanted)
+
+    def ask() -> None:
+        with suppress(IndexError):
+            while True:
+                name = left.popleft()
+                answers[name] = _asked(name)
+
     # A look-up cannot be called off: a thread that still waits is left behind.
-    threads = [threading.Thread(target=_ask, args=(name, answers), daemon=True) for name in wanted]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in wanted[:_MOST_THREADS]]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + seconds
@@ -99,11 +110,10 @@ def has_ipv6() -> bool:
     return _IPV6.exists()
 
 
-def _ask(name: str, answers: dict[str, Found]) -> None:
+def _asked(name: str) -> Found:
     try:
         # A family that the node has no address of would be a door to nowhere.
         rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except (OSError, UnicodeError) as error:
-        answers[name] = Found(why=getattr(error, "strerror", None) or str(error))
-        return
-    answers[name] = believed(str(row[4][0]) for row in rows)
+        return Found(why=getattr(error, "strerror", None) or str(error))
+    return believed(str(row[4][0]) for row in rows)
