@@ -229,11 +229,10 @@ def test_a_job_that_fails_tells_why(login: Login, blank_image: Path) -> None:
 
 
 def test_every_kind_of_job_is_stopped_from_the_login_node(login: Login, blank_image: Path) -> None:
-    """By the signal that comes to the session and to nothing else."""
+    """A script that does not end in an exec, a step, a rendered one at once; one in order ends the test above."""
     words = " ".join(blank(blank_image))
     rendered = login.call("7lbd", "render", "slurm", *blank(blank_image))
     scripts = {
-        "rendered": rendered,
         "script that goes on after it": f"#!/bin/bash\n7lbd run {words}\necho the script goes on\n",
         "step": f"#!/bin/bash\nsrun --ntasks=1 7lbd run {words}\n",
     }

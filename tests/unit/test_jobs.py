@@ -278,7 +278,7 @@ def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
     (tmp_path / "bin").mkdir()
     program(tmp_path / "bin", "squeue", lines)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    desk = elsewhere.Desk(places.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
+    desk = elsewhere.Lookout(places.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
     view = desk.look(tmp_path / "none")
     assert [(one.state.id, one.state.host) for one in view.sessions] == [("job7", "n2")], "the job's latest life"
     assert [job.id for job in view.waiting] == ["9"], "a job that was put back waits; others' jobs are not ours"

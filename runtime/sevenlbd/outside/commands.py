@@ -82,7 +82,7 @@ def collect(options: argparse.Namespace, _umask: int) -> int:
     """Remove what dead sessions left."""
     ours = sessions.seat(options)
     where = ours.where
-    removed = folder.remove_leftovers(where, failed_too=options.all) + ours.desk.sweep(where)
+    removed = folder.remove_leftovers(where, failed_too=options.all) + ours.lookout.sweep(where)
     for path in removed:
         print(f"removed {path}")
     print(f"{len(removed)} removed, {len(folder.alive(where))} running, {len(folder.failures(where))} failures kept")

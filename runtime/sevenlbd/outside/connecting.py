@@ -62,7 +62,7 @@ def _show_elsewhere(options: argparse.Namespace, seat: Seat, found: Elsewhere) -
 
 def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
     """Have the session's own node answer. Raises Refusal with its words when it does not."""
-    done = seat.desk.on_its_node(found, "connect", word)
+    done = seat.lookout.on_its_node(found, "connect", word)
     if done.code:
         raise said_there(done, found)
     if done.said:

@@ -27,11 +27,11 @@ _PATIENCE_SECONDS = 150.0
 
 @dataclass(frozen=True)
 class Seat:
-    """From where a user looks at his sessions: this node's own, in `where`, and by `desk` those elsewhere."""
+    """From where a user looks at his sessions: this node's own, in `where`, and by `lookout` those elsewhere."""
 
     here: places.Places
     where: Path
-    desk: elsewhere.Desk
+    lookout: elsewhere.Lookout
 
     def find(self, name: str) -> Path | Elsewhere:
         """The session that is meant: of this node, if there is one that fits, or else elsewhere. Raises Refusal."""
@@ -40,7 +40,7 @@ class Seat:
             return running[0]
         if running:
             return folder.find(self.where, name)
-        view = self.desk.look(self.where)
+        view = self.lookout.look(self.where)
         found = elsewhere.choose(view, name)
         if found:
             return self._at_hand(found) or found
@@ -68,13 +68,13 @@ def seat(options: argparse.Namespace) -> Seat:
     chosen = places.settings(here, cli.source(options)).settings
     where = folder.base(chosen.session_dir, here.environment)
     folder.check_owned(where)
-    return Seat(here, where, elsewhere.Desk(here, chosen))
+    return Seat(here, where, elsewhere.Lookout(here, chosen))
 
 
 def status(options: argparse.Namespace, _umask: int) -> int:
     """Show this user's sessions, on this node and elsewhere, and the desktops that wait in the queue."""
     ours = seat(options)
-    view = ours.desk.look(ours.where)
+    view = ours.lookout.look(ours.where)
     abroad, local, waiting = view.sessions, folder.alive(ours.where), view.waiting
     if options.session:
         found = ours.find(options.session)
@@ -120,7 +120,7 @@ def stop(options: argparse.Namespace, _umask: int) -> int:
     """Tell a session to end, and wait until it has."""
     ours = seat(options)
     if options.session and (job := _in_queue(ours, options.session)):
-        ours.desk.slurm.cancel(job.id)
+        ours.lookout.slurm.cancel(job.id)
         print(f"job {job.id} is taken out of the queue")
         return ExitCode.OK
     target = ours.find(options.session)
@@ -139,14 +139,16 @@ def stop(options: argparse.Namespace, _umask: int) -> int:
 def _in_queue(ours: Seat, name: str) -> Job | None:
     if folder.is_alive(ours.where / name):
         return None
-    return elsewhere.waiting(ours.desk.look(ours.where), name)
+    return elsewhere.waiting(ours.lookout.look(ours.where), name)
 
 
 def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
-    ours.desk.stop(found, now=now)
+    ours.lookout.stop(found, now=now)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if not found.record.exists() or found.record not in [one.record for one in ours.desk.look(ours.where).sessions]:
+        if not found.record.exists() or found.record not in [
+            one.record for one in ours.lookout.look(ours.where).sessions
+        ]:
             print(f"session {found.state.id} has ended")
             return ExitCode.OK
         time.sleep(_POLL_ELSEWHERE)

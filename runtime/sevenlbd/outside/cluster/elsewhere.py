@@ -52,7 +52,7 @@ class View:
     """Why the scheduler, which is here, could not be asked; or nothing."""
 
 
-class Desk:
+class Lookout:
     """What is needed to look, and to reach what was found."""
 
     def __init__(self, here: Places, chosen: Settings) -> None:
