@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,8 +108,9 @@ class Pool:
         """End the jobs, then the daemons."""
         try:
             if left := self.jobs():
-                self.cancel(*left, options=("--signal=KILL", "--full"))
-                self.cancel(*left)
+                for options in (["--signal=KILL", "--full"], []):
+                    with suppress(AssertionError):  # one that has just ended by itself
+                        self.cancel(*left, options=options)
                 deadline = time.monotonic() + 40
                 while self.jobs() and time.monotonic() < deadline:
                     time.sleep(0.3)
