@@ -7,16 +7,20 @@ ACCOUNT=user1
 CREDENTIALS=/run/demo-guest/credentials
 MOUNT_POINT=/home/$ACCOUNT/Home
 
-# Sets oem_user and oem_password, which the caller has made empty, to what the host gave. Root only.
+# Sets oem_user, oem_password and oem_shares, which the caller has made empty, to what the host gave. Root only.
 read_oem_strings() {
     local string
     while IFS= read -r string; do
         case $string in
         *': user='*) oem_user=${string#*: user=} ;;
         *': password='*) oem_password=${string#*: password=} ;;
+        *': shares='*) oem_shares=${string#*: shares=} ;;
         esac
     done < <(dmidecode --quiet --type 11)
 }
+
+# has_home SHARES: whether the user's home is among the shares, which stand with commas between them.
+has_home() { [[ ,$1, == *,home,* ]]; }
 
 # write_credentials USER PASSWORD: for the mount of the share. printf is a builtin: the password is in no argument list.
 write_credentials() {
