@@ -18,7 +18,17 @@ from sevenlbd.settings import Source, from_table, load
 REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^( *)```(.*)\n((?:.*\n)*?)^\1```$", re.MULTILINE)
-MARKS = {"sh run", "sh walk", "sh elsewhere", "console", "powershell", "text", "toml settings", "toml site", "toml image"}
+MARKS = {
+    "sh run",
+    "sh walk",
+    "sh elsewhere",
+    "console",
+    "powershell",
+    "text",
+    "toml settings",
+    "toml site",
+    "toml image",
+}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
