@@ -89,7 +89,8 @@ def warm(net: SiteNet, work: Path) -> Path:
     folder = work / "egress-demo"
     folder.mkdir()
     shutil.copy(harness.DEMO / "image.toml", folder)
-    os.link(harness.DEMO / "disk.qcow2", folder / "disk.qcow2")
+    # Not a link: a session that begins meanwhile would see the file change (ctime).
+    shutil.copyfile(harness.DEMO / "disk.qcow2", folder / "disk.qcow2")
     options = site_file(work, egress_allow=ALLOW)
     words = ("image", "warm", "--session-dir", str(work / "warming"), str(folder))
     made = harness.run(*words, prefix=net.prefix, options=options, timeout=400)
