@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,17 @@ def blank_image(work: Path) -> Path:
 
 
 FAILED = pytest.StashKey[bool]()
+@pytest.fixture(scope="session")
+def spare(work: Path) -> Path:
+    """A copy of the demo image whose large files a test may link to.
+
+    A link to those of the image itself changes their ctime, and a session of it that begins just then is refused.
+    """
+    folder = work / "spare"
+    subprocess.run(["cp", "--archive", str(harness.DEMO), str(folder)], check=True)
+    return folder
+
+
 StartSession = Callable[..., Session]
 
 

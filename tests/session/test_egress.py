@@ -84,13 +84,12 @@ ALONE = {"SEVENLBD_STATE_DIR": "off"}
 
 
 @pytest.fixture(scope="module")
-def warm(net: SiteNet, work: Path) -> Path:
+def warm(net: SiteNet, work: Path, spare: Path) -> Path:
     """The demo image, made warm where the site allows ways out: its guest has heard of them before it is anybody's."""
     folder = work / "egress-demo"
     folder.mkdir()
     shutil.copy(harness.DEMO / "image.toml", folder)
-    # Not a link: a session that begins meanwhile would see the file change (ctime).
-    shutil.copyfile(harness.DEMO / "disk.qcow2", folder / "disk.qcow2")
+    os.link(spare / "disk.qcow2", folder / "disk.qcow2")
     options = site_file(work, egress_allow=ALLOW)
     words = ("image", "warm", "--session-dir", str(work / "warming"), str(folder))
     made = harness.run(*words, prefix=net.prefix, options=options, timeout=400)

@@ -331,13 +331,13 @@ def test_a_full_disk_loses_nothing(shelf: Shelf) -> None:
     full.rmdir()
 
 
-def test_a_debian_is_maintained(work: Path, base: Path) -> None:
+def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
     """The real thing: a file is made in the guest, which is shut down from within; it is in the new version."""
     shelf = Shelf(work / "upkeep-demo", base)
     version = shelf.version("1")
     version.mkdir(parents=True)
     for name in ("disk.qcow2", "image.toml"):
-        (shutil.copy if name == "image.toml" else os.link)(harness.DEMO / name, version / name)
+        (shutil.copy if name == "image.toml" else os.link)(spare / name, version / name)
     toml = version / "image.toml"
     toml.write_text(toml.read_text().replace('name = "demo"', 'name = "win"'))
     before = version.joinpath("disk.qcow2").stat()

@@ -25,13 +25,13 @@ HOME = Path.home()
 
 
 @pytest.fixture
-def image(work: Path) -> Path:
+def image(work: Path, spare: Path) -> Path:
     """The demo image with a warm state that a test may change; its large files are links."""
     folder = work / f"warm-{secrets.token_hex(4)}"
     (folder / "warm").mkdir(parents=True)
     shutil.copy(harness.DEMO / "image.toml", folder)
-    os.link(harness.DEMO / "disk.qcow2", folder / "disk.qcow2")
-    for path in WARM.iterdir():
+    os.link(spare / "disk.qcow2", folder / "disk.qcow2")
+    for path in (spare / "warm").iterdir():
         if path.name in ("memory", "disk.qcow2"):
             os.link(path, folder / "warm" / path.name)
         else:
@@ -142,13 +142,13 @@ def test_a_second_warm_state_wants_a_word(image: Path) -> None:
     assert "has a warm state that fits" in image_warm("--if-needed", str(image)).stdout
 
 
-def test_a_signed_version_is_not_touched(work: Path) -> None:
+def test_a_signed_version_is_not_touched(work: Path, spare: Path) -> None:
     shelf = work / "warm-shelf"
     version = shelf / "demo" / "1"
     version.mkdir(parents=True)
     (shelf / ".leases").mkdir(mode=0o1777)
     shutil.copy(harness.DEMO / "image.toml", version)
-    os.link(harness.DEMO / "disk.qcow2", version / "disk.qcow2")
+    os.link(spare / "disk.qcow2", version / "disk.qcow2")
     keys, here = str(work / "warm-site"), ("--image-dir", str(shelf))
     assert harness.run("image", "keygen", keys).returncode == 0
     assert harness.run("image", "sign", *here, "demo@1", "--key", f"{keys}.key").returncode == 0
