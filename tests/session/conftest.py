@@ -59,6 +59,8 @@ def blank_image(work: Path) -> Path:
 
 
 FAILED = pytest.StashKey[bool]()
+
+
 @pytest.fixture(scope="session")
 def spare(work: Path) -> Path:
     """A copy of the demo image whose large files a test may link to.
