@@ -7,7 +7,7 @@ can be asked, still has the job.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +138,7 @@ def said_there(done: Done, found: Elsewhere) -> Refusal:
 
 def choose(view: View, name: str) -> Elsewhere | None:
     """The session of this id, or in the job of this number; without a name the only one. Raises Refusal."""
-    fits: Callable[[Elsewhere], bool] = lambda one: not name or name in (one.state.id, one.state.job)  # noqa: E731
-    found = list(filter(fits, view.sessions))
+    found = [one for one in view.sessions if not name or name in (one.state.id, one.state.job)]
     if len(found) > 1:
         what = f"several sessions are running: {named(found)}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
