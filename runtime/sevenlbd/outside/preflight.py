@@ -53,12 +53,7 @@ def prepare(
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
     accel = _accel(settings, warnings)
     network = _network(settings, warnings)
-    where = folder.base(settings.session_dir, environment)
-    _warn_of_hidden_tmpdir(settings, environment, warnings)
-    name = settings.name or (job.name(where) if job else folder.new_name())
-    folder.check_base(where)
-    folder.check_name(where, name)
-    _check_space(where, settings.min_space)
+    where, name = _place(settings, environment, job, warnings)
     egress = _egress(settings, described, name, warnings)
     inside = egress.inside(HOST) if egress else None
     size = sizing.decided_by(settings, described, environment, job)
@@ -96,18 +91,35 @@ def prepare(
         connectors=ways,
         job=job,
         egress=egress,
-        wishes=Wishes(
-            time_limit=settings.time_limit,
-            stop_grace=settings.stop_grace,
-            exit_when_ready=settings.exit_when_ready,
-            end_notice=settings.end_notice,
-            signal_lead=settings.signal_lead,
-        ),
+        wishes=_wishes(settings),
         warnings=tuple(warnings),
         notes=tuple(notes),
         seen=seen,
         lease=lookup.owner(image.folder or image.layers[0].path.parent),
         word=register.targets(settings, environment, name),
+    )
+
+
+def _place(
+    settings: Settings, environment: Mapping[str, str], job: Allocation | None, warnings: list[str]
+) -> tuple[Path, str]:
+    """Where the session's folder goes, and its name. Raises Refusal."""
+    where = folder.base(settings.session_dir, environment)
+    _warn_of_hidden_tmpdir(settings, environment, warnings)
+    name = settings.name or (job.name(where) if job else folder.new_name())
+    folder.check_base(where)
+    folder.check_name(where, name)
+    _check_space(where, settings.min_space)
+    return where, name
+
+
+def _wishes(settings: Settings) -> Wishes:
+    return Wishes(
+        time_limit=settings.time_limit,
+        stop_grace=settings.stop_grace,
+        exit_when_ready=settings.exit_when_ready,
+        end_notice=settings.end_notice,
+        signal_lead=settings.signal_lead,
     )
 
 

@@ -167,6 +167,7 @@ async def _hand_over(wire: socket.socket, allowed: Allowed) -> None:
 
 def _summary(heard: list[dict[str, object]]) -> Summary | None:
     for said in reversed(heard):
-        if said.keys() == Summary.__dataclass_fields__.keys() and all(type(said[key]) is int for key in said):
-            return Summary(**said)  # type: ignore[arg-type]  # just looked
+        counts = {key: value for key, value in said.items() if type(value) is int}
+        if counts.keys() == said.keys() == Summary.__dataclass_fields__.keys():
+            return Summary(**counts)
     return None
