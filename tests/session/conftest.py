@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,21 @@ def _ordinary_user() -> None:
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A short place of our own: socket paths have little room."""
+def grounds() -> Iterator[Path]:
+    """A short place for what all files of tests share: socket paths have little room."""
+    with _place() as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Path]:
+    """The same for one file of tests: which others run in this process changes from run to run."""
+    with _place() as place:
+        yield place
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="7t-"))
     yield place
     harness.remove(place)
@@ -49,9 +63,9 @@ def base(work: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def blank_image(work: Path) -> Path:
+def blank_image(grounds: Path) -> Path:
     """An image that boots to nothing: enough for everything that needs no guest."""
-    folder = work / "blank"
+    folder = grounds / "blank"
     folder.mkdir()
     harness.tool("qemu-img", "create", "-q", "-f", "qcow2", str(folder / "disk.qcow2"), "64M")
     (folder / "image.toml").write_text('os = "linux"\nfirmware = "bios"\nmemory = "128M"\ncpus = 1\nname = "blank"\n')
@@ -62,12 +76,12 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
-def spare(work: Path) -> Path:
+def spare(grounds: Path) -> Path:
     """A copy of the demo image whose large files a test may link to.
 
     A link to those of the image itself changes their ctime, and a session of it that begins just then is refused.
     """
-    folder = work / "spare"
+    folder = grounds / "spare"
     subprocess.run(["cp", "--archive", str(harness.DEMO), str(folder)], check=True)
     return folder
 
@@ -103,9 +117,9 @@ def start(base: Path, request: pytest.FixtureRequest) -> Iterator[StartSession]:
 
 
 @pytest.fixture(scope="session")
-def site(work: Path) -> Path:
+def site(grounds: Path) -> Path:
     """A folder of a site's, with nothing but its copy of the SIF."""
-    folder = work / "site"
+    folder = grounds / "site"
     folder.mkdir()
     shutil.copy(harness.SIF, folder)
     return folder
@@ -154,10 +168,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def demo(work: Path) -> Iterator[Session]:
+def demo(grounds: Path) -> Iterator[Session]:
     """One ready demo desktop that many tests share: none of them may end it or change its password."""
-    base = work / "demo"
-    data = work / "data"
+    base = grounds / "demo"
+    data = grounds / "data"
     (data / "deep").mkdir(parents=True)
     (data / "deep" / "read-me.txt").write_text("from the node\n")
     session = harness.start(
