@@ -31,6 +31,8 @@ let turn = 0;
 let follows = true;
 /** In a row. */
 let failures = 0;
+/** @type {Words | null} Why the last attempt failed: it stays in sight during the next. */
+let reason = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 
@@ -47,7 +49,7 @@ async function open(quiet = false) {
   clearTimeout(timer);
   close();
   if (quiet) document.body.dataset["state"] = "resizing";
-  else veil("connecting", { title: "Connecting …" });
+  else veil("connecting", reason ? { ...reason, text: "Trying again …" } : { title: "Connecting …" });
   try {
     const made = await attempt();
     if (mine !== turn) return made.close();
@@ -105,6 +107,7 @@ async function serve(made) {
   connection = made;
   view.show(made.canvas);
   veil("connected");
+  reason = null;
   document.body.dataset["size"] = `${made.size.width}x${made.size.height}`;
   performance.mark("7lbd-connected");
   backoff.reset();
@@ -159,6 +162,7 @@ function words(error) {
  * @param {Words} text
  */
 function retry(mine, text) {
+  reason = text;
   const pause = backoff.next();
   const soon = pause < 2000 ? "Trying again …" : `Trying again in ${Math.round(pause / 1000)} s …`;
   veil("reconnecting", { ...text, text: soon, again: "Try now" });
@@ -196,6 +200,7 @@ function put(state, text) {
   turn++;
   clearTimeout(timer);
   close();
+  reason = null;
   veil(state, text);
   return true;
 }
