@@ -47,7 +47,44 @@ def test_a_job_asks_for_what_the_image_needs(site: Path, capsys: pytest.CaptureF
         "--signal=B:USR1@120", "--output=7lbd-%j.log",
     }  # fmt: skip
     assert lines[0] == "#!/bin/bash"
-    assert lines[-1] == f"exec apptainer run --bind {site} {site}/7lbd.sif run '--image={site}/images/win 11'"
+    call = f"{site}/7lbd.sif run '--image={site}/images/win 11'"
+    assert lines[-1] == f'exec apptainer run "${{desktop_binds[@]}}" {call}'
+
+
+@pytest.fixture
+def apptainer(site: Path) -> Path:
+    """A folder for the PATH, with one that prints each word of its own on a line."""
+    program = site / "bin" / "apptainer"
+    program.parent.mkdir()
+    program.write_text('#!/bin/bash\nprintf "%s\\n" "${_7LBD_COMMAND-}" "$@"\n')
+    program.chmod(0o755)
+    return program.parent
+
+
+def mounted(folder: object) -> list[str]:
+    return ["--mount", f'type=bind,"source={folder}","destination={folder}"']
+
+
+def test_a_job_shows_what_its_session_needs_and_the_node_has(
+    site: Path, apptainer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("my, own: d", "cache", "logs"):
+        (site / name).mkdir()
+    (site / "7lbd.toml").write_text(
+        f'image_dirs = ["{site}/gone"]\nimage_cache = "{site}/cache"\negress_log = "{site}/logs"\n'
+        f'[slurm]\nbinds = ["{site}/cache", "/scratch:/s:ro"]\n'
+    )
+    image = f"--image={site}/images/win 11"
+    script = "\n".join(rendered(capsys, "slurm", image, f"--share=d={site}/my, own: d:ro"))
+    done = subprocess.run(
+        ["bash", "-c", script], env={"PATH": f"{apptainer}:/usr/bin"}, check=True, capture_output=True, text=True
+    )
+    folders = (site, f"{site}/cache", f"{site}/logs", f"{site}/my, own: d", f"{site}/images")
+    shown = [word for folder in folders for word in mounted(folder)]
+    assert done.stdout.splitlines() == [
+        "", "run", *shown, "--bind", "/scratch:/s:ro",
+        f"{site}/7lbd.sif", "run", image, f"--share=d={site}/my, own: d:ro",
+    ]  # fmt: skip
 
 
 def test_the_command_line_beats_the_site_which_beats_the_image(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +99,8 @@ def test_the_command_line_beats_the_site_which_beats_the_image(site: Path, capsy
         assert f"{words}\n" in by_site
     assert "#SBATCH --constraint=kvm&big\n" in by_site
     assert by_site.index("#SBATCH --gres") < by_site.index("\nmodule load apptainer\n") < by_site.index("\nexec ")
-    assert f"exec '/opt/a b/ap' run --bind {site} --bind /scratch " in by_site
+    assert "desktop_binds+=(--bind /scratch)\n" in by_site
+    assert "exec '/opt/a b/ap' run " in by_site
     told = "\n".join(rendered(
         capsys, "slurm", image, "--partition", "short", "--memory", "1G", "--cpus", "1", "--time", "2-3:30",
         "--output", "a b.log", "--sbatch=--nodelist=n1", "--no-console", "--share", "d=/x y:ro", "--share", "e=/e",
@@ -99,25 +137,26 @@ def test_an_image_that_only_the_nodes_see_needs_a_size(site: Path, capsys: pytes
     assert "#SBATCH --mem=2560M" in rendered(capsys, "slurm", "--image", "cached", "--memory", "2G")
 
 
-def test_the_command_is_a_script_that_bash_reads(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (site / "7lbd.toml").write_text('[slurm]\nsetup = ["module load apptainer"]\nbinds = ["/a b", "/c:/d:ro"]\n')
+def test_the_command_is_a_script_that_bash_reads(
+    site: Path, apptainer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site / "7lbd.toml").write_text(
+        f'image_dirs = ["{site}/images"]\n[slurm]\nsetup = ["module load apptainer"]\nbinds = ["/a b", "/c:/d:ro"]\n'
+    )
     text = "\n".join(rendered(capsys, "command")) + "\n"
     (site / "7lbd").write_text(text)
     subprocess.run(["bash", "-n", str(site / "7lbd")], check=True)
     (site / "7lbd.sif").touch()
-    (site / "bin").mkdir()
-    (site / "bin" / "apptainer").write_text('#!/bin/bash\nprintf "%s\\n" "$_7LBD_COMMAND" "$@"\n')
-    for path in (site / "bin" / "apptainer", site / "7lbd"):
-        path.chmod(0o755)
-    (site / "bin" / "desk").symlink_to(site / "7lbd")
+    (site / "7lbd").chmod(0o755)
+    (apptainer / "desk").symlink_to(site / "7lbd")
     found = {}
     for verb in ("run", "status"):
         done = subprocess.run(
-            [str(site / "bin" / "desk"), verb, "a b"], env={"PATH": f"{site}/bin:/usr/bin"},
+            [str(apptainer / "desk"), verb, "a b"], env={"PATH": f"{apptainer}:/usr/bin"},
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         found[verb] = done.stdout.splitlines()
-    shown = ["desk", "run", f"--bind={site}", "--bind=/a b", "--bind=/c:/d:ro"]
+    shown = ["desk", "run", *mounted(site), *mounted(site / "images"), "--bind", "/a b", "--bind", "/c:/d:ro"]
     assert found["run"] == [*shown, f"{site}/7lbd.sif", "run", "a b"]
     assert found["status"] == [*shown, "--bind=/:/node", f"{site}/7lbd.sif", "status", "a b"]
 

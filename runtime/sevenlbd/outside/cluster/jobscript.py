@@ -21,7 +21,7 @@ from ...settings import Settings, Source, in_words
 from .. import cli, places
 from ..places import Places
 from ..sizing import HELPERS_MEMORY
-from . import program
+from . import program, shown
 from .site import Slurm
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -92,11 +92,15 @@ def text(want: Wanted, settings: Settings, here: Places, made_by: str) -> str:
     lines = ["#!/bin/bash", f"# A desktop as a job. Made by: {made_by}"]
     lines += [f"#SBATCH {option}" for option in _asked(want, settings, here)]
     lines += ["", *want.slurm.setup] if want.slurm.setup else []
-    command = [*program.call(want.slurm, here), "run", *want.session]
+    sif = program.sif(want.slurm, here)
+    folders = map(shlex.quote, shown.folders(sif, settings))
+    session = shlex.join([sif, "run", *want.session])
     lines += [
         "",
+        shown.script(folders, program.binds(want.slurm, here)),
+        "",
         "# exec: so that what Slurm signals to this script is for the desktop.",
-        f"exec {shlex.join(command)}",
+        f'exec {shlex.quote(want.slurm.apptainer)} run "${{desktop_binds[@]}}" {session}',
     ]
     return "\n".join(lines) + "\n"
 

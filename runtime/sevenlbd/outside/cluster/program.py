@@ -24,10 +24,15 @@ def sif(slurm: Slurm, here: Places) -> str:
 
 
 def call(slurm: Slurm, here: Places) -> list[str]:
-    """The words that call the appliance, up to the SIF itself."""
+    """The words that call the appliance on a node where it runs already, up to the SIF itself."""
     image = sif(slurm, here)
-    binds = dict.fromkeys([str(Path(image).parent), *slurm.binds, *_shown(here)])
-    return [slurm.apptainer, "run", *(word for bind in binds for word in ("--bind", bind)), image]
+    shows = dict.fromkeys([str(Path(image).parent), *binds(slurm, here)])
+    return [slurm.apptainer, "run", *(word for bind in shows for word in ("--bind", bind)), image]
+
+
+def binds(slurm: Slurm, here: Places) -> list[str]:
+    """The site's binds, for Apptainer's `--bind`, and those of this very call."""
+    return list(dict.fromkeys([*slurm.binds, *_shown(here)]))
 
 
 def _shown(here: Places) -> list[str]:

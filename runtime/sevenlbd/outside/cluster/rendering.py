@@ -8,8 +8,7 @@ from typing import Any
 from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
-from ..places import ETC
-from . import desk, jobscript, program, site
+from . import desk, jobscript, program, shown, site
 from .desk import Desk
 from .node_programs import NODE_ROOT
 
@@ -42,15 +41,16 @@ def command(call: Desk) -> int:
     known = site.read(call.here).slurm
     setup = "\n".join(f"    {line}" for line in known.setup)
     ready = f"command -v {shlex.quote(known.apptainer)} >/dev/null || {{\n{setup}\n}}\n" if setup else ""
-    binds = " ".join(shlex.quote(f"--bind={bind}") for bind in known.binds)
+    sif = program.sif(known, call.here)
+    _, *others = shown.folders(sif, call.settings)
+    folders = ['"$(dirname -- "$sif")"', *map(shlex.quote, others)]
     text = _COMMAND.format(
         version=__version__,
-        sif=shlex.quote(program.sif(known, call.here)),
-        binds=f" {binds}" if binds else "",
+        sif=shlex.quote(sif),
+        shows=shown.script(folders, known.binds),
         ready=ready,
         verbs=" | ".join(_WITH_SCHEDULER),
         node=NODE_ROOT,
-        etc=ETC,
         apptainer=shlex.quote(known.apptainer),
     )
     print(text, end="")
@@ -66,14 +66,12 @@ set -u
 here=$(dirname -- "$(readlink -f -- "$0")")
 sif=$here/7lbd.sif
 [ -e "$sif" ] || sif={sif}
-{ready}options=("--bind=$(dirname -- "$sif")"{binds})
-# The place of a site's file for those who have none beside the SIF.
-[ ! -d {etc} ] || options+=(--bind={etc})
+{ready}{shows}
 case ${{1-}} in
 # The scheduler's commands are the node's own.
-{verbs}) options+=(--bind=/:{node}) ;;
+{verbs}) desktop_binds+=(--bind=/:{node}) ;;
 esac
 # What the appliance tells people to type.
 export _7LBD_COMMAND="${{0##*/}}"
-exec {apptainer} run "${{options[@]}}" "$sif" "$@"
+exec {apptainer} run "${{desktop_binds[@]}}" "$sif" "$@"
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,3 +24,23 @@ def folders(sif: str, chosen: Settings, more: Iterable[str] = ()) -> list[str]:
 def path_of(share: str) -> str:
     """The folder of a share, as `NAME=PATH[:ro]` has it."""
     return share.partition("=")[2].removesuffix(":ro").removesuffix(":rw")
+
+
+def script(words: Iterable[str], binds: Iterable[str]) -> str:
+    """Lines of bash that gather Apptainer's options for it in the array `desktop_binds`.
+
+    `words` are the folders as the shell is to read them: a node without one shows it not. `binds` are for `--bind`.
+    """
+    words = list(words)
+    lines = [
+        "# What the container shows: these folders, each if this node has it, and the site's binds.",
+        "desktop_binds=()",
+        f"for folder in {' '.join(words)}; do",
+        "    [[ -d $folder ]] || continue",
+        # CSV: --bind cannot say a name with a comma or a colon.
+        r"    folder=${folder//\"/\"\"}",
+        r'    desktop_binds+=(--mount "type=bind,\"source=$folder\",\"destination=$folder\"")',
+        "done",
+        *(f"desktop_binds+=(--bind {shlex.quote(bind)})" for bind in binds if shlex.quote(bind) not in words),
+    ]
+    return "\n".join(lines)

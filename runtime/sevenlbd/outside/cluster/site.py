@@ -40,7 +40,7 @@ class Slurm(Table):
     sif: Place = key("", "The SIF's path on the nodes; empty is the path of the one that renders.", metavar="FILE")
     apptainer: Line = key("apptainer", "The command that is Apptainer on the nodes, or its path.", min_length=1)
     binds: Binds = key(
-        (), "What each session's container shows beside the home: PATH or PATH:SEEN_AS or PATH:SEEN_AS:ro."
+        (), "What each session's container shows beside the home and the folders of this file: PATH[:SEEN_AS[:ro]]."
     )
 
 

@@ -114,8 +114,9 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "account": "" if {"bc_account", "auto_accounts"} & {*table.form} else slurm.account,
         "setup": slurm.setup,
         "apptainer": slurm.apptainer,
-        "binds": slurm.binds,
-        "folders": shown.folders(sif, chosen, _named(table)),
+        "shows": shown.script(
+            ['"$desktop_folder"', *map(shlex.quote, shown.folders(sif, chosen, _named(table)))], slurm.binds
+        ),
         "sif": sif,
         "local_port": LOCAL_PORT,
         "console": table.console and chosen.console,
