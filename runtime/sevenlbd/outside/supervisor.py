@@ -37,13 +37,14 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
     # Apptainer killed is a session ended: it would not come back for us.
     syscalls.signal_when_parent_dies(signal.SIGTERM)
-    session = Session(prepared, display, link)
     ways = prepared.connectors
+    if ways.certificate and ways.key:
+        await tls_files.check(ways.certificate, ways.key)
+    session = Session(prepared, display, link)
+    # Until the session is settled nothing waits, so no signal is heard before it has a place.
     with _signals(session):
         async with AsyncExitStack() as house:
             house.enter_context(_claimed(prepared))
-            if ways.certificate and ways.key:
-                await tls_files.check(ways.certificate, ways.key)
             sockets = house.enter_context(connectors.tcp_sockets(ways))
             place = house.enter_context(folder.session_folder(prepared.where, prepared.plan.session))
             word = house.enter_context(herald.heard(prepared.word, place, session.warn_from_thread))
