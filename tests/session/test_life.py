@@ -88,7 +88,7 @@ def test_stop_and_status_find_the_session(start: StartSession, blank_image: Path
     assert "mine  booting" in harness.run("status", *where).stdout
     stopped = harness.run("stop", "mine", *where)
     assert (stopped.returncode, stopped.stdout) == (0, "session mine has ended\n")
-    assert session.wait_end(5) == 0
+    assert session.wait_end(20) == 0
     nothing = harness.run("stop", *where)
     assert nothing.returncode == 9
     assert "no session of yours is running" in nothing.stderr
@@ -110,7 +110,7 @@ def test_a_time_limit_ends_it_in_order(start: StartSession, blank_image: Path) -
     session = start("--image", str(blank_image), "--for", "3s")
     assert session.wait_end(30) == 0
     assert session.events[-1]["reason"] == "its time is up"
-    assert 3 <= session.events[-1]["phases"]["stopping"] < 6
+    assert 3 <= session.events[-1]["phases"]["stopping"] < 20
 
 
 def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
@@ -118,7 +118,7 @@ def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
 ) -> None:
     session = start("--image", str(blank_image), "--name", "dumb", "--ready-timeout", "6s")
     assert session.wait_end(40) == 7
-    kept = Path(session.wait_event("kept", 1)["folder"])
+    kept = Path(session.wait_event("kept", 10)["folder"])
     assert kept == base / "failed-dumb"
     assert (kept / "console.png").read_bytes().startswith(b"\x89PNG")
     assert "not ready within 6 s" in session.events[-1]["reason"]
