@@ -154,14 +154,17 @@ def test_a_job_that_cannot_hold_the_image_fails_with_the_reason(slurm: Pool, pla
     assert "KVM is not usable" in slurm.output(without_kvm)
 
 
-def test_a_preempted_job_is_counted_when_it_starts_anew(slurm: Pool, place: Path, blank_image: Path) -> None:
-    job = slurm.sbatch(script(image=blank_image, place=place), "--mem=5000", "--requeue", "--time=10")
-    slurm.wait_output(job, "booting")
+def test_a_preempted_desktop_shuts_down_in_order_and_is_counted_when_it_starts_anew(slurm: Pool, place: Path) -> None:
+    wanted = script("--stop-grace", "100s", image=harness.DEMO, place=place)
+    options = ("--mem=4G", "--cpus-per-task=2", "--requeue", "--open-mode=append", "--time=30")
+    job = slurm.sbatch(wanted, *options)
+    slurm.wait_output(job, "READY", READY_SECONDS)
     urgent = slurm.sbatch("true", "--partition=urgent", "--mem=5000", "--time=1")
-    slurm.wait(urgent)
-    wait_gone(place / f"job{job}")
-    assert slurm.show(job)["Restarts"] == "1"
+    slurm.wait_output(job, "has ended: SIGTERM came; the guest shut down", SHUTDOWN_SECONDS)
+    assert "    notice" in slurm.output(job)
+    slurm.wait(urgent, timeout=SHUTDOWN_SECONDS)
     slurm.wait(job, "RUNNING", timeout=90)
+    assert slurm.show(job)["Restarts"] == "1"
     slurm.wait_output(job, f"in job {job}, started anew 1 time\n")
     assert state(place, f"job{job}")["restarts"] == 1
     slurm.cancel(job)
