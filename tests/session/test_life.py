@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -123,6 +124,39 @@ def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
     assert (kept / "console.png").read_bytes().startswith(b"\x89PNG")
     assert "not ready within 6 s" in session.events[-1]["reason"]
     assert (kept / "logs" / "qemu.log").exists()
+
+
+def guest_that_says(words: str) -> bytes:
+    """A boot sector that prints words on the serial line, each byte when the line is ready (16550A), and halts."""
+    code = bytes.fromhex("31c0 8ed8 be207c fc")  # ds = 0; si = words; count upwards
+    code += bytes.fromhex("ac 84c0 7410 50")  # next: al = *si++; end at 0; keep it
+    code += bytes.fromhex("bafd03 ec a820 74fb 58")  # dx = 0x3fd; wait: in al, dx; until bit 5; al is back
+    code += bytes.fromhex("baf803 ee ebeb f4 ebfd")  # dx = 0x3f8; out dx, al; next; halted: hlt; again
+    return (code.ljust(0x20, b"\0") + words.encode() + b"\0").ljust(510, b"\0") + b"\x55\xaa"
+
+
+def test_a_kernel_that_stands_still_in_its_boot_is_started_anew_once(
+    start: StartSession, blank_image: Path, work: Path
+) -> None:
+    """A stand-in says what a kernel says: nobody knows how to make a real one lose its timer."""
+    folder = work / "still"
+    shutil.copytree(blank_image, folder)
+    raw = work / "still.raw"
+    said = "rcu: rcu_preempt kthread timer wakeup didn't happen for 5251 jiffies!"
+    raw.write_bytes(guest_that_says(f"{said}\r\n" * 2).ljust(1 << 20, b"\0"))
+    harness.tool("qemu-img", "convert", "-O", "qcow2", str(raw), str(folder / "disk.qcow2"))
+    session = start("--image", str(folder), "--accel", "tcg")
+    told = "the guest's kernel stood still in its boot, as emulation rarely makes it: the machine was started anew"
+    session.wait_event("warning", 30, text=told)
+    serial = session.folder / "logs" / "serial.log"
+    deadline = time.monotonic() + 30
+    while serial.read_text().count(said) < 4:
+        assert time.monotonic() < deadline, serial.read_text()
+        time.sleep(0.2)
+    time.sleep(5)
+    assert serial.read_text().count(said) == 4, "once is enough"
+    session.send(signal.SIGTERM)
+    session.wait_end(20)
 
 
 def test_the_death_of_qemu_ends_it_with_the_reason(start: StartSession, blank_image: Path) -> None:

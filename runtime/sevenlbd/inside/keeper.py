@@ -18,7 +18,7 @@ from .. import messages, process
 from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
-from . import files, helpers, machine, namespace, network, qemu, readiness, root, router, tls, tpm, ways_out
+from . import files, helpers, machine, namespace, network, qemu, readiness, root, router, standstill, tls, tpm, ways_out
 from .agent import AgentError
 from .builder import Builder
 from .migration import MachineError
@@ -147,8 +147,10 @@ class Keeper:
     async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine, served: asyncio.Event) -> None:
         """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
         reached: list[str] = []
+        mending = asyncio.create_task(self._mend_standstill(vm))
 
         def milestone(name: str) -> None:
+            mending.cancel()
             reached.append(name)
             self.tell(messages.MILESTONE, name)
 
@@ -174,6 +176,16 @@ class Keeper:
                 "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
             )
             await vm.stop(0)
+        finally:
+            mending.cancel()
+
+    async def _mend_standstill(self, vm: machine.Machine) -> None:
+        """While a guest boots in emulation. What installs from a disc is its administrator's to begin anew."""
+        if self._plan.accel != "tcg" or self._plan.warm or self._plan.cdroms:
+            return
+        with suppress(OSError):
+            await standstill.mend_once(qemu.SERIAL_LOG, vm.reset)
+            self.warn(standstill.TOLD)
 
     async def _freeze(self, vm: machine.Machine) -> None:
         """Wait until the guest has come to rest, freeze it, and end."""

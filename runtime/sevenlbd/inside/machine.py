@@ -146,6 +146,11 @@ class Machine:
         """Save the screen as PNG. Raises QMPError or OSError."""
         await self._qmp.execute("screendump", {"filename": str(path), "format": "png"})
 
+    async def reset(self) -> None:
+        """Begin anew with the firmware, as a reset button does; a machine that is gone needs none."""
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("system_reset")
+
     async def stop(self, grace: float) -> None:
         """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
         if grace > 0:
