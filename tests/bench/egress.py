@@ -8,7 +8,6 @@ direct connection is as fast as copying twice is; the ratios count.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import selectors
 import socket
 import statistics
@@ -16,19 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 from tests.session.harness import REPO, SIF, descendants
 
 from . import peer
 from .measure import Bench
+from .neighbours import beside
 from .relays import free_port, seconds_of, until
 from .sessions import tree
 
 MANY = 50
 _WARM_UP_SECONDS, _WARM_UP_SECONDS_EACH = 0.3, 0.03
-_SETTLE_SECONDS = 0.5
 _CHUNK = 256 * 1024
 _MESSAGE = bytes(64)
 _PACE_SECONDS = 0.02
@@ -129,11 +128,11 @@ def _latency(bench: Bench, ways: dict[str, Way], count: int) -> None:
     for _ in range(bench.rounds(7, 2)):
         for name, way in ways.items():
             bench.tell(f"latency, {name}, {count} connections")
-            with _neighbours(way, count - 1):
+            with beside(_chatter, way, count - 1) if count > 1 else nullcontext():
                 taken[name].append(_echoes(way, tries))
-    beside = f"{count} connection{'s' * (count > 1)}"
+    together = f"{count} connection{'s' * (count > 1)}"
     for word, figure in (("median", statistics.median), ("p99", _p99)):
-        bench.add(f"64 B, {beside}: direct, {word}", "µs", [figure(some) for some in taken["direct"]])
+        bench.add(f"64 B, {together}: direct, {word}", "µs", [figure(some) for some in taken["direct"]])
         for name in ("relay", "socat"):
             both = zip(taken[name], taken["direct"], strict=True)
             bench.add(f"  {name}: added, {word}", "µs", [figure(some) - figure(none) for some, none in both])
@@ -153,23 +152,6 @@ def _echoes(way: Way, tries: int) -> list[float]:
             if number >= 10:  # the connection's own beginning
                 samples.append(1e6 * (time.perf_counter() - began))
     return samples
-
-
-@contextmanager
-def _neighbours(way: Way, count: int) -> Iterator[None]:
-    if not count:
-        yield
-        return
-    process = multiprocessing.get_context("fork").Process(target=_chatter, args=(way, count), daemon=True)
-    process.start()
-    try:
-        time.sleep(_SETTLE_SECONDS)
-        yield
-        assert process.is_alive(), "the neighbours have gone"
-    finally:
-        process.kill()
-        process.join()
-        time.sleep(_SETTLE_SECONDS)
 
 
 def _chatter(way: Way, count: int) -> None:

@@ -6,24 +6,22 @@ beside 20 other connections: each at the pace of a moving desktop, and each as f
 
 from __future__ import annotations
 
-import multiprocessing
 import selectors
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from . import peer, relays, websocket
 from .measure import Bench
+from .neighbours import beside
 from .relays import Relay
 
 NEIGHBOURS = 20
 _SIZES = (1, 64)
 _ROOM = 1 << 20
-_SETTLE_SECONDS = 1.0
 
 Echo = Callable[[int], list[float]]
 """Microseconds of each of so many ways there and back."""
@@ -43,7 +41,7 @@ def run(bench: Bench) -> None:
                 _tell(bench, f"{size} B, {name}", taken[name], taken["none"])
         for kind, wish in (("moving desktops", peer.PACED), ("at full speed", peer.BLAST)):
             for name, relay in both.items():
-                with _neighbours(relay, wish):
+                with beside(_read_all, relay, wish):
                     ways = {"with": _through(relay, 64), "none": _straight(folder, 64)}
                     taken = bench.in_turns(_counted(bench, ways), rounds)
                 _tell(bench, f"64 B beside {NEIGHBOURS} {kind}, {name}", taken["with"], taken["none"])
@@ -93,23 +91,8 @@ def _taken(count: int, there_and_back: Callable[[], object]) -> list[float]:
     return samples
 
 
-@contextmanager
-def _neighbours(relay: Relay, wish: bytes) -> Iterator[None]:
-    """Somebody who reads all that comes on so many connections."""
-    process = multiprocessing.get_context("fork").Process(target=_read_all, args=(relay, wish), daemon=True)
-    process.start()
-    try:
-        time.sleep(_SETTLE_SECONDS)
-        assert process.is_alive(), "the neighbours have gone"
-        yield
-        assert process.is_alive(), "the neighbours have gone"
-    finally:
-        process.kill()
-        process.join()
-        time.sleep(_SETTLE_SECONDS)
-
-
 def _read_all(relay: Relay, wish: bytes) -> None:
+    """Somebody who reads all that comes on so many connections."""
     room = bytearray(_ROOM)
     with selectors.DefaultSelector() as selector:
         for _ in range(NEIGHBOURS):
