@@ -20,6 +20,8 @@ import harness
 import pexpect
 import pexpect.fdpexpect
 import pytest
+import sitenet
+import siteserver
 from conftest import keep
 from harness import Console, Session
 from strange import IMAGE, RESOURCES, USAGE, node, refusal
@@ -69,9 +71,9 @@ class Shelf:
         self.path, self.base = path, base
         self.home = path / "win"
 
-    def words(self, *words: str) -> list[str]:
-        """The command line of `7lbd image ...` here."""
-        return harness.command("image", words[0], "--image-dir", str(self.path), *words[1:])
+    def words(self, *words: str, options: Sequence[str] = ()) -> list[str]:
+        """The command line of `7lbd image ...` here, with `options` for Apptainer."""
+        return harness.command("image", words[0], "--image-dir", str(self.path), *words[1:], options=options)
 
     def image(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """`7lbd image ...` to its end."""
@@ -82,11 +84,11 @@ class Shelf:
         place = ("--session-dir", str(self.base), "--name", "upkeep")
         return self.image("maintain", "win", *place, *words, **options)
 
-    def begin(self, *words: str, prefix: Sequence[str] = ()) -> Upkeep:
+    def begin(self, *words: str, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> Upkeep:
         """The same, in the background."""
         place = ("--session-dir", str(self.base), "--name", "upkeep")
         process = subprocess.Popen(
-            [*prefix, *self.words("maintain", "win", *place, *words)],
+            [*prefix, *self.words("maintain", "win", *place, *words, options=options)],
             env=harness.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -331,8 +333,14 @@ def test_a_full_disk_loses_nothing(shelf: Shelf) -> None:
     full.rmdir()
 
 
+ASK_LMGRD = "(exec 3<>/dev/tcp/license.example.edu/{port}; echo HELLO vendord >&3; head -n 1 <&3)"
+
+
 def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
-    """The real thing: a file is made in the guest, which is shut down from within; it is in the new version."""
+    """The real thing: a file is made in the guest, which is shut down from within; it is in the new version.
+
+    What is installed may want its licence first: the site allows the way, and maintenance asks for it.
+    """
     shelf = Shelf(work / "upkeep-demo", base)
     version = shelf.version("1")
     version.mkdir(parents=True)
@@ -342,21 +350,30 @@ def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
     toml.write_text(toml.read_text().replace('name = "demo"', 'name = "win"'))
     before = version.joinpath("disk.qcow2").stat()
     assert shelf.image("publish", "win@1").returncode == 0
-    running = shelf.begin("--commit", "2", "--no-home-share")
-    try:
-        running.until("ready", 400)
-        console = Console(running)
-        start, size = (int(console.run(f"cat /sys/class/block/vda2/{name}")) for name in ("start", "size"))
-        console.run("echo kept > /home/user1/of-maintenance")
-        console.run("(sleep 2; exec sudo systemctl poweroff) & disown")
-        # A kernel that has much to say waits for whoever is on its serial line and does not listen.
-        console.close()
-        told = running.output()
-    except BaseException:
-        keep(base, "maintained")
-        raise
-    finally:
-        running.kill()
+    site, network = work / "site.toml", work / "net"
+    site.write_text(f'egress_allow = ["tcp://license.example.edu:{siteserver.LMGRD}"]\n')
+    network.mkdir()
+    with sitenet.up(network) as net:
+        running = shelf.begin(
+            "--commit", "2", "--no-home-share",
+            prefix=net.prefix, options=["--bind", f"{site}:/etc/7lbd/7lbd.toml"],
+        )  # fmt: skip
+        try:
+            running.until("ready", 400)
+            console = Console(running)
+            said = console.run(ASK_LMGRD.format(port=siteserver.LMGRD))
+            assert said == f"vendord license.example.edu {siteserver.VENDOR}"
+            start, size = (int(console.run(f"cat /sys/class/block/vda2/{name}")) for name in ("start", "size"))
+            console.run("echo kept > /home/user1/of-maintenance")
+            console.run("(sleep 2; exec sudo systemctl poweroff) & disown")
+            # A kernel that has much to say waits for whoever is on its serial line and does not listen.
+            console.close()
+            told = running.output()
+        except BaseException:
+            keep(base, "maintained")
+            raise
+        finally:
+            running.kill()
     assert running.process.returncode == 0, told
     after = version.joinpath("disk.qcow2").stat()
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
