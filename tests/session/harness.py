@@ -146,8 +146,12 @@ class Session:
         return code
 
     def story(self) -> str:
-        """All that the session has told, for a failed assertion."""
-        return "\n".join(json.dumps(event) for event in self.events) + "\n" + self.errors
+        """All that the session has told, and what its guest printed last, for a failed assertion."""
+        told = "\n".join(json.dumps(event) for event in self.events) + "\n" + self.errors
+        if any(event["event"] == "phase" for event in self.events):
+            with suppress(OSError):
+                told += "\nserial line: " + (self.folder / "logs" / "serial.log").read_text(errors="replace")[-2000:]
+        return told
 
     @property
     def folder(self) -> Path:
