@@ -75,7 +75,8 @@ def test_a_job_shows_what_its_session_needs_and_the_node_has(
         f'[slurm]\nbinds = ["{site}/cache", "/scratch:/s:ro"]\n'
     )
     image = f"--image={site}/images/win 11"
-    script = "\n".join(rendered(capsys, "slurm", image, f"--share=d={site}/my, own: d:ro"))
+    shares = [f"--share=d={site}/my, own: d:ro", "--share=e=/etc/", "--share=u=/usr:ro"]
+    script = "\n".join(rendered(capsys, "slurm", image, *shares))
     done = subprocess.run(
         ["bash", "-c", script], env={"PATH": f"{apptainer}:/usr/bin"}, check=True, capture_output=True, text=True
     )
@@ -83,7 +84,7 @@ def test_a_job_shows_what_its_session_needs_and_the_node_has(
     shown = [word for folder in folders for word in mounted(folder)]
     assert done.stdout.splitlines() == [
         "", "run", *shown, "--bind", "/scratch:/s:ro",
-        f"{site}/7lbd.sif", "run", image, f"--share=d={site}/my, own: d:ro",
+        f"{site}/7lbd.sif", "run", image, *shares,
     ]  # fmt: skip
 
 

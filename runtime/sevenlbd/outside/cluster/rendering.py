@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from ... import __version__
@@ -42,7 +43,7 @@ def command(call: Desk) -> int:
     setup = "\n".join(f"    {line}" for line in known.setup)
     ready = f"command -v {shlex.quote(known.apptainer)} >/dev/null || {{\n{setup}\n}}\n" if setup else ""
     sif = program.sif(known, call.here)
-    _, *others = shown.folders(sif, call.settings)
+    others = [folder for folder in shown.folders(sif, call.settings) if folder != str(Path(sif).parent)]
     folders = ['"$(dirname -- "$sif")"', *map(shlex.quote, others)]
     text = _COMMAND.format(
         version=__version__,

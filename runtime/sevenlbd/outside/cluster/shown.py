@@ -9,6 +9,10 @@ from pathlib import Path
 from ...settings import Settings
 from .. import places
 
+# What the appliance itself lives on: the node's would take its place.
+_OWN = {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/var", "/var/lib"}
+_OWN |= {"/usr", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share"}
+
 
 def folders(sif: str, chosen: Settings, more: Iterable[str] = ()) -> list[str]:
     """Their paths, the SIF's own first. A node need not have them all: a cache, say. Absolute paths only."""
@@ -18,7 +22,11 @@ def folders(sif: str, chosen: Settings, more: Iterable[str] = ()) -> list[str]:
     named += [str(Path(file).parent) for file in files if file.startswith("/")]
     named.insert(0, str(Path(sif).parent) if sif.startswith("/") else "")
     named.append(str(places.ETC))
-    return list(dict.fromkeys(name for name in named if name.startswith("/") and name != "/"))
+    return [name for name in dict.fromkeys(named) if name.startswith("/") and not _is_own(name)]
+
+
+def _is_own(name: str) -> bool:
+    return str(Path(f"/{name.lstrip('/')}")) in _OWN
 
 
 def path_of(share: str) -> str:
