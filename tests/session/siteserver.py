@@ -109,7 +109,7 @@ def takes_all(wire: socket.socket) -> None:
 
 def bulk(wire: socket.socket) -> None:
     """As many bytes as are asked for."""
-    wire.sendall(bytes(int(wire.recv(100))))
+    wire.sendall(bytes(int(wire.recv(100) or b"0")))
 
 
 def _drained(wire: socket.socket) -> int:

@@ -165,12 +165,14 @@ def test_with_user_mode_networking_the_ways_are_the_same(
     found = guest.probe("ask", name_server, "license.example.edu/A", "other.example.edu/A")
     assert found == {"license.example.edu/A": [0, LICENSE], "other.example.edu/A": [3]}
     assert guest.probe("web", PROXY, f"{guest.folder}/portal.pem", "https://portal.example.edu/") == ["activated"]
-    assert guest.probe("connect", LICENSE, DOWN)[1] == "ECONNRESET"
+    # QEMU's network tells the guest only of a connection that stands: whether that one still does is chance.
+    assert guest.probe("connect", LICENSE, DOWN)[1] in ("ECONNRESET", "ECONNREFUSED")
     assert guest.probe("connect", LICENSE, UNLISTED)[1] == "ECONNREFUSED"
     for host in (OTHER, NODE, OTHER_V6, "169.254.169.254"):
         assert guest.probe("connect", host, 443, 5)[1] in ("ENETUNREACH", "EHOSTUNREACH", "timeout"), host
     assert guest.probe("scan", HOST, "1-600", "3128", "3389", "54321") == [53, 445, 3128, 54321]
-    assert guest.probe("scan", LICENSE, "1-100", f"{LMGRD}-{UNLISTED}") == list(range(LMGRD, DOWN + 1))
+    doors = set(guest.probe("scan", LICENSE, "1-100", f"{LMGRD}-{UNLISTED}"))
+    assert doors - {DOWN} == set(range(LMGRD, DOWN))
     came, seconds = guest.probe("download", LICENSE, siteserver.BULK, 10_000_000)
     assert came * 8 / seconds < 1.1e6 * MEGABITS
     assert {(kind, address, port) for kind, address, port in net.all_of("seen")} <= SEEN

@@ -215,12 +215,18 @@ def test_the_desktops_user_is_told_before_the_walltime_and_the_guest_shuts_down_
     assert not session.exists()
 
 
-def test_scancel_of_a_ready_desktop_tells_its_user_and_shuts_the_guest_down(slurm: Pool, place: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "ends"), [((), "CANCELLED"), (("--signal=TERM", "--batch"), "COMPLETED")], ids=["all", "script-alone"]
+)
+def test_scancel_of_a_ready_desktop_tells_its_user_and_shuts_the_guest_down(
+    slurm: Pool, place: Path, options: tuple[str, ...], ends: str
+) -> None:
+    """With control groups, and when a node is drained, only the batch script is told: that is the session itself."""
     wanted = script("--stop-grace", "100s", image=harness.DEMO, place=place)
     job = slurm.sbatch(wanted, "--mem=4G", "--cpus-per-task=2", "--time=60")
     slurm.wait_output(job, "READY", READY_SECONDS)
-    slurm.cancel(job)
+    slurm.cancel(job, options=options)
     wait_gone(place / f"job{job}")
-    assert slurm.wait(job)["JobState"] == "CANCELLED"
+    assert slurm.wait(job)["JobState"] == ends
     assert "    notice" in slurm.output(job)
     assert "has ended: SIGTERM came; the guest shut down" in slurm.output(job)
