@@ -331,7 +331,8 @@ class Console:
                 self._shell.send("user1\r")
                 self._shell.expect("Password: ")
                 self._shell.send(password + "\r")
-                if self._shell.expect([r"\$ ", "Login incorrect"]) == 0:
+                # On a busy node login gives up waiting, or has not listened yet: then once more.
+                if self._shell.expect([r"\$ ", "Login incorrect", pexpect.TIMEOUT], timeout=60) == 0:
                     break
             elif found == 1:
                 break
