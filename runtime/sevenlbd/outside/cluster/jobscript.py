@@ -93,11 +93,10 @@ def text(want: Wanted, settings: Settings, here: Places, made_by: str) -> str:
     lines += [f"#SBATCH {option}" for option in _asked(want, settings, here)]
     lines += ["", *want.slurm.setup] if want.slurm.setup else []
     sif = program.sif(want.slurm, here)
-    folders = map(shlex.quote, shown.folders(sif, settings))
     session = shlex.join([sif, "run", *want.session])
     lines += [
         "",
-        shown.script(folders, program.binds(want.slurm, here)),
+        shown.script(shown.folders(sif, settings), program.binds(want.slurm, here)),
         "",
         "# exec: so that what Slurm signals to this script is for the desktop.",
         f'exec {shlex.quote(want.slurm.apptainer)} run "${{desktop_binds[@]}}" {session}',

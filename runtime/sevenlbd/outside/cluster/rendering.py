@@ -44,11 +44,10 @@ def command(call: Desk) -> int:
     ready = f"command -v {shlex.quote(known.apptainer)} >/dev/null || {{\n{setup}\n}}\n" if setup else ""
     sif = program.sif(known, call.here)
     others = [folder for folder in shown.folders(sif, call.settings) if folder != str(Path(sif).parent)]
-    folders = ['"$(dirname -- "$sif")"', *map(shlex.quote, others)]
     text = _COMMAND.format(
         version=__version__,
         sif=shlex.quote(sif),
-        shows=shown.script(folders, known.binds),
+        shows=shown.script(others, known.binds, first='"$(dirname -- "$sif")"'),
         ready=ready,
         verbs=" | ".join(_WITH_SCHEDULER),
         node=NODE_ROOT,

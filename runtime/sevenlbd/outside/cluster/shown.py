@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ...settings import Settings
@@ -15,7 +15,10 @@ _OWN |= {"/usr", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share"}
 
 
 def folders(sif: str, chosen: Settings, more: Iterable[str] = ()) -> list[str]:
-    """Their paths, the SIF's own first. A node need not have them all: a cache, say. Absolute paths only."""
+    """Their paths, the SIF's own first. A node need not have them all: a cache, say.
+
+    Absolute paths only, and none that the appliance itself lives on.
+    """
     named = [*chosen.image_dirs, chosen.image_cache, chosen.session_dir, chosen.egress_log, *more]
     named += [path_of(share) for share in chosen.shares]
     files = [sif, chosen.web_certificate, chosen.web_key, chosen.image]
@@ -34,21 +37,22 @@ def path_of(share: str) -> str:
     return share.partition("=")[2].removesuffix(":ro").removesuffix(":rw")
 
 
-def script(words: Iterable[str], binds: Iterable[str]) -> str:
+def script(folders: Collection[str], binds: Iterable[str], first: str = "") -> str:
     """Lines of bash that gather Apptainer's options for it in the array `desktop_binds`.
 
-    `words` are the folders as the shell is to read them: a node without one shows it not. `binds` are for `--bind`.
+    A node that does not have one of `folders` does not show it. `binds` are for `--bind`. `first` is one more folder,
+    as the shell is to read it.
     """
-    words = list(words)
+    words = [*filter(None, [first]), *map(shlex.quote, folders)]
     lines = [
         "# What the container shows: these folders, each if this node has it, and the site's binds.",
         "desktop_binds=()",
-        f"for folder in {' '.join(words)}; do",
-        "    [[ -d $folder ]] || continue",
+        f"for desktop_shown in {' '.join(words)}; do",
+        "    [[ -d $desktop_shown ]] || continue",
         # CSV: --bind cannot say a name with a comma or a colon.
-        r"    folder=${folder//\"/\"\"}",
-        r'    desktop_binds+=(--mount "type=bind,\"source=$folder\",\"destination=$folder\"")',
+        r"    desktop_shown=${desktop_shown//\"/\"\"}",
+        r'    desktop_binds+=(--mount "type=bind,\"source=$desktop_shown\",\"destination=$desktop_shown\"")',
         "done",
-        *(f"desktop_binds+=(--bind {shlex.quote(bind)})" for bind in binds if shlex.quote(bind) not in words),
+        *(f"desktop_binds+=(--bind {shlex.quote(bind)})" for bind in binds if bind not in folders),
     ]
     return "\n".join(lines)

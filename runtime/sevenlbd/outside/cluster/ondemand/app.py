@@ -114,9 +114,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "account": "" if {"bc_account", "auto_accounts"} & {*table.form} else slurm.account,
         "setup": slurm.setup,
         "apptainer": slurm.apptainer,
-        "shows": shown.script(
-            ['"$desktop_folder"', *map(shlex.quote, shown.folders(sif, chosen, _named(table)))], slurm.binds
-        ),
+        "shows": shown.script(shown.folders(sif, chosen, _named(table)), slurm.binds, first='"$desktop_folder"'),
         "sif": sif,
         "local_port": LOCAL_PORT,
         "console": table.console and chosen.console,
