@@ -76,7 +76,7 @@ def test_a_guest_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSes
     begun = time.monotonic()
     session.send(signal.SIGTERM)
     assert session.wait_end(60) == 0
-    assert time.monotonic() - begun > 5
+    assert 5 < time.monotonic() - begun < 30
     assert any("did not shut down" in str(event.get("text")) for event in session.events), session.story()
 
 
