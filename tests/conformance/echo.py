@@ -16,7 +16,7 @@ from sevenlbd.inside.gateway import bridge, limits
 from sevenlbd.inside.gateway.traffic import Traffic
 
 
-async def echo(request: web.Request) -> web.StreamResponse:
+async def echo(request: web.BaseRequest) -> web.StreamResponse:
     """Until the client has gone, or aiohttp has closed it for what it did."""
     protocol, near = request.protocol, request.transport
     assert isinstance(protocol, limits.Guarded)
@@ -54,11 +54,9 @@ async def main() -> None:
     """Serve on a port of the kernel's choice, and print it."""
     if sys.argv[1:] == ["unlimited"]:
         bridge.MAX_MESSAGE = 0
-    application = web.Application()
-    application.router.add_get("/", echo)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        await limits.serve(application, [(listener, None)])
+        await limits.serve(web.Server(echo), [(listener, None)])
 
 
 if __name__ == "__main__":

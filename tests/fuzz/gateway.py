@@ -96,19 +96,20 @@ class HttpTarget:
         self._gate = Gate(lambda kind, *, now=False: None, ("127.0.0.1", 1), "/nonexistent")
         self._gate.on_front(_FRONT)
         self._gate.guesses.DELAY_SECONDS = 0.0
-        self._runner = aiohttp.web.AppRunner(application(self._gate, pages), access_log=None)
-        self._loop.run_until_complete(self._runner.setup())
+        self._server = self._loop.run_until_complete(self._made(pages))
         self._strangers = limits.Strangers()
 
     def __call__(self, data: bytes) -> None:
         """No secret comes back, and nothing is raised."""
         self._loop.run_until_complete(self._serve(data))
 
+    async def _made(self, pages: Path) -> aiohttp.web.Server:
+        return application(self._gate, pages)
+
     async def _serve(self, data: bytes) -> None:
-        assert self._runner.server
         failures: list[Any] = []
         self._loop.set_exception_handler(lambda _, context: failures.append(context))
-        protocol, wire = limits.Guarded(self._runner.server, self._strangers), _Wire()
+        protocol, wire = limits.Guarded(self._server, self._strangers), _Wire()
         protocol.connection_made(wire)
         half = len(data) // 2
         for piece in (data[:half], data[half:]):

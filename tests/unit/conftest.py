@@ -7,6 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What a run finds depends on the tree alone. To look for what nobody has found yet:
+# scripts/test unit --hypothesis-profile=search -k fuzz
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, database=None, max_examples=3000, print_blob=True)
+settings.load_profile("same")
 
 MakeQcow2 = Callable[..., Path]
 

@@ -22,15 +22,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import settings
 from pyasn1.codec.der import encoder
 from sevenlbd.inside.gateway import limits, lock, rdcleanpath, relay
 from sevenlbd.inside.gateway.app import Gate, application
 from sevenlbd.inside.gateway.traffic import Traffic
 from sevenlbd.messages import Front, NativeTls
-
-settings.register_profile("gateway", database=None, deadline=None)
-settings.load_profile("gateway")
 
 SESSION = "blue-fox"
 TOKENS = {role: f"{role}-token".ljust(43, "x") for role in ("desktop", "console", "status")}

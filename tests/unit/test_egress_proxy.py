@@ -467,7 +467,7 @@ def check(request: bytes) -> None:
     assert b" 200 Connection" not in answer
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     METHODS,
     TARGETS,
@@ -483,7 +483,7 @@ def test_nothing_that_has_some_sense_reaches_what_is_not_listed(
     check("\r\n".join(lines).encode("utf-8", errors="replace"))
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=400))
 def test_nothing_without_sense_does(request_: bytes) -> None:
     check(request_)

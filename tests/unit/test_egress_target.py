@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.outside.egress import pac, resolve, target
 from sevenlbd.outside.egress.allowed import Pattern
@@ -108,7 +108,6 @@ def test_the_list_holds(wanted: Target, listed: bool) -> None:
     assert target.is_listed(wanted, PATTERNS) is listed
 
 
-@settings(database=None, deadline=None)
 @given(st.binary(max_size=80) | st.from_regex(rb"[a-z0-9.:\[\]%@/_-]{1,40}", fullmatch=True))
 def test_whatever_comes_is_a_clean_target_or_malformed(text: bytes) -> None:
     for parse in (target.of_connect, target.of_request):

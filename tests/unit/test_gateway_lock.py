@@ -259,6 +259,25 @@ async def test_a_strange_form_is_refused(
     assert await world.status_of("POST", "login", {"Content-Type": kind}, data=body) == status
 
 
+@pytest.mark.parametrize(("expected", "asked"), [("100-continue", True), ("100-Continue", True), ("more", False)])
+@lived()
+async def test_who_waits_to_be_asked_for_the_body_is_asked(world: World, expected: str, asked: bool) -> None:
+    fields = "Host: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    token = f"token={TOKENS['desktop']}".encode()
+    reader, writer = await world.wire()
+    try:
+        head = f"POST /login HTTP/1.1\r\n{fields}Content-Length: {len(token)}\r\nExpect: {expected}\r\n\r\n"
+        writer.write(head.encode())
+        if asked:
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(token)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 303 ")
+        assert b"\r\nServer: 7lbd\r\n" in answer
+    finally:
+        writer.close()
+
+
 @lived()
 async def test_no_log_line_holds_a_secret(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)

@@ -169,7 +169,7 @@ def test_the_size_of_the_disk_is_the_headers(make_qcow2: MakeQcow2) -> None:
     assert qcow2.read(make_qcow2()) == qcow2.Header(1 << 30, "", "")
 
 
-@settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 159), st.binary(min_size=1, max_size=8)), max_size=6))
 def test_no_header_however_mangled_is_more_than_refused(
     make_qcow2: MakeQcow2, changes: list[tuple[int, bytes]]

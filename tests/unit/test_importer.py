@@ -81,7 +81,6 @@ def test_the_system_and_its_firmware_are_seen(disk: bytes, system: str | None, f
     assert (found.os, found.firmware) == (system, firmware), found.seen
 
 
-@settings(max_examples=80, deadline=None, database=None)
 @given(st.lists(st.tuples(st.integers(440, 4096), st.binary(min_size=1, max_size=16)), max_size=8))
 def test_no_table_however_mangled_ends_the_look(changes: list[tuple[int, bytes]]) -> None:
     disk = bytearray(gpt((ESP, None), (LINUX, EXT4)))
@@ -232,7 +231,7 @@ def test_a_sparse_file_that_leads_elsewhere_is_refused(tmp_path: Path, content: 
         pass
 
 
-@settings(max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(
     st.text(max_size=200),
     st.lists(st.sampled_from(["RW", " ", "8", "FLAT", '"', "flat.vmdk", "..", "/", "0", "\n", "parentCID=", "\udcff"]),
@@ -325,7 +324,7 @@ def test_a_truncated_appliance_is_refused(tmp_path: Path) -> None:
         ova.read(formats.piece(path))
 
 
-@settings(max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=6)), max_size=6))
 def test_no_appliance_however_mangled_is_more_than_refused(tmp_path: Path, changes: list[tuple[int, bytes]]) -> None:
     content = bytearray(tar(tmp_path / "a.ova", ("a.ovf", ovf().encode()), DISK).read_bytes())

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.errors import Refusal
 from sevenlbd.images.seal import digest, manifest
@@ -50,7 +50,6 @@ def merkle(chunks: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + merkle(chunks[:k]) + merkle(chunks[k:])).digest()
 
 
-@settings(max_examples=100, deadline=None, database=None)
 @given(st.lists(st.binary(max_size=3), max_size=40))
 def test_the_root_is_that_of_rfc_9162(chunks: list[bytes]) -> None:
     assert digest.root([digest.leaf(chunk) for chunk in chunks]) == merkle(chunks)
@@ -212,7 +211,6 @@ def test_a_part_that_makes_no_sense_is_refused(part: object) -> None:
         parsed({"schema": 1, "name": "a", "version": "", "parts": {"disk": part}})
 
 
-@settings(max_examples=200, deadline=None, database=None)
 @given(st.one_of(st.binary(max_size=200), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(),
     lambda inner: st.lists(inner, max_size=3)

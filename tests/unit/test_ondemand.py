@@ -200,7 +200,7 @@ PIECES = (
 )
 
 
-@settings(database=None, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(PIECES), max_size=8), st.booleans())
 def test_whatever_folder_is_asked_for_it_is_below_the_roots_or_refused(
     tmp_path: Path, pieces: list[str], beside: bool
@@ -279,7 +279,6 @@ def test_somebody_without_a_home_gets_a_desktop_and_is_told(tmp_path: Path) -> N
     assert str(tmp_path / "nowhere") in note
 
 
-@settings(database=None)
 @given(st.text())
 def test_no_text_means_anything_to_ruby_or_erb(text: str) -> None:
     literal = app.ruby(text)
@@ -290,7 +289,6 @@ def test_no_text_means_anything_to_ruby_or_erb(text: str) -> None:
     assert literal[1:-1].count("\\") == literal.count("\\u{")
 
 
-@settings(database=None)
 @given(st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"])))
 def test_yaml_in_erb_is_the_same_text(text: str) -> None:
     written = app.yaml_in_erb(text)

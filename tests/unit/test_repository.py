@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeQcow2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images import image, lock, names
@@ -101,7 +101,6 @@ def test_a_name_and_a_version_are_told_apart() -> None:
     held_back("cannot be a version's name", lambda: names.parse("win11@"))
 
 
-@settings(max_examples=150, deadline=None, database=None)
 @given(text=st.text(max_size=80) | st.from_regex(r"[a-z0-9./@\n-]{1,12}", fullmatch=True))
 def test_no_reference_however_strange_leads_out_of_its_folder(text: str) -> None:
     with suppress(Refusal):

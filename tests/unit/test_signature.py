@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images.seal import manifest, signature, signing, verified
@@ -327,7 +327,6 @@ def test_the_signature_is_that_of_rfc_8032() -> None:
     assert text == "7lbd-ed25519:" + base64.b64encode(public).decode()
 
 
-@settings(max_examples=150, deadline=None, database=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.binary(min_size=1, max_size=4)), min_size=1, max_size=4))
 def test_a_mangled_signature_is_refused_or_another_one(changes: list[tuple[int, bytes]]) -> None:
     lines = ["7lbd signature 1", "7lbd-ed25519:" + base64.b64encode(bytes(32)).decode()]
@@ -341,7 +340,6 @@ def test_a_mangled_signature_is_refused_or_another_one(changes: list[tuple[int, 
         assert same == (mangled == real), "one signature has one spelling"
 
 
-@settings(max_examples=100, deadline=None, database=None)
 @given(st.recursive(
     st.none() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4)

@@ -329,7 +329,7 @@ def test_the_account_may_log_in_and_nothing_more() -> None:
 PRINTABLE = st.text(min_size=1, max_size=100).filter(str.isprintable)
 
 
-@settings(max_examples=8, deadline=None, database=None)
+@settings(max_examples=8)
 @given(PRINTABLE)
 def test_a_title_comes_through_as_it_is(title: str) -> None:
     root = rendered(title=title)

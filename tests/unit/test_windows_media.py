@@ -168,7 +168,6 @@ def test_a_broken_list_of_editions_is_refused(raw: bytes, why: str) -> None:
         wim.editions(lambda size, offset: raw[offset : offset + size])
 
 
-@settings(database=None)
 @given(st.binary(max_size=400), st.integers(0, 207))
 def test_no_header_makes_the_reader_do_anything_but_refuse(noise: bytes, at: int) -> None:
     good = windows_discs.wim(LISTED)
@@ -185,7 +184,7 @@ def small_disc(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return windows_discs.windows(tmp_path_factory.mktemp("discs") / "win.iso").read_bytes()
 
 
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_hostile_disc_is_refused_or_read_and_nothing_else(
     small_disc: bytes, tmp_path: Path, data: st.DataObject

@@ -232,7 +232,7 @@ def test_the_scripts_are_where_the_image_says() -> None:
     assert {"start.ps1", "drives.ps1", "session.ps1"} <= set(lasting)
 
 
-@settings(max_examples=30, deadline=None, database=None)
+@settings(max_examples=30)
 @given(st.text(max_size=60).filter(str.isprintable))
 def test_a_literal_is_one_string_whatever_is_in_it(text: str) -> None:
     root = parsed(f"Write-Step {answers.literal(text)}")

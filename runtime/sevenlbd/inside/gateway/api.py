@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ... import messages, tls
 from ...messages import Front
@@ -21,6 +21,7 @@ from .answers import Refused
 from .gate import Gate
 from .lock import DESKTOP, STATUS, Visitor
 
+_MAX_BODY = 64 * 1024
 _BODY_SECONDS = 10.0
 _EVERY_SECONDS = 5.0
 _WRITE_SECONDS = 30.0
@@ -32,20 +33,32 @@ _SHOWN = (
 _DESTINATION = "desktop:3389"  # a name for the client; the gateway knows the way
 
 
-async def body(request: web.Request) -> bytes:
+async def body(request: web.BaseRequest) -> bytes:
     """The request's body, which has to come whole, plain and in time. Raises Refused."""
     if "Content-Encoding" in request.headers:
         raise Refused(415, "the request is packed", "send it as it is")
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            return await request.read()
+            return await _whole(request)
     except TimeoutError:
         raise Refused(408, "the request did not come in time", headers={"Connection": "close"}) from None
     except web.RequestPayloadError:
         raise Refused(400, "the request did not come whole", headers={"Connection": "close"}) from None
 
 
-async def form(request: web.Request) -> dict[str, str]:
+async def _whole(request: web.BaseRequest) -> bytes:
+    """All of the body; who waits to be asked for it is asked (RFC 9110 section 10.1.1). Raises Refused."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    data = bytearray()
+    while piece := await request.content.readany():
+        data += piece
+        if len(data) > _MAX_BODY:
+            raise Refused(413, "the request is too large", headers={"Connection": "close"})
+    return bytes(data)
+
+
+async def form(request: web.BaseRequest) -> dict[str, str]:
     """The fields of a posted form; of one that is there twice the first. Raises Refused."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Refused(415, "this is not a form")
@@ -56,7 +69,7 @@ async def form(request: web.Request) -> dict[str, str]:
     return {name: values[0].strip() for name, values in fields.items()}
 
 
-async def _json_body(request: web.Request) -> dict[str, Any]:
+async def _json_body(request: web.BaseRequest) -> dict[str, Any]:
     data = await body(request)
     try:
         value = json.loads(data or b"{}")
@@ -97,14 +110,14 @@ def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
     return status
 
 
-async def status(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def status(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET api/status: once as JSON, or as a stream of events for a browser's EventSource."""
     if request.method == "GET" and "text/event-stream" in request.headers.get("Accept", ""):
         return await _stream(request, gate, visitor)
     return answers.as_json(shown(gate, visitor))
 
 
-async def _stream(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """Server-sent events (HTML standard, section 9.2): the status at every change and every few seconds."""
     if gate.watchers(stream=True) >= _MAX_STREAMS:
         raise Refused(503, "too many pages watch this session", "close some of them")
@@ -128,13 +141,13 @@ async def _stream(request: web.Request, gate: Gate, visitor: Visitor) -> web.Str
     return response
 
 
-async def secrets(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def secrets(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/desktop: what the browser's client logs in with (CredSSP needs the password)."""
     front = _front(gate)
     return answers.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
 
 
-async def stop(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/stop {"now": bool}: ask the supervisor to end the session."""
     now = (await _json_body(request)).get("now", False)
     if not isinstance(now, bool):
@@ -143,7 +156,7 @@ async def stop(request: web.Request, gate: Gate, visitor: Visitor) -> web.Stream
     return answers.as_json({"stopping": True}, 202)
 
 
-async def rdp(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET api/desktop.rdp: for native clients at the end of `ssh -L`."""
     front = _front(gate)
     response = web.Response(text=rdp_file(front.account), content_type="application/x-rdp")
@@ -151,7 +164,7 @@ async def rdp(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamR
     return response
 
 
-async def client(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def client(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/client: the bundle for RDP over mutual TLS, once. Whose rename succeeds has it."""
     front = _front(gate)
     if not front.native:
@@ -170,7 +183,7 @@ async def client(request: web.Request, gate: Gate, visitor: Visitor) -> web.Stre
     return response
 
 
-async def metrics(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def metrics(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET metrics: OpenMetrics."""
     from . import metrics as openmetrics  # rarely asked for, and large
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -20,7 +19,7 @@ from ...messages import Front
 from . import answers, api, console, lock
 from .answers import Refused
 from .gate import Gate
-from .limits import MAX_BODY, Guarded
+from .limits import Guarded
 from .lock import CONSOLE, DESKTOP, STATUS, Visitor
 from .pages import FREE, Pages
 
@@ -40,7 +39,7 @@ _COOKIE_LOST = (
 _PREFIX = re.compile(r"/r?node/[^/]+/\d+(?=/|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 
-Handler = Callable[[web.Request, Gate, Visitor], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest, Gate, Visitor], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Site:
         }
         self._paths = {path for _, path in self._routes}
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request to its end, so that what comes next on its connection is measured anew."""
         protocol = request.protocol
         assert isinstance(protocol, Guarded)
@@ -92,7 +91,7 @@ class Site:
         finally:
             protocol.finish()
 
-    async def _or_refusal(self, request: web.Request) -> web.StreamResponse:
+    async def _or_refusal(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._served(request)
         except Refused as refused:
@@ -103,7 +102,7 @@ class Site:
             # aiohttp's own: a body too large, a handshake that is none.
             return answers.refusal(Refused(error.status, error.reason))
 
-    async def _served(self, request: web.Request) -> web.StreamResponse:
+    async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
         path, prefix = _without_prefix(request.rel_url.raw_path)
         if path is None:
             return answers.go(f"{prefix}/")
@@ -121,7 +120,9 @@ class Site:
             return await self._login(request, front)
         return await self._behind_the_lock(request, method, path, front)
 
-    async def _behind_the_lock(self, request: web.Request, method: str, path: str, front: Front) -> web.StreamResponse:
+    async def _behind_the_lock(
+        self, request: web.BaseRequest, method: str, path: str, front: Front
+    ) -> web.StreamResponse:
         route = self._routes.get((method, path))
         visitor, by_bearer = await self._visitor(request, route, front)
         entered = bool(route and route.page and request.query_string == _ENTERED)
@@ -148,7 +149,9 @@ class Site:
             return self._pages.page("login", message=message, status=401 if path else 200)
         raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
 
-    async def _visitor(self, request: web.Request, route: Route | None, front: Front) -> tuple[Visitor | None, bool]:
+    async def _visitor(
+        self, request: web.BaseRequest, route: Route | None, front: Front
+    ) -> tuple[Visitor | None, bool]:
         """Who asks, and whether by the token itself."""
         token = lock.bearer(request.headers.get("Authorization", ""))
         if token and route and route.bearer:
@@ -160,7 +163,7 @@ class Site:
         visitor = lock.read_cookie(cookie, front.cookie_key) if cookie else None
         return (None if visitor and self._gate.left(visitor) else visitor), False
 
-    async def _login(self, request: web.Request, front: Front) -> web.StreamResponse:
+    async def _login(self, request: web.BaseRequest, front: Front) -> web.StreamResponse:
         if request.headers.get("Origin"):
             _check_origin(request, front)
         form = await api.form(request)
@@ -197,13 +200,13 @@ class Site:
         log.info("a wrong key")
         await asyncio.sleep(seconds)
 
-    def _check_host(self, request: web.Request, front: Front | None) -> None:
+    def _check_host(self, request: web.BaseRequest, front: Front | None) -> None:
         forwarded = request.headers.get("X-Forwarded-Host", "")
         if front and not lock.host_allowed(request.headers.get("Host", ""), forwarded, front):
             raise Refused(421, "this session is not reached by that name", "use the address that 7lbd connect shows")
 
     def _page(self, name: str) -> Handler:
-        async def serve(_: web.Request, gate: Gate, __: Visitor) -> web.StreamResponse:
+        async def serve(_: web.BaseRequest, gate: Gate, __: Visitor) -> web.StreamResponse:
             gate.counters.pages += 1
             return self._pages.page(name)
 
@@ -221,29 +224,29 @@ def _without_prefix(path: str) -> tuple[str | None, str]:
     return rest[1:], ""
 
 
-def _guarded(request: web.Request) -> Guarded:
+def _guarded(request: web.BaseRequest) -> Guarded:
     assert isinstance(request.protocol, Guarded)
     return request.protocol
 
 
-def _called(request: web.Request) -> str:
+def _called(request: web.BaseRequest) -> str:
     """How the browser calls us."""
     return lock.last(request.headers.get("X-Forwarded-Host", "")) or request.headers.get("Host", "")
 
 
-def _check_origin(request: web.Request, front: Front) -> None:
+def _check_origin(request: web.BaseRequest, front: Front) -> None:
     origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
     if not lock.origin_allowed(origin, host, request.headers.get("X-Forwarded-Host", ""), front):
         raise Refused(403, "the request comes from another site", "open the session's own page and try there")
 
 
-async def _desktop(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def _desktop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     from . import desktop  # with its ASN.1, three megabytes that an idle gateway does not need
 
     return await desktop.serve(request, gate, visitor)
 
 
-async def _logout(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def _logout(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     gate.leave(visitor)
     response = answers.go("./")
     if gate.front:
@@ -258,12 +261,9 @@ async def _logout(request: web.Request, gate: Gate, visitor: Visitor) -> web.Str
     return response
 
 
-def application(gate: Gate, folder: Path = WEB) -> web.Application:
-    """The application for what `gate` knows, with the pages in `folder`. To be served by `limits.serve`."""
-    site = Site(gate, folder)
+def application(gate: Gate, folder: Path = WEB) -> web.Server:
+    """The application for what `gate` knows, with the pages in `folder`. To be served by `limits.serve`.
 
-    @web.middleware
-    async def everything(request: web.Request, handler: Any) -> web.StreamResponse:
-        return await site.answer(request)
-
-    return web.Application(middlewares=[everything], client_max_size=MAX_BODY)
+    aiohttp's low-level server: its `web.Application` answers some requests itself (`Expect`), past all that is above.
+    """
+    return web.Server(Site(gate, folder).answer)

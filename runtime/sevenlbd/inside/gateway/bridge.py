@@ -128,10 +128,10 @@ class Socket:
     """A WebSocket with the request that it came by."""
 
     ws: web.WebSocketResponse
-    request: web.Request
+    request: web.BaseRequest
 
     @classmethod
-    async def accept(cls, request: web.Request) -> Socket:
+    async def accept(cls, request: web.BaseRequest) -> Socket:
         """Shake hands. Raises web.HTTPException when the request is no handshake."""
         ws = web.WebSocketResponse(
             compress=False,
@@ -181,7 +181,7 @@ class Socket:
                 await far.write(message.data)
 
 
-async def conversation(request: web.Request, gate: Gate, visitor: Visitor, talk: Talk) -> web.StreamResponse:
+async def conversation(request: web.BaseRequest, gate: Gate, visitor: Visitor, talk: Talk) -> web.StreamResponse:
     """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere."""
     socket = await Socket.accept(request)
     code, reason = SESSION_ENDED, "the session has ended"

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _MAX_CONSOLES = 256
 
 
-async def serve(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET ws/console."""
     traffic = gate.traffic["console"]
     if traffic.now >= _MAX_CONSOLES:

@@ -51,7 +51,7 @@ class NoDesktop(Exception):
         self.answer, self.code = answer, code
 
 
-async def serve(request: web.Request, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET ws/rdp?tab=ID."""
     tab = request.query.get("tab", "")
     if not _TAB.fullmatch(tab):

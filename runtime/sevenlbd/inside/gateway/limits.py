@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 Listener = tuple[socket.socket, ssl.SSLContext | None]
 
-MAX_BODY = 64 * 1024
 _MAX_LINE = 8 * 1024
 _MAX_HEADERS = 64
 _MAX_UNREAD = 64 * 1024
@@ -216,18 +215,15 @@ class Greeter(asyncio.Protocol):
             handler.connection_made(secured)
 
 
-async def serve(application: web.Application, listeners: Sequence[Listener]) -> None:
+async def serve(application: web.Server, listeners: Sequence[Listener]) -> None:
     """Serve the application on inherited sockets, with HTTPS where there is a context, until cancelled."""
     _more_descriptors()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "files"))
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
     strangers = Strangers()
 
     def handler() -> Guarded:
-        assert runner.server
-        return Guarded(runner.server, strangers)
+        return Guarded(application, strangers)
 
     servers = []
     try:
@@ -240,7 +236,8 @@ async def serve(application: web.Application, listeners: Sequence[Listener]) -> 
     finally:
         for server in servers:
             server.close()
-        await runner.cleanup()
+        application.pre_shutdown()
+        await application.shutdown(_LINGER_SECONDS)
 
 
 def _more_descriptors() -> None:
