@@ -9,7 +9,7 @@ import time
 
 import pytest
 from gateway_world import FRONT, PORTALS, TOKENS, World, lived
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sevenlbd.inside.gateway import lock
 from sevenlbd.inside.gateway.lock import Visitor
@@ -52,6 +52,8 @@ def test_a_cookie_is_read_back_and_never_the_same() -> None:
 
 
 @given(st.text(max_size=300))
+@example("desktop.a.\udcff")
+@example("\udcff.a.b")
 def test_no_made_up_cookie_is_read(value: str) -> None:
     assert lock.read_cookie(value, FRONT.cookie_key) is None
 

@@ -63,6 +63,8 @@ def make_cookie(role: str, key: str) -> str:
 
 def read_cookie(value: str, key: str) -> Visitor | None:
     """The visitor with this cookie; None when it was not made with this key."""
+    if not value.isascii():
+        return None  # a byte of a header that is no UTF-8 comes as half a surrogate, which cannot be encoded
     body, _, mac = value.rpartition(".")
     if not hmac.compare_digest(mac.encode(), _mac(body, key).encode()):
         return None
