@@ -28,7 +28,8 @@ class Screen:
         """A new one, for clients whose home folder is `home`."""
         read, write = os.pipe()
         server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"],
+            # Without -noreset it begins anew when its last client goes, and the next one finds it closed meanwhile.
+            ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"],
             pass_fds=[write],
             stderr=subprocess.DEVNULL,
         )

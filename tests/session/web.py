@@ -31,7 +31,10 @@ _ARGUMENTS = (
     "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 # What Chromium itself writes when the network or an answer is not as hoped; a test that breaks lines sees these.
-_NETWORK = ("Failed to load resource", "WebSocket connection to", "WebSocket is already in CLOSING", "net::ERR_")
+_NETWORK = (
+    *("Failed to load resource", "WebSocket connection to", "WebSocket is already in CLOSING", "net::ERR_"),
+    "Failed when connecting: Connection closed",  # noVNC's words
+)
 _ADVICE = "Canvas2D: Multiple readback operations"  # on noVNC's speed
 
 

@@ -180,12 +180,13 @@ class Keeper:
             mending.cancel()
 
     async def _mend_standstill(self, vm: machine.Machine) -> None:
-        """While a guest boots in emulation. What installs from a disc is its administrator's to begin anew."""
-        if self._plan.accel != "tcg" or self._plan.warm or self._plan.cdroms:
+        """While a guest boots in emulation."""
+        if self._plan.accel != "tcg" or self._plan.warm:
             return
-        with suppress(OSError):
-            await standstill.mend_once(qemu.SERIAL_LOG, vm.reset)
-            self.warn(standstill.TOLD)
+        await standstill.mend_once(vm.unended_interrupts, vm.reset)
+        self.warn(standstill.TOLD)
+        if self._plan.keys_at_boot:
+            await vm.press_keys()
 
     async def _freeze(self, vm: machine.Machine) -> None:
         """Wait until the guest has come to rest, freeze it, and end."""

@@ -15,7 +15,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from .. import syscalls
 from ..messages import Plan
 from ..process import spawn
-from . import migration, qemu
+from . import migration, qemu, standstill
 from .agent import Agent, AgentError
 from .migration import MachineError
 from .root import LOGS, OVERLAY, PRIVATE, SESSION, WARM_STATE
@@ -130,10 +130,13 @@ class Machine:
 
     async def press_keys(self) -> None:
         """Press a key each second until the first drive is read from in earnest, which is more than a boot loader."""
+        before: int | None = None
         for _ in range(_KEY_PRESSES):
             with suppress(QMPError, OSError):
                 await self._qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "spc"}]})
-                if await self._bytes_read("cdrom0") > _READ_IN_EARNEST:
+                read = await self._bytes_read("cdrom0")
+                before = read if before is None else before
+                if read - before > _READ_IN_EARNEST:
                     return
             await asyncio.sleep(1)
 
@@ -150,6 +153,22 @@ class Machine:
         """Begin anew with the firmware, as a reset button does; a machine that is gone needs none."""
         with suppress(QMPError, OSError):
             await self._qmp.execute("system_reset")
+
+    async def unended_interrupts(self) -> standstill.Interrupts:
+        """What standstill looks for; nothing while the machine is paused, or gone."""
+        found = set()
+        with suppress(QMPError, OSError):
+            told = await self._qmp.execute("query-status")
+            if not isinstance(told, dict) or not told.get("running"):
+                return frozenset()
+            cpus = await self._qmp.execute("query-cpus-fast")
+            assert isinstance(cpus, list)
+            for cpu in (one["cpu-index"] for one in cpus):
+                # There is no command of QMP's own for this.
+                words = {"command-line": "info lapic", "cpu-index": cpu}
+                dump = await self._qmp.execute("human-monitor-command", words)
+                found |= {(cpu, vector) for vector in standstill.unended(str(dump))}
+        return frozenset(found)
 
     async def stop(self, grace: float) -> None:
         """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
