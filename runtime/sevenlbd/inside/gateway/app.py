@@ -99,7 +99,7 @@ class Site:
             count[refused.status] = count.get(refused.status, 0) + 1
             return answers.refusal(refused)
         except web.HTTPException as error:
-            # aiohttp's own: a body too large, a handshake that is none.
+            # aiohttp's own: a handshake that is none.
             return answers.refusal(Refused(error.status, error.reason))
 
     async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
