@@ -310,6 +310,13 @@ class Reachable(Protocol):
         """The session's password."""
 
 
+def is_private(folder: Path) -> None:
+    """Nobody else may anything with the folder, or with what is in it."""
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):  # a session is at work: session.new becomes session.json at any time
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
 class Console:
     """A shell in the guest on its serial console, driven by pexpect."""
 
