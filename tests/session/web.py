@@ -30,10 +30,12 @@ _ARGUMENTS = (
     "--host-resolver-rules=MAP *.example.edu 127.0.0.1, MAP *.example.org 127.0.0.1, "
     "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
-# What Chromium itself writes when the network or an answer is not as hoped; a test that breaks lines sees these.
+# What Chromium and the viewers write when a line or an answer is not as hoped; a test that breaks lines sees these.
 _NETWORK = (
     *("Failed to load resource", "WebSocket connection to", "WebSocket is already in CLOSING", "net::ERR_"),
-    "Failed when connecting: Connection closed",  # noVNC's words
+    *("WebSocket on-error event", "Failed when connecting: ", "Failed while connected: "),  # noVNC
+    *("Failed when disconnecting: ", "Disconnection timed out.", "RFB failure: "),  # noVNC
+    "writer task ended unexpectedly",  # IronRDP
 )
 _ADVICE = "Canvas2D: Multiple readback operations"  # on noVNC's speed
 
