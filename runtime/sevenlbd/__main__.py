@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -53,15 +54,24 @@ def _run(arguments: Sequence[str], umask: int) -> int:
     if words[0] == "image":
         from .outside.imaging import cli as imaging
 
+        _unwind_on_interrupt()
         return imaging.run(words[1:], umask)
     if words[0] in ("submit", "render"):
         from .outside.cluster import cli as cluster
 
+        _unwind_on_interrupt()
         return cluster.run(words)
     from .outside import cli, commands
 
+    _unwind_on_interrupt()
     options = cli.parse(words)
     return commands.VERBS[options.verb](options, umask)
+
+
+def _unwind_on_interrupt() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt; while our modules were loaded it just ended the process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_no_more() -> None:

@@ -90,8 +90,6 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         return Answer(as_json, sif, trouble=error)
     except SystemExit as end:
         return Answer(code=_flushed(end.code if isinstance(end.code, int) else ExitCode.USAGE))
-    except KeyboardInterrupt:
-        return Answer(code=ExitCode.INTERRUPTED)
     except BaseException:
         traceback.print_exc()
         return Answer(code=ExitCode.BUG)
