@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from . import (
@@ -60,15 +61,24 @@ def main() -> int:
     if options.from_nothing:
         chosen["from-nothing"] = make_run.from_nothing
     results: dict[str, list[Figure]] = {}
+    failed = []
     for name, run in chosen.items():
         bench = Bench(options.quick, _teller(name))
-        run(bench)
+        try:
+            run(bench)
+        except Exception:
+            # Half an hour of the others' figures shall not go with it.
+            traceback.print_exc()
+            failed.append(name)
         results[name] = bench.figures
     print(facts.summary(about), table(results), sep="\n\n")
     records = {name: [figure.record() for figure in figures] for name, figures in results.items()}
-    RESULT.write_text(json.dumps({**about, "quick": options.quick, "figures": records}, indent=1) + "\n")
+    told = {**about, "quick": options.quick, "failed": failed, "figures": records}
+    RESULT.write_text(json.dumps(told, indent=1) + "\n")
     print(f"\nas JSON: {RESULT}")
-    return 0
+    if failed:
+        print(f"7lbd: error: bench: failed, with what they measured before: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _teller(name: str) -> Callable[[str], None]:

@@ -22,6 +22,7 @@ from .relays import Relay
 NEIGHBOURS = 20
 _SIZES = (1, 64)
 _ROOM = 1 << 20
+_SIGN_SECONDS = 5.0
 
 Echo = Callable[[int], list[float]]
 """Microseconds of each of so many ways there and back."""
@@ -92,12 +93,18 @@ def _taken(count: int, there_and_back: Callable[[], object]) -> list[float]:
 
 
 def _read_all(relay: Relay, wish: bytes) -> None:
-    """Somebody who reads all that comes on so many connections."""
+    """Somebody who reads all that comes on so many connections, and shows each relay's pings that they are alive."""
     room = bytearray(_ROOM)
+    wires = [relay.open(wish) for _ in range(NEIGHBOURS)]
+    last_sign = time.monotonic()
     with selectors.DefaultSelector() as selector:
-        for _ in range(NEIGHBOURS):
-            selector.register(relay.open(wish), selectors.EVENT_READ)
+        for wire in wires:
+            selector.register(wire, selectors.EVENT_READ)
         while True:
+            if time.monotonic() > last_sign + _SIGN_SECONDS:
+                last_sign = time.monotonic()
+                for wire in wires:
+                    wire.send(websocket.PONG)
             for key, _ in selector.select():
                 assert isinstance(key.fileobj, socket.socket)
                 assert key.fileobj.recv_into(room, 0, socket.MSG_TRUNC), "the relay hung up"

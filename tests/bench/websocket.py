@@ -10,6 +10,8 @@ import socket
 import struct
 
 _SHORT, _MEDIUM = 126, 1 << 16
+PONG = b"\x8a\x80\0\0\0\0"
+"""An empty one, masked with zeros. It may be sent unasked (RFC 6455 5.5.3)."""
 
 
 def connect(port: int, path: str, cookie: str = "") -> socket.socket:
