@@ -203,7 +203,7 @@ def test_guessing_is_slowed_and_the_user_is_not(victim: Session) -> None:
         time.sleep(0.2)
         begun = time.monotonic()
         assert wire.log_in(here, web.token(victim)).status == 303
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 5
         statuses = [guess.result().status for guess in guesses]
     assert set(statuses) == {403, 429} or set(statuses) == {429}
     assert statuses.count(403) <= 10
@@ -231,7 +231,7 @@ def test_ten_thousand_connections_do_not_keep_the_user_out(victim: Session) -> N
                 assert wire.ask("GET", here + "api/status", {"Cookie": key}).status == 200
                 times.append(time.monotonic() - begun)
         assert len(times) == count // 500
-        assert statistics.median(times) < 4, times
+        assert statistics.median(times) < 2, times
         assert max(times) < 15, times
         assert wire.log_in(here, web.token(victim)).status == 303
     finally:
