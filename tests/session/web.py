@@ -33,8 +33,9 @@ _ARGUMENTS = (
 # What Chromium and the viewers write when a line or an answer is not as hoped; a test that breaks lines sees these.
 _NETWORK = (
     *("Failed to load resource", "WebSocket connection to", "WebSocket is already in CLOSING", "net::ERR_"),
-    *("WebSocket on-error event", "Failed when connecting: ", "Failed while connected: "),  # noVNC
-    *("Failed when disconnecting: ", "Disconnection timed out.", "RFB failure: "),  # noVNC
+    # noVNC's, for a closed line only: it reports what it does not understand of the protocol in similar words.
+    *("WebSocket on-error event", "Failed when connecting: Connection closed", "Unexpected server disconnect"),
+    "Disconnection timed out.",
     "writer task ended unexpectedly",  # IronRDP
 )
 _ADVICE = "Canvas2D: Multiple readback operations"  # on noVNC's speed
