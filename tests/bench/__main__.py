@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from . import (
     boot,
@@ -60,17 +60,7 @@ def main() -> int:
     chosen = {name: BENCHES[name] for name in options.names or BENCHES}
     if options.from_nothing:
         chosen["from-nothing"] = make_run.from_nothing
-    results: dict[str, list[Figure]] = {}
-    failed = []
-    for name, run in chosen.items():
-        bench = Bench(options.quick, _teller(name))
-        try:
-            run(bench)
-        except Exception:
-            # Half an hour of the others' figures shall not go with it.
-            traceback.print_exc()
-            failed.append(name)
-        results[name] = bench.figures
+    results, failed = measured(chosen, quick=options.quick)
     print(facts.summary(about), table(results), sep="\n\n")
     records = {name: [figure.record() for figure in figures] for name, figures in results.items()}
     told = {**about, "quick": options.quick, "failed": failed, "figures": records}
@@ -79,6 +69,22 @@ def main() -> int:
     if failed:
         print(f"7lbd: error: bench: failed, with what they measured before: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def measured(
+    benches: Mapping[str, Callable[[Bench], None]], *, quick: bool
+) -> tuple[dict[str, list[Figure]], list[str]]:
+    """What each found, and who failed: half an hour of the others' figures shall not go with it."""
+    results, failed = {}, []
+    for name, run in benches.items():
+        bench = Bench(quick, _teller(name))
+        try:
+            run(bench)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        results[name] = bench.figures
+    return results, failed
 
 
 def _teller(name: str) -> Callable[[str], None]:

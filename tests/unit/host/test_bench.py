@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import peer, relays, websocket
+from tests.bench.__main__ import measured
 from tests.bench.images import boot_sector
 from tests.bench.measure import Bench, Figure, table
 from tests.bench.memory import by_kind
@@ -31,6 +32,20 @@ def test_variants_take_turns() -> None:
     bench = Bench(quick=False, tell=quiet)
     bench.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, bench.rounds(2))
     assert order == ["a", "b", "a", "b"]
+
+
+def test_one_that_fails_keeps_its_own_figures_and_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    def good(bench: Bench) -> None:
+        bench.add("x", "s", [1.0])
+
+    def bad(bench: Bench) -> None:
+        good(bench)
+        raise AssertionError("the relay hung up")
+
+    results, failed = measured({"first": good, "second": bad, "third": good}, quick=True)
+    assert failed == ["second"]
+    assert {name: len(figures) for name, figures in results.items()} == {"first": 1, "second": 1, "third": 1}
+    assert "the relay hung up" in capsys.readouterr().err
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
