@@ -366,7 +366,7 @@ CONTRAST = """() => {
         if (ratio < (large ? 3 : 4.5)) faults.push(`${element.id || element.tagName} "${element.textContent.trim().slice(0, 30)}" ${ratio.toFixed(2)}`);
     }
     return faults;
-}"""  # fmt: skip  # noqa: E501
+}"""  # fmt: skip  # noqa: E501  # JavaScript
 
 # Every thing that can be used has a name, and every id is there once.
 NAMES = """() => {
@@ -388,7 +388,7 @@ NAMES = """() => {
     if (document.querySelectorAll("main").length !== 1) faults.push("not one main");
     if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
     return faults;
-}"""  # noqa: E501
+}"""  # noqa: E501  # JavaScript
 
 
 @pytest.mark.parametrize("path", ["login", *PAGES])
@@ -405,7 +405,7 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(
         page.evaluate(
             """() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), summary")]
             .filter(element => element.checkVisibility({ visibilityProperty: true }) && !element.disabled && element.tabIndex >= 0)
-            .map((element, number) => element.dataset.mark = String(number))"""  # noqa: E501
+            .map((element, number) => element.dataset.mark = String(number))"""  # noqa: E501  # JavaScript
         )
     )
     found: set[str] = set()

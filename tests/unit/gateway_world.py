@@ -367,7 +367,8 @@ def lived(seconds: float = 30.0, **options: Any) -> Callable[[Callable[..., Awai
             asyncio.run(live(*arguments, **named))
 
         signature = inspect.signature(test)
-        sync.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        given = list(signature.parameters.values())[1:]
+        sync.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]  # pytest reads it
         return sync
 
     return wrap

@@ -22,7 +22,7 @@ async def samples(world: World) -> dict[str, dict[str, float]]:
     for secret in ("pass-word", "/tmp/7lbd", TOKENS["desktop"]):
         assert secret not in text
     found: dict[str, dict[str, float]] = {}
-    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]  # the library has no types there
         for sample in family.samples:
             found.setdefault(sample.name, {})["/".join(sample.labels.values())] = sample.value
     return found

@@ -30,7 +30,7 @@ async def text(gate: Gate, proc: Path = Path("/proc")) -> tuple[bytes, str]:
     """All metrics and their content type."""
     registry = CollectorRegistry()
     registry.register(_Session(gate, await _smb_operations(), proc))
-    return generate_latest(registry), CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]  # the library has no types there
 
 
 class _Session(Collector):

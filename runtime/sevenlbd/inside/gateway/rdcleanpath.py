@@ -53,11 +53,11 @@ class _Error(univ.Sequence):
 
 
 class _Chain(univ.SequenceOf):
-    componentType = univ.OctetString()  # noqa: N815
+    componentType = univ.OctetString()  # noqa: N815  # pyasn1's name
 
 
 class _Message(univ.Sequence):
-    componentType = namedtype.NamedTypes(  # noqa: N815
+    componentType = namedtype.NamedTypes(  # noqa: N815  # pyasn1's name
         namedtype.NamedType("version", _tagged(univ.Integer, 0)),
         _optional("error", _Error, 1),
         _optional("destination", char.UTF8String, 2),
