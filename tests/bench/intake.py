@@ -27,9 +27,8 @@ _PIECE = 64 * _MIB
 _DISK_SIZE = 40 << 30
 _COARSE_SECONDS = 2.1
 _TIMED = """
-import os, sys, time
+import pathlib, sys, time
 sys.path.insert(0, "/usr/lib/7lbd")
-import pathlib
 from sevenlbd.outside import cli, places, preflight  # the fork that verifies has these in any case (outside/checker.py)
 folder, key, memory = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 began = time.perf_counter()

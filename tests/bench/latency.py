@@ -93,7 +93,7 @@ def _taken(count: int, there_and_back: Callable[[], object]) -> list[float]:
 
 
 def _read_all(relay: Relay, wish: bytes) -> None:
-    """Somebody who reads all that comes on so many connections, and shows each relay's pings that they are alive."""
+    """Somebody who reads all that comes on so many connections, and tells the relay that they are alive."""
     room = bytearray(_ROOM)
     wires = [relay.open(wish) for _ in range(NEIGHBOURS)]
     last_sign = time.monotonic()
