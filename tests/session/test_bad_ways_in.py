@@ -55,6 +55,19 @@ def test_a_port_in_use_and_a_range_that_is_full(refuse: Refuse, image: tuple[str
         refuse(*image, option, f"127.0.0.1:{port}-{port}", code=RESOURCES, says=says)
 
 
+@pytest.mark.parametrize("option", ["--web", "--rdp-tls"])
+def test_a_port_that_a_neighbour_holds_in_one_family_is_in_use(
+    refuse: Refuse, image: tuple[str, str], option: str
+) -> None:
+    """The node's name may lead to either: whoever held the port in the other one would be given the key."""
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        taken.bind(("::", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refuse(*image, option, f"0.0.0.0:{port}", code=RESOURCES, says=[str(port), "in use"])
+
+
 def test_an_address_that_the_node_lacks(refuse: Refuse, image: tuple[str, str]) -> None:
     refuse(*image, "--web", "192.0.2.7:0", code=USAGE, says=["`web`", "192.0.2.7", "no such address", "0.0.0.0"])
 

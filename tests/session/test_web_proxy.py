@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import harness
 import ondemand
 import pytest
 import web
@@ -25,6 +26,17 @@ PREFIXES = ("node", "rnode")
 def portal(work: Path) -> Iterator[Portal]:
     with ondemand.running(work / "portal") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def demo(work: Path, portal: Portal) -> Iterator[Session]:
+    """A desktop whose site has listed the portal: without that a portal's word counts for nothing."""
+    session = harness.start("--image", str(harness.DEMO), "--portal", portal.origin, base=work / "listed")
+    try:
+        session.wait_phase("ready", 600)
+        yield session
+    finally:
+        session.kill()
 
 
 def path_of(session: Session, prefix: str) -> str:

@@ -41,9 +41,9 @@ def state(place: Path, url: str = "", native_port: int = 0, host: str = "node17"
         ("http://127.0.0.1:40123/", "ssh -L 40123:/s/a1/web.sock me@node17", "http://127.0.0.1:40123/"),
         ("http://[::1]:40123/", "ssh -L 40123:/s/a1/web.sock me@node17", "http://[::1]:40123/"),
         ("https://127.0.0.1:40123/", "ssh -L 40123:127.0.0.1:40123 me@node17", "https://127.0.0.1:40123/"),
-        ("https://192.0.2.7:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://localhost:8080/"),
-        ("https://node17:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://localhost:8080/"),
-        ("", "ssh -L 8080:/s/a1/web.sock me@node17", "http://localhost:8080/"),
+        ("https://192.0.2.7:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
+        ("https://node17:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
+        ("", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
     ],
 )
 def test_the_page_is_brought_home_from_wherever_it_listens(url: str, line: str, opened: str) -> None:

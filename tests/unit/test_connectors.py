@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -94,6 +95,75 @@ def test_a_range_gives_its_first_free_port_and_says_when_it_is_full() -> None:
         assert caught.value.code is ExitCode.RESOURCES
         with pytest.raises(Refusal, match="is in use on this node"):
             held.enter_context(listeners.tcp("web", Place("127.0.0.1", first, first)))
+
+
+def squatter(address: str, port: int = 0) -> socket.socket:
+    """A neighbour's socket in one family only."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    taken = socket.socket(family)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        taken.bind((address, port))
+        taken.listen()
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
+@pytest.mark.parametrize("held", ["::", "::1", "0.0.0.0", "127.0.0.1", "127.0.0.9"])
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+def test_a_port_that_somebody_holds_in_one_family_is_not_taken_in_the_other(everywhere: str, held: str) -> None:
+    with squatter(held) as theirs, ExitStack() as ours:
+        port = theirs.getsockname()[1]
+        if port == 65535:
+            pytest.fail("the kernel gave the last port of all; run again")
+        with pytest.raises(Refusal, match="is in use on this node"):
+            ours.enter_context(listeners.tcp("web", Place(everywhere, port, port)))
+        found = ours.enter_context(listeners.tcp("web", Place(everywhere, port, port + 1)))
+        assert found.getsockname()[1] == port + 1
+
+
+@pytest.mark.parametrize("wanted", ["::", "::1", "0.0.0.0", "127.0.0.1", "127.0.0.9"])
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+def test_what_listens_everywhere_leaves_no_family_to_others(everywhere: str, wanted: str) -> None:
+    with listeners.tcp("rdp_tls", Place(everywhere, 0, 0)) as ours:
+        port = ours.getsockname()[1]
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port), 5).close()
+        with pytest.raises(OSError, match="in use"):
+            squatter(wanted, port)
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+def test_a_node_without_ipv6_listens_on_what_it_has(
+    everywhere: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = listeners._listening
+
+    def without_ipv6(address: str, port: int) -> socket.socket:
+        if ":" in address:
+            raise OSError(number, os.strerror(number))
+        return bound(address, port)
+
+    monkeypatch.setattr(listeners, "_listening", without_ipv6)
+    with listeners.tcp("web", Place(everywhere, 0, 0)) as ours:
+        assert ours.family is socket.AF_INET
+        socket.create_connection(("127.0.0.1", ours.getsockname()[1]), 5).close()
+
+
+def test_a_name_is_told_only_where_all_its_addresses_are_ours() -> None:
+    node = os.uname().nodename
+    for everywhere in ("0.0.0.0", "[::]"):
+        wanted = check(web=f"{everywhere}:0", rdp_tls=f"{everywhere}:0")
+        assert connectors.url(wanted, 7) == f"https://{node}:7/"
+        assert wanted.native_names() == [node.lower()]
+    one = check(web="192.0.2.7:0", rdp_tls="[2001:db8::7]:0")
+    assert connectors.url(one, 7) == "https://192.0.2.7:7/"
+    assert one.native_names() == ["2001:db8::7"]
 
 
 def test_an_address_that_the_node_lacks_is_named() -> None:

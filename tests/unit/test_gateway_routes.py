@@ -103,6 +103,35 @@ async def test_the_cookie_of_another_session_is_none(world: World) -> None:
         assert await every_status(world, headers) == await every_status(world, {})
 
 
+@pytest.mark.parametrize("where", ["before", "behind", "around", "in a header of its own"])
+@lived()
+async def test_the_cookies_of_another_port_do_not_hide_ours(world: World, where: str) -> None:
+    """A browser sends those of every port of the host, and a page on another port can set what it likes."""
+    name, ours = lock.cookie_name(SESSION), world.cookie("desktop")
+    junk = [f"{name}={value}" for value in ("x", '"', "desktop.a.b", "\\", "{}", "é")]
+    junk += ["=", ";;", "a b=c", 'q="never closed', f"{name}"]
+    gone = world.cookie("desktop")
+    assert await world.status_of("POST", "logout", {"Cookie": gone, "Origin": world.origin}) == 303
+    headers: list[tuple[str, str]] = {
+        "before": [("Cookie", "; ".join([*junk, gone, ours]))],
+        "behind": [("Cookie", "; ".join([ours, *junk]))],
+        "around": [("Cookie", "; ".join([*junk, ours, *junk, gone]))],
+        "in a header of its own": [("Cookie", "; ".join(junk)), ("Cookie", ours)],
+    }[where]
+    async with world.client.get(world.url("api/status"), headers=headers) as answer:
+        assert answer.status == 200
+
+
+@lived()
+async def test_without_portals_nobody_says_how_we_are_called(world: World) -> None:
+    headers = {"X-Forwarded-Host": "evil.example", "Origin": "http://evil.example"}
+    async with world.client.get(world.url(""), headers=headers) as answer:
+        assert "evil" not in str(answer.headers)
+    headers |= {"Cookie": world.cookie("desktop")}
+    assert await world.status_of("POST", "api/stop", headers) == 403
+    assert await world.status_of("POST", "login", headers, data={"token": TOKENS["desktop"]}) == 403
+
+
 @lived()
 async def test_an_old_cookie_is_none_after_renewal(world: World) -> None:
     headers = world.headers("desktop")

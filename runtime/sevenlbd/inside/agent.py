@@ -15,15 +15,22 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from ..errors import visible
+
 _ANSWER_SECONDS = 10.0
 _MAX_ANSWER = 64 * 1024
+_MAX_WORDS = 200
 _CLOCK_NS = 2_000_000_000
 _CLOCK_TRIES = 3
 _EXEC_POLL = 0.05
 
 
 class AgentError(Exception):
-    """The agent refused a command, or does not answer."""
+    """The agent does not answer, or refused a command."""
+
+
+class AgentRefusal(AgentError):
+    """It has answered, and will not."""
 
 
 class Agent:
@@ -78,13 +85,17 @@ class Agent:
         words = {"path": command[0], "arg": list(command[1:]), "input-data": encoded, "capture-output": True}
         started = await self._execute("guest-exec", lambda: words)
         pid = started.get("pid") if isinstance(started, dict) else None
+        if not isinstance(pid, int):
+            raise AgentError(f"{command[0]} in the guest has no number to ask for it by")
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
             status = await self._execute("guest-exec-status", lambda: {"pid": pid})
             if isinstance(status, dict) and status.get("exited"):
-                if code := status.get("exitcode", "a signal"):
-                    raise AgentError(f"{command[0]} in the guest ended with {code}: {_decoded(status.get('err-data'))}")
-                return
+                code = status.get("exitcode")
+                if code == 0:
+                    return
+                spelt = code if isinstance(code, int) else "a signal"
+                raise AgentError(f"{command[0]} in the guest ended with {spelt}: {_decoded(status.get('err-data'))}")
             await asyncio.sleep(_EXEC_POLL)
         raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
 
@@ -105,7 +116,7 @@ class Agent:
             answer = await self._receive(_ANSWER_SECONDS)
             self._in_step = bool(answer)
         if "error" in answer:
-            raise AgentError(f"{command}: {answer['error']}")
+            raise AgentRefusal(f"{command}: {_reason(answer['error'])}")
         return answer.get("return")
 
     async def _synchronise(self, seconds: float) -> None:
@@ -136,7 +147,8 @@ class Agent:
             raise AgentError("the guest agent's answer is too long") from None
         if not line:
             raise AgentError("the guest agent's channel is closed")
-        with suppress(ValueError):
+        # A thousand brackets are no answer either, and no reason for the caller to fail.
+        with suppress(ValueError, RecursionError):
             answer = json.loads(line)
             if isinstance(answer, dict):
                 return answer
@@ -149,9 +161,17 @@ class Agent:
         return self._streams
 
 
+def _reason(error: object) -> str:
+    """What the agent says of its refusal; only for people to read. Whatever else it sent is not looked into."""
+    said = error.get("desc") if isinstance(error, dict) else None
+    return visible(said[:_MAX_WORDS]) if isinstance(said, str) else "it does not say why"
+
+
 def _decoded(text: object) -> str:
     """The last line of what a program in the guest printed; only for people to read."""
+    if not isinstance(text, str):
+        return ""
     with suppress(ValueError):
-        lines = base64.b64decode(str(text or "")).decode(errors="replace").strip().splitlines()
-        return lines[-1][:200] if lines else ""
+        lines = base64.b64decode(text).decode(errors="replace").strip().splitlines()
+        return visible(lines[-1][:_MAX_WORDS]) if lines else ""
     return ""

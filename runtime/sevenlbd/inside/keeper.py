@@ -18,7 +18,22 @@ from .. import messages, process
 from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
-from . import files, helpers, machine, namespace, network, qemu, readiness, root, router, standstill, tls, tpm, ways_out
+from . import (
+    files,
+    helpers,
+    machine,
+    namespace,
+    network,
+    qemu,
+    readiness,
+    root,
+    router,
+    standstill,
+    tls,
+    tpm,
+    trimming,
+    ways_out,
+)
 from .agent import AgentError
 from .builder import Builder
 from .migration import MachineError
@@ -27,8 +42,6 @@ from .root import LOGS, SESSION
 log = logging.getLogger(__name__)
 
 _MAX_DESCRIPTORS = 16
-_MAX_LOG = 4 << 20
-_LOG_CHECK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
 _NOTICE_SECONDS, _LAST_NOTICE_SECONDS = 60.0, 4.0
 _HEAD_START = 1.5
@@ -129,7 +142,7 @@ class Keeper:
 
     async def _attend(self, vm: machine.Machine) -> None:
         """Until the machine's end: wait for the order to stop."""
-        trimming = asyncio.create_task(_keep_logs_small())
+        small_logs = asyncio.create_task(trimming.keep_small(LOGS))
         stop = asyncio.create_task(self._obey(vm))
         keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
         try:
@@ -141,7 +154,7 @@ class Keeper:
         except MachineError as error:
             self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         finally:
-            for task in filter(None, (stop, trimming, keys)):
+            for task in filter(None, (stop, small_logs, keys)):
                 task.cancel()
 
     async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine, served: asyncio.Event) -> None:
@@ -273,15 +286,6 @@ async def _gone(pid: int) -> None:
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-
-
-async def _keep_logs_small() -> None:
-    """A guest that prints without end must not fill the node's disk: its log begins anew."""
-    while True:
-        for path in LOGS.iterdir():
-            if path.stat().st_size > _MAX_LOG:
-                os.truncate(path, 0)
-        await asyncio.sleep(_LOG_CHECK_SECONDS)
 
 
 _ENDS = {

@@ -6,19 +6,23 @@ What the guest says here is only believed as far as "I am up": it gains nothing 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from ..messages import Guest, Plan
 from . import network
-from .agent import Agent, AgentError
+from .agent import Agent, AgentError, AgentRefusal
+
+log = logging.getLogger(__name__)
 
 _POLL = 0.1
 _LINE_SECONDS = 10.0
 _MAX_LINE = 256
 _MAX_CALLERS = 16
-_PASSWORD_TRIES = 5
+_PASSWORD_REFUSALS = 5
+_PASSWORD_PAUSE = 1.0
 _HOOK_SECONDS = 60.0
 # MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
 _X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
@@ -117,8 +121,7 @@ async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
 
 
 async def _set_password(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
-    if not await _password_set(plan.guest, plan.password, agent, warn):
-        await asyncio.Event().wait()  # no way to log in: the time limit will say so
+    await _password_set(plan.guest.account, plan.password, agent, warn, needed=True)
     tell("password")
 
 
@@ -135,10 +138,8 @@ async def _guest_word(guest: Guest, password: str, line: ReadyLine, agent: Agent
     async def by_agent() -> None:
         await _until(agent.answers)
         tell("agent")
-        if await _password_set(guest, password, agent, warn):
+        if await _password_set(guest.account, password, agent, warn, needed=not guest.smbios):
             tell("password")
-        elif not guest.smbios:
-            await asyncio.Event().wait()  # no way to log in: the time limit will say so
 
     waits: list[Awaitable[None]] = []
     if guest.smbios:
@@ -148,17 +149,25 @@ async def _guest_word(guest: Guest, password: str, line: ReadyLine, agent: Agent
     await asyncio.gather(*waits)
 
 
-async def _password_set(guest: Guest, password: str, agent: Agent, warn: Tell) -> bool:
-    reason = ""
-    for _ in range(_PASSWORD_TRIES):
+async def _password_set(account: str, password: str, agent: Agent, warn: Tell, *, needed: bool) -> bool:
+    """Try until it is set. Whether it is: an agent that refuses again and again is let off where it is not `needed`.
+
+    A guest on a busy node may be silent for minutes; what ends the trying is the time limit of the whole start.
+    """
+    refusals = 0
+    while True:
         try:
-            await agent.set_password(guest.account, password)
+            await agent.set_password(account, password)
             return True
+        except AgentRefusal as refusal:
+            refusals += 1
+            if refusals == _PASSWORD_REFUSALS:
+                warn(f"the guest agent could not set the password of {account}: {refusal}")
+                if not needed:
+                    return False
         except (AgentError, OSError) as error:
-            reason = str(error)
-            await asyncio.sleep(1)
-    warn(f"the guest agent could not set the password of {guest.account}: {reason}")
-    return False
+            log.info("the password is not set yet: %s", error)
+        await asyncio.sleep(_PASSWORD_PAUSE)
 
 
 async def _has_lease() -> bool:

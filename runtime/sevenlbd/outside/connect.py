@@ -68,7 +68,7 @@ def _forwarded(state: SessionState) -> str:
 
     A page that listens on loopback keeps its port: so the same link holds on the node and at home.
     """
-    return state.url if _on_loopback(state) else f"http://localhost:{_LOCAL_WEB}/"
+    return state.url if _on_loopback(state) else f"http://127.0.0.1:{_LOCAL_WEB}/"
 
 
 def _on_loopback(state: SessionState) -> bool:

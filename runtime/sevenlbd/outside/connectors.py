@@ -50,13 +50,12 @@ class Connectors:
         return self.web_tls and self.certificate is None
 
     def native_names(self) -> list[str]:
-        """Where native RDP over mutual TLS is reached, the best one first."""
-        node = os.uname().nodename.lower()
+        """Where native RDP over mutual TLS is reached. The node's name may lead to any of its addresses, so it is told
+        only where all of them are ours.
+        """
         if self.rdp_tls is None:
             return []
-        if self.rdp_tls.is_everywhere:
-            return [node]
-        return [self.rdp_tls.address] if self.rdp_tls.is_loopback else [self.rdp_tls.address, node]
+        return [os.uname().nodename.lower()] if self.rdp_tls.is_everywhere else [self.rdp_tls.address]
 
     def names(self) -> list[str]:
         """The names and addresses under which somebody may call this node's page, lower case."""
@@ -139,7 +138,10 @@ def port_of(sockets: dict[str, socket.socket], name: str) -> int:
 
 
 def url(wanted: Connectors, port: int) -> str:
-    """The page's address, without a key; empty when it listens on its Unix socket only."""
+    """The page's address, without a key; empty when it listens on its Unix socket only.
+
+    A name only where every address that it may have is ours.
+    """
     if wanted.web is None:
         return ""
     host = os.uname().nodename if wanted.web.is_everywhere else wanted.web.address

@@ -15,7 +15,10 @@ from pathlib import Path
 from ..errors import ExitCode, Refusal
 
 OFF = "off"
-_BACKLOG = 512
+# As many as the kernel lets wait by default (net.core.somaxconn, Linux 5.4 and later).
+_BACKLOG = 4096
+# No such protocol, or a node that has switched it off (ipv6.disable, disable_ipv6).
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _FORM = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)|(?P<name>localhost)):(?P<first>\d+)(?:-(?P<last>\d+))?"
 )
@@ -60,29 +63,51 @@ def parse(setting: str, text: str) -> Place | None:
 
 @contextmanager
 def tcp(setting: str, place: Place) -> Iterator[socket.socket]:
-    """A listening socket on the first free port of `place`. Raises Refusal when there is none."""
+    """A listening socket on the first port of `place` that is free for all of it. Raises Refusal when there is none."""
     listener = _first_free(setting, place)
     with listener:
         yield listener
 
 
 def _first_free(setting: str, place: Place) -> socket.socket:
-    family = socket.AF_INET6 if ":" in place.address else socket.AF_INET
     trouble = OSError()
     for port in range(place.first, place.last + 1):
-        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # A port whose last session has just gone may be taken again, but never one that is listened on.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((place.address, port))
-            listener.listen(_BACKLOG)
-            return listener
+            return _listening_everywhere(port) if place.is_everywhere else _listening(place.address, port)
         except OSError as error:
-            listener.close()
             trouble = error
             if error.errno != errno.EADDRINUSE:
                 break
     raise _refusal(setting, place, trouble)
+
+
+def _listening_everywhere(port: int) -> socket.socket:
+    """Both families by one socket, so that nobody else can have the port in either. Raises OSError.
+
+    The node's name may have addresses of both: a stranger who held the port in the other one would be given the key.
+    """
+    try:
+        return _listening("::", port)
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+    return _listening("0.0.0.0", port)
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    """A listening socket at the address. Raises OSError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # A port whose last session has just gone may be taken again, but never one that is listened on.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _refusal(setting: str, place: Place, error: OSError) -> Refusal:

@@ -84,7 +84,7 @@ class Site:
         try:
             response = await self._or_refusal(request)
             if not response.prepared:
-                answers.dress(response, _called(request))
+                answers.dress(response, _called(request, self._gate.front))
                 await response.prepare(request)
             await response.write_eof()
             return response
@@ -159,9 +159,8 @@ class Site:
             if not role:
                 await self._refuse_guess()
             return (Visitor(role) if role else None), True
-        cookie = request.cookies.get(lock.cookie_name(front.session), "")
-        visitor = lock.read_cookie(cookie, front.cookie_key) if cookie else None
-        return (None if visitor and self._gate.left(visitor) else visitor), False
+        found = lock.visitors(request.headers.getall("Cookie", ()), front.session, front.cookie_key)
+        return next((visitor for visitor in found if not self._gate.left(visitor)), None), False
 
     async def _login(self, request: web.BaseRequest, front: Front) -> web.StreamResponse:
         if request.headers.get("Origin"):
@@ -229,14 +228,15 @@ def _guarded(request: web.BaseRequest) -> Guarded:
     return request.protocol
 
 
-def _called(request: web.BaseRequest) -> str:
-    """How the browser calls us."""
-    return lock.last(request.headers.get("X-Forwarded-Host", "")) or request.headers.get("Host", "")
+def _called(request: web.BaseRequest, front: Front | None) -> str:
+    """How the browser calls us: by a portal's name where there may be one."""
+    forwarded = lock.last(request.headers.get("X-Forwarded-Host", "")) if front and front.portals else ""
+    return forwarded or request.headers.get("Host", "")
 
 
 def _check_origin(request: web.BaseRequest, front: Front) -> None:
     origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
-    if not lock.origin_allowed(origin, host, request.headers.get("X-Forwarded-Host", ""), front):
+    if not lock.origin_allowed(origin, host, front):
         raise Refused(403, "the request comes from another site", "open the session's own page and try there")
 
 

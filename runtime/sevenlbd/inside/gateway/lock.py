@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -70,6 +70,19 @@ def read_cookie(value: str, key: str) -> Visitor | None:
         return None
     role, _, nonce = body.partition(".")
     return Visitor(role, nonce) if role in MAY else None
+
+
+def visitors(headers: Iterable[str], session: str, key: str) -> Iterator[Visitor]:
+    """Who has a good cookie, of all that the Cookie headers bring (RFC 6265 section 5.4).
+
+    A browser sends the cookies of every port of a host: somebody else's may have our name, and look like anything.
+    """
+    name = cookie_name(session)
+    for header in headers:
+        for pair in header.split(";"):
+            found, _, value = pair.partition("=")
+            if found.strip() == name and (visitor := read_cookie(value.strip(), key)):
+                yield visitor
 
 
 def _mac(body: str, key: str) -> str:
@@ -137,7 +150,7 @@ def host_allowed(host: str, forwarded: str, front: Front) -> bool:
     return bool(host) and all(name and name[0] in known for name in names)
 
 
-def origin_allowed(origin: str, host: str, forwarded: str, front: Front) -> bool:
+def origin_allowed(origin: str, host: str, front: Front) -> bool:
     """Whether a page of that origin may use a visitor's cookie: it is our own, or one of the site's portals."""
     origin = origin.lower()
     if origin in front.portals:
@@ -146,5 +159,5 @@ def origin_allowed(origin: str, host: str, forwarded: str, front: Front) -> bool
     asked = split_host(host)
     if scheme not in _PORTS or not asked or (front.portals and asked[0] not in front.hosts):
         return False
-    ours = {_place(scheme, value) for value in (host, last(forwarded)) if value}
-    return _place(scheme, place) in ours - {None}
+    ours = _place(scheme, host)
+    return ours is not None and _place(scheme, place) == ours
