@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -51,27 +50,9 @@ def _run(arguments: Sequence[str], umask: int) -> int:
         from .outside import launch
 
         return launch.run(words, umask)
-    if words[0] == "image":
-        from .outside.imaging import cli as imaging
+    from .outside import dispatch
 
-        _unwind_on_interrupt()
-        return imaging.run(words[1:], umask)
-    if words[0] in ("submit", "render"):
-        from .outside.cluster import cli as cluster
-
-        _unwind_on_interrupt()
-        return cluster.run(words)
-    from .outside import cli, commands
-
-    _unwind_on_interrupt()
-    options = cli.parse(words)
-    return commands.VERBS[options.verb](options, umask)
-
-
-def _unwind_on_interrupt() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt; while our modules were loaded it just ended the process."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return dispatch.run(words, umask)
 
 
 def _say_no_more() -> None:

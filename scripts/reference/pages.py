@@ -17,10 +17,8 @@ import jinja2
 from sevenlbd import __version__
 from sevenlbd.errors import MEANING
 from sevenlbd.images.description import Description
-from sevenlbd.outside import cli
-from sevenlbd.outside.cluster import cli as cluster
+from sevenlbd.outside import cli, verbs
 from sevenlbd.outside.cluster import keys, site
-from sevenlbd.outside.imaging import cli as imaging
 from sevenlbd.settings import Settings, extra, flag_of, in_toml, variable_of
 
 REPO = Path(__file__).resolve().parents[2]
@@ -102,17 +100,15 @@ def _toml(value: object) -> str:
 
 def image_verbs_table() -> str:
     """Every verb of `7lbd image` with what it takes and does."""
-    rows = [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in _image_verbs().items()]
+    rows = [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in _below("image").items()]
     return _table(["verb", "what it does"], rows)
 
 
-def _image_verbs() -> dict[str, argparse.ArgumentParser]:
-    """Every verb of `7lbd image`; one that has verbs of its own (`build windows`) gives way to those."""
-    found: dict[str, argparse.ArgumentParser] = {}
-    for name, verb in imaging.build()[1].items():
-        below = [action for action in verb._actions if isinstance(action, argparse._SubParsersAction)]
-        found |= {f"{name} {word}": parser for group in below for word, parser in group.choices.items()} or {name: verb}
-    return found
+def _below(family: str) -> dict[str, argparse.ArgumentParser]:
+    """Every verb below a family, by its name without that; families in it give way to their verbs."""
+    found = cli.build()
+    mine = [verb.name for verb in verbs.VERBS if verb.module and verb.name.startswith(f"{family} ")]
+    return {name.removeprefix(f"{family} "): found[name] for name in mine}
 
 
 def _call(name: str, verb: argparse.ArgumentParser) -> str:
@@ -133,18 +129,8 @@ def _site_keys(name: str) -> Iterator[tuple[str, str, str]]:
 
 def render_table() -> str:
     """Everything that `7lbd render` makes."""
-    found = {name: verb for name, verb in _cluster_verbs().items() if name.startswith("render ")}
-    return _table(
-        ["verb", "what it does"], [[f"`{_call(name, verb)}`", str(verb.description)] for name, verb in found.items()]
-    )
-
-
-def _cluster_verbs() -> dict[str, argparse.ArgumentParser]:
-    found: dict[str, argparse.ArgumentParser] = {}
-    for name, verb in cluster.build()[1].items():
-        if verb not in found.values():  # or else it is another name of the same
-            found[name] = verb
-    return found
+    rows = [[f"`render {_call(name, verb)}`", str(verb.description)] for name, verb in _below("render").items()]
+    return _table(["verb", "what it does"], rows)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
@@ -166,11 +152,10 @@ def man_page() -> str:
         keep_trailing_newline=True,
     )
     environment.filters["roff"] = roff
-    _, verbs = cli.build()
     return environment.get_template("7lbd.1.j2").render(
         version=__version__,
-        verbs=_verbs(_with_cluster(verbs)),
-        image_verbs=_verbs(_image_verbs()),
+        verbs=_verbs(_of_the_node()),
+        image_verbs=_verbs(_below("image")),
         settings=[
             {"name": name, "variable": variable_of(name), "default": in_toml(name, field.default)}
             for name, field in Settings.model_fields.items()
@@ -191,19 +176,17 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _with_cluster(verbs: Mapping[str, argparse.ArgumentParser]) -> dict[str, argparse.ArgumentParser]:
-    """All verbs, with those of `cluster.cli` in the places that `cli` keeps for them."""
-    found: dict[str, argparse.ArgumentParser] = {}
-    for name, verb in verbs.items():
-        below = {word: parser for word, parser in _cluster_verbs().items() if word.partition(" ")[0] == name}
-        found |= below or {name: verb}
-    return found
+def _of_the_node() -> dict[str, argparse.ArgumentParser]:
+    """All verbs but those below `image`, which have a chapter of their own."""
+    found = cli.build()
+    names = (verb.name for verb in verbs.VERBS if verb.module or verb.name == "image")
+    return {name: found[name] for name in names if not name.startswith("image ")}
 
 
-def _verbs(verbs: Mapping[str, argparse.ArgumentParser]) -> list[dict[str, Any]]:
+def _verbs(parsers: Mapping[str, argparse.ArgumentParser]) -> list[dict[str, Any]]:
     return [
         {"name": name, "call": _call(name, verb), "about": verb.description, "options": _options(verb)}
-        for name, verb in verbs.items()
+        for name, verb in parsers.items()
     ]
 
 

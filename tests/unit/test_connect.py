@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.messages import NativeTls
-from sevenlbd.outside import access, cli, connect, connecting, control, folder, tls_files
+from sevenlbd.outside import access, cli, connect, control, dispatch, folder, tls_files
 from sevenlbd.outside.access import Access, new_tokens
 from sevenlbd.state import Phase, SessionState
 
@@ -109,8 +108,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def called(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    options: Namespace = cli.parse(["connect", *words])
-    assert connecting.show_connection(options, 0o077) == ExitCode.OK
+    assert dispatch.run(["connect", *words], 0o077) == ExitCode.OK
     return capsys.readouterr().out
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.images.shelf import marks
-from sevenlbd.outside import places
-from sevenlbd.outside.cluster import cli, elsewhere, following, jobscript, lineage
+from sevenlbd.outside import dispatch, places
+from sevenlbd.outside.cluster import elsewhere, following, jobscript, lineage
 from sevenlbd.outside.cluster.elsewhere import Elsewhere, View
 from sevenlbd.outside.cluster.node_programs import Missing, NodePrograms
 from sevenlbd.outside.cluster.slurm import Job, Slurm
@@ -35,7 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rendered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
-    assert cli.run(["render", *words]) == ExitCode.OK
+    assert dispatch.run(["render", *words], 0o077) == ExitCode.OK
     return capsys.readouterr().out.splitlines()
 
 
@@ -127,13 +127,13 @@ def test_the_command_line_beats_the_site_which_beats_the_image(site: Path, capsy
 )
 def test_what_cannot_be_is_refused_before_anything_is_handed_in(site: Path, words: list[str], says: str) -> None:
     with pytest.raises(Refusal) as refused:
-        cli.run(["render", "slurm", "--image", f"{site}/images/win 11", *words])
+        dispatch.run(["render", "slurm", "--image", f"{site}/images/win 11", *words], 0o077)
     assert says in refused.value.what
 
 
 def test_an_image_that_only_the_nodes_see_needs_a_size(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Refusal) as refused:
-        cli.run(["render", "slurm", "--image", "cached"])
+        dispatch.run(["render", "slurm", "--image", "cached"], 0o077)
     assert "--memory" in refused.value.hint
     assert "#SBATCH --mem=2560M" in rendered(capsys, "slurm", "--image", "cached", "--memory", "2G")
 

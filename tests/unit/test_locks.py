@@ -35,7 +35,7 @@ class User:
     def settings(self, *words: str, **variables: str) -> Settings:
         """What would hold for a session."""
         here = places.look_around(self.variables | variables)
-        return places.settings(here, cli.source(cli.parse(["run", *words]))).settings
+        return places.settings(here, cli.source(cli.parse(["run", *words])[1])).settings
 
     def tries(self, name: str) -> list[str]:
         """What each way says when the user sets a setting to a value that it may have."""

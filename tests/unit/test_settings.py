@@ -94,8 +94,8 @@ def test_every_setting_that_a_user_has_is_an_option_of_run(capsys: pytest.Captur
 
 
 def test_no_verb_means_run() -> None:
-    options = cli.parse(["--image", "x", "--share", "a=/a", "--share", "b=/b:ro", "--no-home-share"])
-    assert options.verb == "run"
+    verb, options = cli.parse(["--image", "x", "--share", "a=/a", "--share", "b=/b:ro", "--no-home-share"])
+    assert verb.name == "run"
     chosen = load([cli.source(options)]).settings
     assert (chosen.image, chosen.shares, chosen.home_share) == ("x", ("a=/a", "b=/b:ro"), False)
 

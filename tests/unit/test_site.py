@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.outside import places
-from sevenlbd.outside.cluster import cli, site, site_file
+from sevenlbd.outside import dispatch, places
+from sevenlbd.outside.cluster import site, site_file
 from sevenlbd.outside.cluster.keys import Table
 from sevenlbd.outside.cluster.ondemand.table import OnDemand
 from sevenlbd.settings import TABLES, Settings, Source, from_table, load
@@ -123,7 +123,7 @@ def test_every_key_says_what_it_is_for(kind: type[Table], name: str) -> None:
 )
 def test_what_cannot_be_rendered_is_refused(words: list[str], says: str) -> None:
     with pytest.raises(Refusal, match=says) as caught:
-        cli.run(words)
+        dispatch.run(words, 0o077)
     assert caught.value.code is ExitCode.USAGE
 
 

@@ -74,7 +74,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         from . import cli, places, preflight
         from .cluster import allocation
 
-        options = cli.parse(words)
+        _, options = cli.parse(words)
         here = places.look_around(os.environ)
         sif = here.sif
         sources, told = _asked(options.form, here)

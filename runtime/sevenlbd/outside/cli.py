@@ -1,24 +1,35 @@
-"""The command line: verbs, and `run`'s options derived from the settings. It parses and does nothing else."""
+"""The command line: the parser of the table of verbs, and the settings as options. It parses and does nothing else."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..errors import MEANING, ExitCode, Refusal
 from ..settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
-from .access import ROLES
-from .verbs import VERBS, complete
+from . import verbs
+from .verbs import Group, Verb
+
+if TYPE_CHECKING:
+    from .command import Command
 
 _ABOUT = """\
 7lbd gives you an isolated desktop (Windows, as a rule) on this node: a read-only image, your own files,
 no network, and nothing left behind.
 
 Without a verb, `run` is meant: apptainer run 7lbd.sif --image win11
+"""
+_ABOUT_IMAGES = """\
+Keep golden images: one read-only disk for thousands of sessions, versioned, signed, warm.
+
+They are in repositories: the folders of image_dirs, in order, then `images` beside the SIF. NAME is an image's
+current version, NAME@VERSION that one.
 """
 
 
@@ -34,16 +45,78 @@ class Parser(argparse.ArgumentParser):
         self.error(f"`{word}` is not an option of {self.prog}{nearest(word, known)}")
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+class _Root(Parser):
+    """The program itself: its help shows the verbs in groups."""
+
+    def format_help(self) -> str:
+        """argparse's own page (its parts are those of ArgumentParser.format_help), with a heading for each group."""
+        page = self._get_formatter()
+        page.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        page.add_text(self.description)
+        listed = {action.dest: action for action in self._subparsers._group_actions[0]._get_subactions()}  # type: ignore[union-attr]
+        for group in Group:
+            page.start_section(group)
+            page.add_arguments([listed[verb.name] for verb in verbs.children(None) if verb.group is group])
+            page.end_section()
+        page.start_section("options")
+        page.add_arguments(self._optionals._group_actions)
+        page.end_section()
+        page.add_text(self.epilog)
+        return page.format_help()
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How the verbs below another one are called, and what is said when none or an unknown one is named."""
+
+    title: str
+    metavar: str
+    missing: str = ""
+    unknown: str = ""
+    about: str = ""
+    """A page for its help, with the exit codes below."""
+
+
+_FAMILIES: Mapping[str, _Family] = {
+    "": _Family("verbs", "VERB", unknown="is not a verb"),
+    "image": _Family("verbs", "VERB", "`image` wants a verb", "is not a verb of `image`", _ABOUT_IMAGES),
+    "image build": _Family("systems", "SYSTEM"),
+    "render": _Family("things", "THING", "`render` wants to know what", "is nothing that `render` makes"),
+}
+
+
+def parse(arguments: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
     """The verb and its options. Raises Refusal when they are wrong."""
-    words = complete(arguments)
-    parser, verbs = build()
-    if words[0] not in VERBS and not words[0].startswith("-"):
-        parser.error(f"`{words[0]}` is not a verb{nearest(words[0], VERBS)}; there are {', '.join(VERBS)}")
-    options, unknown = parser.parse_known_args(words)
+    words = verbs.complete(arguments)
+    verb = verbs.find(words)
+    parsers = build([verb] if verb else [])
+    _check_verb(words, verb, parsers)
+    options, unknown = parsers[""].parse_known_args(words)
+    assert verb is not None, "the parser has ended for a word that is no verb"
     if unknown:
-        verbs[options.verb].refuse(unknown[0].partition("=")[0])
-    return options
+        parsers[verb.name].refuse(unknown[0].partition("=")[0])
+    return verb, options
+
+
+def _check_verb(words: Sequence[str], verb: Verb | None, parsers: Mapping[str, Parser]) -> None:
+    """Refuse a family without one of its verbs, in our words. Raises Refusal."""
+    name = verb.name if verb else ""
+    if name not in _FAMILIES:
+        return
+    family, below = _FAMILIES[name], [verbs.last(child) for child in verbs.children(verb)]
+    word = next(iter(words[len(name.split()) :]), "")
+    if not word and family.missing:
+        parsers[name].error(f"{family.missing}: {', '.join(below)}")
+    if word and not word.startswith("-") and family.unknown:
+        near = nearest(word, below)
+        parsers[name].error(f"`{word}` {family.unknown}{near}; there are {', '.join(below)}")
+
+
+def command(verb: Verb) -> Command:
+    """What the verb's own module says of it; only now is that loaded."""
+    module = importlib.import_module(f"{__package__}.{verb.module}")
+    found: Command = module.COMMANDS[verb.name]
+    return found
 
 
 def source(options: argparse.Namespace) -> Source:
@@ -52,30 +125,46 @@ def source(options: argparse.Namespace) -> Source:
     return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
 
 
-def build() -> tuple[Parser, dict[str, Parser]]:
-    """The parser, and that of each verb."""
-    parser = Parser(
+def build(whole: Sequence[Verb] = verbs.VERBS) -> dict[str, Parser]:
+    """The parser of each verb by its name, and at "" that of all. Only those in `whole` know their options."""
+    root = _Root(
         prog="7lbd",
         description=_ABOUT,
         epilog=exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"7lbd {__version__}")
-    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    _run(verbs)
-    _session_verbs(verbs)
-    _node_verbs(verbs)
-    return parser, verbs.choices
+    root.add_argument("--version", action="version", version=f"7lbd {__version__}")
+    parsers: dict[str, Parser] = {"": root}
+    branches = {"": _branch(root, "")}
+    for verb in verbs.VERBS:
+        above = verb.name.rpartition(" ")[0]
+        parsers[verb.name] = parser = branches[above].add_parser(verbs.last(verb), **_described(verb))
+        if not verb.module:
+            branches[verb.name] = _branch(parser, verb.name)
+        elif verb in whole:
+            command(verb).options(parser)
+    return parsers
 
 
-def _run(verbs: Any) -> None:
-    run = _verb(verbs, "run", "start a desktop and stay with it until it ends")
-    for name in Settings.model_fields:
-        if not extra(name)["site"]:
-            option(run, name)
-    form = "what a portal's form asks for, checked against the site's table [ondemand]"
-    run.add_argument("--form", metavar="FILE", default="", help=form)
+def _branch(parser: Parser, name: str) -> Any:
+    family = _FAMILIES[name]
+    return parser.add_subparsers(title=family.title, metavar=family.metavar, required=True, parser_class=Parser)
+
+
+def _described(verb: Verb) -> dict[str, Any]:
+    words: dict[str, Any] = {"help": verb.about, "aliases": verb.aliases, "allow_abbrev": False}
+    family = _FAMILIES.get(verb.name)
+    if family and family.about:
+        raw = argparse.RawDescriptionHelpFormatter
+        return words | {"description": family.about, "epilog": exit_codes(), "formatter_class": raw}
+    return words | {"description": verb.about[0].upper() + verb.about[1:] + "."}
+
+
+def options(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Some settings as options."""
+    for name in names:
+        option(parser, name)
 
 
 def option(parser: argparse._ActionsContainer, name: str) -> None:
@@ -98,80 +187,6 @@ def _help(name: str) -> str:
     hidden = field.annotation is bool or field.default in ("", (), 0)
     shown = "" if hidden else f" (default: {json.loads(in_toml(name, field.default))})"
     return (str(field.description) + shown).replace("%", "%%")
-
-
-def _session_verbs(verbs: Any) -> None:
-    status = _verb(verbs, "status", "show your sessions, on this node and on others")
-    status.add_argument("--json", action="store_true", help="as JSON")
-    stop = _verb(verbs, "stop", "shut a desktop down in order")
-    stop.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
-    connect = _verb(verbs, "connect", "show how to reach a desktop, and write its .rdp file")
-    only = connect.add_mutually_exclusive_group()
-    only.add_argument("--password", action="store_true", help="print only the password")
-    only.add_argument(
-        "--url",
-        nargs="?",
-        const=ROLES[0],
-        choices=ROLES,
-        help="print only the page's link with its key: desktop opens all, the others no more than they say",
-    )
-    only.add_argument(
-        "--renew",
-        action="store_true",
-        help="change all locks: old links, client bundles and open windows are worth nothing from then on",
-    )
-    only.add_argument(
-        "--client",
-        nargs="?",
-        const="",
-        metavar="DIR",
-        help="write the client's bundle for RDP over mutual TLS, once (default: 7lbd-ID-client)",
-    )
-    connect.add_argument(
-        "--rdp", metavar="FILE", default="", help="where to write the .rdp file (default: 7lbd-ID.rdp)"
-    )
-    for parser in (status, stop, connect):
-        parser.add_argument(
-            "session", nargs="?", default="", help="the session's id; not needed when you have only one"
-        )
-        for name in ("session_dir", "state_dir"):
-            option(parser, name)
-
-
-def _node_verbs(verbs: Any) -> None:
-    # Its own verbs are in `imaging.cli`, which is asked before this parser.
-    _verb(verbs, "image", "keep golden images: add, sign, publish, warm, maintain ...")
-    # These two have theirs in `cluster.cli`.
-    _verb(verbs, "submit", "have the scheduler start a desktop, follow it until it is ready, show how to connect")
-    _verb(verbs, "render", "write a job script, an Open OnDemand app, a site's settings file, or the `7lbd` command")
-    doctor = _verb(verbs, "doctor", "check whether this node can run a desktop, and what would mend it")
-    doctor.add_argument("--json", action="store_true", help="as JSON")
-    doctor.add_argument(
-        "--site",
-        action="store_true",
-        help="check the site's settings file, too: every key, and what it names, from here",
-    )
-    for name in ("image", "memory", "session_dir", "min_space"):
-        option(doctor, name)
-    config = _verb(verbs, "config", "show the settings in force")
-    config.add_argument(
-        "--explain", action="store_true", help="with the meaning of each, where its value comes from, and how to set it"
-    )
-    collect = _verb(verbs, "gc", "remove what dead sessions left on this node")
-    collect.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
-    for name in ("session_dir", "state_dir"):
-        option(collect, name)
-    version = _verb(verbs, "version", "print the version of the appliance")
-    version.add_argument(
-        "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"
-    )
-
-
-def _verb(verbs: Any, name: str, about: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False
-    )
-    return parser
 
 
 def exit_codes() -> str:

@@ -1,41 +1,34 @@
-"""The verbs but `run`, one function each: settings in, exit code out."""
+"""Verbs of the node: `doctor`, `config`, `gc`, `version`."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from .. import __version__
 from ..errors import ExitCode, Refusal
-from ..settings import Loaded, Settings, flag_of, in_toml, variable_of
-from . import cli, connecting, folder, places, sessions
+from ..settings import Settings, flag_of, in_toml, variable_of
+from . import cli, folder, sessions
+from .command import Command, CommandContext
 
 BUILD_RECORD = Path("/usr/share/7lbd/build.json")
 
 
-def _load(options: argparse.Namespace) -> tuple[places.Places, Loaded]:
-    here = places.look_around(os.environ)
-    return here, places.settings(here, cli.source(options))
-
-
-def doctor(options: argparse.Namespace, _umask: int) -> int:
+def doctor(context: CommandContext) -> int:
     """Check every precondition on this node."""
     from . import doctor as examination
 
+    options = context.options
     findings = []
     if options.site:
         from .cluster.checks import examine as site_check
 
-        findings = site_check.examine(places.look_around(os.environ))
+        findings = site_check.examine(context.here)
     try:
-        here, loaded = _load(options)
         told = {(finding.check, finding.text) for finding in findings}
-        node = examination.examine(loaded.settings, here)
+        node = examination.examine(context.settings, context.here)
         findings = [finding for finding in node if (finding.check, finding.text) not in told] + findings
     except Refusal as refusal:
         if not options.site:
@@ -51,19 +44,19 @@ def doctor(options: argparse.Namespace, _umask: int) -> int:
     return examination.exit_code(findings)
 
 
-def config(options: argparse.Namespace, _umask: int) -> int:
+def config(context: CommandContext) -> int:
     """Show the settings in force; with --explain, where each comes from and what it means."""
-    here, loaded = _load(options)
-    values = loaded.settings.model_dump(mode="json")
-    if options.explain:
-        print(_explained(here, loaded, values))
+    values = context.settings.model_dump(mode="json")
+    if context.options.explain:
+        print(_explained(context, values))
         return ExitCode.OK
     for name, value in values.items():
         print(f"{name} = {in_toml(name, value)}")
     return ExitCode.OK
 
 
-def _explained(here: places.Places, loaded: Loaded, values: dict[str, object]) -> str:
+def _explained(context: CommandContext, values: dict[str, object]) -> str:
+    here, loaded = context.here, context.loaded
     files = [str(path) for path in (here.user_file, *here.site_files) if path]
     lines = ["# Strongest first: command line, environment, then " + ", ".join(files), ""]
     for name, value in values.items():
@@ -78,21 +71,21 @@ def _explained(here: places.Places, loaded: Loaded, values: dict[str, object]) -
     return "\n".join(lines).rstrip()
 
 
-def collect(options: argparse.Namespace, _umask: int) -> int:
+def collect(context: CommandContext) -> int:
     """Remove what dead sessions left."""
-    ours = sessions.seat(options)
+    ours = sessions.seat(context)
     where = ours.where
-    removed = folder.remove_leftovers(where, failed_too=options.all) + ours.lookout.sweep(where)
+    removed = folder.remove_leftovers(where, failed_too=context.options.all) + ours.lookout.sweep(where)
     for path in removed:
         print(f"removed {path}")
     print(f"{len(removed)} removed, {len(folder.alive(where))} running, {len(folder.failures(where))} failures kept")
     return ExitCode.OK
 
 
-def version(options: argparse.Namespace, _umask: int) -> int:
+def version(context: CommandContext) -> int:
     """Print the version; with --all, what the SIF was made from."""
     print(f"7lbd {__version__}")
-    if options.all:
+    if context.options.all:
         try:
             record = BUILD_RECORD.read_text()
         except OSError:
@@ -101,12 +94,37 @@ def version(options: argparse.Namespace, _umask: int) -> int:
     return ExitCode.OK
 
 
-VERBS: dict[str, Callable[[argparse.Namespace, int], int]] = {
-    "status": sessions.status,
-    "stop": sessions.stop,
-    "connect": connecting.show_connection,
-    "doctor": doctor,
-    "config": config,
-    "gc": collect,
-    "version": version,
+def _doctor_options(parser: cli.Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--site",
+        action="store_true",
+        help="check the site's settings file, too: every key, and what it names, from here",
+    )
+    cli.options(parser, "image", "memory", "session_dir", "min_space")
+
+
+def _config_options(parser: cli.Parser) -> None:
+    parser.add_argument(
+        "--explain", action="store_true", help="with the meaning of each, where its value comes from, and how to set it"
+    )
+
+
+def _collect_options(parser: cli.Parser) -> None:
+    parser.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
+    cli.options(parser, "session_dir", "state_dir")
+
+
+def _version_options(parser: cli.Parser) -> None:
+    parser.add_argument(
+        "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"
+    )
+
+
+COMMANDS = {
+    # Wrong settings are among what it tells.
+    "doctor": Command(doctor, _doctor_options, checks_settings=False),
+    "config": Command(config, _config_options),
+    "gc": Command(collect, _collect_options),
+    "version": Command(version, _version_options, checks_settings=False),
 }

@@ -10,16 +10,17 @@ from .. import tls
 from ..errors import ExitCode, Refusal
 from ..rdp_file import rdp_file
 from ..state import Phase, SessionState
-from . import access, connect, control, folder, sessions, tls_files
+from . import access, cli, connect, control, folder, sessions, tls_files
 from .access import Access
 from .cluster import register
 from .cluster.elsewhere import Elsewhere, said_there
+from .command import Command, CommandContext
 from .sessions import Seat, deaf
 
 
-def show_connection(options: argparse.Namespace, _umask: int) -> int:
+def show_connection(context: CommandContext) -> int:
     """Print how to reach the desktop, and write its .rdp file; or only what was asked for."""
-    seat = sessions.seat(options)
+    options, seat = context.options, sessions.seat(context)
     found = seat.find(options.session)
     if isinstance(found, Elsewhere):
         _show_elsewhere(options, seat, found)
@@ -144,3 +145,32 @@ def _write_rdp(path: Path, account: str) -> str:
         print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
         return ""
     return str(path.absolute())
+
+
+def _options(parser: cli.Parser) -> None:
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--password", action="store_true", help="print only the password")
+    only.add_argument(
+        "--url",
+        nargs="?",
+        const=access.ROLES[0],
+        choices=access.ROLES,
+        help="print only the page's link with its key: desktop opens all, the others no more than they say",
+    )
+    only.add_argument(
+        "--renew",
+        action="store_true",
+        help="change all locks: old links, client bundles and open windows are worth nothing from then on",
+    )
+    only.add_argument(
+        "--client",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="write the client's bundle for RDP over mutual TLS, once (default: 7lbd-ID-client)",
+    )
+    parser.add_argument("--rdp", metavar="FILE", default="", help="where to write the .rdp file (default: 7lbd-ID.rdp)")
+    sessions.which_session(parser)
+
+
+COMMANDS = {"connect": Command(show_connection, _options)}

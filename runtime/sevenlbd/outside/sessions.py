@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from . import cli, connect, control, folder, places
 from .cluster import elsewhere
 from .cluster.elsewhere import Elsewhere, View
 from .cluster.slurm import Job
+from .command import Command, CommandContext
 
 _POLL = 0.2
 _POLL_ELSEWHERE = 2.0
@@ -62,18 +62,16 @@ class Seat:
         return place
 
 
-def seat(options: argparse.Namespace) -> Seat:
+def seat(context: CommandContext) -> Seat:
     """Where we are; a folder that somebody else put there is not even looked into. Raises Refusal."""
-    here = places.look_around(os.environ)
-    chosen = places.settings(here, cli.source(options)).settings
-    where = folder.base(chosen.session_dir, here.environment)
+    where = folder.base(context.settings.session_dir, context.here.environment)
     folder.check_owned(where)
-    return Seat(here, where, elsewhere.Lookout(here, chosen))
+    return Seat(context.here, where, elsewhere.Lookout(context.here, context.settings))
 
 
-def status(options: argparse.Namespace, _umask: int) -> int:
+def status(context: CommandContext) -> int:
     """Show this user's sessions, on this node and elsewhere, and the desktops that wait in the queue."""
-    ours = seat(options)
+    options, ours = context.options, seat(context)
     view = ours.lookout.look(ours.where)
     abroad, local, waiting = view.sessions, folder.alive(ours.where), view.waiting
     if options.session:
@@ -116,9 +114,9 @@ def _print_trouble(view: View, ours: str) -> None:
         print(f"7lbd: {len(view.gone)} left word and are gone; to remove it: {ours} gc", file=sys.stderr)
 
 
-def stop(options: argparse.Namespace, _umask: int) -> int:
+def stop(context: CommandContext) -> int:
     """Tell a session to end, and wait until it has."""
-    ours = seat(options)
+    options, ours = context.options, seat(context)
     if options.session and (job := _in_queue(ours, options.session)):
         ours.lookout.slurm.cancel(job.id)
         print(f"job {job.id} is taken out of the queue")
@@ -160,3 +158,22 @@ def deaf(target: Path, error: Exception) -> Refusal:
     """A session that is alive, as far as its lock tells, and does not answer."""
     why = getattr(error, "strerror", None) or str(error)
     return Refusal(ExitCode.NO_SESSION, f"session {target.name} does not listen ({why})", hint="7lbd gc, if it is dead")
+
+
+def which_session(parser: cli.Parser) -> None:
+    """The words by which a verb is told which session is meant."""
+    parser.add_argument("session", nargs="?", default="", help="the session's id; not needed when you have only one")
+    cli.options(parser, "session_dir", "state_dir")
+
+
+def _status_options(parser: cli.Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    which_session(parser)
+
+
+def _stop_options(parser: cli.Parser) -> None:
+    parser.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
+    which_session(parser)
+
+
+COMMANDS = {"status": Command(status, _status_options), "stop": Command(stop, _stop_options)}

@@ -1,10 +1,122 @@
-"""The verbs' names, and which one is meant. Loads nothing: `run` begins its work before the rest is loaded."""
+"""The verbs, one table: how each is called, what it means, and where it is.
+
+Parser, dispatch, shell completion, man page and docs are made from it.
+
+Loads nothing of what a verb does: `run` begins its work before the rest is loaded, and each other loads its own module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
-VERBS = ("run", "submit", "status", "stop", "connect", "image", "render", "doctor", "config", "gc", "version")
+
+class Group(StrEnum):
+    """Under which heading a verb stands in the help."""
+
+    DESKTOPS = "desktops"
+    IMAGES = "images"
+    SITE = "sites and nodes"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb. Its module, below `sevenlbd.outside`, has the rest in COMMANDS; a family of verbs has none."""
+
+    name: str
+    """As it is typed, for instance `image add`."""
+    about: str
+    group: Group
+    module: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+_D, _I, _S = Group.DESKTOPS, Group.IMAGES, Group.SITE
+
+VERBS = (
+    Verb("run", "start a desktop and stay with it until it ends", _D, "run_options"),
+    Verb(
+        "submit",
+        "have the scheduler start a desktop, follow it until it is ready, show how to connect",
+        _D,
+        "cluster.submission",
+    ),
+    Verb("status", "show your sessions, on this node and on others", _D, "sessions"),
+    Verb("stop", "shut a desktop down in order", _D, "sessions"),
+    Verb("connect", "show how to reach a desktop, and write its .rdp file", _D, "connecting"),
+    Verb("image", "keep golden images: add, sign, publish, warm, maintain ...", _I),
+    Verb("image list", "show every image and version there is", _I, "imaging.shelf"),
+    Verb("image show", "show one version: what it is, its parts, who signed and who uses it", _I, "imaging.shelf"),
+    Verb("image publish", "let new sessions get this version; running ones keep theirs", _I, "imaging.shelf"),
+    Verb("image rollback", "let new sessions get the version that was current before", _I, "imaging.shelf"),
+    Verb("image rm", "remove a version that is neither current nor in use anywhere", _I, "imaging.shelf"),
+    Verb("image gc", "remove old versions that nobody uses, and what interrupted work left", _I, "imaging.shelf"),
+    Verb("image add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd or ova", _I, "imaging.intake"),
+    Verb("image check", "examine a version: description, disk, warm state, digests, signature", _I, "imaging.intake"),
+    Verb("image keygen", "make a key pair for signing images", _I, "imaging.seal"),
+    Verb("image sign", "sign a version, so that any change of it is noticed", _I, "imaging.seal"),
+    Verb("image verify", "read all of a version and compare it with what was signed", _I, "imaging.seal"),
+    Verb(
+        "image warm",
+        "boot an image once and keep the machine as it is when it is ready: sessions start from there in seconds",
+        _I,
+        "imaging.warming",
+    ),
+    Verb(
+        "image maintain",
+        "work on a writable child of a version, then commit it as a new version or discard it",
+        _I,
+        "imaging.upkeep",
+    ),
+    Verb("image build", "install a system from its media, unattended", _I),
+    Verb("image build windows", "install Windows unattended", _I, "imaging.build_windows"),
+    Verb(
+        "image build debian",
+        "install the stand-in, a Debian that honours the guest contract",
+        _I,
+        "imaging.build_debian",
+    ),
+    Verb(
+        "image cache",
+        "copy an image to this node's own disk, where sessions find it from then on; or show and remove copies",
+        _I,
+        "imaging.caching",
+    ),
+    Verb("render", "write a job script, an Open OnDemand app, a site's settings file, or the `7lbd` command", _S),
+    Verb(
+        "render slurm",
+        "print a job script that starts a desktop: 7lbd render slurm --image win11 | sbatch",
+        _S,
+        "cluster.rendering",
+    ),
+    Verb(
+        "render command",
+        "print the `7lbd` command for the nodes: a script that calls Apptainer with all that the site needs",
+        _S,
+        "cluster.rendering",
+    ),
+    Verb(
+        "render site",
+        "print a 7lbd.toml with every key, its meaning, and what you have set already",
+        _S,
+        "cluster.site_file",
+    ),
+    Verb(
+        "render ondemand",
+        "write the Open OnDemand app, of the site's table [ondemand]; again after each upgrade",
+        _S,
+        "cluster.ondemand.cli",
+        aliases=("ood",),
+    ),
+    Verb(
+        "render completion", "print what lets bash complete the `7lbd` command, its verbs and options", _S, "completion"
+    ),
+    Verb("doctor", "check whether this node can run a desktop, and what would mend it", _S, "commands"),
+    Verb("config", "show the settings in force", _S, "commands"),
+    Verb("gc", "remove what dead sessions left on this node", _S, "commands"),
+    Verb("version", "print the version of the appliance", _S, "commands"),
+)
 
 
 def complete(arguments: Sequence[str]) -> list[str]:
@@ -13,3 +125,25 @@ def complete(arguments: Sequence[str]) -> list[str]:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
     return words
+
+
+def find(words: Sequence[str]) -> Verb | None:
+    """The verb that arguments begin with, or the family as far as they name one; None when they name neither."""
+    found = None
+    for word in words:
+        below = {known: verb for verb in children(found) for known in (last(verb), *verb.aliases)}
+        if word not in below:
+            break
+        found = below[word]
+    return found
+
+
+def children(family: Verb | None) -> Iterator[Verb]:
+    """The verbs right below a family, or with None those at the top."""
+    above = family.name if family else ""
+    return (verb for verb in VERBS if verb.name.rpartition(" ")[0] == above)
+
+
+def last(verb: Verb) -> str:
+    """A verb's own word, without those of its family."""
+    return verb.name.rpartition(" ")[2]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
-from . import desk, jobscript, program, shown, site
-from .desk import Desk
+from .. import cli
+from ..command import Command, CommandContext
+from . import jobscript, program, shown, site
 from .node_programs import NODE_ROOT
 
 _WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor")
@@ -22,28 +22,27 @@ def session_settings() -> tuple[str, ...]:
     return tuple(name for name in Settings.model_fields if not extra(name)["site"] and name not in jobscript.LOGIN_ONLY)
 
 
-def register(things: Any) -> None:
-    """Add `slurm` and `command` to `7lbd render`."""
-    about = "print a job script that starts a desktop: 7lbd render slurm --image win11 | sbatch"
-    jobscript.options(desk.verb(things, "slurm", about, slurm, settings=session_settings()))
-    about = "print the `7lbd` command for the nodes: a script that calls Apptainer with all that the site needs"
-    desk.verb(things, "command", about, command)
+def job_options(parser: cli.Parser, *more: str) -> None:
+    """What a job's session can be given, with `more` settings, and then what can be said of the job itself."""
+    # A verb's own options come first in its help, before the many of a session.
+    cli.options(parser.add_argument_group("settings of the session"), *session_settings(), *more)
+    jobscript.options(parser)
 
 
-def slurm(call: Desk) -> int:
+def slurm(context: CommandContext) -> int:
     """Print the job script."""
-    want = jobscript.wanted(call.options, site.read(call.here).slurm)
-    print(jobscript.text(want, call.settings, call.here, f"7lbd render slurm ({__version__})"), end="")
+    want = jobscript.wanted(context.options, site.read(context.here).slurm)
+    print(jobscript.text(want, context.settings, context.here, f"7lbd render slurm ({__version__})"), end="")
     return ExitCode.OK
 
 
-def command(call: Desk) -> int:
+def command(context: CommandContext) -> int:
     """Print the launcher."""
-    known = site.read(call.here).slurm
+    known = site.read(context.here).slurm
     setup = "\n".join(f"    {line}" for line in known.setup)
     ready = f"command -v {shlex.quote(known.apptainer)} >/dev/null || {{\n{setup}\n}}\n" if setup else ""
-    sif = program.sif(known, call.here)
-    others = [folder for folder in shown.folders(sif, call.settings) if folder != str(Path(sif).parent)]
+    sif = program.sif(known, context.here)
+    others = [folder for folder in shown.folders(sif, context.settings) if folder != str(Path(sif).parent)]
     text = _COMMAND.format(
         version=__version__,
         sif=shlex.quote(sif),
@@ -75,3 +74,5 @@ esac
 export _7LBD_COMMAND="${{0##*/}}"
 exec {apptainer} run "${{desktop_binds[@]}}" "$sif" "$@"
 """
+
+COMMANDS = {"render slurm": Command(slurm, job_options), "render command": Command(command)}

@@ -14,8 +14,8 @@ from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
 from .. import places
+from ..command import Command, CommandContext
 from . import site
-from .desk import Desk, verb
 from .keys import Table, metavar, written
 
 _WIDTH = 120
@@ -46,13 +46,8 @@ NOT_FOR_ALL = frozenset({"name", "exit_when_ready", "json_events", "report_dir"}
 """Settings of one session: for all sessions at once they are a mistake."""
 
 
-def register(things: Any) -> None:
-    """Add `render site`."""
-    verb(things, "site", "print a 7lbd.toml with every key, its meaning, and what you have set already", _render)
-
-
-def _render(desk: Desk) -> int:
-    file, said = places.site_file(desk.here)
+def _render(context: CommandContext) -> int:
+    file, said = places.site_file(context.here)
     print(text(said))
     if file and said:
         print(f"7lbd: what {file} sets is set in it, too; its comments are not in it", file=sys.stderr)
@@ -104,3 +99,6 @@ def _comment(text: str) -> Iterator[str]:
         if number:
             yield "#"
         yield from textwrap.wrap(paragraph, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+COMMANDS = {"render site": Command(_render)}

@@ -14,8 +14,8 @@ from ...images.description import Description
 from ...images.discs import media
 from ...paths import user_path
 from ...settings import parse_duration, parse_size
-from . import desk
-from .desk import Desk
+from .. import cli
+from ..command import Command, CommandContext
 
 # What scripts/build-install-iso puts on its disc.
 _SYSTEM, _DESCRIPTION = "install/root.img.zst", "install/image.toml"
@@ -35,47 +35,31 @@ class Wanted:
     answers: str
 
 
-def register(systems: Any) -> None:
-    """Add the verb `debian` to `7lbd image build`."""
-    about = "install the stand-in, a Debian that honours the guest contract"
-    parser = desk.verb(systems, "debian", about, call, settings=_SETTINGS)
-    parser.add_argument("--iso", required=True, metavar="ISO", help="its disc: scripts/build-install-iso makes one")
-    parser.add_argument("--name", required=True, help="the image's name")
-    parser.add_argument("--version", required=True, help="the image's version")
-    parser.add_argument("--title", default="", help="a line for people")
-    parser.add_argument("--size", default="12G", help="size of the disk, which grows as it is filled (default: 12G)")
-    parser.add_argument("--hostname", default="stand-in", help="what the guest calls itself (default: stand-in)")
-    parser.add_argument("--wait-for-key", action="store_true", help="let the disc wait for a key, as Microsoft's does")
-    parser.add_argument("--within", default="30m", metavar="DURATION", help="most that it may take (default: 30m)")
-    parser.add_argument("--no-check", action="store_true", help="do not boot the result once, as a session")
-    parser.add_argument("--publish", action="store_true", help="let new sessions get it, once it was seen ready")
-
-
-def call(here: Desk) -> int:
+def call(context: CommandContext) -> int:
     """Install."""
-    wanted = planned(here)
+    wanted = planned(context)
     from . import installation
 
     with tempfile.TemporaryDirectory(prefix="7lbd-answers-") as folder:
         disc = Path(folder) / "answers.iso"
         media.write(disc, "answers", {_ANSWERS: wanted.answers.encode()})
         return installation.install(
-            here,
+            context,
             installation.Installation(
                 description=wanted.described,
                 disk_size=wanted.size,
                 cdroms=(wanted.iso, disc),
                 time_limit=wanted.time_limit,
-                keys_at_boot=here.options.wait_for_key,
-                check=not here.options.no_check,
-                publish=here.options.publish,
+                keys_at_boot=context.options.wait_for_key,
+                check=not context.options.no_check,
+                publish=context.options.publish,
             ),
         )
 
 
-def planned(here: Desk) -> Wanted:
+def planned(context: CommandContext) -> Wanted:
     """Everything checked, nothing done. Raises Refusal."""
-    options = here.options
+    options = context.options
     names.check_name(options.name)
     names.check_version(options.version)
     if not _HOSTNAME.fullmatch(options.hostname):
@@ -83,8 +67,8 @@ def planned(here: Desk) -> Wanted:
     iso = user_path(options.iso)
     changes = {"name": options.name, "version": options.version}
     changes |= {"title": options.title} if options.title else {}
-    changes |= {"memory": here.settings.memory} if here.settings.memory else {}
-    changes |= {"cpus": here.settings.cpus} if here.settings.cpus else {}
+    changes |= {"memory": context.settings.memory} if context.settings.memory else {}
+    changes |= {"cpus": context.settings.cpus} if context.settings.cpus else {}
     return Wanted(
         iso=iso,
         described=_described(iso).model_copy(update=changes),
@@ -119,3 +103,20 @@ def _number(option: str, text: str, parse: Any) -> float:
 
 def _wrong(what: str, hint: str) -> Refusal:
     return Refusal(ExitCode.USAGE, f"command line: {what}", hint=hint)
+
+
+def _options(parser: cli.Parser) -> None:
+    cli.options(parser, "image_dirs", *_SETTINGS)
+    parser.add_argument("--iso", required=True, metavar="ISO", help="its disc: scripts/build-install-iso makes one")
+    parser.add_argument("--name", required=True, help="the image's name")
+    parser.add_argument("--version", required=True, help="the image's version")
+    parser.add_argument("--title", default="", help="a line for people")
+    parser.add_argument("--size", default="12G", help="size of the disk, which grows as it is filled (default: 12G)")
+    parser.add_argument("--hostname", default="stand-in", help="what the guest calls itself (default: stand-in)")
+    parser.add_argument("--wait-for-key", action="store_true", help="let the disc wait for a key, as Microsoft's does")
+    parser.add_argument("--within", default="30m", metavar="DURATION", help="most that it may take (default: 30m)")
+    parser.add_argument("--no-check", action="store_true", help="do not boot the result once, as a session")
+    parser.add_argument("--publish", action="store_true", help="let new sessions get it, once it was seen ready")
+
+
+COMMANDS = {"image build debian": Command(call, _options)}

@@ -15,9 +15,10 @@ from ...images.description import Channel, Description, DiskBus, Firmware
 from ...images.discs import media, setup_media
 from ...paths import user_path
 from ...settings import nearest, parse_duration, parse_size
-from . import answers, desk, scratch
+from .. import cli
+from ..command import Command, CommandContext
+from . import answers, scratch
 from .answers import Wishes
-from .desk import Desk
 
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
@@ -45,42 +46,12 @@ class Plan:
     time_limit: float
 
 
-def register(systems: Any) -> None:
-    """Add the verb `windows` to `7lbd image build`."""
-    parser = desk.verb(systems, "windows", "install Windows unattended", call, settings=_SETTINGS)
-    parser.add_argument("--iso", required=True, metavar="ISO", help="Microsoft's installation disc, for x86-64")
-    parser.add_argument("--virtio", required=True, metavar="ISO", help="the virtio-win disc: drivers and guest agent")
-    parser.add_argument("--name", required=True, help="the image's name")
-    parser.add_argument("--version", required=True, help="the image's version")
-    parser.add_argument("--title", default="", help="a line for people (default: the edition)")
-    parser.add_argument(
-        "--edition", default="", help="English name of the edition, for instance `Windows 11 Enterprise`"
-    )
-    parser.add_argument(
-        "--product-key", default="", metavar="KEY|@FILE", help="product key, or the file that has it; none is asked for"
-    )
-    parser.add_argument("--language", default="en-US", help="language and region (default: en-US)")
-    parser.add_argument("--timezone", default="UTC", help="Windows' name of the time zone (default: UTC)")
-    parser.add_argument("--user", default="user1", metavar="NAME", help="account that sessions use (default: user1)")
-    parser.add_argument("--size", default="64G", help="size of the disk, which grows as it is filled (default: 64G)")
-    parser.add_argument(
-        "--firmware",
-        choices=[str(Firmware.UEFI_SECURE), str(Firmware.UEFI)],
-        default=str(Firmware.UEFI_SECURE),
-        help="uefi-secure has Secure Boot and a TPM 2.0, as Windows 11 wants (default)",
-    )
-    parser.add_argument("--within", default="4h", metavar="DURATION", help="most that it may take (default: 4h)")
-    parser.add_argument("--no-check", action="store_true", help="do not boot the result once, as a session")
-    parser.add_argument("--publish", action="store_true", help="let new sessions get it, once it was seen ready")
-    parser.add_argument("--dry-run", default="", metavar="DIR", help="start nothing; write the answers' disc to DIR")
-
-
-def call(here: Desk) -> int:
+def call(context: CommandContext) -> int:
     """Install, or show what would be done."""
-    plan = planned(here)
+    plan = planned(context)
     files = answers.render(plan.wishes)
-    if here.options.dry_run:
-        return _shown(plan, files, user_path(here.options.dry_run))
+    if context.options.dry_run:
+        return _shown(plan, files, user_path(context.options.dry_run))
     from . import installation
 
     with scratch.folder("7lbd-answers-") as folder:
@@ -92,15 +63,15 @@ def call(here: Desk) -> int:
             cdroms=(plan.windows, plan.drivers, disc),
             time_limit=plan.time_limit,
             keys_at_boot=True,
-            check=not here.options.no_check,
-            publish=here.options.publish,
+            check=not context.options.no_check,
+            publish=context.options.publish,
         )
-        return installation.install(here, wanted)
+        return installation.install(context, wanted)
 
 
-def planned(here: Desk) -> Plan:
+def planned(context: CommandContext) -> Plan:
     """Everything checked, nothing done. Raises Refusal."""
-    wanted = here.options
+    wanted = context.options
     names.check_name(wanted.name)
     names.check_version(wanted.version)
     size = _number("--size", wanted.size, parse_size)
@@ -123,16 +94,16 @@ def planned(here: Desk) -> Plan:
         timezone=wanted.timezone,
         product_key=key,
     )
-    return Plan(windows.resolve(), drivers.resolve(), wishes, _described(here, wishes), int(size), time_limit)
+    return Plan(windows.resolve(), drivers.resolve(), wishes, _described(context, wishes), int(size), time_limit)
 
 
-def _described(here: Desk, wishes: Wishes) -> Description:
-    chosen = here.settings
+def _described(context: CommandContext, wishes: Wishes) -> Description:
+    chosen = context.settings
     return Description(
-        name=here.options.name,
-        version=here.options.version,
+        name=context.options.name,
+        version=context.options.version,
         title=wishes.title,
-        firmware=Firmware(here.options.firmware),
+        firmware=Firmware(context.options.firmware),
         disk_bus=DiskBus.VIRTIO,
         channels=(Channel.SMBIOS, Channel.AGENT),
         user=wishes.account,
@@ -228,3 +199,35 @@ def _write(target: Path, plan: Plan, files: Mapping[str, str]) -> None:
         (made / "image.toml").write_text(description.text(plan.description))
         media.write(made / "answers.iso", answers.LABEL, media_files)
         made.rename(target)
+
+
+def _options(parser: cli.Parser) -> None:
+    cli.options(parser, "image_dirs", *_SETTINGS)
+    parser.add_argument("--iso", required=True, metavar="ISO", help="Microsoft's installation disc, for x86-64")
+    parser.add_argument("--virtio", required=True, metavar="ISO", help="the virtio-win disc: drivers and guest agent")
+    parser.add_argument("--name", required=True, help="the image's name")
+    parser.add_argument("--version", required=True, help="the image's version")
+    parser.add_argument("--title", default="", help="a line for people (default: the edition)")
+    parser.add_argument(
+        "--edition", default="", help="English name of the edition, for instance `Windows 11 Enterprise`"
+    )
+    parser.add_argument(
+        "--product-key", default="", metavar="KEY|@FILE", help="product key, or the file that has it; none is asked for"
+    )
+    parser.add_argument("--language", default="en-US", help="language and region (default: en-US)")
+    parser.add_argument("--timezone", default="UTC", help="Windows' name of the time zone (default: UTC)")
+    parser.add_argument("--user", default="user1", metavar="NAME", help="account that sessions use (default: user1)")
+    parser.add_argument("--size", default="64G", help="size of the disk, which grows as it is filled (default: 64G)")
+    parser.add_argument(
+        "--firmware",
+        choices=[str(Firmware.UEFI_SECURE), str(Firmware.UEFI)],
+        default=str(Firmware.UEFI_SECURE),
+        help="uefi-secure has Secure Boot and a TPM 2.0, as Windows 11 wants (default)",
+    )
+    parser.add_argument("--within", default="4h", metavar="DURATION", help="most that it may take (default: 4h)")
+    parser.add_argument("--no-check", action="store_true", help="do not boot the result once, as a session")
+    parser.add_argument("--publish", action="store_true", help="let new sessions get it, once it was seen ready")
+    parser.add_argument("--dry-run", default="", metavar="DIR", help="start nothing; write the answers' disc to DIR")
+
+
+COMMANDS = {"image build windows": Command(call, _options)}

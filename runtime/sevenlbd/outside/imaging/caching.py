@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ... import people
 from ...errors import ExitCode, Refusal
@@ -16,77 +15,60 @@ from ...images.copies.fetch import Source, Tally
 from ...images.names import Reference
 from ...images.seal import signature
 from ...images.shelf import lookup
-from .. import places
-from . import desk, progress
-from .desk import Desk
+from .. import cli, places
+from ..command import Command, CommandContext, say
+from . import progress
 
 _SETTINGS = ("image_cache", "image_cache_quota", "image_cache_rate")
 
 
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    about = "copy an image to this node's own disk, where sessions find it from then on; or show and remove copies"
-    parser = desk.verb(verbs, "cache", about, _cache, settings=_SETTINGS)
-    only = parser.add_mutually_exclusive_group()
-    only.add_argument(
-        "image",
-        nargs="?",
-        default="",
-        metavar="NAME[@VERSION]",
-        help="fetch it; what has arrived before is not fetched again",
-    )
-    only.add_argument("--list", action="store_true", help="show what there is, least recently used first (the default)")
-    only.add_argument("--drop", metavar="NAME@VERSION", default="", help="remove a copy, or what has arrived of it")
-    parser.add_argument("--no-wait", action="store_true", help="do nothing when somebody else is fetching already")
-
-
-def _cache(call: Desk) -> int:
-    path = places.image_cache(call.settings)
+def _cache(context: CommandContext) -> int:
+    path = places.image_cache(context.settings)
     if not path:
         hint = "name a folder on a local disk: --image-cache DIR, or image_cache in a settings file"
         raise Refusal(ExitCode.USAGE, "there is no image cache: image_cache is not set", hint=hint)
-    cache = Cache(path, call.settings.image_cache_quota)
-    if call.options.drop:
-        _drop(cache, names.parse(call.options.drop, exact=True))
-    elif call.options.image:
-        _fetch(call, cache, names.parse(call.options.image))
+    cache = Cache(path, context.settings.image_cache_quota)
+    if context.options.drop:
+        _drop(cache, names.parse(context.options.drop, exact=True))
+    elif context.options.image:
+        _fetch(context, cache, names.parse(context.options.image))
     else:
         _list(cache)
     return ExitCode.OK
 
 
-def _fetch(call: Desk, cache: Cache, wanted: Reference) -> None:
-    ref, folder = lookup.locate(wanted, call.folders)
+def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
+    ref, folder = lookup.locate(wanted, context.folders)
     if not ref.version:
         what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
         raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")
     if folder.is_relative_to(cache.path.resolve()):
         what = f"{folder}: is in the cache itself, which is named as a repository, too"
         raise Refusal(ExitCode.USAGE, what, hint="let image_dirs name the repository only that it is to be copied from")
-    if cache.holds(ref, _looked_at(call, folder)):
+    if cache.holds(ref, _looked_at(context, folder)):
         print(f"{ref} is in {cache.path} already")
         return
 
     def told_to_wait() -> None:
-        desk.say(f"{cache.path} is being filled; waiting", error=True)
+        say(f"{cache.path} is being filled; waiting", error=True)
 
-    with cache.locked(None if call.options.no_wait else told_to_wait) as ours:
-        source = _looked_at(call, folder)
+    with cache.locked(None if context.options.no_wait else told_to_wait) as ours:
+        source = _looked_at(context, folder)
         if not ours:
             print(f"{cache.path} is being filled by somebody else; not waiting")
         elif cache.holds(ref, source):
             print(f"{ref} has been fetched meanwhile")
         else:
-            _fetch_now(call, cache, ref, source)
+            _fetch_now(context, cache, ref, source)
 
 
-def _looked_at(call: Desk, folder: Path) -> Source:
-    if call.settings.require_signed:
-        signature.check(folder, signature.trusted(call.settings.trusted_keys))
+def _looked_at(context: CommandContext, folder: Path) -> Source:
+    if context.settings.require_signed:
+        signature.check(folder, signature.trusted(context.settings.trusted_keys))
     return fetch.look(folder)
 
 
-def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None:
+def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: Source) -> None:
     total = sum(status.st_size for status in source.files.values())
     done = 0
     try:
@@ -97,9 +79,9 @@ def _fetch_now(call: Desk, cache: Cache, ref: Reference, source: Source) -> None
                 told(tally.done - done)
                 done = tally.done
 
-            tally = cache.fetch(ref, source, call.settings.image_cache_rate, advance)
+            tally = cache.fetch(ref, source, context.settings.image_cache_rate, advance)
     except (KeyboardInterrupt, SystemExit):
-        desk.say(f"what has arrived of {ref} is kept; the next call goes on from there", error=True)
+        say(f"what has arrived of {ref} is kept; the next context goes on from there", error=True)
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
     came, spared = people.size(tally.fetched), people.size(tally.kept)
@@ -127,3 +109,21 @@ def _list(cache: Cache) -> None:
         print(f"{entry.ref}  {people.size(entry.size)}  used {used}  {state}")
     of = f" of {people.size(cache.quota)}" if cache.quota else ""
     print(f"{people.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
+
+
+def _options(parser: cli.Parser) -> None:
+    cli.options(parser, "image_dirs", *_SETTINGS)
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
+        "image",
+        nargs="?",
+        default="",
+        metavar="NAME[@VERSION]",
+        help="fetch it; what has arrived before is not fetched again",
+    )
+    only.add_argument("--list", action="store_true", help="show what there is, least recently used first (the default)")
+    only.add_argument("--drop", metavar="NAME@VERSION", default="", help="remove a copy, or what has arrived of it")
+    parser.add_argument("--no-wait", action="store_true", help="do nothing when somebody else is fetching already")
+
+
+COMMANDS = {"image cache": Command(_cache, _options)}

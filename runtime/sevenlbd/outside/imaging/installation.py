@@ -27,9 +27,9 @@ from ...images.shelf.repository import Repository
 from ...process import ENVIRONMENT
 from ...state import Phase, SessionState
 from .. import access, connect, control, display, folder, preflight
+from ..command import CommandContext, say
 from ..prepared import Prepared, Wishes
-from . import desk, flatten, serial, workshop
-from .desk import Desk
+from . import flatten, serial, workshop
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
 MOST_DRIVES = 4
@@ -56,29 +56,29 @@ class Installation:
     publish: bool = False
 
 
-def install(call: Desk, wanted: Installation) -> int:
+def install(context: CommandContext, wanted: Installation) -> int:
     """Install, import and try out; returns the exit code. Raises Refusal."""
     described = wanted.description
     check_name(described.name)
     check_version(described.version)
-    shelf = lookup.writable(call.targets)
+    shelf = lookup.writable(context.targets)
     check_discs(wanted.cdroms)
     with shelf.staged(described.name, described.version) as staging:
         _make_disk(staging / DISK, wanted.disk_size)
         _describe(staging, described)
         started = time.monotonic()
-        _run(call, wanted, staging)
-        desk.say(f"installed in {time.monotonic() - started:.0f} s; making the image")
+        _run(context, wanted, staging)
+        say(f"installed in {time.monotonic() - started:.0f} s; making the image")
         _complete(staging, described)
     title = f"{described.name}@{described.version}"
-    desk.say(f"{title} is in {shelf.path}")
+    say(f"{title} is in {shelf.path}")
     if wanted.check:
-        _check(call, shelf, described)
+        _check(context, shelf, described)
     if wanted.publish:
         shelf.publish(described.name, described.version)
-        desk.say(f"{title} is current: new sessions get it")
+        say(f"{title} is current: new sessions get it")
     else:
-        desk.say(f"let new sessions get it: 7lbd image publish {title}")
+        say(f"let new sessions get it: 7lbd image publish {title}")
     return ExitCode.OK
 
 
@@ -113,9 +113,9 @@ def _describe(staging: Path, described: Description) -> None:
     (staging / repository.DESCRIPTION).write_text(description.text(described))
 
 
-def _run(call: Desk, wanted: Installation, staging: Path) -> None:
+def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
     """Power on, and see it through to its power-off. Raises Refusal when that was not the end of an installation."""
-    prepared = _prepared(call, wanted, staging)
+    prepared = _prepared(context, wanted, staging)
     shown = Steps(wanted.description, prepared)
     kept: list[Path] = []
 
@@ -152,9 +152,9 @@ def _failure(outcome: workshop.Outcome, heard: serial.Listener, kept: Sequence[P
     return Refusal(outcome.code or ExitCode.NOT_READY, f"the installation failed: {what}{last}", hint=hint)
 
 
-def _prepared(call: Desk, wanted: Installation, staging: Path) -> Prepared:
+def _prepared(context: CommandContext, wanted: Installation, staging: Path) -> Prepared:
     """A session of nobody's, on a disk that is blank. Raises Refusal."""
-    prepared = _session(call, staging, f"build-{folder.new_name()}", wanted.time_limit)
+    prepared = _session(context, staging, f"build-{folder.new_name()}", wanted.time_limit)
     plan = replace(
         prepared.plan,
         layers=(),
@@ -167,8 +167,10 @@ def _prepared(call: Desk, wanted: Installation, staging: Path) -> Prepared:
     return replace(prepared, plan=plan, wishes=wishes, seen={})
 
 
-def _session(call: Desk, image: Path, name: str, seconds: float, *, exit_when_ready: bool = False) -> Prepared:
-    chosen = call.settings.model_copy(
+def _session(
+    context: CommandContext, image: Path, name: str, seconds: float, *, exit_when_ready: bool = False
+) -> Prepared:
+    chosen = context.settings.model_copy(
         update={
             "image": str(image),
             "name": name,
@@ -183,7 +185,7 @@ def _session(call: Desk, image: Path, name: str, seconds: float, *, exit_when_re
             "time_limit": 0.0,
         }
     )
-    return preflight.prepare(chosen, call.here.environment, call.umask, call.folders)
+    return preflight.prepare(chosen, context.here.environment, context.umask, context.folders)
 
 
 def _complete(staging: Path, described: Description) -> None:
@@ -195,20 +197,20 @@ def _complete(staging: Path, described: Description) -> None:
     _describe(staging, described.model_copy(update={"variables": variables}))
 
 
-def _check(call: Desk, shelf: Repository, described: Description) -> None:
+def _check(context: CommandContext, shelf: Repository, described: Description) -> None:
     """Boot it as a session until a user could log in. Raises Refusal: then it is there, but nobody gets it."""
     title = f"{described.name}@{described.version}"
-    desk.say(f"booting {title} as a session, to see whether it gets ready")
+    say(f"booting {title} as a session, to see whether it gets ready")
     place = shelf.folder(Reference(described.name, described.version))
-    seconds = max(_CHECK_SECONDS, call.settings.ready_timeout)
-    prepared = _session(call, place, f"check-{folder.new_name()}", seconds, exit_when_ready=True)
+    seconds = max(_CHECK_SECONDS, context.settings.ready_timeout)
+    prepared = _session(context, place, f"check-{folder.new_name()}", seconds, exit_when_ready=True)
     outcome = workshop.run(prepared, Steps(described, prepared), lambda _place, _state: None)
     if outcome.code or outcome.state is None or Phase.READY not in outcome.state.phases:
         why = outcome.state.reason if outcome.state else "it did not start"
         what = f"{title} was imported, but it does not get ready: {why}"
         hint = f"look at it: 7lbd image maintain {title}; remove it: 7lbd image rm {title}"
         raise Refusal(outcome.code or ExitCode.NOT_READY, what, hint=hint)
-    desk.say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
+    say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
 
 
 class Steps(display.Lines):
@@ -224,7 +226,7 @@ class Steps(display.Lines):
 
     def update(self, state: SessionState) -> None:
         if self._state is None:
-            desk.say(f"{self._title}: a machine on {state.host}, session {state.id}, {state.accel}")
+            say(f"{self._title}: a machine on {state.host}, session {state.id}, {state.accel}")
             for text in state.warnings:
                 self.warn(text)
         self._state = state
@@ -234,7 +236,7 @@ class Steps(display.Lines):
         for name, at in state.milestones.items():
             if name not in self._seen:
                 self._seen.add(name)
-                desk.say(f"{at:7.1f} s    {name}")
+                say(f"{at:7.1f} s    {name}")
 
     def ready(self, state: SessionState) -> None:
         pass
@@ -256,7 +258,7 @@ class Steps(display.Lines):
 
     def _heard(self, line: str) -> None:
         at = self._state.elapsed() if self._state else 0.0
-        desk.say(f"{at:7.1f} s  {line}")
+        say(f"{at:7.1f} s  {line}")
 
     def _give_up(self) -> None:
         """The guest told an error: what follows would only take time."""

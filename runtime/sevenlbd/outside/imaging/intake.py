@@ -15,26 +15,11 @@ from ...images.seal import manifest, signature
 from ...images.shelf import lookup
 from ...paths import user_path
 from ...settings import in_words, parse_size
-from . import desk, progress
-from .desk import Desk
+from .. import cli
+from ..command import Command, CommandContext
+from . import progress
 
 _GIB = 1 << 30
-
-
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    add = desk.verb(verbs, "add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd or ova", _add)
-    add.add_argument("disk", metavar="DISK", help="the disk's file; it is only read, and may be on others (flattened)")
-    # Not `name`: the options of that name are settings of a session.
-    add.add_argument("--name", dest="image_name", metavar="NAME", required=True, help="the image's name")
-    add.add_argument("--version", dest="image_version", metavar="VERSION", required=True, help="the new version")
-    add.add_argument("--compress", action="store_true", help="smaller and slower: compress the disk (zstd)")
-    add.add_argument("--publish", action="store_true", help="make it current at once")
-    add.add_argument("--format", choices=formats.CHOICES, default="", help="what DISK is, where its content misleads")
-    add.add_argument("--description", metavar="FILE", help="an image.toml to take over (default: one beside DISK)")
-    _describing(add.add_argument_group("description", "instead of what is found on the disk; docs/images.md"))
-    check = desk.verb(verbs, "check", "examine a version: description, disk, warm state, digests, signature", _check)
-    check.add_argument("reference", metavar="NAME[@VERSION]")
 
 
 def _describing(group: Any) -> None:
@@ -46,14 +31,14 @@ def _describing(group: Any) -> None:
     group.add_argument("--cpus", dest="described_cpus", metavar="N", help="virtual CPUs it needs")
 
 
-def _add(desk: Desk) -> int:
-    options = desk.options
+def _add(context: CommandContext) -> int:
+    options = context.options
     wanted = names.Reference(options.image_name, options.image_version)
     names.check_name(wanted.name)
     names.check_version(wanted.version)
     given = _given(options)
     path = user_path(options.disk)
-    shelf = lookup.writable(desk.targets)
+    shelf = lookup.writable(context.targets)
     with source.opened(path, options.format) as disk:
         described, variables = importer.beside(disk.path)
         if options.description:
@@ -103,15 +88,15 @@ class _Report:
         print(f"{'not ok' if trouble else 'ok':<8}{what}{': ' if trouble else ''}{trouble}", flush=True)
 
 
-def _check(desk: Desk) -> int:
-    folder = lookup.find(names.parse(desk.options.reference), desk.folders)
+def _check(context: CommandContext) -> int:
+    folder = lookup.find(names.parse(context.options.reference), context.folders)
     report = _Report()
     found = _checked_description(folder, report)
     for layer in found.layers if found else ():
         trouble = qemu_img.check(layer.path, layer.format) if layer.format != formats.RAW else ""
         report.tell(f"disk {layer.path.name} ({layer.format})", trouble)
     _check_warm(folder, report)
-    _check_seal(desk, folder, report)
+    _check_seal(context, folder, report)
     return ExitCode.IMAGE if report.bad else ExitCode.OK
 
 
@@ -134,7 +119,7 @@ def _check_warm(folder: Path, report: _Report) -> None:
     report.tell("warm state" if state else "no warm state")
 
 
-def _check_seal(desk: Desk, folder: Path, report: _Report) -> None:
+def _check_seal(context: CommandContext, folder: Path, report: _Report) -> None:
     if not manifest.exists(folder):
         report.tell("no digests: it is not signed")
         return
@@ -145,11 +130,36 @@ def _check_seal(desk: Desk, folder: Path, report: _Report) -> None:
         report.tell(f"digests of {len(known.parts)} parts, {known.size} bytes")
     except Refusal as refusal:
         report.tell("digests", refusal.what)
-    if not desk.settings.trusted_keys:
+    if not context.settings.trusted_keys:
         report.tell("no signature was looked at: trusted_keys lists no key")
         return
     try:
-        signed = signature.check(folder, signature.trusted(desk.settings.trusted_keys))
+        signed = signature.check(folder, signature.trusted(context.settings.trusted_keys))
         report.tell(f"signature by {signed.key}")
     except Refusal as refusal:
         report.tell("signature", refusal.what)
+
+
+def _add_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument(
+        "disk", metavar="DISK", help="the disk's file; it is only read, and may be on others (flattened)"
+    )
+    # Not `name`: the options of that name are settings of a session.
+    parser.add_argument("--name", dest="image_name", metavar="NAME", required=True, help="the image's name")
+    parser.add_argument("--version", dest="image_version", metavar="VERSION", required=True, help="the new version")
+    parser.add_argument("--compress", action="store_true", help="smaller and slower: compress the disk (zstd)")
+    parser.add_argument("--publish", action="store_true", help="make it current at once")
+    parser.add_argument(
+        "--format", choices=formats.CHOICES, default="", help="what DISK is, where its content misleads"
+    )
+    parser.add_argument("--description", metavar="FILE", help="an image.toml to take over (default: one beside DISK)")
+    _describing(parser.add_argument_group("description", "instead of what is found on the disk; docs/images.md"))
+
+
+def _check_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("reference", metavar="NAME[@VERSION]")
+
+
+COMMANDS = {"image add": Command(_add, _add_options), "image check": Command(_check, _check_options)}

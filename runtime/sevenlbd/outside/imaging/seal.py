@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from ...errors import ExitCode, Refusal
 from ...images import names
@@ -12,29 +11,15 @@ from ...images.seal import manifest, signature, signing, verified
 from ...images.shelf import lookup
 from ...images.shelf.repository import Repository
 from ...paths import user_path
-from . import desk, progress
-from .desk import Desk
+from .. import cli
+from ..command import Command, CommandContext
+from . import progress
 
 _SHOWN = "NAME@VERSION"
 
 
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    keygen = desk.verb(verbs, "keygen", "make a key pair for signing images", _keygen)
-    keygen.add_argument("prefix", metavar="PREFIX", help="writes PREFIX.key (private, keep it safe) and PREFIX.pub")
-    sign = desk.verb(verbs, "sign", "sign a version, so that any change of it is noticed", _sign)
-    sign.add_argument("reference", metavar=_SHOWN)
-    sign.add_argument("--key", metavar="FILE", required=True, help="the private key that keygen made")
-    verify = desk.verb(verbs, "verify", "read all of a version and compare it with what was signed", _verify)
-    verify.add_argument("reference", metavar="NAME[@VERSION]", help="without @VERSION the current one")
-    verify.add_argument(
-        "--trust", metavar="KEY", action="append", default=[],
-        help="a public key, or a file with one, to trust beside those of trusted_keys",
-    )  # fmt: skip
-
-
-def _keygen(desk: Desk) -> int:
-    prefix = user_path(desk.options.prefix)
+def _keygen(context: CommandContext) -> int:
+    prefix = user_path(context.options.prefix)
     private, public = prefix.with_name(f"{prefix.name}.key"), prefix.with_name(f"{prefix.name}.pub")
     for path in (private, public):
         if os.path.lexists(path):
@@ -43,7 +28,7 @@ def _keygen(desk: Desk) -> int:
     secret, text = signature.generate()
     _write_new(private, secret, 0o600)
     try:
-        _write_new(public, f"{text}\n".encode(), 0o644 & ~desk.umask)
+        _write_new(public, f"{text}\n".encode(), 0o644 & ~context.umask)
     except Refusal:
         private.unlink()
         raise
@@ -70,18 +55,18 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         raise Refusal(ExitCode.RESOURCES, what, hint="make room there") from None
 
 
-def _sign(desk: Desk) -> int:
-    wanted = names.parse(desk.options.reference, exact=True)
-    key = signature.private_key(user_path(desk.options.key))
-    found = lookup.find(wanted, desk.folders)
+def _sign(context: CommandContext) -> int:
+    wanted = names.parse(context.options.reference, exact=True)
+    key = signature.private_key(user_path(context.options.key))
+    found = lookup.find(wanted, context.folders)
     made = signing.sign(Repository(found.parents[1]), wanted.name, wanted.version, key, progress.shown)
     print(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
     return ExitCode.OK
 
 
-def _verify(desk: Desk) -> int:
-    folder = lookup.find(names.parse(desk.options.reference), desk.folders)
-    keys = signature.trusted([*desk.settings.trusted_keys, *map(_key_text, desk.options.trust)])
+def _verify(context: CommandContext) -> int:
+    folder = lookup.find(names.parse(context.options.reference), context.folders)
+    keys = signature.trusted([*context.settings.trusted_keys, *map(_key_text, context.options.trust)])
     if not keys:
         what = "no public key is trusted, so no signature proves anything"
         raise Refusal(ExitCode.USAGE, what, hint="list it in trusted_keys of the site's settings file, or --trust KEY")
@@ -104,3 +89,30 @@ def _key_text(text: str) -> str:
     except (OSError, ValueError) as error:
         what = f"--trust {text}: is neither a public key nor a file with one: {error}"
         raise Refusal(ExitCode.USAGE, what, hint=f"a key is {signature.PREFIX}...; keygen wrote it to a .pub") from None
+
+
+def _keygen_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("prefix", metavar="PREFIX", help="writes PREFIX.key (private, keep it safe) and PREFIX.pub")
+
+
+def _sign_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("reference", metavar=_SHOWN)
+    parser.add_argument("--key", metavar="FILE", required=True, help="the private key that keygen made")
+
+
+def _verify_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("reference", metavar="NAME[@VERSION]", help="without @VERSION the current one")
+    parser.add_argument(
+        "--trust", metavar="KEY", action="append", default=[],
+        help="a public key, or a file with one, to trust beside those of trusted_keys",
+    )  # fmt: skip
+
+
+COMMANDS = {
+    "image keygen": Command(_keygen, _keygen_options),
+    "image sign": Command(_sign, _sign_options),
+    "image verify": Command(_verify, _verify_options),
+}

@@ -19,46 +19,13 @@ from ...images.shelf import collection, history, lookup, stock
 from ...images.shelf.repository import Repository
 from ...images.shelf.stock import Item
 from ...settings import parse_duration
-from . import desk
-from .desk import Desk
+from .. import cli
+from ..command import Command, CommandContext
 
 _KEEP = 3
 _GRACE = "14d"
 _MOST_USERS = 20
 _HAPPENED = {history.PUBLISH: "published", history.ROLLBACK: "back again"}
-
-
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    listing = desk.verb(verbs, "list", "show every image and version there is", _list)
-    listing.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
-    listing.add_argument("--json", action="store_true", help="as JSON")
-    show = desk.verb(verbs, "show", "show one version: what it is, its parts, who signed and who uses it", _show)
-    show.add_argument("image", metavar="NAME[@VERSION]", help="the current version when none is named")
-    show.add_argument("--json", action="store_true", help="as JSON")
-    publish = desk.verb(verbs, "publish", "let new sessions get this version; running ones keep theirs", _publish)
-    publish.add_argument("image", metavar="NAME@VERSION")
-    rollback = desk.verb(verbs, "rollback", "let new sessions get the version that was current before", _rollback)
-    rollback.add_argument("image", metavar="NAME")
-    remove = desk.verb(verbs, "rm", "remove a version that is neither current nor in use anywhere", _remove)
-    remove.add_argument("image", metavar="NAME@VERSION")
-    remove.add_argument(
-        "--force", action="store_true", help="even the current one, so that new sessions get none; never one in use"
-    )
-    collect = desk.verb(verbs, "gc", "remove old versions that nobody uses, and what interrupted work left", _collect)
-    collect.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
-    collect.add_argument(
-        "--keep", type=_number, default=_KEEP, metavar="N", help=f"keep the last N versions (default: {_KEEP})"
-    )
-    collect.add_argument(
-        "--grace",
-        type=_duration,
-        default=_GRACE,
-        metavar="DURATION",
-        help="keep what was current within this time: sessions on nodes that may not write to the repository leave no "
-        f"trace there, so let it be longer than your longest job (default: {_GRACE})",
-    )
-    collect.add_argument("--dry-run", action="store_true", help="only say what would be removed, and what not and why")
 
 
 def _number(text: str) -> int:
@@ -76,17 +43,17 @@ def _duration(text: str) -> float:
     return float(seconds)
 
 
-def _list(call: Desk) -> int:
-    wanted = call.options.name
+def _list(context: CommandContext) -> int:
+    wanted = context.options.name
     if wanted:
-        lookup.holder(names.parse(wanted), call.folders)
-    found = stock.items(call.folders, wanted)
-    if call.options.json:
+        lookup.holder(names.parse(wanted), context.folders)
+    found = stock.items(context.folders, wanted)
+    if context.options.json:
         print(json.dumps([asdict(item) for item in found], indent=1))
     elif found:
         print(_table(found, in_many=len({Path(item.folder).parents[1] for item in found}) > 1))
     else:
-        looked = ", ".join(map(str, call.folders)) or "nowhere: image_dirs is empty"
+        looked = ", ".join(map(str, context.folders)) or "nowhere: image_dirs is empty"
         print(f"there is no image (looked in {looked})")
     return ExitCode.OK
 
@@ -115,9 +82,9 @@ def _table(found: Sequence[Item], *, in_many: bool) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _show(call: Desk) -> int:
-    sheet = _sheet(call, names.parse(call.options.image))
-    if call.options.json:
+def _show(context: CommandContext) -> int:
+    sheet = _sheet(context, names.parse(context.options.image))
+    if context.options.json:
         print(json.dumps(sheet, indent=1))
         return ExitCode.OK
     rows = list(_rows(sheet))
@@ -126,18 +93,18 @@ def _show(call: Desk) -> int:
     return ExitCode.OK
 
 
-def _sheet(call: Desk, wanted: Reference) -> dict[str, Any]:
+def _sheet(context: CommandContext, wanted: Reference) -> dict[str, Any]:
     """All that is known of one version."""
-    ref, folder = lookup.locate(wanted, call.folders)
+    ref, folder = lookup.locate(wanted, context.folders)
     found = image.from_folder(folder)
     holder = Repository(folder.parents[1] if ref.version else folder.parent)
     told = [event for event in history.events(holder.path / ref.name) if event.version == ref.version]
-    return asdict(stock.item(holder, ref, _current(ref, call.folders))) | {
+    return asdict(stock.item(holder, ref, _current(ref, context.folders))) | {
         "title": found.description.title,
         "disk_size": found.size,
         "description": found.description.model_dump(mode="json", by_alias=True),
-        "signature": _signed(folder, call.settings.trusted_keys),
-        "users": _users(ref, call.folders) if ref.version else [],
+        "signature": _signed(folder, context.settings.trusted_keys),
+        "users": _users(ref, context.folders) if ref.version else [],
         "history": [asdict(event) for event in told],
         "parts": [asdict(part) for part in stock.parts(folder)],
     }
@@ -194,22 +161,22 @@ def _signed(folder: Path, trusted: Sequence[str]) -> str:
         return refusal.what
 
 
-def _publish(call: Desk) -> int:
-    ref = names.parse(call.options.image, exact=True)
-    holder = lookup.holder(ref, call.folders)
+def _publish(context: CommandContext) -> int:
+    ref = names.parse(context.options.image, exact=True)
+    holder = lookup.holder(ref, context.folders)
     folder = holder.folder(ref)
     # What no session could start from is not let out.
     image.from_folder(folder)
-    if call.settings.require_signed:
-        signature.check(folder, signature.trusted(call.settings.trusted_keys))
+    if context.settings.require_signed:
+        signature.check(folder, signature.trusted(context.settings.trusted_keys))
     holder.publish(ref.name, ref.version)
     print(f"{ref} is current in {holder.path}: new sessions get it")
     return ExitCode.OK
 
 
-def _rollback(call: Desk) -> int:
-    ref = _plain(call.options.image)
-    holder = lookup.holder(ref, call.folders)
+def _rollback(context: CommandContext) -> int:
+    ref = _plain(context.options.image)
+    holder = lookup.holder(ref, context.folders)
     version = holder.rollback(ref.name)
     print(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
     return ExitCode.OK
@@ -223,36 +190,36 @@ def _plain(text: str) -> Reference:
     return ref
 
 
-def _remove(call: Desk) -> int:
-    ref = names.parse(call.options.image, exact=True)
-    holder = lookup.holder(ref, call.folders)
+def _remove(context: CommandContext) -> int:
+    ref = names.parse(context.options.image, exact=True)
+    holder = lookup.holder(ref, context.folders)
     freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
-    holder.remove(ref.name, ref.version, even_current=call.options.force)
+    holder.remove(ref.name, ref.version, even_current=context.options.force)
     print(f"{ref} is removed from {holder.path}: {people.size(freed)} freed")
     return ExitCode.OK
 
 
-def _collect(call: Desk) -> int:
-    ref = _plain(call.options.name) if call.options.name else None
-    shelves = [lookup.holder(ref, call.folders)] if ref else _writable(call.folders, call.options.dry_run)
+def _collect(context: CommandContext) -> int:
+    ref = _plain(context.options.name) if context.options.name else None
+    shelves = [lookup.holder(ref, context.folders)] if ref else _writable(context.folders, context.options.dry_run)
     freed = 0
     for shelf in shelves:
-        if not call.options.dry_run:
+        if not context.options.dry_run:
             shelf.tidy()
         for name in [ref.name] if ref else shelf.names():
-            freed += _collect_one(call, shelf, name)
-    print(f"{people.size(freed)} {'would be freed' if call.options.dry_run else 'freed'}")
+            freed += _collect_one(context, shelf, name)
+    print(f"{people.size(freed)} {'would be freed' if context.options.dry_run else 'freed'}")
     return ExitCode.OK
 
 
-def _collect_one(call: Desk, shelf: Repository, name: str) -> int:
+def _collect_one(context: CommandContext, shelf: Repository, name: str) -> int:
     """Judge all versions first, then remove; one that is taken into use meanwhile stays. Returns the bytes freed."""
     freed = 0
-    for verdict in collection.judge(shelf, name, call.options.keep, call.options.grace):
+    for verdict in collection.judge(shelf, name, context.options.keep, context.options.grace):
         ref = Reference(name, verdict.version)
         why = verdict.why
         size = 0 if why else sum(part.allocated for part in stock.parts(shelf.folder(ref)))
-        if not why and not call.options.dry_run:
+        if not why and not context.options.dry_run:
             try:
                 shelf.remove(name, verdict.version)
             except Refusal as refusal:
@@ -262,7 +229,7 @@ def _collect_one(call: Desk, shelf: Repository, name: str) -> int:
         if why:
             print(visible(f"kept      {ref}: {why}"))
         else:
-            print(f"{'would go ' if call.options.dry_run else 'removed  '} {ref}: {people.size(size)}")
+            print(f"{'would go ' if context.options.dry_run else 'removed  '} {ref}: {people.size(size)}")
             freed += size
     return freed
 
@@ -273,3 +240,60 @@ def _writable(folders: Sequence[Path], dry_run: bool) -> list[Repository]:
         return [Repository(folder) for folder in there]
     lookup.writable(there)
     return [Repository(folder) for folder in there if lookup.may_write(folder)]
+
+
+def _list_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _show_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("image", metavar="NAME[@VERSION]", help="the current version when none is named")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _publish_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("image", metavar="NAME@VERSION")
+
+
+def _rollback_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("image", metavar="NAME")
+
+
+def _remove_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("image", metavar="NAME@VERSION")
+    parser.add_argument(
+        "--force", action="store_true", help="even the current one, so that new sessions get none; never one in use"
+    )
+
+
+def _collect_options(parser: cli.Parser) -> None:
+    cli.option(parser, "image_dirs")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
+    parser.add_argument(
+        "--keep", type=_number, default=_KEEP, metavar="N", help=f"keep the last N versions (default: {_KEEP})"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_duration,
+        default=_GRACE,
+        metavar="DURATION",
+        help="keep what was current within this time: sessions on nodes that may not write to the repository leave no "
+        f"trace there, so let it be longer than your longest job (default: {_GRACE})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed, and what not and why")
+
+
+COMMANDS = {
+    "image list": Command(_list, _list_options),
+    "image show": Command(_show, _show_options),
+    "image publish": Command(_publish, _publish_options),
+    "image rollback": Command(_rollback, _rollback_options),
+    "image rm": Command(_remove, _remove_options),
+    "image gc": Command(_collect, _collect_options),
+}

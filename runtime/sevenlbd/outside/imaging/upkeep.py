@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ... import messages
 from ...errors import ExitCode, Refusal
@@ -29,10 +28,10 @@ from ...images.shelf.repository import Repository
 from ...messages import Layer
 from ...paths import user_path
 from ...state import SessionState
-from .. import disk, display, preflight
+from .. import cli, disk, display, preflight
+from ..command import Command, CommandContext, say
 from ..prepared import Prepared
-from . import desk, flatten, installation, workshop
-from .desk import Desk
+from . import flatten, installation, workshop
 
 _SETTINGS = (
     *("memory", "cpus", "cpu_model", "accel", "network", "name", "shares", "home_share"),
@@ -43,50 +42,20 @@ _PATIENCE = 30 * 86400.0
 _LONGEST_PASSWORD = 127
 
 
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    about = "work on a writable child of a version, then commit it as a new version or discard it"
-    maintain = desk.verb(verbs, "maintain", about, _maintain, settings=_SETTINGS)
-    maintain.add_argument("image", metavar="NAME[@VERSION]", help="the image; the current version when none is named")
-    maintain.add_argument(
-        "--iso", action="append", default=[], metavar="FILE", help="an ISO file for the machine's drives; up to four"
-    )
-    maintain.add_argument(
-        "--password-file",
-        default="",
-        metavar="FILE",
-        help="the password to log in with, from a file, or `-` for the standard input (default: a random one)",
-    )
-    end = maintain.add_mutually_exclusive_group()
-    end.add_argument(
-        "--commit",
-        default="",
-        metavar="VERSION",
-        help="make this version of it when the guest has shut down; of a child that is kept, at once",
-    )
-    end.add_argument("--discard", action="store_true", help="throw away the child that is kept")
-    maintain.add_argument("--publish", action="store_true", help="with --commit: let new sessions get the new version")
-    maintain.add_argument(
-        "--force",
-        action="store_true",
-        help="with --commit: even though the guest was not shut down, so that its disk is as after a power cut",
-    )
-
-
-def _maintain(call: Desk) -> int:
-    ref = names.parse(call.options.image)
-    if call.options.publish and not call.options.commit:
+def _maintain(context: CommandContext) -> int:
+    ref = names.parse(context.options.image)
+    if context.options.publish and not context.options.commit:
         raise Refusal(ExitCode.USAGE, "command line: --publish goes with --commit VERSION", hint="or publish it later")
-    shelf = lookup.holder(ref, call.shelves)
+    shelf = lookup.holder(ref, context.shelves)
     if shelf.is_bare(ref.name) and not shelf.versions(ref.name):
         what = f"image `{ref.name}` has no versions, so a new one would have no place"
         hint = f"7lbd image add {shelf.path / ref.name}/DISK --name {ref.name} --version VERSION"
         raise Refusal(ExitCode.IMAGE, what, hint=hint)
     kept = Child(shelf.path / ref.name)
-    if call.options.commit:
-        _refuse_taken(shelf, Reference(ref.name, call.options.commit))
+    if context.options.commit:
+        _refuse_taken(shelf, Reference(ref.name, context.options.commit))
     with kept.held():
-        return _held(call, ref, shelf, kept)
+        return _held(context, ref, shelf, kept)
 
 
 def _refuse_taken(shelf: Repository, ref: Reference) -> None:
@@ -96,23 +65,23 @@ def _refuse_taken(shelf: Repository, ref: Reference) -> None:
         raise Refusal(ExitCode.IMAGE, what, hint="choose another: --commit VERSION")
 
 
-def _held(call: Desk, ref: Reference, shelf: Repository, kept: Child) -> int:
+def _held(context: CommandContext, ref: Reference, shelf: Repository, kept: Child) -> int:
     """What was asked for, with the child to ourselves."""
-    if call.options.discard:
+    if context.options.discard:
         return _discard(ref, kept)
     record = kept.record()
-    if record and call.options.commit:
-        return _commit(call, shelf, kept, record, call.options.commit, publish=call.options.publish)
+    if record and context.options.commit:
+        return _commit(context, shelf, kept, record, context.options.commit, publish=context.options.publish)
     if record and ref.version not in ("", record.base):
         what = f"a child of {ref.name}@{record.base} is kept, not of {ref.version}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"first: {_call(ref)} --commit VERSION, or --discard")
     base = images.from_folder(shelf.folder(Reference(ref.name, record.base if record else ref.version)))
-    prepared = _prepared(call, kept, base, kept_already=record is not None)
+    prepared = _prepared(context, kept, base, kept_already=record is not None)
     if record:
-        desk.say(f"going on with the child of {ref.name}@{record.base} of {_when(record.since)}")
+        say(f"going on with the child of {ref.name}@{record.base} of {_when(record.since)}")
     else:
         record = _begin(kept, base)
-    return _session(call, ref, shelf, kept, record, prepared)
+    return _session(context, ref, shelf, kept, record, prepared)
 
 
 def _discard(ref: Reference, kept: Child) -> int:
@@ -120,7 +89,7 @@ def _discard(ref: Reference, kept: Child) -> int:
         what = f"no child of image `{ref.name}` is kept, so there is nothing to discard"
         raise Refusal(ExitCode.IMAGE, what, hint=f"to try something and keep nothing: 7lbd run --image {ref.name}")
     kept.discard()
-    desk.say(f"the child of image {ref.name} is discarded; its versions are as they were")
+    say(f"the child of image {ref.name} is discarded; its versions are as they were")
     return ExitCode.OK
 
 
@@ -145,15 +114,15 @@ def _begin(kept: Child, base: Image) -> Record:
     return record
 
 
-def _prepared(call: Desk, kept: Child, base: Image, *, kept_already: bool) -> Prepared:
+def _prepared(context: CommandContext, kept: Child, base: Image, *, kept_already: bool) -> Prepared:
     """The admin's session. Raises Refusal; nothing is written."""
-    discs = [user_path(name) for name in call.options.iso]
+    discs = [user_path(name) for name in context.options.iso]
     installation.check_discs(discs)
-    password = _password(call.options.password_file)
-    chosen = call.settings.model_copy(
+    password = _password(context.options.password_file)
+    chosen = context.settings.model_copy(
         update={"image": str(base.folder), "warm": False, "exit_when_ready": False, "ready_timeout": _PATIENCE}
     )
-    prepared = preflight.prepare(chosen, call.here.environment, call.umask, call.folders)
+    prepared = preflight.prepare(chosen, context.here.environment, context.umask, context.folders)
     plan = prepared.plan
     own_variables = kept_already and kept.variables.exists()
     plan = replace(
@@ -191,7 +160,9 @@ def _password(source: str) -> str:
     return word
 
 
-def _session(call: Desk, ref: Reference, shelf: Repository, kept: Child, record: Record, prepared: Prepared) -> int:
+def _session(
+    context: CommandContext, ref: Reference, shelf: Repository, kept: Child, record: Record, prepared: Prepared
+) -> int:
     """Run it, and see what is to become of the child."""
     record = replace(record, clean=False)
     kept.note(record)
@@ -200,23 +171,23 @@ def _session(call: Desk, ref: Reference, shelf: Repository, kept: Child, record:
         with suppress(FileNotFoundError):
             shutil.copyfile(place / installation.VARIABLES, kept.variables)
 
-    outcome = workshop.run(prepared, display.choose(as_json=False, sif=call.here.sif), harvest)
+    outcome = workshop.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if outcome.state and outcome.state.end == messages.GUEST_SHUT_DOWN:
         record = replace(record, clean=True)
         with suppress(OSError):  # a full disk: then it is kept as one that was not shut down
             kept.note(record)
-    if not record.clean and not (call.options.commit and call.options.force):
-        desk.say(f"the guest was not shut down, so nothing is committed. The child is kept: {_on(ref)}")
+    if not record.clean and not (context.options.commit and context.options.force):
+        say(f"the guest was not shut down, so nothing is committed. The child is kept: {_on(ref)}")
         return outcome.code
-    if call.options.commit:
-        return _commit(call, shelf, kept, record, call.options.commit, publish=call.options.publish)
+    if context.options.commit:
+        return _commit(context, shelf, kept, record, context.options.commit, publish=context.options.publish)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return _asked(call, ref, shelf, kept, record)
-    desk.say(f"the child is kept: {_on(ref)}")
+        return _asked(context, ref, shelf, kept, record)
+    say(f"the child is kept: {_on(ref)}")
     return outcome.code
 
 
-def _asked(call: Desk, ref: Reference, shelf: Repository, kept: Child, record: Record) -> int:
+def _asked(context: CommandContext, ref: Reference, shelf: Repository, kept: Child, record: Record) -> int:
     """What the admin at the terminal wants."""
     print(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.", flush=True)
     while True:
@@ -225,7 +196,7 @@ def _asked(call: Desk, ref: Reference, shelf: Repository, kept: Child, record: R
         except EOFError:
             word = ""
         if not word:
-            desk.say(f"the child is kept: {_on(ref)}")
+            say(f"the child is kept: {_on(ref)}")
             return ExitCode.OK
         if word == "discard":
             return _discard(ref, kept)
@@ -235,14 +206,16 @@ def _asked(call: Desk, ref: Reference, shelf: Repository, kept: Child, record: R
         except Refusal as refusal:
             print(f"7lbd: {refusal}", flush=True)
     publish = input(f"Publish {ref.name}@{word} now, so that new sessions get it? [y/N] ").strip().lower() == "y"
-    return _commit(call, shelf, kept, record, word, publish=publish)
+    return _commit(context, shelf, kept, record, word, publish=publish)
 
 
-def _commit(call: Desk, shelf: Repository, kept: Child, record: Record, version: str, *, publish: bool) -> int:
+def _commit(
+    context: CommandContext, shelf: Repository, kept: Child, record: Record, version: str, *, publish: bool
+) -> int:
     """Make a version of the child and the version below it. Until that is there, the child is kept."""
     name = kept.home.name
     new = Reference(name, version)
-    if not record.clean and not call.options.force:
+    if not record.clean and not context.options.force:
         what = f"the guest of the child of {name}@{record.base} was not shut down, so its disk is as after a power cut"
         hint = f"start it again and shut it down: 7lbd image maintain {name}; or --commit {version} --force"
         raise Refusal(ExitCode.IMAGE, what, hint=hint)
@@ -258,12 +231,12 @@ def _commit(call: Desk, shelf: Repository, kept: Child, record: Record, version:
         text = description.text(base.description.model_copy(update=changes))
         (staging / repository.DESCRIPTION).write_text(text)
     kept.discard()
-    desk.say(f"{new} is made of {name}@{record.base} and what was done to it")
+    say(f"{new} is made of {name}@{record.base} and what was done to it")
     if publish:
         shelf.publish(name, version)
-        desk.say(f"{new} is current: new sessions get it")
+        say(f"{new} is current: new sessions get it")
     else:
-        desk.say(f"let new sessions get it: 7lbd image publish {new}")
+        say(f"let new sessions get it: 7lbd image publish {new}")
     return ExitCode.OK
 
 
@@ -293,3 +266,34 @@ def _on(ref: Reference) -> str:
 
 def _when(since: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
+
+
+def _options(parser: cli.Parser) -> None:
+    cli.options(parser, "image_dirs", *_SETTINGS)
+    parser.add_argument("image", metavar="NAME[@VERSION]", help="the image; the current version when none is named")
+    parser.add_argument(
+        "--iso", action="append", default=[], metavar="FILE", help="an ISO file for the machine's drives; up to four"
+    )
+    parser.add_argument(
+        "--password-file",
+        default="",
+        metavar="FILE",
+        help="the password to log in with, from a file, or `-` for the standard input (default: a random one)",
+    )
+    end = parser.add_mutually_exclusive_group()
+    end.add_argument(
+        "--commit",
+        default="",
+        metavar="VERSION",
+        help="make this version of it when the guest has shut down; of a child that is kept, at once",
+    )
+    end.add_argument("--discard", action="store_true", help="throw away the child that is kept")
+    parser.add_argument("--publish", action="store_true", help="with --commit: let new sessions get the new version")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="with --commit: even though the guest was not shut down, so that its disk is as after a power cut",
+    )
+
+
+COMMANDS = {"image maintain": Command(_maintain, _options)}

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import ExitCode, Refusal
 from ...images import description, names, warm
@@ -20,50 +19,32 @@ from ...images.seal import manifest
 from ...images.shelf import exclusive, leftovers, lookup, repository
 from ...images.shelf.repository import Repository
 from ...state import SessionState
-from .. import display, folder, preflight, warmth
+from .. import cli, display, folder, preflight, warmth
+from ..command import Command, CommandContext
 from ..prepared import Prepared
-from . import desk, workshop
-from .desk import Desk
+from . import workshop
 
 _SETTINGS = ("memory", "cpus", "warm_cpu_model", "accel", "network", "session_dir", "ready_timeout", "min_space")
 
 
-def register(verbs: Any) -> None:
-    """Add this group's verbs to `7lbd image`."""
-    make = desk.verb(
-        verbs,
-        "warm",
-        "boot an image once and keep the machine as it is when it is ready: sessions start from there in seconds",
-        make_warm,
-        settings=_SETTINGS,
-    )
-    make.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
-    when = make.add_mutually_exclusive_group()
-    when.add_argument("--again", action="store_true", help="replace the warm state that it has")
-    when.add_argument(
-        "--as", dest="as_version", default="", metavar="VERSION", help="make a new version with it: a copy of this one"
-    )
-    when.add_argument("--if-needed", action="store_true", help="do nothing when it has one that fits, else replace it")
-
-
-def make_warm(call: Desk) -> int:
+def make_warm(context: CommandContext) -> int:
     """Freeze a machine of the image and add it to the version, or make a new version with it."""
-    image = images.resolve(call.options.image, call.folders)
+    image = images.resolve(context.options.image, context.folders)
     where = _folder(image)
-    prepared, needs = _prepared(call, image, where)
-    if call.options.if_needed and _fits(where, needs):
+    prepared, needs = _prepared(context, image, where)
+    if context.options.if_needed and _fits(where, needs):
         print(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
-    shelf = _shelf(image, call.options.as_version) if call.options.as_version else None
+    shelf = _shelf(image, context.options.as_version) if context.options.as_version else None
     if shelf is None:
-        _check_place(where, image.title, again=call.options.again or call.options.if_needed)
+        _check_place(where, image.title, again=context.options.again or context.options.if_needed)
     with _staging(where) as fresh:
-        if code := _freeze(call, prepared, fresh, needs):
+        if code := _freeze(context, prepared, fresh, needs):
             return code
-        title = image.title if shelf is None else f"{where.parent.name}@{call.options.as_version}"
+        title = image.title if shelf is None else f"{where.parent.name}@{context.options.as_version}"
         made = _described(fresh, title, needs)
         if shelf:
-            _copy_version(shelf, image, call.options.as_version, fresh)
+            _copy_version(shelf, image, context.options.as_version, fresh)
         else:
             _put_in_place(fresh, where)
     print(made)
@@ -102,14 +83,14 @@ def _copy_version(shelf: Repository, image: Image, version: str, fresh: Path) ->
             raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
 
 
-def _freeze(call: Desk, prepared: Prepared, target: Path, needs: warm.Needs) -> int:
+def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: warm.Needs) -> int:
     """Run the machine and leave its warm state in `target`; returns what went wrong as an exit code. Raises Refusal."""
 
     def harvest(place: Path, state: SessionState) -> None:
         if "frozen" in state.milestones:
             _take(place, warm.WarmState(target, needs, state.certificate))
 
-    outcome = workshop.run(prepared, display.choose(as_json=False, sif=call.here.sif), harvest)
+    outcome = workshop.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if (target / warm.RECORD).exists():
         return ExitCode.OK
     if outcome.code is ExitCode.OK:
@@ -166,10 +147,10 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
         raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
 
 
-def _prepared(call: Desk, image: Image, where: Path) -> tuple[Prepared, warm.Needs]:
+def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepared, warm.Needs]:
     """A session of nobody's: no shares, no SMBIOS strings, a password that dies with it."""
-    memory = call.settings.memory or image.description.memory
-    chosen = call.settings.model_copy(
+    memory = context.settings.memory or image.description.memory
+    chosen = context.settings.model_copy(
         update={
             "image": str(where),
             "name": f"warm-{folder.new_name()}",
@@ -177,17 +158,17 @@ def _prepared(call: Desk, image: Image, where: Path) -> tuple[Prepared, warm.Nee
             "shares": (),
             "warm": False,
             # A new version is made warm before it is signed. One that is signed is copied: as it was signed.
-            "require_signed": call.settings.require_signed and manifest.exists(where),
+            "require_signed": context.settings.require_signed and manifest.exists(where),
             "web": "off",
             "rdp_tls": "",
             "exit_when_ready": False,
             # Its memory is a file in the session's folder, and QEMU dies of a full disk there.
-            "min_space": call.settings.min_space + memory,
+            "min_space": context.settings.min_space + memory,
         }
     )
-    prepared = preflight.prepare(chosen, call.here.environment, call.umask, call.folders)
+    prepared = preflight.prepare(chosen, context.here.environment, context.umask, context.folders)
     plan = prepared.plan
-    cpu = warmth.cpu_model(call.settings, plan.accel)
+    cpu = warmth.cpu_model(context.settings, plan.accel)
     guest = replace(plan.guest, smbios=False, cpu=cpu)
     needs = warmth.needs(image, guest, plan.accel, plan.network, cpu, plan.egress)
     return replace(prepared, plan=replace(plan, guest=guest, freeze=True)), needs
@@ -263,3 +244,17 @@ def _allocated(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_blocks * 512
     return 0
+
+
+def _options(parser: cli.Parser) -> None:
+    cli.options(parser, "image_dirs", *_SETTINGS)
+    parser.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--again", action="store_true", help="replace the warm state that it has")
+    when.add_argument(
+        "--as", dest="as_version", default="", metavar="VERSION", help="make a new version with it: a copy of this one"
+    )
+    when.add_argument("--if-needed", action="store_true", help="do nothing when it has one that fits, else replace it")
+
+
+COMMANDS = {"image warm": Command(make_warm, _options)}

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from .... import __version__
 from ....errors import ExitCode, Refusal
 from ....paths import user_path
+from ... import cli
+from ...command import Command, CommandContext
 from .. import program, site
-from ..desk import Desk, verb
 from . import app, placing, table
 
 
-def register(verbs: Any) -> None:
-    """Add the verb; `render ood` is the same."""
-    about = "write the Open OnDemand app, of the site's table [ondemand]; again after each upgrade"
-    parser = verb(verbs, "ondemand", about, _render, aliases=("ood",))
-    parser.add_argument("folder", metavar="DIR", help="the app's folder, for instance /var/www/ood/apps/sys/desktop")
-    parser.add_argument("--force", action="store_true", help="overwrite files there that somebody has changed, too")
-
-
-def _render(desk: Desk) -> int:
-    found = site.read(desk.here)
-    for trouble in table.amiss(found.ondemand, desk.settings):
+def _render(context: CommandContext) -> int:
+    found = site.read(context.here)
+    for trouble in table.amiss(found.ondemand, context.settings):
         where = found.file or "7lbd.toml beside the SIF"
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
-    sif = program.sif(found.slurm, desk.here)
-    folder = user_path(desk.options.folder)
-    made = app.compose(found, desk.settings, sif, placing.read_own(folder))
-    outcome = placing.place(folder, made, __version__, force=desk.options.force)
+    sif = program.sif(found.slurm, context.here)
+    folder = user_path(context.options.folder)
+    made = app.compose(found, context.settings, sif, placing.read_own(folder))
+    outcome = placing.place(folder, made, __version__, force=context.options.force)
     print(_said(folder, outcome, sif))
     for name in outcome.kept:
         print(f"7lbd: {folder / name} has been changed since it was written, and was left as it is", file=sys.stderr)
@@ -46,3 +38,11 @@ def _said(folder: Path, outcome: placing.Outcome, sif: str) -> str:
         if paths and name != "kept":
             lines.append(f"  {name:9}  {', '.join(paths)}")
     return "\n".join(lines)
+
+
+def _options(parser: cli.Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="the app's folder, for instance /var/www/ood/apps/sys/desktop")
+    parser.add_argument("--force", action="store_true", help="overwrite files there that somebody has changed, too")
+
+
+COMMANDS = {"render ondemand": Command(_render, _options)}
