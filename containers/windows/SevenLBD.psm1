@@ -1,6 +1,7 @@
 # What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
 # first-boot.ps1 and seal.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
-# start.ps1 (as SYSTEM), drives.ps1 (as the user) and session.ps1 (by the guest agent, after a warm start).
+# start.ps1 (as SYSTEM), drives.ps1 (as the user), session.ps1 (by the guest agent, after a warm start) and notice.ps1 (by it,
+# too, with a text for whoever is logged on).
 #
 # For Windows PowerShell 5.1, which every Windows 10, 11 and Server 2016 to 2025 has. Secrets are never written to the log,
 # to the serial port or to a command line. Accounts and groups of Windows' own are named by SID: their names are translated.
@@ -12,7 +13,8 @@ $LogFile = Join-Path $Folder 'log.txt'
 $SettingsFile = Join-Path $Folder 'settings.json'
 $CredentialFile = Join-Path $Folder 'credentials.json'
 $UndoFile = Join-Path $Folder 'undo.json'
-$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1'
+$FirstLogonFile = Join-Path $Folder 'first-logon'
+$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1'
 $InstallationFiles = 'first-boot.ps1', 'seal.ps1', 'prepare.ps1'
 
 $HostAddress = '169.254.100.2'
@@ -26,7 +28,12 @@ $RemoteDesktopRules = '@FirewallAPI.dll,-28752'
 $Machine = 'HKLM:\SYSTEM\CurrentControlSet'
 $Policies = 'HKLM:\SOFTWARE\Policies\Microsoft'
 $PowerSettings = "$Policies\Power\PowerSettings"
-# Path, name, value. All are numbers (REG_DWORD).
+$SystemPolicies = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies'
+$Zones = "$Policies\Windows\CurrentVersion\Internet Settings\ZoneMap\Ranges\Range169"
+$Winlogon = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon'
+# Of the driver disc, by the build that a server's folder begins with: the newest first.
+$ServerDrivers = @(26100, '2k25'), @(20348, '2k22'), @(17763, '2k19'), @(0, '2k16')
+# Path, name, value: a number is REG_DWORD, a text REG_SZ.
 $Values = @(
     # Remote Desktop, with network-level authentication over TLS.
     , @("$Machine\Control\Terminal Server", 'fDenyTSConnections', 0)
@@ -35,10 +42,19 @@ $Values = @(
     # RemoteFX, which the client in the browser asks for.
     , @("$Policies\Windows NT\Terminal Services", 'ColorDepth', 5)
     , @("$Policies\Windows NT\Terminal Services", 'fEnableVirtualizedGraphics', 1)
+    # No guess about the line and no UDP: both have frozen log-ons of Windows 11 24H2 and Server 2025, and all that there is
+    # goes through one TCP connection. TerminalServer.admx: TS_SELECT_TRANSPORT (TCP only), TS_SELECT_NETWORK_DETECT (off).
+    , @("$Policies\Windows NT\Terminal Services", 'SelectTransport', 1)
+    , @("$Policies\Windows NT\Terminal Services", 'SelectNetworkDetect', 3)
+    # The machine's clock is UTC, whatever time zone its node has.
+    , @("$Machine\Control\TimeZoneInformation", 'RealTimeIsUniversal', 1)
     # A machine that sleeps looks dead; fast start-up would freeze one session's kernel for the next.
     , @("$PowerSettings\29f6c1db-86da-48c5-9fdb-f2b67b1f44da", 'ACSettingIndex', 0) # sleep after
     , @("$PowerSettings\9d7815a6-7ee4-497e-8888-515a05f02364", 'ACSettingIndex', 0) # hibernate after
     , @("$PowerSettings\3c0bc021-c8a8-4e07-a973-6b14cbcb2b7e", 'ACSettingIndex', 0) # screen off after
+    # The power button shuts down, also when nobody is logged on: the agent must not be the only way.
+    , @("$PowerSettings\7648efa3-dd9c-4e3e-b566-50f929386280", 'ACSettingIndex', 3)
+    , @("$SystemPolicies\System", 'ShutdownWithoutLogon', 1)
     , @("$Machine\Control\Session Manager\Power", 'HiberbootEnabled', 0)
     # Nothing to update from, and nothing to keep an update in.
     , @("$Policies\Windows\WindowsUpdate\AU", 'NoAutoUpdate', 1)
@@ -51,7 +67,18 @@ $Values = @(
     # No Internet, no router: do not look for one. No questions at the first log-on.
     , @("$Policies\Windows\NetworkConnectivityStatusIndicator", 'NoActiveProbe', 1)
     , @("$Policies\Windows\OOBE", 'DisablePrivacyExperience', 1)
-    , @('HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System', 'EnableFirstLogonAnimation', 0)
+    , @("$SystemPolicies\System", 'EnableFirstLogonAnimation', 0)
+    , @("$Policies\Windows\CloudContent", 'DisableWindowsConsumerFeatures', 1)
+    , @("$Policies\Edge", 'HideFirstRunExperience', 1)
+    , @("$Policies\Windows\OneDrive", 'DisableFileSyncNGSC', 1)
+    # No pane that asks about a new network: that there is the key is what counts.
+    , @("$Machine\Control\Network\NewNetworkWindowOff", '7lbd', 1)
+    # No question about a drive that appears.
+    , @("$SystemPolicies\Explorer", 'NoDriveTypeAutoRun', 255)
+    # An address with dots counts as the Internet: programs would ask, Office would open read-only, scripts would be refused.
+    # learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users": 1 is the local intranet.
+    , @($Zones, ':Range', $HostAddress)
+    , @($Zones, 'file', 1)
 )
 
 # --- what is told -----------------------------------------------------------------------------------------------------
@@ -152,17 +179,18 @@ function Undo-Contract {
 
 function Set-Value {
     [CmdletBinding(SupportsShouldProcess)]
-    param([Parameter(Mandatory)][string]$Path, [Parameter(Mandatory)][string]$Name, [Parameter(Mandatory)][int]$Value)
+    param([Parameter(Mandatory)][string]$Path, [Parameter(Mandatory)][string]$Name, [Parameter(Mandatory)][object]$Value)
+    $type = if ($Value -is [string]) { 'String' } else { 'DWord' }
     $change = @{ kind = 'value'; path = $Path; name = $Name; existed = $false; value = $null; type = $null }
     $key = Get-Item -LiteralPath $Path -ErrorAction SilentlyContinue
     if ($key -and $key.GetValueNames() -contains $Name) {
         $change.existed, $change.value, $change.type = $true, $key.GetValue($Name), [string]$key.GetValueKind($Name)
-        if ($change.type -eq 'DWord' -and $change.value -eq $Value) { return }
+        if ($change.type -eq $type -and $change.value -eq $Value) { return }
     }
     if ($PSCmdlet.ShouldProcess("$Path\$Name", "set to $Value")) {
         Add-Change $change
         if (-not $key) { New-Item -Path $Path -Force | Out-Null }
-        New-ItemProperty -LiteralPath $Path -Name $Name -Value $Value -PropertyType DWord -Force | Out-Null
+        New-ItemProperty -LiteralPath $Path -Name $Name -Value $Value -PropertyType $type -Force | Out-Null
     }
 }
 
@@ -186,21 +214,45 @@ function Install-Package {
     if ($done.ExitCode -notin 0, 3010, 1641) { throw "$(Split-Path -Leaf $Path): msiexec ended with $($done.ExitCode); see $log" }
 }
 
-# The virtio drivers and the guest agent, from the virtio-win disc.
+# The virtio drivers and the guest agent, from the virtio-win disc. Only the agent has no other way than its package.
 function Install-Driver {
     [CmdletBinding(SupportsShouldProcess)]
     param([switch]$Required)
-    $packages = 'virtio-win-gt-x64.msi', 'guest-agent\qemu-ga-x86_64.msi'
-    $root = Find-Medium $packages[0]
+    $drivers, $agent = 'virtio-win-gt-x64.msi', 'guest-agent\qemu-ga-x86_64.msi'
+    $root = Find-Medium $drivers
     if (-not $root) {
         if ($Required) { throw 'there is no virtio-win disc in any drive' }
         Write-Step 'no virtio-win disc: the drivers and the guest agent stay as they are'
         return
     }
-    foreach ($package in $packages) {
-        $path = Join-Path $root $package
-        if ($PSCmdlet.ShouldProcess($path, 'install')) { Install-Package $path }
+    if ($PSCmdlet.ShouldProcess($root, 'install the drivers')) {
+        try { Install-Package (Join-Path $root $drivers) } catch {
+            Write-Step "$($_.Exception.Message); taking the drivers one by one"
+            Install-DriverFolder -Root $root
+        }
     }
+    $path = Join-Path $root $agent
+    if ($PSCmdlet.ShouldProcess($path, 'install')) { Install-Package $path }
+}
+
+# What the package would have done: each driver of the disc that is for this system. Those of missing devices wait for them.
+function Install-DriverFolder {
+    param([Parameter(Mandatory)][string]$Root)
+    $system = Get-DriverFolder
+    foreach ($file in Get-ChildItem -Path (Join-Path $Root "*\$system\amd64\*.inf")) {
+        & pnputil.exe /add-driver $file.FullName /install | Out-Null
+        # 259: it is in the store, and no device wants it now; 3010: Windows wants to start anew. learn.microsoft.com, "PnPUtil
+        # Return Values".
+        if ($LASTEXITCODE -notin 0, 259, 3010) { Write-Step "$($file.Name): pnputil ended with $LASTEXITCODE" }
+    }
+}
+
+# How the driver disc calls this Windows.
+function Get-DriverFolder {
+    $windows = Get-CimInstance -ClassName Win32_OperatingSystem
+    $build = [int]$windows.BuildNumber
+    if ($windows.ProductType -eq 1) { if ($build -ge 22000) { return 'w11' } else { return 'w10' } }
+    foreach ($server in $ServerDrivers) { if ($build -ge $server[0]) { return $server[1] } }
 }
 
 # All that the contract asks for (docs/images.md). What is so already stays untouched.
@@ -347,6 +399,20 @@ function ConvertFrom-Line {
     $table
 }
 
+# All of the standard input, which the agent writes in UTF-8 whatever the code page is.
+function Read-Text {
+    $reader = New-Object IO.StreamReader ([Console]::OpenStandardInput()), (New-Object Text.UTF8Encoding $false)
+    try { $reader.ReadToEnd() } finally { $reader.Dispose() }
+}
+
+# A box in front of everything, for whoever is logged on, until OK is pressed or an hour. By an argument: msg.exe reads its
+# input in the code page of a console, and the agent has none.
+function Show-Notice {
+    param([Parameter(Mandatory)][AllowEmptyString()][string]$Text)
+    $line = ($Text -replace '\s+', ' ').Trim()
+    if ($line) { & msg.exe * /time:3600 $line }
+}
+
 # What 7lbd tells by SMBIOS strings of type 11: `user`, `password`, and `shares` perhaps.
 function Get-SessionValue {
     ConvertFrom-Line (Get-CimInstance -ClassName Win32_ComputerSystem).OEMStringArray
@@ -387,8 +453,14 @@ function Reset-Certificate {
     $start = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
     $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object { $_.NotBefore -lt $start })
     if (-not $old.Count) { return }
-    $old | Remove-Item -DeleteKey
+    foreach ($one in $old) { Remove-Certificate $one.Thumbprint }
     Restart-Service -Name TermService -Force
+}
+
+# By its path: behind a pipe the parameter, which only the certificate provider knows, would not bind.
+function Remove-Certificate {
+    param([Parameter(Mandatory)][string]$Thumbprint)
+    Remove-Item -LiteralPath "Cert:\LocalMachine\Remote Desktop\$Thumbprint" -DeleteKey
 }
 
 function Wait-RemoteDesktop {
@@ -414,13 +486,16 @@ function Send-Ready {
 function Connect-Drive {
     Wait-Until -What 'the credentials of this session' -Test { Test-Path -LiteralPath $CredentialFile }
     $session = Get-Content -LiteralPath $CredentialFile -Raw | ConvertFrom-Json
-    Get-SmbMapping | Where-Object { $_.RemotePath -like "\\$HostAddress\*" } | Remove-SmbMapping -Force
+    # Windows Script Host's own: it maps by WNetAddConnection2 and tells the shell, so that Explorer shows the drive at once.
+    $network = New-Object -ComObject WScript.Network
+    foreach ($mapping in Get-SmbMapping | Where-Object { $_.RemotePath -like "\\$HostAddress\*" }) {
+        $network.RemoveNetworkDrive($mapping.LocalPath, $true, $false)
+    }
     $free = [Collections.Generic.Queue[string]][string[]]@('Z', 'Y', 'X', 'W', 'V', 'U', 'T', 'S', 'R', 'Q', 'P', 'O', 'N', 'M')
-    foreach ($share in $session.shares -split ',') {
+    foreach ($share in $session.shares -split ',' | Where-Object { $_ }) {
         $letter = if ($share -eq 'home') { 'H' } else { $free.Dequeue() }
-        $how = @{ LocalPath = "${letter}:"; RemotePath = "\\$HostAddress\$share"; UserName = $session.user; Password = $session.password }
         try {
-            New-SmbMapping @how -Persistent $false | Out-Null
+            $network.MapNetworkDrive("${letter}:", "\\$HostAddress\$share", $false, $session.user, $session.password)
         } catch {
             Write-Step "the share $share could not be mapped: $($_.Exception.Message)"
         }
@@ -461,12 +536,12 @@ function Clear-Installation {
     )
     foreach ($path in $left) { Remove-Item -Path $path -Recurse -Force -ErrorAction SilentlyContinue }
     # The RDP server makes a new key when it has none.
-    Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Remove-Item -DeleteKey
+    foreach ($one in Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue) { Remove-Certificate $one.Thumbprint }
     $ours = @($InstallationFiles | ForEach-Object { Join-Path $Folder $_ }) + $CredentialFile, $UndoFile, $LogFile
     Remove-Item -LiteralPath $ours -Force -ErrorAction SilentlyContinue
     Clear-Log
-    # Blocks that are free again become holes in the image.
-    Optimize-Volume -DriveLetter $env:SystemDrive[0] -ReTrim
+    # Blocks that are free again become holes in the image; without, it is only larger.
+    try { Optimize-Volume -DriveLetter $env:SystemDrive[0] -ReTrim } catch { Write-Step "trim failed: $($_.Exception.Message)" }
 }
 
 function Clear-Log {
@@ -477,15 +552,50 @@ function Clear-Log {
 
 # No automatic log-on any more, and a password of the Administrator's that nobody has ever known.
 function Clear-Logon {
-    $winlogon = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon'
-    foreach ($name in 'AutoAdminLogon', 'AutoLogonCount', 'DefaultPassword', 'DefaultUserName', 'DefaultDomainName') {
-        Remove-ItemProperty -LiteralPath $winlogon -Name $name -ErrorAction SilentlyContinue
-    }
+    Stop-AutomaticLogon
     $built_in = Get-LocalUser | Where-Object { "$($_.SID)" -like 'S-1-5-21-*-500' }
     Set-LocalUser -InputObject $built_in -Password (New-Password) -PasswordNeverExpires $true
 }
 
-$public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal',
-    'ConvertFrom-Line', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop', 'Send-Ready',
-    'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Clear-Installation'
+# The answer file's count of log-ons may be one more than it says: nothing is left to count.
+function Stop-AutomaticLogon {
+    foreach ($name in 'AutoAdminLogon', 'AutoLogonCount', 'DefaultPassword', 'DefaultUserName', 'DefaultDomainName') {
+        Remove-ItemProperty -LiteralPath $Winlogon -Name $name -ErrorAction SilentlyContinue
+    }
+}
+
+# At the next start the account logs on once by itself, so that its profile is in the image: to make one takes half a minute or
+# more of black screen, which each session would pay for. Its password is this session's own, worth nothing afterwards.
+function Start-FirstLogon {
+    $password = (Get-SessionValue)['password']
+    if (-not $password) { throw 'there is no password in the SMBIOS strings to log on with' }
+    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $password }
+    foreach ($name in $values.Keys) {
+        New-ItemProperty -LiteralPath $Winlogon -Name $name -Value $values[$name] -PropertyType String -Force | Out-Null
+    }
+    Save-Text -Path $FirstLogonFile -Text 'begun'
+    Restart-Computer -Force
+}
+
+function Test-FirstLogon { Test-Path -LiteralPath $FirstLogonFile }
+
+# Until the account's desktop stands and has had a minute for what begins late; then it is logged off, so that the profile is
+# written to the disk whole.
+function Complete-FirstLogon {
+    Wait-Until -Seconds 900 -What "a desktop of the account's" -Test { Get-Desktop }
+    Write-Step 'the account has its profile'
+    Start-Sleep -Seconds 60
+    Stop-AutomaticLogon
+    foreach ($id in Get-Desktop) { & logoff.exe $id }
+    Wait-Until -What 'the log-off' -Test { -not (Get-Desktop) }
+    Remove-Item -LiteralPath $FirstLogonFile -Force
+}
+
+# The numbers of the sessions that have a shell.
+function Get-Desktop { Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'" | ForEach-Object { $_.SessionId } }
+
+$public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal', 'Stop-AutomaticLogon',
+    'ConvertFrom-Line', 'Read-Text', 'Show-Notice', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop',
+    'Send-Ready', 'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Test-FirstLogon', 'Start-FirstLogon', 'Complete-FirstLogon',
+    'Clear-Installation'
 Export-ModuleMember -Function $public

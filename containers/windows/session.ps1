@@ -6,7 +6,7 @@ $ErrorActionPreference = 'Stop'
 Import-Module (Join-Path $PSScriptRoot 'SevenLBD.psm1') -Force
 
 try {
-    $session = ConvertFrom-Line ([Console]::In.ReadToEnd() -split "`r?`n")
+    $session = ConvertFrom-Line ((Read-Text) -split "`r?`n")
     Save-Credential -Session $session
     Restart-Drive
 } catch {

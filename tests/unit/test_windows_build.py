@@ -59,7 +59,7 @@ def test_a_dry_run_shows_all_that_would_be_done(build: Build, discs: Path, tmp_p
     assert "win11@2026.11" in out
     folder = tmp_path / "out"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    scripts = {f"7lbd/{name}.ps1" for name in ("first-boot", "start", "drives", "session", "seal")}
+    scripts = {f"7lbd/{name}.ps1" for name in ("first-boot", "start", "drives", "session", "notice", "seal")}
     assert found == {"answers.iso", "image.toml", "Autounattend.xml", "7lbd/SevenLBD.psm1", *scripts}
 
 
@@ -125,6 +125,13 @@ WRONG = [
     ({"language": "English"}, 2, ["--language"]),
     ({"user": "a b"}, 2, ["--user"]),
     ({"user": "<user>"}, 2, ["--user"]),
+    ({"user": "lab."}, 2, ["--user", "without a dot at the end"]),
+    ({"user": "Administrator"}, 2, ["--user Administrator", "Windows has that name for itself"]),
+    ({"user": "guest"}, 2, ["--user guest", "Windows has that name"]),
+    ({"user": "SevenLBD"}, 2, ["--user SevenLBD", "Windows has that name"]),
+    ({"size": "48G"}, 2, ["--size", "not installed with less than 64G"]),
+    ({"memory": "2G"}, 2, ["--memory", "not installed with less than 4G"]),
+    ({"cpus": "1"}, 2, ["--cpus", "not installed with less than 2"]),
     ({"title": "two\nlines"}, 2, ["--title"]),
     ({"title": "x" * 101}, 2, ["--title"]),
     ({"size": "8G"}, 2, ["--size", "at least 32G"]),
@@ -183,3 +190,36 @@ def test_the_verb_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> Non
     for option in ("--iso", "--virtio", "--edition", "--product-key", "--dry-run", "--timezone"):
         assert option in told
     assert answers.timezones()
+
+
+@pytest.mark.parametrize(
+    ("edition", "channel", "key"),
+    [
+        ("Windows 11 Pro", b"", "VK7JG-NPHTM-C97JM-9MPGT-3V66T"),
+        ("Windows 11 Pro", b"[Channel]\r\nRetail\r\n", "VK7JG-NPHTM-C97JM-9MPGT-3V66T"),
+        ("Windows 11 Pro", b"[EditionID]\r\n\r\n[Channel]\r\nVolume\r\n[VL]\r\n1", "W269N-WFGWX-YVC9B-4J6C9-T83GX"),
+        ("Windows Server 2022 Standard", b"[Channel]\r\nVolume", "VDYBN-27WPP-V4HQT-9VMD4-VMK7H"),
+        ("Windows 11 Enterprise Evaluation", b"[Channel]\r\neval", ""),
+    ],
+)
+def test_setup_is_given_the_key_that_its_media_want(
+    build: Build, tmp_path: Path, edition: str, channel: bytes, key: str
+) -> None:
+    server = windows_discs.Image("Windows Server 2022 Standard", "Server", 20348, id="ServerStandard")
+    evaluation = windows_discs.Image("Windows 11 Enterprise Evaluation", id="EnterpriseEval")
+    files = windows_discs.windows_files(PRO, server, evaluation) | ({"sources/ei.cfg": channel} if channel else {})
+    windows_discs.windows(tmp_path / "own.iso", files)
+    code, out, _ = build(iso=str(tmp_path / "own.iso"), edition=edition)
+    assert code == 0
+    answer = (tmp_path / "out" / "Autounattend.xml").read_text()
+    assert (f"<Key>{key}</Key>" in answer) is bool(key)
+    assert ("<Key>" in answer.split("<ProductKey>")[1].split("</ProductKey>")[0]) is bool(key)
+    assert ("note: an evaluation ends" in out) is not bool(key)
+
+
+def test_a_server_core_gets_a_servers_drivers(build: Build, tmp_path: Path) -> None:
+    core = windows_discs.Image("Windows Server 2022 Standard Core", "Server Core", 20348, id="ServerStandard")
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(core))
+    code, out, _ = build(iso=str(tmp_path / "own.iso"), edition=core.name, size="40G")
+    assert code == 0
+    assert "(2k22)" in out

@@ -7,8 +7,10 @@ A real grammar reads them, and what they call, note and undo fits together. That
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import tree_sitter
@@ -22,41 +24,55 @@ from tree_sitter import Node
 LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
-ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "seal.ps1", "prepare.ps1", FIRST_BOOT]
+ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "seal.ps1", "prepare.ps1", FIRST_BOOT]
 
-# Cmdlets of Windows PowerShell 5.1 and of the modules that every Windows 10, 11 and Server 2016 to 2025 brings along.
-KNOWN = {
-    *(
-        "Add-Content",
-        "Add-LocalGroupMember",
-        "ConvertFrom-Json",
-        "ConvertTo-Json",
-        "ConvertTo-SecureString",
-        "Copy-Item",
-    ),
-    *(
-        "Export-ModuleMember",
-        "ForEach-Object",
-        "Get-ChildItem",
-        "Get-CimInstance",
-        "Get-Content",
-        "Get-Date",
-        "Get-Item",
-    ),
-    *("Get-ItemProperty", "Get-LocalGroupMember", "Get-LocalUser", "Get-NetFirewallRule", "Get-ScheduledTask"),
-    *("Get-ScheduledTaskInfo", "Get-Service", "Get-SmbMapping", "Import-Module", "Join-Path", "Move-Item", "New-Item"),
-    *("New-ItemProperty", "New-LocalUser", "New-Object", "New-ScheduledTaskAction", "New-ScheduledTaskPrincipal"),
-    *("New-ScheduledTaskSettingsSet", "New-ScheduledTaskTrigger", "New-SmbMapping", "Optimize-Volume", "Out-Null"),
-    *("Register-ScheduledTask", "Remove-Item", "Remove-ItemProperty", "Remove-LocalGroupMember", "Remove-LocalUser"),
-    *("Remove-SmbMapping", "Restart-Computer", "Restart-Service", "Set-Acl", "Set-LocalUser", "Set-NetFirewallRule"),
-    *("Set-StrictMode", "Split-Path", "Start-Process", "Start-ScheduledTask", "Start-Sleep", "Stop-Computer"),
-    *("Stop-ScheduledTask", "Test-Path", "Unregister-ScheduledTask", "Where-Object", "Write-Debug", "Write-Host"),
-    "powercfg.exe",
+# Each cmdlet with its parameters.
+CMDLETS = {
+    line.split()[0]: set(line.split()[1:])
+    for line in (Path(__file__).parent / "windows-commands.txt").read_text().splitlines()
+    if not line.startswith("#")
 }
+PROGRAMS = {"powercfg.exe", "pnputil.exe", "msg.exe", "logoff.exe"}
+KNOWN = set(CMDLETS) | PROGRAMS
+COMMON = {"ErrorAction", "WhatIf", "Confirm"}
+"""Parameters that every cmdlet has: learn.microsoft.com, about_CommonParameters."""
+DYNAMIC = {("Remove-Item", "DeleteKey"): "Cert:", ("Get-Content", "Raw"): "", ("Add-Content", "Encoding"): ""}
+"""What only the provider of a path knows, and how such a path begins."""
+EXCLUSIVE = {
+    "Remove-Item": [{"Path", "LiteralPath"}],
+    "New-LocalUser": [{"Password", "NoPassword"}, {"AccountExpires", "AccountNeverExpires"}],
+    "Set-LocalUser": [{"Name", "InputObject", "SID"}, {"AccountExpires", "AccountNeverExpires"}],
+    "Add-LocalGroupMember": [{"Group", "Name", "SID"}],
+    "Remove-LocalGroupMember": [{"Group", "Name", "SID"}],
+    "Get-LocalGroupMember": [{"Group", "Name", "SID"}],
+    "Get-NetFirewallRule": [{"Name", "DisplayName", "Group", "DisplayGroup"}],
+    "Set-NetFirewallRule": [{"Name", "DisplayName", "Group", "DisplayGroup", "InputObject"}],
+    "New-ScheduledTaskTrigger": [{"AtStartup", "AtLogOn", "Once", "Daily", "Weekly"}],
+    "New-ScheduledTaskPrincipal": [{"UserId", "GroupId"}],
+    "Register-ScheduledTask": [{"Action", "InputObject", "Xml"}],
+    "Start-Sleep": [{"Seconds", "Milliseconds"}],
+    "Copy-Item": [{"Path", "LiteralPath"}],
+    "Get-ChildItem": [{"Path", "LiteralPath"}],
+}
+"""Parameters of different sets: no call may have two of one line. learn.microsoft.com, the page of each cmdlet."""
+VALUES = {
+    ("New-ItemProperty", "PropertyType"): r"DWord|String|\$type|\$Change\.type",
+    ("Set-LocalUser", "PasswordNeverExpires"): r"\$(true|false)",
+    ("New-LocalUser", "PasswordNeverExpires"): None,
+    ("New-LocalUser", "AccountNeverExpires"): None,
+    ("Set-NetFirewallRule", "Enabled"): r"True|False|\$Change\.enabled",
+    ("Set-NetFirewallRule", "Profile"): r"Any|\$Change\.profile",
+    ("New-ScheduledTaskPrincipal", "LogonType"): r"ServiceAccount|Interactive",
+    ("New-ScheduledTaskPrincipal", "RunLevel"): r"Highest|Limited",
+    ("New-ScheduledTaskSettingsSet", "Priority"): r"\d",
+    ("Start-Sleep", "Seconds"): r"\d+",
+    ("Optimize-Volume", "ReTrim"): None,
+}
+"""What follows a parameter; None is a switch, behind which nothing stands."""
 # Of these, what changes the machine.
 CHANGING = {
     *("Add-LocalGroupMember", "Copy-Item", "New-Item", "New-ItemProperty", "New-LocalUser", "powercfg.exe", "Set-Acl"),
-    *("Set-LocalUser", "Set-NetFirewallRule", "Register-ScheduledTask", "Start-Process"),
+    *("Set-LocalUser", "Set-NetFirewallRule", "Register-ScheduledTask", "Start-Process", "pnputil.exe"),
 }
 
 
@@ -134,6 +150,76 @@ def test_it_calls_only_what_there_is(name: str) -> None:
     assert called(parsed(source(name))) <= known
 
 
+def calls(name: str) -> Iterator[tuple[Node, str, list[tuple[str, str]]]]:
+    """Each call of a cmdlet in a script: its node, the cmdlet, its parameters with what follows each."""
+    for node in nodes(parsed(source(name)), "command"):
+        (command,) = [words(child) for child in node.children if child.type == "command_name"] or [""]
+        if command not in CMDLETS:
+            continue
+        found: list[tuple[str, str]] = []
+        for part in (part for child in node.children if child.type == "command_elements" for part in child.children):
+            if part.type == "command_parameter":
+                flag, _, value = words(part)[1:].partition(":")
+                found.append((flag, value))
+            elif part.type != "command_argument_sep" and found and not found[-1][1]:
+                found[-1] = (found[-1][0], words(part).strip())
+        yield node, command, found
+
+
+@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+def test_every_parameter_is_one_of_its_cmdlet(name: str) -> None:
+    for node, command, given_here in calls(name):
+        unknown = {flag for flag, _ in given_here} - CMDLETS[command] - COMMON
+        assert {(command, flag) for flag in unknown} <= set(DYNAMIC), words(node)
+
+
+@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+def test_what_a_provider_adds_stands_beside_a_path_and_behind_no_pipe(name: str) -> None:
+    # Behind a pipe the path is not known when parameters are bound: the file system's provider is asked, in vain.
+    for node, command, given_here in calls(name):
+        for flag in {flag for flag, _ in given_here if (command, flag) in DYNAMIC}:
+            assert node.prev_sibling is None, words(node)
+            path = dict(given_here).get("LiteralPath", "")
+            assert path.strip('"').startswith(DYNAMIC[command, flag] or "$"), words(node)
+
+
+@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+def test_no_call_mixes_what_excludes_each_other(name: str) -> None:
+    for node, command, given_here in calls(name):
+        for apart in EXCLUSIVE.get(command, ()):
+            assert len(apart & {flag for flag, _ in given_here}) <= 1, words(node)
+
+
+@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+def test_values_are_of_the_kind_that_is_wanted(name: str) -> None:
+    for node, command, given_here in calls(name):
+        for flag, value in given_here:
+            kind = VALUES.get((command, flag), "")
+            assert kind == "" or (not value if kind is None else re.fullmatch(kind, value)), words(node)
+
+
+@pytest.mark.parametrize(
+    ("broken", "test"),
+    [
+        (
+            "Get-ChildItem Cert: | Remove-Item -DeleteKey",
+            test_what_a_provider_adds_stands_beside_a_path_and_behind_no_pipe,
+        ),
+        ("Remove-Item -LiteralPath $x -DeleteKey", test_what_a_provider_adds_stands_beside_a_path_and_behind_no_pipe),
+        ("Remove-Item -Pfad $x", test_every_parameter_is_one_of_its_cmdlet),
+        ("Set-LocalUser -Name a -SID b", test_no_call_mixes_what_excludes_each_other),
+        ("Set-LocalUser -Name a -PasswordNeverExpires", test_values_are_of_the_kind_that_is_wanted),
+        ("New-LocalUser -Name a -PasswordNeverExpires $true", test_values_are_of_the_kind_that_is_wanted),
+    ],
+)
+def test_a_mistake_in_a_call_is_found(
+    broken: str, test: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "source", lambda _name: broken)
+    with pytest.raises(AssertionError):
+        test("a script")
+
+
 def test_every_function_is_used_and_every_exported_one_exists() -> None:
     assert exported() <= set(FUNCTIONS)
     from_outside = {name for script in ENTRIES for name in called(parsed(source(script)))}
@@ -161,8 +247,8 @@ def test_parameters_are_given_as_they_are_declared() -> None:
 
 def test_whatif_changes_nothing() -> None:
     # Called by guarded functions only, or not when an image is prepared.
-    helpers = {"Undo-Change", "Protect-Folder", "Install-Package", "New-Password"}
-    in_sessions = {"Set-SessionPassword", "Save-Credential", "Clear-Logon", "Restart-Drive"}
+    helpers = {"Undo-Change", "Protect-Folder", "Install-Package", "Install-DriverFolder", "New-Password"}
+    in_sessions = {"Set-SessionPassword", "Save-Credential", "Clear-Logon", "Start-FirstLogon", "Restart-Drive"}
     for name, body in FUNCTIONS.items():
         if name in helpers | in_sessions or not CHANGING & called(body):
             continue
@@ -205,6 +291,14 @@ def test_policies_are_those_of_the_contract() -> None:
         ("Terminal Services", "fEnableVirtualizedGraphics"): 1,
         ("Power", "HiberbootEnabled"): 0,
         ("AU", "NoAutoUpdate"): 1,
+        ("Terminal Services", "SelectTransport"): 1,
+        ("Terminal Services", "SelectNetworkDetect"): 3,
+        ("TimeZoneInformation", "RealTimeIsUniversal"): 1,
+        ("System", "ShutdownWithoutLogon"): 1,
+        ("7648efa3-dd9c-4e3e-b566-50f929386280", "ACSettingIndex"): 3,  # power button: shut down
+        ("CloudContent", "DisableWindowsConsumerFeatures"): 1,
+        ("Edge", "HideFirstRunExperience"): 1,
+        ("OneDrive", "DisableFileSyncNGSC"): 1,
         ("BitLocker", "PreventDeviceEncryption"): 1,
         # Sleep after, hibernate after: learn.microsoft.com, "Power Policy Settings".
         ("29f6c1db-86da-48c5-9fdb-f2b67b1f44da", "ACSettingIndex"): 0,
@@ -212,6 +306,38 @@ def test_policies_are_those_of_the_contract() -> None:
     }
     found = values()
     assert {key: found.get(key) for key in wanted} == wanted
+
+
+def test_the_host_counts_as_the_local_intranet() -> None:
+    # learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users".
+    assert "ZoneMap\\Ranges\\Range" in source(MODULE)
+    assert ", @($Zones, ':Range', $HostAddress)" in source(MODULE)
+    assert ", @($Zones, 'file', 1)" in source(MODULE)
+
+
+def test_an_account_logs_on_once_before_the_image_is_closed() -> None:
+    order = ["Wait-Contract", "Test-FirstLogon", "Start-FirstLogon", "Complete-FirstLogon", "Clear-Installation"]
+    assert [words(node) for node in nodes(parsed(source("seal.ps1")), "command_name") if words(node) in order] == order
+    assert "Stop-AutomaticLogon" in called(FUNCTIONS["Complete-FirstLogon"])
+    assert "Stop-AutomaticLogon" in called(parsed(source(FIRST_BOOT)))
+
+
+def test_one_package_that_fails_does_not_end_all() -> None:
+    text = words(FUNCTIONS["Install-Driver"])
+    assert re.search(r"try \{ Install-Package \(Join-Path \$root \$drivers\) \} catch", text)
+    assert re.search(r"\{ Install-Package \$path \}\n\}$", text), "the agent has no other way"
+    assert re.search(r"try \{ Optimize-Volume .* \} catch", source(MODULE))
+
+
+def test_no_share_is_no_drive() -> None:
+    assert "-split ',' | Where-Object { $_ }" in words(FUNCTIONS["Connect-Drive"])
+
+
+def test_text_for_the_guest_is_utf_8_whatever_its_code_page() -> None:
+    assert "UTF8Encoding" in words(FUNCTIONS["Read-Text"])
+    for script in ("session.ps1", "notice.ps1"):
+        assert "Read-Text" in called(parsed(source(script)))
+        assert "[Console]::In" not in source(script)
 
 
 def test_no_secret_gets_into_a_line_that_others_see() -> None:

@@ -28,9 +28,10 @@ class Image:
     build: int = 26100
     architecture: int = 9
     languages: tuple[str, ...] = ("en-US",)
+    id: str = "Enterprise"
 
 
-ENTERPRISE, PRO = Image("Windows 11 Enterprise"), Image("Windows 11 Pro")
+ENTERPRISE, PRO = Image("Windows 11 Enterprise"), Image("Windows 11 Pro", id="Professional")
 
 
 def xml(images: Iterable[Image]) -> str:
@@ -38,7 +39,7 @@ def xml(images: Iterable[Image]) -> str:
     entries = "".join(
         f'<IMAGE INDEX="{number}"><DIRCOUNT>3</DIRCOUNT><WINDOWS><ARCH>{image.architecture}</ARCH>'
         f"<PRODUCTNAME>Microsoft® Windows® Operating System</PRODUCTNAME>"
-        f"<INSTALLATIONTYPE>{image.kind}</INSTALLATIONTYPE>"
+        f"<EDITIONID>{image.id}</EDITIONID><INSTALLATIONTYPE>{image.kind}</INSTALLATIONTYPE>"
         f"<LANGUAGES>{''.join(f'<LANGUAGE>{name}</LANGUAGE>' for name in image.languages)}"
         f"<DEFAULT>{image.languages[0]}</DEFAULT></LANGUAGES><VERSION><MAJOR>10</MAJOR><MINOR>0</MINOR>"
         f"<BUILD>{image.build}</BUILD></VERSION></WINDOWS><NAME>{image.name}</NAME></IMAGE>"

@@ -26,7 +26,7 @@ _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
 _LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02
 _KEY_PRESSES = 180
-_READ_IN_EARNEST = 64 << 20
+_READ_IN_EARNEST = 8 << 20  # bytes; a boot manager with its fonts has about 4 MiB, the system behind it hundreds
 
 
 Tell = Callable[[str], None]
@@ -129,11 +129,15 @@ class Machine:
             before, at = used, now
 
     async def press_keys(self) -> None:
-        """Press a key each second until the first drive is read from in earnest, which is more than a boot loader."""
+        """Press a key each second until more than a boot loader has been read from the first drive.
+
+        The key is one that does nothing on a page of an installation or in a menu: a space would open
+        that of Windows' boot manager, which waits for ever.
+        """
         before: int | None = None
         for _ in range(_KEY_PRESSES):
             with suppress(QMPError, OSError):
-                await self._qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "spc"}]})
+                await self._qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "up"}]})
                 read = await self._bytes_read("cdrom0")
                 before = read if before is None else before
                 if read - before > _READ_IN_EARNEST:

@@ -39,6 +39,8 @@ _HYPERV = (
     "hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-runtime=on,hv-time=on,hv-synic=on,"
     "hv-stimer=on,hv-stimer-direct=on,hv-frequencies=on,hv-tlbflush=on,hv-ipi=on"
 )
+# Bytes. Windows with the updates of May 2026 trims no disk that leaves this open; 64 KiB is what was reported to work.
+_WINDOWS_DISCARD = 64 << 10
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
@@ -171,7 +173,7 @@ def _disk(plan: Plan, aio: str) -> Iterator[str]:
         backing=below,
         file=file,
     )
-    yield from _disk_device(plan.guest.disk_bus)
+    yield from _disk_device(plan.guest)
 
 
 def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, object]:
@@ -181,10 +183,12 @@ def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, obj
     return node | ({"backing": below} if kind == "qcow2" else {})
 
 
-def _disk_device(bus: str) -> Iterator[str]:
+def _disk_device(guest: Guest) -> Iterator[str]:
     yield from ("-object", "iothread,id=io")
     drive = "drive=overlay,bootindex=0,werror=enospc,rerror=report"
-    match bus:
+    if guest.os == "windows" and guest.disk_bus != "nvme":
+        drive += f",discard_granularity={_WINDOWS_DISCARD}"
+    match guest.disk_bus:
         case "virtio":
             yield from ("-device", f"virtio-blk-pci,{drive},iothread=io")
         case "scsi":

@@ -18,6 +18,7 @@ from . import media, wim
 from .wim import Edition
 
 _INSTALL = ("install.wim", "install.esd", "install.swm")
+_CHANNEL = "sources/ei.cfg"  # learn.microsoft.com, "Windows Setup Edition Configuration and Product ID Files"
 _NEEDED = ("sources/boot.wim", "efi/boot/bootx64.efi")
 DRIVERS = {"viostor": "viostor.inf", "vioscsi": "vioscsi.inf", "NetKVM": "netkvm.inf", "vioserial": "vioser.inf"}
 """Folders of the driver disc that Windows cannot be installed or reached without, with a file of each."""
@@ -25,6 +26,7 @@ DRIVERS_MSI = "virtio-win-gt-x64.msi"
 AGENT_MSI = "guest-agent/qemu-ga-x86_64.msi"
 _SERVERS = {14393: "2k16", 17763: "2k19", 20348: "2k22", 26100: "2k25"}
 _FIRST_W11 = 22000
+_MAX_CHANNEL = 1000  # bytes; three short lines
 _LIMITS = ("/usr/bin/prlimit", f"--as={1 << 30}", "--cpu=60", "--")
 
 
@@ -34,6 +36,8 @@ class WindowsDisc:
 
     path: Path
     editions: tuple[Edition, ...]
+    volume: bool = False
+    """Whether it is volume-licence media: its `ei.cfg` says so."""
 
     def edition(self, wanted: str, language: str) -> Edition:
         """The edition of that English name; an empty name is for a disc that has but one. Raises Refusal."""
@@ -73,7 +77,7 @@ class DriverDisc:
 
 def driver_folder(edition: Edition) -> str:
     """How the driver disc calls an edition's system, for instance `w11` or `2k22`."""
-    if edition.kind == "Server":
+    if edition.kind.startswith("Server"):
         return _SERVERS[max((build for build in _SERVERS if build <= edition.build), default=min(_SERVERS))]
     return "w11" if edition.build >= _FIRST_W11 else "w10"
 
@@ -93,7 +97,8 @@ def windows(path: Path) -> WindowsDisc:
         except wim.WimError as error:
             hint = "fetch it again, compare its checksum"
             raise Refusal(ExitCode.IMAGE, f"{path}: {install}: {error}", hint=hint) from None
-    return WindowsDisc(path, tuple(found))
+        channel = disc.read(_CHANNEL, _MAX_CHANNEL).decode("ascii", "replace") if _CHANNEL in disc else ""
+    return WindowsDisc(path, tuple(found), volume="volume" in channel.lower().split())
 
 
 def drivers(path: Path) -> DriverDisc:
@@ -124,7 +129,7 @@ def look(windows_iso: Path, driver_iso: Path) -> tuple[WindowsDisc, DriverDisc]:
     if "refused" in found:
         raise Refusal(ExitCode(found["code"]), found["refused"], hint=found["hint"])
     listed = (Edition(**raw | {"languages": tuple(raw["languages"])}) for raw in found["editions"])
-    return WindowsDisc(windows_iso, tuple(listed)), DriverDisc(driver_iso, tuple(found["systems"]))
+    return WindowsDisc(windows_iso, tuple(listed), found["volume"]), DriverDisc(driver_iso, tuple(found["systems"]))
 
 
 def main(arguments: list[str]) -> None:
@@ -134,6 +139,7 @@ def main(arguments: list[str]) -> None:
         facts: dict[str, object] = {
             "editions": [asdict(edition) for edition in disc.editions],
             "systems": driver_disc.systems,
+            "volume": disc.volume,
         }
     except Refusal as refusal:
         facts = {"refused": refusal.what, "hint": refusal.hint, "code": refusal.code}

@@ -36,10 +36,12 @@ class Edition:
     index: int
     name: str
     kind: str
-    """`Client` or `Server`."""
+    """`Client`, `Server` or `Server Core`."""
     architecture: str
     build: int
     languages: tuple[str, ...]
+    id: str = ""
+    """Windows' own word for it in every language, such as `Professional`; empty on a disc that does not tell."""
 
 
 def editions(read: Read) -> list[Edition]:
@@ -83,4 +85,5 @@ def _edition(image: ElementTree.Element) -> Edition:
         architecture=text("WINDOWS/ARCH"),
         build=int(text("WINDOWS/VERSION/BUILD") or 0),
         languages=tuple((node.text or "").strip() for node in image.iterfind("WINDOWS/LANGUAGES/LANGUAGE")),
+        id=text("WINDOWS/EDITIONID"),
     )

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 TEMPLATES = Path("/usr/share/7lbd/windows")
 LABEL = "ANSWERS"
 ANSWER, FIRST_BOOT = "Autounattend.xml", "7lbd/first-boot.ps1"
-_SCRIPTS = ("SevenLBD.psm1", "start.ps1", "drives.ps1", "session.ps1", "seal.ps1")
+_SCRIPTS = ("SevenLBD.psm1", "start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "seal.ps1")
 _TARGET = r"C:\ProgramData\7lbd"
-_COMPUTER = "SEVENLBD"
+COMPUTER = "SEVENLBD"
 # Windows PE gives letters as it finds drives; on a blank disk the first optical one may be C.
 _LETTERS = "CDEFGH"
 # What PowerShell takes for a single quote: its own source, `CharTraits.IsSingleQuote`.
@@ -72,7 +72,7 @@ def render(wishes: Wishes, folder: Path = TEMPLATES) -> dict[str, str]:
             language=wishes.language,
             timezone=wishes.timezone,
             product_key=wishes.product_key,
-            computer=_COMPUTER,
+            computer=COMPUTER,
             driver_paths=list(_driver_paths(wishes.drivers)),
             commands=list(_commands()),
             first_logon=rf"powershell.exe -NoProfile -ExecutionPolicy Bypass -File {_TARGET}\first-boot.ps1",

@@ -12,7 +12,8 @@ from typing import Any
 from ...errors import ExitCode, Refusal
 from ...images import description, names
 from ...images.description import Channel, Description, DiskBus, Firmware
-from ...images.discs import media, setup_media
+from ...images.discs import media, product_keys, setup_media
+from ...images.discs.wim import Edition
 from ...paths import user_path
 from ...settings import nearest, parse_duration, parse_size
 from .. import cli
@@ -22,13 +23,20 @@ from .answers import Wishes
 
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
-NOTICE = (r"C:\Windows\System32\msg.exe", "*", "/time:3600")
-"""What it runs to tell the desktop's user something: in every session of the guest, until OK is pressed or an hour."""
+NOTICE = (*HOOK[:-1], r"C:\ProgramData\7lbd\notice.ps1")
+"""What it runs to tell the desktop's user something."""
 _LEAST_DISK = 32 << 30
+# learn.microsoft.com, "Windows 11 requirements": Setup refuses less.
+_LEAST_W11_DISK, _LEAST_W11_MEMORY, _LEAST_W11_CPUS = 64 << 30, 4 << 30, 2
 # Microsoft: five groups of five; neither vowels nor what is mistaken for one another, and an N somewhere in newer ones.
 _KEY = re.compile(r"[BCDFGHJKMNPQRTVWXY2-46-9]{5}(-[BCDFGHJKMNPQRTVWXY2-46-9]{5}){4}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-[A-Z]{2}")
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,18}[A-Za-z0-9_-])?")
+# Setup makes none of these: they are Windows' own, or the computer's name. learn.microsoft.com, "Local accounts".
+_TAKEN_ACCOUNTS = frozenset(
+    {"administrator", "guest", "defaultaccount", "defaultuser0", "wdagutilityaccount", "system", "none"}
+    | {"localservice", "networkservice", "users", "administrators", answers.COMPUTER.lower()}
+)
 _MAX_TITLE = 100
 # What the machine and its session are to be like, as with `run`.
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space")
@@ -79,39 +87,61 @@ def planned(context: CommandContext) -> Plan:
         raise _wrong(f"--size {wanted.size}: Windows does not fit", "at least 32G; it takes only what is filled")
     time_limit = _number("--within", wanted.within, parse_duration)
     _fits("--language", wanted.language, _LANGUAGE, "for instance en-US")
-    _fits("--user", wanted.user, _ACCOUNT, "1 to 20 letters, digits, `.`, `_` and `-`")
+    _check_account(wanted.user)
     key = _product_key(wanted.product_key)
     _check_timezone(wanted.timezone)
     windows, drivers = user_path(wanted.iso), user_path(wanted.virtio)
     disc, driver_disc = setup_media.look(windows, drivers)
     edition = disc.edition(wanted.edition, wanted.language)
+    described = _described(context, wanted.title or edition.name)
+    _check_machine(edition, described, int(size))
     wishes = Wishes(
         edition=edition,
         drivers=driver_disc.check(edition),
-        title=_title(wanted.title or edition.name),
+        title=described.title,
         account=wanted.user,
         language=wanted.language,
         timezone=wanted.timezone,
-        product_key=key,
+        product_key=key or product_keys.fitting(edition.id, edition.build, volume=disc.volume),
     )
-    return Plan(windows.resolve(), drivers.resolve(), wishes, _described(context, wishes), int(size), time_limit)
+    return Plan(windows.resolve(), drivers.resolve(), wishes, described, int(size), time_limit)
 
 
-def _described(context: CommandContext, wishes: Wishes) -> Description:
+def _described(context: CommandContext, title: str) -> Description:
     chosen = context.settings
     return Description(
         name=context.options.name,
         version=context.options.version,
-        title=wishes.title,
+        title=_title(title),
         firmware=Firmware(context.options.firmware),
         disk_bus=DiskBus.VIRTIO,
         channels=(Channel.SMBIOS, Channel.AGENT),
-        user=wishes.account,
+        user=context.options.user,
         memory=chosen.memory or 8 << 30,
         cpus=chosen.cpus or 4,
         warm_hook=HOOK,
         notice_hook=NOTICE,
     )
+
+
+def _check_account(name: str) -> None:
+    _fits("--user", name, _ACCOUNT, "1 to 20 letters, digits, `.`, `_` and `-`, without a dot at the end")
+    if name.lower() in _TAKEN_ACCOUNTS:
+        raise _wrong(f"--user {name}: Windows has that name for itself", "another one, for instance user1")
+
+
+def _check_machine(edition: Edition, machine: Description, disk: int) -> None:
+    """Refuse what Setup would refuse after minutes. Raises Refusal."""
+    if setup_media.driver_folder(edition) != "w11":
+        return
+    for flag, given, least, unit in (
+        ("--size", disk, _LEAST_W11_DISK, "G"),
+        ("--memory", machine.memory, _LEAST_W11_MEMORY, "G"),
+        ("--cpus", machine.cpus, _LEAST_W11_CPUS, ""),
+    ):
+        if given < least:
+            shown = f"{least >> 30}{unit}" if unit else str(least)
+            raise _wrong(f"{flag}: {edition.name} is not installed with less than {shown}", f"{flag} {shown}, or more")
 
 
 def _wrong(what: str, hint: str) -> Refusal:
@@ -173,10 +203,14 @@ def _shown(plan: Plan, files: Mapping[str, str], target: Path) -> int:
         f"  answers   {target / 'answers.iso'}",
         f"  machine   {machine.firmware}, {machine.memory >> 20} MiB, {machine.cpus} CPUs",
         f"  disk      {plan.disk_size >> 30} GiB, {machine.disk_bus}",
-        f"  within    {plan.time_limit / 3600:g} h, a space pressed at `Press any key to boot from CD or DVD`",
+        f"  within    {plan.time_limit / 3600:g} h, a key pressed at `Press any key to boot from CD or DVD`",
         f"  into      {machine.name}@{machine.version}",
         f"the files are in {target}; they hold passwords that are worth nothing after an installation",
     ]
+    if product_keys.is_evaluation(edition.id):
+        lines.append(
+            "note: an evaluation ends some 90 days (servers: 180) after its installation, and then shuts down hourly"
+        )
     if machine.firmware is Firmware.UEFI and wishes.drivers == "w11":
         lines.append("note: without a TPM most editions of Windows 11 refuse to be installed")
     print("\n".join(lines))
@@ -212,12 +246,16 @@ def _options(parser: cli.Parser) -> None:
         "--edition", default="", help="English name of the edition, for instance `Windows 11 Enterprise`"
     )
     parser.add_argument(
-        "--product-key", default="", metavar="KEY|@FILE", help="product key, or the file that has it; none is asked for"
+        "--product-key",
+        default="",
+        metavar="KEY|@FILE",
+        help="product key, or the file that has it (default: "
+        "Microsoft's own for installing that edition, which activates nothing; none for an evaluation)",
     )
     parser.add_argument("--language", default="en-US", help="language and region (default: en-US)")
     parser.add_argument("--timezone", default="UTC", help="Windows' name of the time zone (default: UTC)")
     parser.add_argument("--user", default="user1", metavar="NAME", help="account that sessions use (default: user1)")
-    parser.add_argument("--size", default="64G", help="size of the disk, which grows as it is filled (default: 64G)")
+    parser.add_argument("--size", default="80G", help="size of the disk, which grows as it is filled (default: 80G)")
     parser.add_argument(
         "--firmware",
         choices=[str(Firmware.UEFI_SECURE), str(Firmware.UEFI)],
