@@ -74,7 +74,7 @@ MODULES = (
 
 def main() -> int:
     record = json.loads((HERE / "build.json").read_text())
-    checks = [*binary_checks(record["debian_packages"]), *file_checks(), machine_check]
+    checks = [*binary_checks(record["debian_packages"]), *file_checks(), machine_check, charset_check]
     with ThreadPoolExecutor(max_workers=4) as pool:
         faults = [fault for fault in pool.map(lambda check: check(), checks) if fault]
     faults += [fault for fault in map(import_fault, MODULES) if fault]
@@ -140,6 +140,14 @@ def machine_check() -> str:
     command += ["-S", "-monitor", "stdio"]
     result = subprocess.run(command, input="quit\n", capture_output=True, text=True, timeout=4, check=False)
     return "" if result.returncode == 0 else f"QEMU cannot build our machine: {result.stderr.strip()[-300:]}"
+
+
+def charset_check() -> str:
+    """iconv finds the character set of file names, and a byte that is no UTF-8 comes through."""
+    command = ["iconv", "--from-code=7LBD-NAMES", "--to-code=UTF-16LE"]
+    environment = {"PATH": "/usr/bin", "GCONV_PATH": str(LIBRARY / "charset")}
+    result = subprocess.run(command, input=b"\xe4", env=environment, capture_output=True, timeout=4, check=False)
+    return "" if result.stdout == b"\xe4\xef" else f"iconv does not know the names' character set: {result.stderr!r}"
 
 
 def import_fault(module: str) -> str:

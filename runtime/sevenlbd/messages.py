@@ -24,6 +24,8 @@ class Share:
     name: str
     path: str
     read_only: bool
+    cached: bool = False
+    """Whether the guest may keep what it has read and written: nothing else works in there."""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,12 @@ class Settings(BaseModel):
         (), "A folder for the guest beside `home`; may be given several times.", metavar="NAME=PATH[:ro]", flag="share"
     )
     home_share: bool = _setting(True, "Serve the user's home folder as the share `home`.")
+    cached_shares: Words = _setting(
+        (),
+        "A share in which nothing but the guest works: it may keep what it has read and written, which is quicker.",
+        metavar="NAME",
+        flag="cached-share",
+    )
     wide_links: bool = _setting(False, "Let symbolic links lead out of a share.", site=True)
     accel: Accel = _setting(
         Accel.AUTO, "auto uses KVM when it really works and says so when it does not; kvm refuses instead."

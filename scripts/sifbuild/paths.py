@@ -9,6 +9,7 @@ TMP = BUILD / "tmp"
 
 APPLIANCE = REPO / "containers" / "appliance"
 WEB = APPLIANCE / "web"
+CHARSET = APPLIANCE / "charset"
 WINDOWS = REPO / "containers" / "windows"
 RUNTIME = REPO / "runtime"
 TEMPLATE = REPO / "defs" / "7lbd.def.j2"

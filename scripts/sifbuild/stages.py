@@ -74,6 +74,23 @@ class DevSite(Stage):
         install_site(target, self.lock, self.name)
 
 
+class Charset(Stage):
+    """The file names' character set for smbd: a module of glibc's iconv, the one thing of ours that is compiled."""
+
+    name = "charset"
+    what = "the character set of file names"
+
+    def key(self) -> str:
+        return key([paths.CHARSET], [])
+
+    def make(self, target: Path) -> None:
+        target.mkdir(parents=True)
+        # It uses nothing of libc but strcmp, so this machine's older one does for the appliance's.
+        flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-s", "-Wl,--build-id=none")
+        run(["gcc", *flags, "-o", target / "7LBD-NAMES.so", paths.CHARSET / "names.c"], self.name)
+        shutil.copy(paths.CHARSET / "gconv-modules", target)
+
+
 def install_site(target: Path, lock: Path, log: str) -> None:
     """Installs a lock file's packages for the appliance's Python, without running any of their code."""
     platforms = [f"--platform={platform}" for platform in PLATFORMS]
@@ -110,7 +127,8 @@ class Sif(Stage):
     def make(self, target: Path) -> None:
         revision = Revision.of(self.sources)
         tree, recipe = paths.TMP / "tree", paths.BUILD / "7lbd.def"
-        lay_out(tree, paths.BUILD / Site.name, paths.BUILD / Web.name, revision)
+        site, web, charset = (paths.BUILD / stage.name for stage in (Site, Web, Charset))
+        lay_out(tree, site, web, charset, revision)
         recipe.write_text(definition.render(self.origin, tree, revision))
         apptainer_build(target, recipe, SQUASHFS[self.compression], revision)
         verify(target, revision)
@@ -126,11 +144,12 @@ SQUASHFS = {
 }
 
 
-def lay_out(tree: Path, site: Path, web: Path, revision: Revision) -> None:
+def lay_out(tree: Path, site: Path, web: Path, charset: Path, revision: Revision) -> None:
     """Puts together what is ours in the image, under the paths it has there."""
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(site, tree / "usr/lib/7lbd/site", ignore=ignored)
     shutil.copytree(paths.RUNTIME / "sevenlbd", tree / "usr/lib/7lbd/sevenlbd", ignore=ignored)
+    shutil.copytree(charset, tree / "usr/lib/7lbd/charset")
     shutil.copytree(web, tree / "usr/share/7lbd/web")
     shutil.copytree(paths.WINDOWS, tree / "usr/share/7lbd/windows")
     put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
@@ -204,9 +223,9 @@ def plan(base: str, compression: str) -> list[Stage]:
     if compression not in SQUASHFS:
         raise BuildError(f"no compression '{compression}'; there is {' and '.join(SQUASHFS)}")
     if base == "docker":
-        below = [Site(), Web()]
+        below = [Site(), Web(), Charset()]
         return [*below, Sif(definition.DOCKER, below, compression)]
     if base != "debian":
         raise BuildError(f"no base '{base}'; there is debian and docker")
-    below = [Base(), Site(), Web()]
+    below = [Base(), Site(), Web(), Charset()]
     return [*below, Sif(definition.local(paths.BUILD / Base.name), below, compression)]

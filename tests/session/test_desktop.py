@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +79,55 @@ def test_files_over_4_gib_work(guest: Console, scratch: Path) -> None:
     with (scratch / "big").open("rb") as file:
         file.seek(at + 100)
         assert file.read() == b"back"
+
+
+def seen(guest: Console, command: str, wanted: list[str], seconds: float = 10) -> None:
+    """A command in the guest prints these words, soon. What the guest kept, it kept for half a minute and more."""
+    deadline = time.monotonic() + seconds
+    while (found := guest.run(command).split()) != wanted:
+        assert time.monotonic() < deadline, f"{found} after {seconds} s, not {wanted}"
+
+
+def test_what_a_job_writes_meanwhile_is_seen(guest: Console, scratch: Path) -> None:
+    there = in_guest(scratch)
+    (scratch / "job.log").write_text("one\n")
+    (scratch / "old").touch()
+    assert guest.run(f"ls {there}").split() == ["job.log", "old"]
+    guest.run(f"(timeout 60 tail -f {there}/job.log >/tmp/tailed 2>&1 &)")
+    seen(guest, "cat /tmp/tailed", ["one"])
+    for line in ("two", "three"):
+        with (scratch / "job.log").open("a") as log:
+            log.write(f"{line}\n")
+    (scratch / "new").touch()
+    (scratch / "old").unlink()
+    seen(guest, f"ls {there}", ["job.log", "new"])
+    seen(guest, "cat /tmp/tailed", ["one", "two", "three"])
+    (scratch / "job.log").write_text("afresh\n")
+    seen(guest, f"cat {there}/job.log", ["afresh"])
+
+
+def test_two_who_write_the_same_file_by_turns_lose_nothing(guest: Console, scratch: Path) -> None:
+    there, file = in_guest(scratch), scratch / "both"
+    for turn in range(3):
+        guest.run(f"echo guest {turn} >>{there}/both")
+        with file.open("a") as ours:
+            ours.write(f"node {turn}\n")
+    lines = [f"{who} {turn}" for turn in range(3) for who in ("guest", "node")]
+    assert file.read_text().splitlines() == lines
+    seen(guest, f"tr -d ' ' <{there}/both", [line.replace(" ", "") for line in lines])
+
+
+def test_a_lock_of_the_guest_holds_on_the_node_and_the_other_way_round(guest: Console, scratch: Path) -> None:
+    there = in_guest(scratch)
+    with (scratch / "locked").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert guest.attempt(f"flock --nonblock {there}/locked true")[1] != 0
+        fcntl.lockf(file, fcntl.LOCK_UN)
+        guest.run(f"exec 8>>{there}/locked && flock --nonblock 8")
+        with pytest.raises(BlockingIOError):
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        guest.run("exec 8>&-")
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_links_work_inside_a_share_and_do_not_lead_out(demo: Session, scratch: Path) -> None:

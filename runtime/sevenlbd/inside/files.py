@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from ..messages import Plan
 from ..process import finish
+from . import umask
+from .filenames import WITH_CHARSET
 from .root import PRIVATE
 
 SAMBA = PRIVATE / "samba"
@@ -17,16 +19,21 @@ async def add_account(plan: Plan) -> None:
     """Give the session's account its password, by standard input only. Raises RuntimeError."""
     for folder in (SAMBA, SAMBA / "ncalrpc"):
         folder.mkdir(mode=0o700)
-    command = ["/usr/bin/pdbedit", f"--configfile={CONFIGURATION}", "-a", "-t", "-u", plan.user]
+    # smbd would make it, and refuse what the user's umask makes of it.
+    (SAMBA / "msg.lock").mkdir()
+    (SAMBA / "msg.lock").chmod(0o755)
+    command = [*WITH_CHARSET, "/usr/bin/pdbedit", f"--configfile={CONFIGURATION}", "-a", "-t", "-u", plan.user]
     await finish(command, stdin=f"{plan.password}\n{plan.password}\n".encode())
 
 
-def smbd() -> list[str]:
+def smbd(plan: Plan) -> list[str]:
     """The command that serves the shares."""
-    return [
+    command = [
+        *WITH_CHARSET,
         "/usr/sbin/smbd",
         "--foreground",
         "--no-process-group",
         f"--log-basename={SAMBA}",
         f"--configfile={CONFIGURATION}",
     ]
+    return umask.under(plan.umask, command)

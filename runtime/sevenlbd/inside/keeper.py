@@ -104,7 +104,9 @@ class Keeper:
                     helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
                 )
             await account
-            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(), LOGS / "smbd.out", self.warn))
+            await house.enter_async_context(
+                helpers.kept_running("smbd", files.smbd(plan), LOGS / "smbd.out", self.warn)
+            )
             served.set()
             if self._plan.warm:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.

@@ -14,11 +14,11 @@ The user's other files, sessions and sockets are not there. Sources: mount(2), p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .. import syscalls
-from ..messages import Plan
+from ..messages import Plan, Share
 from ..syscalls import (
     MS_BIND,
     MS_NOATIME,
@@ -56,9 +56,12 @@ _KEPT_FLAGS = (
     (os.ST_NODIRATIME, MS_NODIRATIME),
     (os.ST_RELATIME, MS_RELATIME),
 )
-# smbd looks nobody up when it starts, though nobody is ever let in as a guest.
+# smbd looks nobody up when it starts, though nobody is ever let in as a guest. It also judges each access by itself,
+# before the kernel does, and of the user's groups it knows those that are found here. In here the kernel shows every
+# other group as 65534, and in an access list as 2^32 - 1. With the user in both, smbd refuses nothing for a group's
+# sake, and the kernel decides, which knows the groups of the process (user_namespaces(7)).
 _PASSWD = "{user}:x:{uid}:{gid}::/run/7lbd:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
-_GROUP = "{user}:x:{gid}:\nnogroup:x:65534:\n"
+_GROUP = "{user}:x:{gid}:\nnogroup:x:65534:{user}\nunmapped:x:4294967295:{user}\n"
 
 
 def layer_path(number: int) -> Path:
@@ -109,7 +112,7 @@ def _shares(new: Path, plan: Plan) -> None:
         for entry in Path("/").iterdir():
             if entry.name not in _OWN and entry.is_dir() and not entry.is_symlink():
                 _bind(entry, _folder(new / entry.name))
-    for share in sorted(plan.shares, key=lambda share: len(share.path)):
+    for share in shares_to_bind(plan.shares):
         target = _folder(new / share.path.lstrip("/"))
         _bind(Path(share.path), target)
         if share.read_only:
@@ -117,6 +120,21 @@ def _shares(new: Path, plan: Plan) -> None:
     hidden = new / str(Path(plan.folder).parent).lstrip("/")
     if hidden.is_dir():
         mount("tmpfs", hidden, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
+
+
+def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:
+    """One share for each path that needs a mount of its own, outer ones first.
+
+    What lies in a writable share is there already, and must stay writable for it: where the same folder is offered
+    read-only as well, that is smbd's to hold.
+    """
+    writable: list[Path] = []
+    for share in sorted(shares, key=lambda share: (len(share.path), share.read_only)):
+        if not share.read_only:
+            writable.append(Path(share.path))
+        elif any(Path(share.path).is_relative_to(path) for path in writable):
+            continue
+        yield share
 
 
 def _private(new: Path, plan: Plan) -> None:

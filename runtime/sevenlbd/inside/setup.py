@@ -12,7 +12,7 @@ from .. import messages
 from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..messages import Egress, Plan
 from ..tls import AUTHORITY, SERVER
-from . import files, network, shaping, tls
+from . import filenames, files, network, shaping, tls
 from .root import LOGS, SESSION
 
 _templates = Environment(
@@ -106,8 +106,7 @@ def render_smb_conf(plan: Plan) -> str:
         log=LOGS / "smbd.log",
         # An address, not a device: what else is on the device is not for the shares.
         interface=f"{HOST}/{PREFIX_LENGTH}" if plan.network == "tap" else "127.0.0.1/8",
-        create_mask=f"{0o666 & ~plan.umask:04o}",
-        directory_mask=f"{0o777 & ~plan.umask:04o}",
+        mapped_names=filenames.mapping(plan.guest.os),
         guest_access=plan.guest_access,
         wide_links=plan.wide_links,
         shares=plan.shares,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..messages import Share
 from ..paths import user_path
-from ..settings import Settings
+from ..settings import Settings, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED = {"global", "homes", "printers", "ipc"}
@@ -26,7 +27,19 @@ def all_of(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, .
         if share.name.lower() in {known.name.lower() for known in shares}:
             raise Refusal(ExitCode.SHARE, f"the share `{share.name}` is given twice", hint="give each its own name")
         shares.append(share)
-    return tuple(shares)
+    return tuple(_cached(shares, settings.cached_shares))
+
+
+def _cached(shares: list[Share], names: Iterable[str]) -> Iterator[Share]:
+    """The shares, those of `names` as such that the guest has for itself. Raises Refusal for a name without a share."""
+    wanted = {name.lower() for name in names}
+    known = {share.name.lower() for share in shares}
+    for name in names:
+        if name.lower() not in known:
+            what = f"`cached_shares`: there is no share `{name}`{nearest(name, sorted(known))}"
+            raise Refusal(ExitCode.SHARE, what, hint="the home is `home`, the others are named by --share NAME=PATH")
+    for share in shares:
+        yield replace(share, cached=share.name.lower() in wanted)
 
 
 def home(environment: Mapping[str, str]) -> Share:
