@@ -186,7 +186,7 @@ def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, obj
 def _disk_device(guest: Guest) -> Iterator[str]:
     yield from ("-object", "iothread,id=io")
     drive = "drive=overlay,bootindex=0,werror=enospc,rerror=report"
-    if guest.os == "windows" and guest.disk_bus != "nvme":
+    if guest.os == "windows" and guest.disk_bus in ("virtio", "scsi"):  # QEMU takes none but 512 bytes for an ide-hd
         drive += f",discard_granularity={_WINDOWS_DISCARD}"
     match guest.disk_bus:
         case "virtio":
