@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,40 @@ def test_a_name_that_the_guest_gives_is_the_right_one_on_the_node(session: Sessi
     )
     found = {os.fsencode(path.name) for path in (places / "home").iterdir()}
     assert {b"old?.txt", b"at 12:00", b"byte-\xe4", "\u00e4*".encode()} <= found
+
+
+def test_names_may_be_as_long_as_on_the_node(session: Session, places: Path) -> None:
+    file, folder = "f" * 255, "d" * 255
+    asked = [f"mkdir {folder}", f"put /etc/hostname {file}", f"put /etc/hostname {folder}/{file}"]
+    said = client(session, "rw", asked)
+    assert not [told for told in said if "NT_STATUS" in told]
+    assert (places / "home" / folder / file).is_file()
+    assert (places / "home" / file).is_file()
+
+
+def test_what_differs_in_case_alone_stays_two_files(session: Session, places: Path, tmp_path: Path) -> None:
+    for name in ("A.txt", "a.txt"):
+        (places / "home" / name).write_text(name)
+    said = client(session, "rw", ["ls", *(f"get {name} {tmp_path}/{name}" for name in ("A.txt", "a.txt"))])
+    assert {"A.txt", "a.txt"} <= set(listed(said[0]))
+    assert [(tmp_path / name).read_text() for name in ("A.txt", "a.txt")] == ["A.txt", "a.txt"]
+
+
+def test_reading_while_the_node_writes_gives_what_was_there(session: Session, places: Path, tmp_path: Path) -> None:
+    log, lines = places / "home" / "log", [f"line {number:04}" for number in range(2000)]
+
+    def write() -> None:
+        with log.open("w", buffering=1) as file:
+            for line in lines:
+                file.write(line + "\n")
+                time.sleep(0.0005)
+
+    writer = threading.Thread(target=write)
+    log.touch()
+    writer.start()
+    client(session, "rw", [f"get log {tmp_path}/{number}" for number in range(20)])
+    writer.join()
+    client(session, "rw", [f"get log {tmp_path}/20"])
+    whole = "".join(line + "\n" for line in lines)
+    assert (tmp_path / "20").read_text() == whole
+    assert all(whole.startswith((tmp_path / str(number)).read_text()) for number in range(20))
