@@ -13,6 +13,10 @@ die() {
     exit 1
 }
 
+# A build takes no input: whoever reads the terminal from the background, or sets it, is stopped there for good, and a
+# terminal need not have anybody in front of it. Every script that builds begins with it.
+no_input() { exec </dev/null; }
+
 # Runs a command as root: straight away when we are root, by sudo otherwise.
 as_root() {
     if [ "$(id -u)" = 0 ]; then

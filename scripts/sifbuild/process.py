@@ -34,11 +34,12 @@ def run(
 
 
 def start(words: list[str], source: IO[bytes], file: IO[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # A process group of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us.
+    # A session of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us; and whoever reads
+    # or sets a terminal from the background is stopped by it, so there is to be none.
     # Should we be killed, it must not go on: the next build starts afresh in the same scratch folder.
     tied = ["setpriv", "--pdeathsig", "TERM", "--", *words]
     return subprocess.Popen(
-        tied, stdin=source, stdout=file, stderr=file, cwd=paths.REPO, env=os.environ | dict(env), process_group=0
+        tied, stdin=source, stdout=file, stderr=file, cwd=paths.REPO, env=os.environ | dict(env), start_new_session=True
     )
 
 
