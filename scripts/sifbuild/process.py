@@ -34,8 +34,8 @@ def run(
 
 
 def start(words: list[str], source: IO[bytes], file: IO[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # A session of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us; and whoever reads
-    # or sets a terminal from the background is stopped by it, so there is to be none.
+    # A session of its own: mmdebstrap hangs up on its whole group when it fails, which must not be us; and whoever
+    # reads or sets a terminal from the background is stopped by it, so there is to be none.
     # Should we be killed, it must not go on: the next build starts afresh in the same scratch folder.
     tied = ["setpriv", "--pdeathsig", "TERM", "--", *words]
     return subprocess.Popen(
