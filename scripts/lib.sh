@@ -53,6 +53,12 @@ ordinary_user() {
     fi
 }
 
+# appliance VERB...: becomes a call of the appliance. What is meant for the build is no setting of a session's.
+appliance() {
+    exec env -u SEVENLBD_BUILD_USER -u SEVENLBD_MIRROR -u SEVENLBD_SIF_BASE -u SEVENLBD_SIF_COMPRESSION \
+        apptainer run "$REPO/build/7lbd.sif" "$@"
+}
+
 # download_debs FOLDER SUITE PACKAGE...: fetches packages of another Debian suite into FOLDER/debs. apt gets a state of
 # its own in FOLDER, so that the machine never sees that suite. Debian's signatures are checked as always.
 download_debs() {

@@ -34,7 +34,7 @@ echo "$0 $*:$how" >>"$CALLS"
 COMMANDS = ("apptainer", "mmdebstrap", "unshare", "npm", "sudo", "shellcheck")
 INSTALLED = ("build/venv/bin/python", *(f"build/venv-test/bin/{name}" for name in ("python", "ruff", "mypy")))
 NODE = ("tsc", "eslint", "prettier")
-USERS = re.compile(r"apptainer run build/7lbd.sif run|venv-test/bin/|-m (pytest|mypy)|shellcheck|dev-web")
+USERS = re.compile(r"apptainer run \S+/7lbd.sif run|venv-test/bin/|-m (pytest|mypy)|shellcheck|dev-web")
 """What is no build: the desktop itself, tests and lint, to which somebody may talk."""
 
 
@@ -71,7 +71,8 @@ def tree(tmp_path: Path) -> Path:
     for path in (*(f"bin/{name}" for name in COMMANDS), *INSTALLED, *node):
         _plays(tmp_path / path)
     # What setup asks the machine, which has everything, and is asked for nothing.
-    _plays(tmp_path / "bin/apptainer", "echo apptainer version 1.3.4")
+    told = 'echo apptainer version 1.3.4; echo "$SEVENLBD_MEMORY ${SEVENLBD_MIRROR-}" >"$HOME/settings"'
+    _plays(tmp_path / "bin/apptainer", told)
     _plays(tmp_path / "bin/dpkg-query", 'shift 2; printf "installed %s\\n" "$@"')
     _plays(tmp_path / "bin/stat", 'case "$*" in *%a*) echo 666 ;; *) exec /usr/bin/stat "$@" ;; esac')
     _plays(tmp_path / "bin/grep", 'case "$*" in */etc/sub*) exit 0 ;; *) exec /usr/bin/grep "$@" ;; esac')
@@ -86,9 +87,9 @@ def _plays(path: Path, script: str = "exit 0") -> None:
     path.chmod(0o755)
 
 
-def calls(tree: Path, *command: str) -> list[str]:
+def calls(tree: Path, *command: str, **more: str) -> list[str]:
     """Every call of what was played, and how it stood to the terminal."""
-    env = {"PATH": f"{tree}/bin:{PATH}", "CALLS": str(tree / "calls"), "HOME": str(tree), "TERM": "dumb"}
+    env = {"PATH": f"{tree}/bin:{PATH}", "CALLS": str(tree / "calls"), "HOME": str(tree), "TERM": "dumb", **more}
     shown = on_a_terminal(command, tree, env)
     told = (tree / "calls").read_text().splitlines() if (tree / "calls").exists() else []
     assert told, shown
@@ -109,6 +110,11 @@ def test_no_target_builds_with_the_terminal_as_its_input(tree: Path, target: str
 def test_the_desktop_of_make_run_still_has_it(tree: Path) -> None:
     [desktop] = [call for call in calls(tree, "make", "run") if "7lbd.sif run" in call]
     assert desktop.endswith(": input")
+
+
+def test_what_is_told_to_the_build_is_no_setting_of_the_desktop(tree: Path) -> None:
+    calls(tree, "make", "run", SEVENLBD_MIRROR="mirror", SEVENLBD_BUILD_USER="somebody", SEVENLBD_MEMORY="4G")
+    assert (tree / "settings").read_text() == "4G \n"
 
 
 @pytest.mark.parametrize(
