@@ -6,9 +6,10 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .errors import ExitCode, Refusal
-from .outside import verbs
+from .outside import rlimits, verbs
 
 # What a node in trouble answers to a program without a fault.
 _TROUBLE = {
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments, umask)
         finally:
-            sys.stdout.flush()
+            _flush()
     except Refusal as refusal:
         print(f"7lbd: {refusal}", file=sys.stderr)
         return refusal.code
@@ -44,8 +45,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.RESOURCES
 
 
+def _flush() -> None:
+    """Print what waits. Raises OSError that names where it could not be written, a job's log say."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, _output()) from None
+
+
+def _output() -> str:
+    try:
+        return str(Path("/proc/self/fd/1").readlink())
+    except OSError:
+        return "standard output"
+
+
 def _run(arguments: Sequence[str], umask: int) -> int:
     words = verbs.complete(arguments)
+    if words[0] in ("run", "image"):
+        rlimits.raise_soft()
     if words[0] == "run":
         from .outside import launch
 

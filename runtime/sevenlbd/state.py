@@ -79,6 +79,8 @@ class SessionState:
     """Where RDP over mutual TLS listens; 0 when it does not."""
     job: str = ""
     """The scheduler's id of the job that it runs in; empty outside of any."""
+    array: str = ""
+    """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
     step: str = ""
     """The job step (Slurm), or empty for the batch script itself or a shell of salloc's."""
     leads_job: bool = False

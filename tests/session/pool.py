@@ -62,8 +62,8 @@ class Pool:
             script = f"#!/bin/bash\n{script}"
         return int(self.call("sbatch", "--parsable", *options, text=script, env=env).split(";")[0])
 
-    def show(self, job: int) -> dict[str, str]:
-        """What `scontrol show job` tells of a job, by its names: JobState, Restarts, NodeList, EndTime ..."""
+    def show(self, job: int | str) -> dict[str, str]:
+        """What `scontrol show job` tells of a job or a task, `25_3`, by its names: JobState, Restarts, NodeList ..."""
         told = self.call("scontrol", "--oneliner", "show", "job", str(job))
         return dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|\s*$)", told))
 

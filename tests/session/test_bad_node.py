@@ -66,6 +66,42 @@ def test_without_kvm_accel_auto_says_so_aloud_and_in_status(start: StartSession,
     assert "7lbd: WARNING: NO KVM" in plain.stdout
 
 
+def limited(*limits: str) -> list[str]:
+    """A prefix: the command runs in a shell with these limits."""
+    return ["bash", "-ec", f'{"; ".join(f"ulimit {limit}" for limit in limits)}; exec "$@"', "bash"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "more", "says"),
+    [
+        ("-n 64", (), ["64 files open here (ulimit -n)", "need 256", "ulimit -n 256"]),
+        (
+            "-v 4000000",
+            ("--memory", "4G"),
+            ["4.0 GiB for the guest", "QEMU's own addresses", "only 3.8 GiB", "ulimit -v"],
+        ),
+        ("-d 2000000", ("--memory", "4G"), ["QEMU's own data", "only 1.9 GiB", "ulimit -d"]),
+        ("-f 100", (), ["a file may grow to 0.", "(ulimit -f)", "--min-space"]),
+        ("-u 70", (), ["a session takes", "only 70 are allowed (ulimit -u)"]),
+    ],
+)
+def test_limits_of_the_shell_are_refused_with_the_arithmetic(
+    refuse: Refuse, blank_image: Path, limit: str, more: tuple[str, ...], says: list[str]
+) -> None:
+    refuse("--image", str(blank_image), *more, code=RESOURCES, says=says, prefix=limited(limit))
+
+
+def test_limits_that_may_be_raised_are_raised_for_everything_inside(start: StartSession, blank_image: Path) -> None:
+    session = start("--image", str(blank_image), prefix=limited("-Sn 64", "-Sf 100", "-Sv 3000000"))
+    session.wait_phase("booting", 60)
+    for name in ("qemu-system", "sbin/smbd", "sevenlbd.inside.gateway"):
+        told = Path(f"/proc/{session.pid_by_name(name)}/limits").read_text()
+        soft = {line[:26].strip(): line[26:].split()[0] for line in told.splitlines()}
+        assert int(soft["Max open files"]) >= 4096, name
+        assert soft["Max file size"] == soft["Max address space"] == "unlimited", name
+    boots(session)
+
+
 @pytest.mark.parametrize("changes", [HIDDEN_TUN, NO_TUN, "closed"])
 def test_without_tun_network_tap_is_refused(refuse: Refuse, blank_image: Path, work: Path, changes: str) -> None:
     if changes == "closed":

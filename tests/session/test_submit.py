@@ -229,6 +229,37 @@ def test_a_job_that_fails_tells_why(login: Login, blank_image: Path) -> None:
     login.refused(*nowhere, code=2, says=["sbatch does not take the job", "nowhere"])
 
 
+def test_a_task_of_an_array_goes_by_the_number_that_squeue_shows(login: Login, blank_image: Path) -> None:
+    script = login.call("7lbd", "render", "slurm", *blank(blank_image), "--sbatch=--array=3-4%1")
+    array = login.slurm.sbatch(script, env=login.env)
+    running, waiting = f"{array}_3", f"{array}_4"
+    login.until(f"job {running}", "7lbd", "status")
+    assert f"session job{login.slurm.show(running)['JobId']} on" in login.call("7lbd", "connect", running)
+    assert "has no session yet" in login.call("7lbd", "connect", waiting, code=NO_SESSION)
+    assert f"job {waiting} is taken out of the queue" in login.call("7lbd", "stop", waiting)
+    assert login.slurm.show(running)["JobState"] == "RUNNING"
+    assert "has ended" in login.call("7lbd", "stop", running)
+    login.slurm.wait(array)
+
+
+def test_options_of_sbatch_with_spaces_and_quotes_come_to_slurm_as_they_are(login: Login, blank_image: Path) -> None:
+    comment = 'two  words, it\'s "so" # $HOME `id` \\ é'
+    script = login.call("7lbd", "render", "slurm", *blank(blank_image), f"--sbatch=--comment={comment}", "--sbatch=-H")
+    job = login.slurm.sbatch(script, env=login.env)
+    assert login.slurm.show(job)["Comment"].rstrip() == comment
+    assert login.slurm.show(job)["Reason"] == "JobHeldUser", "the options behind it are heard, too"
+    login.slurm.cancel(job)
+
+
+def test_a_shell_that_keeps_slurms_signals_is_warned_of(login: Login, blank_image: Path) -> None:
+    env = {**login.env, "TMPDIR": str(login.folder / "node")}
+    call = f"7lbd run {' '.join(blank(blank_image, '--for', '4s'))}"
+    for wrapped, warned in ((call, True), (f"exec {call}", False)):
+        job = int(login.slurm.call("sbatch", "--parsable", "--mem=900", "--wrap", wrapped, env=env))
+        login.slurm.wait(job)
+        assert ("stays with its shell, `slurm_script`" in login.slurm.output(job)) is warned, login.slurm.output(job)
+
+
 def test_every_kind_of_job_is_stopped_from_the_login_node(login: Login, blank_image: Path) -> None:
     """A script that does not end in an exec, a step, a rendered one at once; one in order ends the test above."""
     words = " ".join(blank(blank_image))

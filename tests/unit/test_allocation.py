@@ -65,7 +65,7 @@ def test_garbage_is_as_good_as_nothing() -> None:
         SLURM_MEM_PER_NODE="much", SLURM_CPUS_ON_NODE="\u0664", SLURM_RESTART_COUNT="-1", SLURM_JOB_END_TIME="soon",
         SLURM_STEP_ID="zero", SLURM_JOB_CPUS_PER_NODE="2(x999999999999)", SLURM_STEP_TASKS_PER_NODE="two",
     )  # fmt: skip
-    assert found == Allocation("4711")
+    assert found == Allocation("4711", batch=True)
 
 
 def test_tasks_of_a_step_share_what_the_node_has_and_get_names_of_their_own(tmp_path: Path) -> None:
@@ -80,6 +80,19 @@ def test_tasks_of_a_step_share_what_the_node_has_and_get_names_of_their_own(tmp_
     for task in tasks:
         assert task.memory
         assert (task.memory.size, task.cpus, task.step) == (4 * GIB, 2, "0")
+
+
+def test_a_task_of_an_array_is_called_as_squeue_shows_it() -> None:
+    assert job(SLURM_ARRAY_JOB_ID="25", SLURM_ARRAY_TASK_ID="3").array == "25_3"
+    assert job(SLURM_ARRAY_JOB_ID="25", SLURM_ARRAY_TASK_ID="$(id)").array == ""
+    assert job().array == ""
+
+
+def test_only_the_batch_script_is_signalled_alone() -> None:
+    assert job().batch
+    assert job(SLURM_STEP_ID=str(0xFFFFFFFB)).batch
+    assert not job(SLURM_STEP_ID="0").batch
+    assert not job(SLURM_STEP_ID=str(0xFFFFFFFA)).batch, "an interactive step"
 
 
 def test_slurms_own_steps_are_none_of_the_users() -> None:

@@ -22,6 +22,21 @@ def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
     assert not base.exists()
 
 
+def test_a_folder_that_the_container_does_not_show_is_told_and_not_taken(tmp_path: Path) -> None:
+    hidden = {"SLURM_TMPDIR": "/scratch/job 7", "TMPDIR": str(tmp_path)}
+    assert folder.temporary(hidden) == tmp_path
+    [told] = folder.hidden(hidden)
+    assert told == (
+        f"SLURM_TMPDIR=/scratch/job 7 is not a folder that the container shows, so {tmp_path} is used: "
+        "apptainer run --bind '/scratch/job 7' ..."
+    )
+    both = folder.hidden({"SLURM_TMPDIR": "/a", "TMPDIR": "/b"})
+    assert [text.partition("=")[0] for text in both] == ["SLURM_TMPDIR", "TMPDIR"]
+    assert all("so /tmp is used" in text for text in both)
+    assert folder.hidden({"SLURM_TMPDIR": str(tmp_path), "TMPDIR": "/b"}) == []
+    assert folder.hidden({}) == []
+
+
 def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path: Path) -> None:
     dead = tmp_path / "dead"
     dead.mkdir()

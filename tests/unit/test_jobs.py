@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -49,6 +50,25 @@ def test_a_job_asks_for_what_the_image_needs(site: Path, capsys: pytest.CaptureF
     assert lines[0] == "#!/bin/bash"
     call = f"{site}/7lbd.sif run '--image={site}/images/win 11'"
     assert lines[-1] == f'exec apptainer run "${{desktop_binds[@]}}" {call}'
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("--comment=two words", '--comment="two words"'),
+        ('--comment=it\'s "so" # \\ é', '--comment="it\'s \\"so\\" # \\\\ é"'),
+        ("--gres=gpu:1", "--gres=gpu:1"),
+        ("-Ctwo words", '"-Ctwo words"'),
+        ("--exclusive", "--exclusive"),
+    ],
+)
+def test_an_option_of_sbatch_is_one_word_in_the_script_too(
+    site: Path, capsys: pytest.CaptureFixture[str], word: str, line: str
+) -> None:
+    told = rendered(capsys, "slurm", "--memory", "1G", "--cpus", "1", f"--sbatch={word}")
+    assert f"#SBATCH {line}" in told
+    (site / "7lbd.toml").write_text(f"[slurm]\noptions = [{json.dumps(word)}]\n")
+    assert f"#SBATCH {line}" in rendered(capsys, "slurm", "--memory", "1G", "--cpus", "1")
 
 
 @pytest.fixture
@@ -200,8 +220,8 @@ def test_a_program_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
 
 def test_the_queue_is_read_whatever_a_job_is_called(tmp_path: Path) -> None:
     rows = (
-        "7\x1fPENDING\x1f\x1fN/A\x1f/w\x1f(Resources)\x1f7lbd | x",
-        "8\x1fRUNNING\x1fn1\x1f2026-01-01T00:00:00\x1f/w\x1fNone\x1fa",
+        "7\x1fPENDING\x1f\x1fN/A\x1f/w\x1f(Resources)\x1f7_N/A\x1f7lbd | x",
+        "8\x1fRUNNING\x1fn1\x1f2026-01-01T00:00:00\x1f/w\x1fNone\x1f8_N/A\x1fa",
     )
     program(tmp_path, "squeue", "\n".join(f"echo '{row}'" for row in rows))
     waits, runs = Slurm(programs(tmp_path)).jobs()
@@ -272,6 +292,40 @@ def test_sessions_are_chosen_by_their_names_and_their_jobs_numbers() -> None:
     assert elsewhere.waiting(view, "job7") is None
 
 
+@pytest.mark.parametrize(
+    ("listed", "meant", "not_meant"),
+    [
+        ("25_3", ["25_3", "job25_3"], ["25_4", "2_3", "25_", "25_3 ", "26_3"]),
+        ("25_[4-7,9%2]", ["25_4", "25_7", "25_9"], ["25_8", "25_3"]),
+        ("25_[1-9:2]", ["25_1", "25_9"], ["25_2"]),
+        ("25_N/A", [], ["25_0", "25_N/A"]),
+        ("", [], ["_3"]),
+    ],
+)
+def test_a_task_of_an_array_is_found_by_the_number_that_squeue_shows(
+    listed: str, meant: list[str], not_meant: list[str]
+) -> None:
+    job = Job("30", "PENDING", "", "N/A", "/", "Priority", "7lbd", listed)
+    for name in meant:
+        assert job.is_meant_by(name), name
+        assert job.task(name.removeprefix("job")) == name.removeprefix("job")
+    for name in not_meant:
+        assert not job.is_meant_by(name), name
+    assert job.is_meant_by("30")
+
+
+def test_a_session_in_an_arrays_task_is_chosen_by_that_number() -> None:
+    state = SessionState(
+        id="job28", user="u", host="n1", image="i", accel="kvm", network="tap", pid=1, folder="/t", job="28",
+        array="25_3",
+    )  # fmt: skip
+    one = Elsewhere(state, Path("/r"))
+    assert one.place == "on n1, job 25_3"
+    for name in ("25_3", "job25_3", "28", "job28", ""):
+        assert elsewhere.choose(View((one,), (), (), ""), name) is one
+    assert elsewhere.choose(View((one,), (), (), ""), "25_4") is None
+
+
 def test_the_end_of_a_jobs_output_is_told_without_what_a_terminal_would_obey(tmp_path: Path) -> None:
     output = tmp_path / "7.log"
     output.write_bytes(b"".join(b"line %d \x1b[2J\xff\n" % number for number in range(2000)))
@@ -313,7 +367,11 @@ def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
     left_word(register, "n2", "7", 200)
     left_word(register, "n1", "8", 100)
     left_word(register, "n1", "9", 100)
-    rows = ("7|RUNNING|n2|N/A|/w|None|7lbd", "9|PENDING||N/A|/w|BeginTime|7lbd", "10|PENDING||N/A|/w|Priority|other")
+    rows = (
+        "7|RUNNING|n2|N/A|/w|None|7_N/A|7lbd",
+        "9|PENDING||N/A|/w|BeginTime|9_N/A|7lbd",
+        "10|PENDING||N/A|/w|Priority|10_N/A|other",
+    )
     lines = "\n".join("echo '" + row.replace("|", "\x1f") + "'" for row in rows)
     (tmp_path / "bin").mkdir()
     program(tmp_path / "bin", "squeue", lines)

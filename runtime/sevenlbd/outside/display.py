@@ -60,6 +60,9 @@ class Display(Protocol):
     def refused(self, refusal: Refusal) -> None:
         """There is no session; whoever called prints why for people."""
 
+    def unheard(self) -> str:
+        """That what was said could not be written, and where; once."""
+
 
 def choose(*, as_json: bool, sif: str) -> Display:
     """The display that fits the standard output."""
@@ -76,11 +79,36 @@ def _say(text: str, *, error: bool = False) -> None:
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if error else 1)
+    except OSError as trouble:
+        # What waits in the buffer is printed when there is room.
+        _Output.trouble = _Output.trouble or f"{output_of(2 if error else 1)}: {trouble.strerror}"
+
+
+class _Output:
+    """What could not be written, for all displays: there is one output."""
+
+    trouble = ""
+    told = False
+
+    def unheard(self) -> str:
+        """Why nothing of this is read, the first time that there is a reason."""
+        if not _Output.trouble or _Output.told:
+            return ""
+        _Output.told = True
+        return (
+            f"the output cannot be written ({_Output.trouble}): what would stand there is on the page and in `status`"
+        )
+
+
+def output_of(number: int) -> str:
+    """The name of what a descriptor leads to, for people."""
+    try:
+        return str(Path(f"/proc/self/fd/{number}").readlink())
     except OSError:
-        pass  # what waits in the buffer is printed when there is room
+        return "standard output"
 
 
-class JsonLines:
+class JsonLines(_Output):
     """Every change as one JSON object a line."""
 
     def __init__(self) -> None:
@@ -113,7 +141,7 @@ class JsonLines:
         _say(json.dumps({"event": event, **fields}))
 
 
-class Lines:
+class Lines(_Output):
     """Plain lines, for a job's log."""
 
     def __init__(self, sif: str) -> None:

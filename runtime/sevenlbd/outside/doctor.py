@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ..errors import ExitCode, Refusal
 from ..images import image as images
-from ..settings import Settings
-from . import cpu_models, folder, node, places, preflight, warmth
+from ..images.image import Image
+from ..settings import Accel, Settings
+from . import cpu_models, folder, node, places, preflight, rlimits, warmth
 from .cluster import allocation
-from .sizing import HELPERS_MEMORY
+from .sizing import gib
 
 # Older than this program: a clock that shows less is wrong.
 _EARLIEST_CLOCK = 1_760_000_000
@@ -40,7 +41,9 @@ def examine(chosen: Settings, here: places.Places) -> list[Finding]:
         _ability("KVM", node.kvm(), "warning" if chosen.accel != "kvm" else "error"),
         _ability("tap network", node.tun(), "warning" if chosen.network != "tap" else "error"),
         _ability("fuse", node.fuse(), "warning"),
+        *(Finding("job", "warning", text) for text in here.told),
         _memory(chosen, here),
+        *_limits(chosen, here),
         *_space(chosen, here),
         _image(chosen, here),
         *_warm(chosen, here),
@@ -89,20 +92,44 @@ def _apparmor() -> Finding:
 
 
 def _memory(chosen: Settings, here: places.Places) -> Finding:
-    needed = (chosen.memory or _memory_of_image(chosen, here)) + HELPERS_MEMORY
-    limit = node.memory_limit(dict(here.environment))
-    text = f"{limit.size / 2**30:.1f} GiB {limit.whose}; a guest with its helpers needs {needed / 2**30:.1f} GiB"
+    image = _image_asked_for(chosen, here)
+    guest = chosen.memory or (image.description.memory if image else _USUAL_MEMORY)
+    cpus = chosen.cpus or (image.description.cpus if image else node.cpus())
+    accel = "kvm" if node.kvm().ok and chosen.accel is not Accel.TCG else "tcg"
+    limits = [node.memory_limit(dict(here.environment)), *rlimits.of_memory(accel, cpus)]
+    limit = min(limits, key=lambda limit: limit.for_guest)
+    needed = guest + limit.beside
+    text = f"{gib(limit.size)} {limit.whose}; {gib(guest)} for a guest and {gib(limit.beside)} for {limit.beside_for} "
+    text += f"make {gib(needed)}"
     if limit.size < needed:
-        return Finding("memory", "error", text, "ask the scheduler for more (--mem), or take less (--memory)")
+        more = limit.more.format(mib=-(-needed // (1 << 20)), kib=-(-needed // 1024))
+        return Finding("memory", "error", text, f"{more}, or take less (--memory)")
     return Finding("memory", "ok", text)
 
 
-def _memory_of_image(chosen: Settings, here: places.Places) -> int:
-    """Bytes that the image asks for; a usual amount when there is none to ask."""
+def _image_asked_for(chosen: Settings, here: places.Places) -> Image | None:
+    """The image; None when there is none to ask, which another finding tells."""
     try:
-        return images.resolve(chosen.image, places.image_folders(here, chosen)).description.memory
+        return images.resolve(chosen.image, places.image_folders(here, chosen))
     except Refusal:
-        return _USUAL_MEMORY
+        return None
+
+
+def _limits(chosen: Settings, here: places.Places) -> Iterator[Finding]:
+    """What the shell, or whoever began it, allows to processes and files."""
+    image, warnings = _image_asked_for(chosen, here), list[str]()
+    try:
+        rlimits.raise_soft()
+        rlimits.check_file_size(image.size if image else chosen.min_space, chosen.min_space, warnings)
+        rlimits.check_processes(chosen.cpus or (image.description.cpus if image else 1))
+    except Refusal as refusal:
+        yield Finding("limits", "error", refusal.what, refusal.hint)
+        return
+    for text in warnings:
+        told, _, mend = text.partition(" To mend: ")
+        yield Finding("limits", "warning", told, mend)
+    if not warnings:
+        yield Finding("limits", "ok", "of open files, of a file's size and of processes: a session fits in")
 
 
 def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
@@ -118,11 +145,9 @@ def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
         yield Finding("session folder", "error", text, "--session-dir DIR on a larger local disk")
     else:
         yield Finding("session folder", "ok", text)
-    temporary = here.environment.get("TMPDIR", "")
-    if temporary and not Path(temporary).is_dir():
-        yield Finding(
-            "TMPDIR", "warning", f"{temporary} is not visible in the container", f"apptainer run --bind {temporary} ..."
-        )
+    for text in folder.hidden(here.environment) if not chosen.session_dir else ():
+        told, _, mend = text.partition(": ")
+        yield Finding("session folder", "warning", told, mend)
 
 
 def _image(chosen: Settings, here: places.Places) -> Finding:

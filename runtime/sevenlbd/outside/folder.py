@@ -25,6 +25,7 @@ LOCK = "lock"
 STATE = "session.json"
 CREDENTIALS = "credentials.json"
 CONTROL = "control.sock"
+_TEMPORARY = ("SLURM_TMPDIR", "TMPDIR")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # sun_path of unix(7) holds 108 bytes with its end mark; the longest socket here is control.sock.
 _MAX_PATH = 107 - len(f"/{CONTROL}")
@@ -47,10 +48,26 @@ def base(wanted: str, environment: Mapping[str, str]) -> Path:
 
 def temporary(environment: Mapping[str, str]) -> Path:
     """The folder for what does not outlive the job: where sites make one for each, they tell it in SLURM_TMPDIR."""
-    for name in ("SLURM_TMPDIR", "TMPDIR"):
+    for name in _TEMPORARY:
         if environment.get(name) and Path(environment[name]).is_dir():
             return Path(environment[name])
     return Path("/tmp")
+
+
+def hidden(environment: Mapping[str, str]) -> list[str]:
+    """Sentences on folders of the job's or the user's that the container does not show, so that others are taken."""
+    told = []
+    for name in _TEMPORARY:
+        wanted = environment.get(name, "")
+        if wanted and Path(wanted).is_dir():
+            break
+        if wanted:
+            taken = temporary(environment)
+            told.append(
+                f"{name}={wanted} is not a folder that the container shows, so {taken} is used: "
+                f"apptainer run --bind {shlex.quote(wanted)} ..."
+            )
+    return told
 
 
 def check_base(folder: Path) -> None:
@@ -248,9 +265,18 @@ def _is_marked(folder: Path) -> bool:
     return False
 
 
+def kept_logs(folder: Path) -> Path:
+    """Where a session's logs will be when it has failed."""
+    return _kept(folder) / "logs"
+
+
+def _kept(folder: Path) -> Path:
+    return folder.with_name(f"{_FAILED}{folder.name}")
+
+
 def keep_failure(folder: Path) -> Path:
     """Save what explains a failure (state, logs, last screen; no secret, no disk) and return its place."""
-    kept = folder.with_name(f"{_FAILED}{folder.name}")
+    kept = _kept(folder)
     if _is_marked(kept):
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(mode=0o700)

@@ -17,7 +17,7 @@ from ..errors import ExitCode, Refusal
 from ..images import lock
 from ..messages import Event
 from ..state import FINAL, Phase, SessionState
-from . import folder
+from . import folder, mishap
 from .cluster import lineage
 from .cluster.herald import Herald
 from .display import Display
@@ -33,6 +33,18 @@ from .prepared import Prepared
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _ONE_SIGNAL_SECONDS = 1.0
 _MAX_WARNINGS = 100
+
+
+def _of_deaf_shell(prepared: Prepared) -> list[str]:
+    """That signals to the job's batch script do not come to us. A portal's own script passes them on."""
+    in_portal = any(target.portal for target in prepared.word)
+    shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
+    if not shell:
+        return []
+    return [
+        "what Slurm signals to the job's script (the end of its time ahead, scancel --batch) stays with its shell, "
+        f"`{shell}`, and the guest would be cut off. To mend: exec apptainer run ..., in --wrap, too"
+    ]
 
 
 class Session:
@@ -69,7 +81,9 @@ class Session:
         job = prepared.job
         if job:
             self.state.job, self.state.step, self.state.restarts = job.job, job.step, job.restarts
+            self.state.array = job.array
             self.state.leads_job = lineage.ours()
+            self.state.warnings += _of_deaf_shell(prepared)
         self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
         self.state.ends_at = self._ending.at
 
@@ -102,7 +116,7 @@ class Session:
         if self.state.phase is Phase.STOPPING:
             self._advance(Phase.ENDED)
         elif self.state.phase not in FINAL:
-            self._fail(ExitCode.BROKE, "the keeper died", "its log has more: logs/keeper.log")
+            self._fail(ExitCode.BROKE, "the keeper died", mishap.hint("", self._log_named_in("")))
 
     def bury(self) -> None:
         """After the end: keep what explains a failure, before the folder goes."""
@@ -193,10 +207,14 @@ class Session:
             case messages.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
             case messages.BROKE:
-                self._fail(ExitCode.BROKE, event.text, event.hint)
+                self._fail(ExitCode.BROKE, event.text, mishap.hint(event.text, self._log_named_in(event.hint)))
             case messages.ENDED:
                 self._end(event.text)
         self._show()
+
+    def _log_named_in(self, hint: str) -> Path:
+        """Where the log of what broke will be. It has a name inside that nobody outside can open."""
+        return folder.kept_logs(self._place) / ("qemu.log" if "qemu.log" in hint else "keeper.log")
 
     def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
         """The relay of the guest's ways out, which is watched, and summed up at its end."""
@@ -265,10 +283,12 @@ class Session:
 
     def _show(self) -> None:
         """Let the file and the display follow. A full disk must not end a session."""
+        self._display.update(self.state)
+        if text := self._display.unheard():
+            self.state.warnings.append(text)
         with suppress(OSError):
             self.state.write(self._place / folder.STATE)
         if self._gateway:
             self._gateway.show(self.state)
         if self._herald:
             self._herald.show(self.state)
-        self._display.update(self.state)

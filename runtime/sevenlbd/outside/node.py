@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,17 +114,31 @@ def _userns_mend() -> str:
     return f"as root on the node: sysctl -w {str(sysctl).replace('/', '.')}={value}"
 
 
+HELPERS_MEMORY = 512 << 20
+"""What QEMU itself, smbd and our own processes need beside the guest's memory."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """An upper bound of memory in bytes, and whose it is."""
 
     size: int
     whose: str
+    beside: int = HELPERS_MEMORY
+    """What must fit in there beside the guest's memory, and for whom."""
+    beside_for: str = "its helpers"
+    more: str = "ask the scheduler for more (--mem={mib}M)"
+    """How there is more; `mib` and `kib` are what is needed."""
+
+    @property
+    def for_guest(self) -> int:
+        """What it leaves to the guest; may be less than nothing."""
+        return self.size - self.beside
 
 
 def memory_limit(environment: Mapping[str, str]) -> Limit:
     """The tightest of: memory free on the node, the job's allocation, the control group's limit."""
-    return min(_memory_limits(environment), key=lambda limit: limit.size)
+    return min(_memory_limits(environment), key=lambda limit: limit.for_guest)
 
 
 def _memory_limits(environment: Mapping[str, str]) -> Iterator[Limit]:
@@ -157,6 +172,17 @@ def cgroup_limits(part: str = "") -> Iterator[Limit]:
         # Version 1 spells "no limit" as the largest number of pages that there can be.
         if text.isdigit() and int(text) < _NO_LIMIT and (not part or part in file.parts):
             yield Limit(int(text), f"in the job's control group ({file})")
+
+
+def killed_for_memory() -> int:
+    """How many processes of our control group the kernel has killed for want of memory; 0 also when nobody tells."""
+    for file in _cgroup_files():
+        # Version 2 has it in memory.events, version 1 (since Linux 4.13) in memory.oom_control.
+        for name in ("memory.events", "memory.oom_control"):
+            with suppress(OSError):
+                found = re.search(r"^oom_kill (\d+)$", file.with_name(name).read_text(), re.MULTILINE)
+                return int(found[1]) if found else 0
+    return 0
 
 
 def _cgroup_files() -> Iterator[Path]:

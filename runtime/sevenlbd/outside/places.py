@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
 from ..settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
+from .cluster import stale
 
 SITE_FILE = "7lbd.toml"
 ETC = Path("/etc/7lbd")
@@ -24,6 +25,9 @@ class Places:
     site_files: tuple[Path, ...]
     user_file: Path | None
     environment: Mapping[str, str]
+    """Without what is left over from a job that is not ours."""
+    told: tuple[str, ...] = ()
+    """What was left out of it, in sentences."""
 
     @property
     def image_folder(self) -> Path | None:
@@ -33,6 +37,7 @@ class Places:
 
 def look_around(environment: Mapping[str, str]) -> Places:
     """Find our places. Apptainer sets APPTAINER_CONTAINER to the SIF's path on the node."""
+    environment, told = stale.heeded(environment)
     sif = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER") or ""
     beside = (Path(sif).parent / SITE_FILE,) if sif else ()
     home = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
@@ -40,7 +45,8 @@ def look_around(environment: Mapping[str, str]) -> Places:
         sif=sif,
         site_files=(*beside, ETC / SITE_FILE),
         user_file=Path(home) / "7lbd" / SITE_FILE if home else None,
-        environment=dict(environment),
+        environment=environment,
+        told=told,
     )
 
 

@@ -18,7 +18,7 @@ from ..images.image import Image
 from ..images.shelf import lookup
 from ..messages import Egress, Guest, Layer, Plan, Warm
 from ..settings import Accel, Network, Settings
-from . import connectors, folder, node, places, shares, sizing, warmth
+from . import connectors, folder, node, places, rlimits, shares, sizing, warmth
 from .cluster import allocation, register
 from .cluster.allocation import Allocation
 from .egress.allowed import Allowed
@@ -56,8 +56,10 @@ def prepare(
     where, name = _place(settings, environment, job, warnings)
     egress = _egress(settings, described, name, warnings)
     inside = egress.inside(HOST) if egress else None
-    size = sizing.decided_by(settings, described, environment, job)
+    size = sizing.decided_by(settings, described, environment, job, accel)
     guest, warm = _machine(settings, image, accel, network, inside, size, warnings, notes)
+    rlimits.check_file_size(image.size, settings.min_space, warnings)
+    rlimits.check_processes(guest.cpus)
     plan = Plan(
         session=name,
         folder=str(where / name),
@@ -105,7 +107,7 @@ def _place(
 ) -> tuple[Path, str]:
     """Where the session's folder goes, and its name. Raises Refusal."""
     where = folder.base(settings.session_dir, environment)
-    _warn_of_hidden_tmpdir(settings, environment, warnings)
+    warnings += folder.hidden(environment) if not settings.session_dir else []
     name = settings.name or (job.name(where) if job else folder.new_name())
     folder.check_base(where)
     folder.check_name(where, name)
@@ -201,14 +203,6 @@ def _refuse_root() -> None:
             ExitCode.NODE,
             "a session runs as the user whose files it serves, never as root",
             hint="run it as an ordinary user, without sudo and without --fakeroot",
-        )
-
-
-def _warn_of_hidden_tmpdir(settings: Settings, environment: Mapping[str, str], warnings: list[str]) -> None:
-    wanted = environment.get("TMPDIR", "")
-    if wanted and not settings.session_dir and not Path(wanted).is_dir():
-        warnings.append(
-            f"TMPDIR={wanted} is not visible in the container, so /tmp is used: apptainer run --bind {wanted} ..."
         )
 
 

@@ -35,11 +35,14 @@ class Seat:
 
     def find(self, name: str) -> Path | Elsewhere:
         """The session that is meant: of this node, if there is one that fits, or else elsewhere. Raises Refusal."""
-        running = [path for path in folder.alive(self.where) if not name or path.name in (name, f"job{name}")]
+        running = [path for path in folder.alive(self.where) if not name or _is_called(path, name)]
         if len(running) == 1:
             return running[0]
-        if running:
+        if running and not name:
             return folder.find(self.where, name)
+        if running:
+            what = f"several sessions are called `{name}`: {', '.join(path.name for path in running)}"
+            raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
         view = self.lookout.look(self.where)
         found = elsewhere.choose(view, name)
         if found:
@@ -60,6 +63,11 @@ class Seat:
             return None
         folder.check_owned(place.parent)
         return place
+
+
+def _is_called(place: Path, name: str) -> bool:
+    state = folder.read_state(place)
+    return name in (place.name, f"job{name}") or (state is not None and name in elsewhere.names(state))
 
 
 def seat(context: CommandContext) -> Seat:
@@ -118,8 +126,9 @@ def stop(context: CommandContext) -> int:
     """Tell a session to end, and wait until it has."""
     options, ours = context.options, seat(context)
     if options.session and (job := _in_queue(ours, options.session)):
-        ours.lookout.slurm.cancel(job.id)
-        print(f"job {job.id} is taken out of the queue")
+        meant = job.task(options.session.removeprefix("job")) or job.id
+        ours.lookout.slurm.cancel(meant)
+        print(f"job {meant} is taken out of the queue")
         return ExitCode.OK
     target = ours.find(options.session)
     if isinstance(target, Elsewhere):
@@ -135,7 +144,7 @@ def stop(context: CommandContext) -> int:
 
 
 def _in_queue(ours: Seat, name: str) -> Job | None:
-    if folder.is_alive(ours.where / name):
+    if any(_is_called(place, name) for place in folder.alive(ours.where)):
         return None
     return elsewhere.waiting(ours.lookout.look(ours.where), name)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ..errors import ExitCode, Refusal
 from ..images.description import Description
 from ..settings import Settings
-from . import node
+from . import node, rlimits
 from .cluster.allocation import Allocation
-from .node import Limit
+from .node import HELPERS_MEMORY, Limit
 
-HELPERS_MEMORY = 512 << 20
-"""What QEMU itself, smbd and our own processes need beside the guest's memory."""
+__all__ = ["HELPERS_MEMORY", "Size", "Sizing", "decided_by", "gib"]
+
 _LEAST = 64 << 20
 _GIB = 1 << 30
 # A guest's memory is a whole number of huge pages.
@@ -45,7 +45,7 @@ class Sizing:
         wishes = self.settings
         if not self.job or wishes.memory not in (0, frozen.memory) or wishes.cpus not in (0, frozen.cpus):
             return None
-        fits = frozen.memory + HELPERS_MEMORY <= self._part.size and frozen.cpus <= self._usable_cpus()
+        fits = frozen.memory <= self._part.for_guest and frozen.cpus <= self._usable_cpus()
         return frozen if fits else None
 
     def chosen(self, warnings: list[str], notes: list[str]) -> Size:
@@ -54,7 +54,7 @@ class Sizing:
 
     def note_of_frozen(self, frozen: Size) -> list[str]:
         """That a job has more than the guest got, and how to get that; nothing when it has not."""
-        spare = self._part.size - HELPERS_MEMORY - frozen.memory if self._takes_part else 0
+        spare = self._part.for_guest - frozen.memory if self._takes_part else 0
         more_cpus = self._usable_cpus() > frozen.cpus and bool(self.job and self.job.cpus)
         if spare < _GIB and not more_cpus:
             return []
@@ -70,18 +70,18 @@ class Sizing:
     def _part(self) -> Limit:
         """What the helpers and the guest may take together."""
         told = self.job.memory if self.job else None
-        return min((limit for limit in (told, self.limit) if limit), key=lambda limit: limit.size)
+        return min((limit for limit in (told, self.limit) if limit), key=lambda limit: limit.for_guest)
 
     def _memory(self, notes: list[str]) -> int:
         asked = self.settings.memory or self.described.memory
         if self.settings.memory or not self._takes_part:
             return self._checked(asked)
-        part = (self._part.size - HELPERS_MEMORY) // _HUGE_PAGE * _HUGE_PAGE
+        part = self._part.for_guest // _HUGE_PAGE * _HUGE_PAGE
         if part < asked:
             return self._checked(asked)
         notes.append(
             f"memory of the guest: {gib(part)}, which is {gib(self._part.size)} {self._part.whose} "
-            f"without {gib(HELPERS_MEMORY)} for its helpers"
+            f"without {gib(self._part.beside)} for {self._part.beside_for}"
         )
         return part
 
@@ -89,14 +89,14 @@ class Sizing:
         if wanted < _LEAST:
             raise Refusal(ExitCode.USAGE, f"{wanted} bytes of memory are too few for a guest", hint="--memory 4G")
         part = self._part
-        if wanted + HELPERS_MEMORY > part.size:
-            fits = max(part.size - HELPERS_MEMORY, 0) >> 20
-            need = -(-(wanted + HELPERS_MEMORY) // (1 << 20))
+        if wanted > part.for_guest:
+            fits = max(part.for_guest, 0) >> 20
+            need = wanted + part.beside
             raise Refusal(
                 ExitCode.RESOURCES,
-                f"{gib(wanted)} for the guest and {gib(HELPERS_MEMORY)} for its helpers make "
-                f"{gib(wanted + HELPERS_MEMORY)}, but only {gib(part.size)} are {part.whose}",
-                hint=f"ask the scheduler for more (--mem={need}M)"
+                f"{gib(wanted)} for the guest and {gib(part.beside)} for {part.beside_for} make "
+                f"{gib(need)}, but only {gib(part.size)} are {part.whose}",
+                hint=part.more.format(mib=-(-need // (1 << 20)), kib=-(-need // 1024))
                 + (f", or --memory {fits}M fits" if fits >= _LEAST >> 20 else ""),
             )
         return wanted >> 20 << 20
@@ -121,10 +121,12 @@ class Sizing:
 
 
 def decided_by(
-    settings: Settings, described: Description, environment: Mapping[str, str], job: Allocation | None
+    settings: Settings, described: Description, environment: Mapping[str, str], job: Allocation | None, accel: str
 ) -> Sizing:
     """The sizing of a session on this node."""
-    return Sizing(settings, described, job, node.memory_limit(environment))
+    cpus = settings.cpus or (job.cpus if job else 0) or described.cpus
+    limits = [node.memory_limit(environment), *rlimits.of_memory(accel, cpus)]
+    return Sizing(settings, described, job, min(limits, key=lambda limit: limit.for_guest))
 
 
 def gib(size: int) -> str:

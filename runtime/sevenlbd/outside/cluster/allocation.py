@@ -16,6 +16,7 @@ from ..node import Limit
 
 # slurm.h: the batch script, an interactive step and their like have numbers from here on, and are no steps of a user's.
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
+_BATCH_STEP = 0xFFFFFFFB
 _MAX_SESSIONS = 1000
 
 
@@ -24,6 +25,8 @@ class Allocation:
     """A job's share of this node, as far as Slurm tells it. Memory in bytes, times in seconds since the epoch."""
 
     job: str
+    array: str = ""
+    """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
     step: str = ""
     """The number of the job step; empty for the batch script, and for a shell of salloc's."""
     restarts: int = 0
@@ -35,6 +38,8 @@ class Allocation:
     """When Slurm ends the job; 0 when it does not say."""
     first: int = 1
     """The number of the session's name to begin with: tasks that start at once must not want the same."""
+    batch: bool = False
+    """Whether this is the job's batch script, which some of Slurm's signals go to alone."""
     elsewhere: str = ""
     """The job's nodes, when this process is not known to be on one of them: a shell of salloc's on a login node."""
 
@@ -58,14 +63,22 @@ def of(environment: Mapping[str, str]) -> Allocation | None:
     by_slurmd = bool(environment.get("SLURMD_NODENAME"))
     return Allocation(
         job=job,
+        array=_array(environment),
         step=str(step) if is_step else "",
         restarts=_number(environment, "SLURM_RESTART_COUNT"),
         memory=_memory(environment, job, tasks),
         cpus=_cpus(environment, tasks),
         ends=float(_number(environment, "SLURM_JOB_END_TIME")),
         first=1 + (step + _number(environment, "SLURM_LOCALID") if is_step else 0),
+        batch=by_slurmd and step in (-1, _BATCH_STEP),
         elsewhere="" if by_slurmd else environment.get("SLURM_JOB_NODELIST", "the job's node"),
     )
+
+
+def _array(environment: Mapping[str, str]) -> str:
+    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+    found = "_".join(environment.get(name, "") for name in names)
+    return found if re.fullmatch(r"[0-9]{1,12}_[0-9]{1,12}", found) else ""
 
 
 def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
@@ -99,7 +112,7 @@ def _memory(environment: Mapping[str, str], job: str, tasks: int) -> Limit | Non
     limits = [*node.slurm_limits(environment), *node.cgroup_limits(f"job_{job}")]
     if not limits:
         return None
-    least = min(limits, key=lambda limit: limit.size)
+    least = min(limits, key=lambda limit: limit.for_guest)
     if tasks == 1:
         return least
     return Limit(least.size // tasks, f"for each of the step's {tasks} tasks here, of what is {least.whose}")

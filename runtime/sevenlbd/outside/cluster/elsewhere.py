@@ -35,7 +35,7 @@ class Elsewhere:
     @property
     def place(self) -> str:
         """Where it is, for people."""
-        job = f", job {self.state.job}" if self.state.job else ""
+        job = f", job {self.state.array or self.state.job}" if self.state.job else ""
         return f"on {self.state.host}{job}"
 
 
@@ -138,11 +138,17 @@ def said_there(done: Done, found: Elsewhere) -> Refusal:
 
 def choose(view: View, name: str) -> Elsewhere | None:
     """The session of this id, or in the job of this number; without a name the only one. Raises Refusal."""
-    found = [one for one in view.sessions if not name or name in (one.state.id, one.state.job)]
+    found = [one for one in view.sessions if not name or name in names(one.state)]
     if len(found) > 1:
         what = f"several sessions are running: {named(found)}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
     return found[0] if found else None
+
+
+def names(state: SessionState) -> set[str]:
+    """What a session may be called: its id, its job's number, and that of an array's task, as squeue shows it."""
+    jobs = {state.job, state.array} - {""}
+    return {state.id, *jobs, *(f"job{job}" for job in jobs)}
 
 
 def named(found: Iterable[Elsewhere]) -> str:
@@ -152,7 +158,7 @@ def named(found: Iterable[Elsewhere]) -> str:
 
 def waiting(view: View, name: str) -> Job | None:
     """The job that waits and is meant by `name`: its number, or the id that its session will have."""
-    return next((job for job in view.waiting if name in (job.id, f"job{job.id}")), None)
+    return next((job for job in view.waiting if job.is_meant_by(name)), None)
 
 
 def _is_in(where: Path, found: SessionState) -> bool:

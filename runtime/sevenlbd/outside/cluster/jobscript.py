@@ -134,8 +134,13 @@ def _asked(want: Wanted, settings: Settings, here: Places) -> Iterator[str]:
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(slurm, name):
             yield f"--{name}={_quoted(value)}"
-    yield from slurm.options
-    yield from want.more
+    yield from map(_option, (*slurm.options, *want.more))
+
+
+def _option(word: str) -> str:
+    """An option that somebody has written as one word of a command line."""
+    name, equals, value = word.partition("=")
+    return f"{name}={_quoted(value)}" if equals and re.fullmatch(r"--[a-z-]+", name) else _quoted(word)
 
 
 def _quoted(value: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Apptainer's own processes between the caller and us, by their names in the kernel (proc_pid_comm(5), 15 characters).
 _APPTAINERS = ("starter", "apptainer", "singularity", "appinit", "sinit")
 _SLURMS = "slurmstepd"
 _MOST = 16
+_MOST_ABOVE = 256
 
 
 def leads_job(pid: int, proc: Path = Path("/proc")) -> bool:
@@ -24,6 +26,40 @@ def leads_job(pid: int, proc: Path = Path("/proc")) -> bool:
         if not name.lower().startswith(_APPTAINERS):
             return False
     return False
+
+
+def shell_between(pid: int, proc: Path = Path("/proc")) -> str:
+    """The name of what stands between slurmstepd and us and is nothing of Apptainer's; empty when there is none.
+
+    Or when slurmstepd is not seen: then nobody knows.
+    """
+    shell = ""
+    for parent in _above(pid, proc):
+        name = _name(parent, proc)
+        if name == _SLURMS:
+            return shell
+        if not name.lower().startswith(_APPTAINERS):
+            shell = name
+    return ""
+
+
+def is_below_slurm(pid: int, proc: Path = Path("/proc")) -> bool | None:
+    """Whether slurmstepd is among our ancestors; None when not all of them are seen."""
+    last = pid
+    for parent in _above(pid, proc):
+        if _name(parent, proc) == _SLURMS:
+            return True
+        last = parent
+    return False if last == 1 else None
+
+
+def _above(pid: int, proc: Path) -> Iterator[int]:
+    """Our ancestors, as far as /proc shows them."""
+    for _ in range(_MOST_ABOVE):
+        pid = _parent(pid, proc)
+        if pid < 1 or not _name(pid, proc):
+            return
+        yield pid
 
 
 def ours() -> bool:

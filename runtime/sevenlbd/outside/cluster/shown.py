@@ -43,12 +43,13 @@ def script(folders: Collection[str], binds: Iterable[str], first: str = "") -> s
     A node that does not have one of `folders` does not show it. `binds` are for `--bind`. `first` is one more folder,
     as the shell is to read it.
     """
-    words = [*filter(None, [first]), *map(shlex.quote, folders)]
+    # A site that makes a folder for each job tells it to the job only.
+    words = [*filter(None, [first]), *map(shlex.quote, folders), '"${SLURM_TMPDIR-}"']
     lines = [
         "# What the container shows: these folders, each if this node has it, and the site's binds.",
         "desktop_binds=()",
         f"for desktop_shown in {' '.join(words)}; do",
-        "    [[ -d $desktop_shown ]] || continue",
+        "    [[ $desktop_shown == /* && -d $desktop_shown ]] || continue",
         # CSV: --bind cannot say a name with a comma or a colon.
         r"    desktop_shown=${desktop_shown//\"/\"\"}",
         r'    desktop_binds+=(--mount "type=bind,\"source=$desktop_shown\",\"destination=$desktop_shown\"")',

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import ExitCode, Refusal
 from .node_programs import Missing, NodePrograms
 
-_FIELDS = ("%A", "%T", "%N", "%S", "%Z", "%r", "%j")
+_FIELDS = ("%A", "%T", "%N", "%S", "%Z", "%r", "%F_%K", "%j")
 _MARK = "\x1f"
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
@@ -31,6 +31,8 @@ class Job:
     folder: str
     reason: str
     name: str
+    array: str = ""
+    """The number of an array and of its tasks in this row, `25_3` or `25_[4-7,9%2]`; `25_N/A` when it is no array."""
 
     @property
     def waits(self) -> bool:
@@ -41,6 +43,18 @@ class Job:
     def runs(self) -> bool:
         """Whether its processes are there."""
         return self.state in RUNNING
+
+    def task(self, name: str) -> str:
+        """What Slurm calls the one task that is meant by `name`, 25_3, if it is in here; or nothing."""
+        array, _, number = name.partition("_")
+        ours, _, listed = self.array.partition("_")
+        if array != ours or not re.fullmatch(r"[0-9]{1,9}", number):
+            return ""
+        return name if any(int(number) in tasks for tasks in _tasks(listed)) else ""
+
+    def is_meant_by(self, name: str) -> bool:
+        """Whether that is the job's number, the id that its session will have, or a task of the array."""
+        return name in (self.id, f"job{self.id}") or bool(self.task(name.removeprefix("job")))
 
     def __str__(self) -> str:
         """For people: `waits for its turn: Resources, expected to start 2026-11-23T14:00:00`."""
@@ -70,7 +84,7 @@ class Slurm:
         if done.code:
             raise Refusal(ExitCode.NODE, f"squeue: {_first(done.said)}", hint="ask your site how its Slurm does: sinfo")
         rows = (line.split(_MARK, len(_FIELDS) - 1) for line in done.printed.splitlines())
-        return [Job(*(field.strip() for field in row)) for row in rows if len(row) == len(_FIELDS)]
+        return [_job(*map(str.strip, row)) for row in rows if len(row) == len(_FIELDS)]
 
     def submit(self, script: str, options: Sequence[str]) -> str:
         """Hand in a job script; returns the job's id. Raises Refusal, and Missing when there is no Slurm."""
@@ -100,6 +114,19 @@ class Slurm:
         except Missing:
             return {}
         return dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|\s*$)", done.printed)) if done.code == 0 else {}
+
+
+def _job(*fields: str) -> Job:
+    job, state, nodes, start, folder, reason, array, name = fields
+    return Job(job, state, nodes, start, folder, reason, name, array)
+
+
+def _tasks(listed: str) -> Iterator[range]:
+    """Numbers of an array's tasks as squeue lists them: `3`, `[1-9:2,12%4]`."""
+    for part in listed.strip("[]").partition("%")[0].split(","):
+        if found := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?", part, re.ASCII):
+            first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
+            yield range(first, last + 1, max(step, 1))
 
 
 def _first(text: str) -> str:
