@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -325,10 +326,11 @@ def test_connect_says_how(demo: Session, tmp_path: Path) -> None:
     where = ("--session-dir", str(demo.folder.parent))
     done = harness.run("connect", *where, "--rdp", str(tmp_path / "my.rdp"), options=["--bind", str(tmp_path)])
     assert done.returncode == 0, done.stderr
-    assert f"ssh -L 13389:{demo.folder}/rdp.sock" in done.stdout
+    port = 13389 + zlib.crc32(demo.id.encode()) % 1000
+    assert f"ssh -L {port}:{demo.folder}/rdp.sock" in done.stdout
     assert demo.password() not in done.stdout
     written = (tmp_path / "my.rdp").read_bytes().decode()
-    assert "full address:s:127.0.0.1:13389\r\n" in written
+    assert f"full address:s:127.0.0.1:{port}\r\n" in written
     assert "username:s:user1\r\n" in written
     assert "password" not in written
     assert harness.run("connect", *where, "--password").stdout == demo.password() + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -24,7 +25,12 @@ from harness import Console, Session
 from pictures import MARK, is_a_desktop, pixels_like
 from screens import Screen, until_shown
 
-LOCAL_PORT = 13389  # in the bundle's configurations
+
+def local_port(bundle: Path) -> int:
+    """The session's own port on its user's computer, as the bundle's configurations have it."""
+    found = re.search(r"^accept = 127\.0\.0\.1:(\d+)$", (bundle / "stunnel.conf").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def session_state(session: Session) -> dict[str, Any]:
@@ -72,7 +78,8 @@ def readme_line(bundle: Path, program: str) -> str:
 @contextmanager
 def tunnel(bundle: Path, program: str = "stunnel") -> Iterator[None]:
     """The way to the node, as the bundle's README says."""
-    assert not _listens(), f"something else has port {LOCAL_PORT}"
+    port = local_port(bundle)
+    assert not _listens(port), f"something else has port {port}"
     process = subprocess.Popen(
         ["bash", "-c", readme_line(bundle, program)],
         cwd=bundle,
@@ -81,21 +88,21 @@ def tunnel(bundle: Path, program: str = "stunnel") -> Iterator[None]:
         process_group=0,
     )
     try:
-        _wait_for_port()
+        _wait_for_port(port)
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _listens() -> bool:
+def _listens(port: int) -> bool:
     """Looked up in proc(5): a connection would be the only one that some programs take."""
-    return f"0100007F:{LOCAL_PORT:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
+    return f"0100007F:{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()
 
 
-def _wait_for_port() -> None:
+def _wait_for_port(port: int) -> None:
     deadline = time.monotonic() + 10
-    while not _listens():
+    while not _listens(port):
         assert time.monotonic() < deadline, "nothing listens"
         time.sleep(0.1)
 
@@ -153,13 +160,13 @@ def test_the_certificate_is_the_one_that_the_guest_has_on_its_disk(demo: Session
 
 def test_by_mutual_tls_with_both_ends_verified(demo: Session, bundle: Path, guest: Console, screen: Screen) -> None:
     with tunnel(bundle):
-        shows_the_desktop(screen, guest, demo, f"127.0.0.1:{LOCAL_PORT}", "native-tls.png")
+        shows_the_desktop(screen, guest, demo, f"127.0.0.1:{local_port(bundle)}", "native-tls.png")
     assert f"CN=7lbd client {demo.id}" in (demo.folder / "logs/stunnel.log").read_text()
 
 
 def test_the_guest_is_pinned_through_the_tunnel_too(demo: Session, bundle: Path, screen: Screen) -> None:
     with tunnel(bundle):
-        command = xfreerdp(f"127.0.0.1:{LOCAL_PORT}", other(fingerprint(demo)))
+        command = xfreerdp(f"127.0.0.1:{local_port(bundle)}", other(fingerprint(demo)))
         with screen.client(command, stdin=f"{demo.password()}\n") as client:
             output = client.communicate(timeout=60)[0]
     assert "automatically denying" in output, output
@@ -168,7 +175,7 @@ def test_the_guest_is_pinned_through_the_tunnel_too(demo: Session, bundle: Path,
 @pytest.mark.parametrize("program", ["stunnel", "ncat"])
 def test_the_lines_of_the_readme_lead_to_the_guest(demo: Session, bundle: Path, program: str) -> None:
     before = reached(demo)
-    with tunnel(bundle, program), socket.create_connection(("127.0.0.1", LOCAL_PORT), timeout=30) as way:
+    with tunnel(bundle, program), socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=30) as way:
         way.sendall(REQUEST)
         assert way.recv(100)[:2] == b"\x03\x00"
     assert reached(demo) == before + 1
@@ -280,7 +287,7 @@ def test_the_bundle_is_given_once(demo: Session, bundle: Path, work: Path) -> No
 def test_renewing_cuts_off_whoever_was_in_and_lets_only_the_new_bundle_in(
     demo: Session, bundle: Path, work: Path
 ) -> None:
-    with tunnel(bundle), socket.create_connection(("127.0.0.1", LOCAL_PORT), timeout=30) as inside:
+    with tunnel(bundle), socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=30) as inside:
         inside.sendall(REQUEST)
         assert inside.recv(100)[:2] == b"\x03\x00"
         before = json.loads((demo.folder / "credentials.json").read_text())

@@ -25,6 +25,7 @@ from sevenlbd.messages import NativeTls
 from sevenlbd.outside import tls_files
 from sevenlbd.outside.certificates import Maker, Pair, key_pem
 from sevenlbd.outside.tls_files import Made
+from sevenlbd.rdp_file import local_port
 
 NAMES = ("localhost", "127.0.0.1", "::1", "node17", "no_de", "näme")
 NATIVE = NativeTls(4489, ("192.0.2.7", "node17"))
@@ -198,7 +199,7 @@ def test_the_bundle_names_the_node_and_the_port_and_what_to_trust(tmp_path: Path
     for words in (
         "192.0.2.7 4489",
         "192.0.2.7:4489",
-        "127.0.0.1:13389",
+        f"127.0.0.1:{local_port('abc')}",
         "Log in as user1",
         "--ssl-servername 7lbd-abc",
     ):

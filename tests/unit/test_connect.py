@@ -40,9 +40,9 @@ def state(place: Path, url: str = "", native_port: int = 0, host: str = "node17"
         ("http://127.0.0.1:40123/", "ssh -L 40123:/s/a1/web.sock me@node17", "http://127.0.0.1:40123/"),
         ("http://[::1]:40123/", "ssh -L 40123:/s/a1/web.sock me@node17", "http://[::1]:40123/"),
         ("https://127.0.0.1:40123/", "ssh -L 40123:127.0.0.1:40123 me@node17", "https://127.0.0.1:40123/"),
-        ("https://192.0.2.7:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
-        ("https://node17:40123/", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
-        ("", "ssh -L 8080:/s/a1/web.sock me@node17", "http://127.0.0.1:8080/"),
+        ("https://192.0.2.7:40123/", "ssh -L 18475:/s/a1/web.sock me@node17", "http://127.0.0.1:18475/"),
+        ("https://node17:40123/", "ssh -L 18475:/s/a1/web.sock me@node17", "http://127.0.0.1:18475/"),
+        ("", "ssh -L 18475:/s/a1/web.sock me@node17", "http://127.0.0.1:18475/"),
     ],
 )
 def test_the_page_is_brought_home_from_wherever_it_listens(url: str, line: str, opened: str) -> None:
@@ -66,7 +66,7 @@ def test_from_a_login_node_the_lines_go_through_it_and_the_register_knows_the_fo
     text = connect.instructions(state(Path("/s/a1"), "http://127.0.0.1:1/", host="node18"), "user1", "", "/h/a.rdp", "")
     assert "7lbd connect a1 --url" in text
     assert "ssh -J me@node17 -L 1:/s/a1/web.sock me@node18" in text
-    assert "ssh -J me@node17 -L 13389:/s/a1/rdp.sock me@node18" in text
+    assert "ssh -J me@node17 -L 13784:/s/a1/rdp.sock me@node18" in text
     assert "scp me@node17:/h/a.rdp ." in text
     assert "on node18 itself" in text
 

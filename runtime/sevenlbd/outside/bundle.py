@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import tls
-from ..rdp_file import LOCAL_PORT, rdp_file
+from ..rdp_file import local_port, rdp_file
 
 
 def pack(session: str, account: str, native: dict[str, Any], ends: float, client: bytes, authority: bytes) -> bytes:
@@ -29,14 +29,14 @@ def pack(session: str, account: str, native: dict[str, Any], ends: float, client
         "endpoint": f"[{host}]:{native['port']}" if ":" in host else f"{host}:{native['port']}",
         "port": native["port"],
         "name": tls.server_name(session),
-        "local_port": LOCAL_PORT,
+        "local_port": local_port(session),
         "ends": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ends)),
     }
     files: dict[str, str | bytes] = {
         tls.README: templates.get_template(tls.README).render(words),
         "stunnel.conf": templates.get_template("stunnel.conf").render(words, windows=False),
         "stunnel-windows.conf": templates.get_template("stunnel.conf").render(words, windows=True),
-        "desktop.rdp": rdp_file(account),
+        "desktop.rdp": rdp_file(account, local_port(session)),
         "client.pem": client,
         "ca.pem": authority,
     }

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..rdp_file import LOCAL_PORT
+from ..rdp_file import FIRST_PORT, local_port, pasted
 from ..state import SessionState
 from .access import Access
 from .cluster.node_programs import NODE_ROOT
@@ -16,8 +16,9 @@ from .folder import base
 
 COMMAND = "_7LBD_COMMAND"
 """In the environment: what the user types to call us, when that is shorter than `apptainer run ...`."""
-_LOCAL_WEB = 8080
-_LOCAL_VNC = 5900
+# The first ones of the user's own computer; each session has its own, as far from there as `local_port` has it.
+_LOCAL_WEB = 18080
+_LOCAL_VNC = 15900
 
 
 def call(sif: str, verb: str, state: SessionState) -> str:
@@ -68,7 +69,11 @@ def _forwarded(state: SessionState) -> str:
 
     A page that listens on loopback keeps its port: so the same link holds on the node and at home.
     """
-    return state.url if _on_loopback(state) else f"http://127.0.0.1:{_LOCAL_WEB}/"
+    return state.url if _on_loopback(state) else f"http://127.0.0.1:{_port(state, _LOCAL_WEB)}/"
+
+
+def _port(state: SessionState, first: int) -> int:
+    return first + local_port(state.id) - FIRST_PORT
 
 
 def _on_loopback(state: SessionState) -> bool:
@@ -81,33 +86,32 @@ def _on_loopback(state: SessionState) -> bool:
 def web_line(state: SessionState) -> str:
     """The command that brings the page to the user's own computer."""
     if not _on_loopback(state):
-        return _forward(state, _LOCAL_WEB, "web.sock")
+        return _forward(state, _port(state, _LOCAL_WEB), "web.sock")
     place = urlsplit(state.url)
     if place.scheme == "http":
         return _forward(state, place.port or _LOCAL_WEB, "web.sock")
     # The Unix socket speaks no TLS.
-    return f"ssh {_jump(state)}-L {place.port}:{place.netloc} {shlex.quote(_login(state))}"
+    return f"ssh {_jump(state)}-L {place.port}:{place.netloc} {pasted(_login(state))}"
 
 
 def ssh_line(state: SessionState) -> str:
     """The command that brings the desktop's port to the user's own computer (ssh(1), -L)."""
-    return _forward(state, LOCAL_PORT, "rdp.sock")
+    return _forward(state, local_port(state.id), "rdp.sock")
 
 
 def console_line(state: SessionState) -> str:
     """The same for the console."""
-    return _forward(state, _LOCAL_VNC, "vnc.sock")
+    return _forward(state, _port(state, _LOCAL_VNC), "vnc.sock")
 
 
 def _forward(state: SessionState, port: int, name: str) -> str:
-    forward = shlex.quote(f"{port}:{state.folder}/{name}")
-    return f"ssh {_jump(state)}-L {forward} {shlex.quote(_login(state))}"
+    return f"ssh {_jump(state)}-L {pasted(f'{port}:{state.folder}/{name}')} {pasted(_login(state))}"
 
 
 def _jump(state: SessionState) -> str:
     """Whoever asks on another node than the session's is on a login node: his own computer comes through that, too."""
     here = os.uname().nodename
-    return "" if here == state.host else f"-J {shlex.quote(f'{state.user}@{here}')} "
+    return "" if here == state.host else f"-J {pasted(f'{state.user}@{here}')} "
 
 
 def _login(state: SessionState) -> str:
@@ -154,7 +158,7 @@ def _by_browser(state: SessionState, sif: str, key: str) -> list[str]:
 
 def _by_client(state: SessionState, account: str, sif: str, rdp: str) -> list[str]:
     # The file is where it was written: here.
-    copy = [f"     scp {shlex.quote(f'{state.user}@{os.uname().nodename}:{rdp}')} ."] if rdp else []
+    copy = [f"     scp {pasted(f'{state.user}@{os.uname().nodename}:{rdp}')} ."] if rdp else []
     shown = (
         [f"  4. Your client shows the desktop's certificate (SHA-256): {state.certificate}"]
         if state.certificate
@@ -164,7 +168,7 @@ def _by_client(state: SessionState, account: str, sif: str, rdp: str) -> list[st
         "With an RDP client",
         "  1. On your own computer, keep this running; it brings the desktop to a port there:",
         f"     {ssh_line(state)}",
-        f"  2. On your own computer, connect an RDP client to 127.0.0.1:{LOCAL_PORT}"
+        f"  2. On your own computer, connect an RDP client to 127.0.0.1:{local_port(state.id)}"
         + (", or open the .rdp file, which knows that:" if rdp else "."),
         *copy,
         f"  3. Log in as {account}. The password:",
@@ -186,7 +190,9 @@ def _others(state: SessionState, account: str) -> list[str]:
     node = "this node" if state.host == os.uname().nodename else state.host
     lines = [f"{f'on {node} itself':22} xfreerdp /v:{rdp} /u:{account}{pinned}"]
     if has_console(state):
-        lines.append(f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_LOCAL_VNC}")
+        lines.append(
+            f"console (VNC)         {console_line(state)}   then a VNC client to 127.0.0.1:{_port(state, _LOCAL_VNC)}"
+        )
     return lines
 
 
@@ -195,7 +201,7 @@ def bundle_written(state: SessionState, folder: Path, readme: str) -> str:
     return "\n".join(
         (
             f"the client's bundle is in {folder}; bring it to your own computer:",
-            f"  scp -r {shlex.quote(f'{_login(state)}:{folder}')} .",
+            f"  scp -r {pasted(f'{_login(state)}:{folder}')} .",
             "",
             readme.rstrip(),
         )

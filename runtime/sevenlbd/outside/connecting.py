@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import tls
 from ..errors import ExitCode, Refusal
-from ..rdp_file import rdp_file
+from ..rdp_file import local_port, rdp_file
 from ..state import Phase, SessionState
 from . import access, cli, connect, control, folder, sessions, tls_files
 from .access import Access
@@ -78,7 +78,7 @@ def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
 def _instruct(options: argparse.Namespace, state: SessionState, secret: Access, sif: str) -> None:
     if state.phase is not Phase.READY:
         print(f"the desktop is not ready yet ({state.phase}); {connect.command(sif)} status shows its progress")
-    written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account)
+    written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account, local_port(state.id))
     key = f"#token={secret.tokens['desktop']}" if secret.tokens and sys.stdout.isatty() else ""
     print(connect.instructions(state, secret.account, sif, written, key))
 
@@ -138,9 +138,9 @@ def _give_bundle(target: Path, state: SessionState, where: Path) -> None:
     print(connect.bundle_written(state, where, (where / tls.README).read_text()))
 
 
-def _write_rdp(path: Path, account: str) -> str:
+def _write_rdp(path: Path, account: str, port: int) -> str:
     try:
-        path.write_text(rdp_file(account), newline="")
+        path.write_text(rdp_file(account, port), newline="")
     except OSError as error:
         print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
         return ""
