@@ -80,8 +80,11 @@ class App:
     folder: Path
     data: Path
     pool: Pool
+    """The cluster; an app that is only looked at needs none."""
     set_host: str = "host=$(hostname)"
     """What the cluster's file in OnDemand says of the nodes' names."""
+    kept_form: Path | None = None
+    """A form.yml that the dashboard has kept, though the app was rendered anew."""
     launched: list[Launch] = field(default_factory=list)
 
     def launch(self, *options: str, **form: str) -> Launch:
@@ -91,6 +94,12 @@ class App:
         job = self.pool.sbatch(made["script"], *made["args"], *options)
         self.launched.append(Launch(self.pool, job, staged))
         return self.launched[-1]
+
+    def asked(self, **form: str) -> tuple[list[str], dict[str, str]]:
+        """What sbatch would be called with, and form.json, without a job."""
+        staged = self.data / str(uuid.uuid4())
+        made = json.loads(self._ruby("launch", str(staged), text=json.dumps(form)))
+        return made["args"], json.loads((staged / "form.json").read_text())
 
     def refused(self, **form: str) -> str:
         """What the dashboard says of a form that does not even become a job."""
@@ -102,11 +111,15 @@ class App:
 
     def card(self, session: Launch) -> Card:
         """The session's card as it is now."""
-        return Card(**json.loads(self._ruby("card", str(session.staged), session.state())))
+        return self.card_of(session.staged, session.state())
+
+    def card_of(self, staged: Path, state: str) -> Card:
+        """The card of what lies in a staged folder, when Slurm says this of the job."""
+        return Card(**json.loads(self._ruby("card", str(staged), state)))
 
     def _ruby(self, command: str, *arguments: str, text: str = "") -> str:
         call = ["ruby", str(RUBY), command, str(self.folder), *arguments]
-        env = harness.environment({"SET_HOST": self.set_host})
+        env = harness.environment({"SET_HOST": self.set_host, "FORM": str(self.kept_form) if self.kept_form else None})
         return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
 
 

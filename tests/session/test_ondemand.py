@@ -349,4 +349,4 @@ def test_what_the_site_writes_means_nothing_to_ruby_yaml_and_shell(
     assert f"Comment={plain}" in app.pool.call("scontrol", "show", "job", str(session.job))
     app.pool.wait(session.job)
     assert not mark.exists()
-    assert "there is no such choice" in app.refused(bc_num_hours="1", desktop_size="9x9")
+    assert f"--comment={plain}" in app.asked(bc_num_hours="1", desktop_size="9x9")[0], "the first size"

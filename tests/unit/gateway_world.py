@@ -307,7 +307,7 @@ def make_pages(folder: Path) -> None:
         (folder / f"{name}.html").write_text(f"<title>{name}</title><p id=message><!--message--></p>")
     assets = folder / "assets"
     (assets / "vendor").mkdir(parents=True)
-    for name in ("login.js", "style.css", "icon.svg", "desktop.js", "vendor/client.wasm"):
+    for name in ("login.js", "style.css", "icon.svg", "slash.js", "desktop.js", "vendor/client.wasm"):
         (assets / name).write_text(f"{name}\n" * 100)
     (folder / "secret.txt").write_text("not for the web")
 

@@ -131,6 +131,17 @@ async def test_large_headers_are_refused(world: World, request_head: bytes) -> N
 
 
 @lived()
+async def test_too_many_cookies_get_a_page_with_a_name_for_it(world: World) -> None:
+    """What other pages have set for the same name goes along, a portal's session in pieces, say."""
+    answer = (await world.raw(HEAD + b"Cookie: " + b"mod_auth=a; " * 900 + b"\r\n\r\n")).decode()
+    assert answer.split()[1] == "431"
+    assert "text/html" in answer
+    assert "cookies" in answer.partition("<h1>")[2]
+    assert "mod_auth" not in answer
+    assert "Content-Security-Policy" in answer
+
+
+@lived()
 async def test_headers_without_end_are_cut_off(world: World) -> None:
     reader, writer = await world.wire()
     sent = 0

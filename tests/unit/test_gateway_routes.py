@@ -17,6 +17,8 @@ FREE = (
     ("GET", "assets/login.js", 200),
     ("GET", "assets/style.css", 200),
     ("GET", "assets/icon.svg", 200),
+    ("GET", "assets/slash.js", 200),
+    ("GET", "20007/assets/slash.js", 200),
     ("GET", "healthz", 200),
 )
 # Method, path, status for: nobody, desktop, console, status.
@@ -49,6 +51,28 @@ LOCKED = (
 async def every_status(world: World, headers: dict[str, str]) -> dict[tuple[str, str], int]:
     places = [(method, path) for method, path, _ in FREE] + [(method, path) for method, path, *_ in LOCKED]
     return {place: await world.status_of(*place, headers) for place in places}
+
+
+@lived()
+async def test_a_prefix_that_a_proxy_took_away_with_its_slash_is_mended_by_the_browser(world: World) -> None:
+    """/rnode/HOST/PORT is asked for as `/`: only the browser knows, and finds nothing but what begins with the port."""
+    behind = {"X-Forwarded-Host": "x", "Host": f"node7:{world.port}"}
+    mends = f'<script src="{world.port}/assets/slash.js"></script>'
+    for cookie, title in ((None, "login"), (world.cookie("desktop"), "status")):
+        headers = behind | ({"Cookie": cookie} if cookie else {})
+        async with world.client.get(world.url(""), headers=headers) as answer:
+            text = await answer.text()
+            assert answer.status == 200
+            assert f"<title>{title}</title>\n    {mends}" in text
+            assert "unsafe-inline" not in answer.headers["Content-Security-Policy"]
+    for path, headers in (
+        ("", {}),
+        (f"node/node7/{world.port}/", behind),
+        ("", behind | {"Host": "node7"}),
+        ("", behind | {"Host": "node7:1><"}),
+    ):
+        async with world.client.get(world.url(path), headers=headers) as answer:
+            assert "slash.js" not in await answer.text(), path
 
 
 @lived()
@@ -473,8 +497,8 @@ async def test_each_role_sees_its_part_of_the_status(world: World) -> None:
         assert "pid" not in seen[role]
         assert "pass-word" not in json.dumps(seen[role])
     assert seen["desktop"]["native"] == {
-        "ssh": "ssh -L 13389:/tmp/7lbd-1000/blue-fox/rdp.sock ann@node7",
-        "local_port": 13389,
+        "ssh": "ssh -L 13827:/tmp/7lbd-1000/blue-fox/rdp.sock ann@node7",
+        "local_port": 13827,
         "tls": None,
     }
     assert "native" not in seen["console"]

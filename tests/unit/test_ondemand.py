@@ -259,6 +259,15 @@ def test_what_is_no_form_is_refused(tmp_path: Path, text: str, says: str) -> Non
         form.read(str(tmp_path / "form.json"), here(tmp_path))
 
 
+def test_a_size_that_is_no_longer_offered_is_told(tmp_path: Path) -> None:
+    sizes = ASKED + 'sizes = [{{ cpus = 2, memory = "8G" }}, {{ cpus = 4, memory = "16G" }}]\n'
+    [note] = ask(tmp_path, {"desktop_size": "8x32768"}, sizes).notes
+    assert note == "the size that you chose is no longer offered; this desktop has 2 cores, 8 GB"
+    for size in ("", "2x8192", "4x16384"):
+        assert ask(tmp_path, {"desktop_size": size}, sizes).notes == ()
+    assert ask(tmp_path, {"desktop_size": "8x32768"}).notes == (), "there is no choice"
+
+
 def test_values_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     found = ask(tmp_path, {"desktop_image": ["win10"], "desktop_folder": {"a": 1}, "desktop_share_data": True})
     assert found.source.values["image"] == "win11"

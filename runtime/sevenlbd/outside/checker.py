@@ -31,6 +31,8 @@ class Answer:
     prepared: Prepared | None = None
     trouble: OSError | tuple[ExitCode, str, str] | None = None
     code: int = ExitCode.OK
+    report: str = ""
+    """Where a portal looks for what becomes of its form."""
 
     def raise_trouble(self) -> None:
         """Raises what the check raised: Refusal or OSError."""
@@ -69,25 +71,26 @@ class Checker:
 
 def _checked(words: Sequence[str], umask: int) -> Answer:
     """The whole check, in the fork. What it prints (help, usage) is out before this returns."""
-    as_json, sif = False, ""
+    as_json, sif, report = False, "", ""
     try:
         from . import cli, places, preflight
         from .cluster import allocation
 
         _, options = cli.parse(words)
         here = places.look_around(os.environ)
-        sif = here.sif
+        sif, report = here.sif, _report(options.form)
         sources, told = _asked(options.form, here)
         chosen = places.settings(here, cli.source(options), *sources).settings
         as_json = chosen.json_events
         folders = places.image_folders(here, chosen)
         job = allocation.of(here.environment)
         prepared = preflight.prepare(chosen, here.environment, umask, folders, job)
-        return Answer(as_json, sif, replace(prepared, warnings=(*told, *prepared.warnings)))
+        prepared = replace(prepared, warnings=(*here.told, *told, *prepared.warnings))
+        return Answer(as_json, sif, prepared, report=report)
     except Refusal as refusal:
-        return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint))
+        return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
     except OSError as error:
-        return Answer(as_json, sif, trouble=error)
+        return Answer(as_json, sif, trouble=error, report=report)
     except SystemExit as end:
         return Answer(code=_flushed(end.code if isinstance(end.code, int) else ExitCode.USAGE))
     except BaseException:
@@ -103,6 +106,14 @@ def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:
 
     found = form.read(file, here)
     return [found.source], found.notes
+
+
+def _report(file: str) -> str:
+    if not file:
+        return ""
+    from .cluster.ondemand import form
+
+    return str(form.report_of(file))
 
 
 def _flushed(code: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import Refusal
 from . import keeper_link
@@ -19,6 +20,7 @@ async def _run(checker: Checker) -> int:
     """Without a plan the keeper does nothing, so a refusal needs nothing undone but the keeper."""
     async with keeper_link.started() as link:
         from . import display, supervisor
+        from .cluster import register
 
         checked = await checker.answer()
         shown = display.choose(as_json=checked.as_json, sif=checked.sif)
@@ -30,4 +32,6 @@ async def _run(checker: Checker) -> int:
             return await supervisor.run(link, checked.prepared, shown)
         except Refusal as refusal:
             shown.refused(refusal)
+            if checked.report:
+                register.refused(Path(checked.report), refusal)
             raise

@@ -5,7 +5,8 @@
 # Written from what OnDemand's documentation says of interactive apps, and the order in which ood_core's script does things.
 #
 #   dashboard.rb launch APP STAGED   a form on standard input (JSON); prints {"args": [...], "script": "..."} for sbatch
-#     SET_HOST in the environment is the cluster's batch_connect: basic: set_host
+#     SET_HOST in the environment is the cluster's batch_connect: basic: set_host; FORM is a form.yml that it has kept, for
+#     hours, while the app was rendered anew: what is not in there is nothing that the context knows
 #   dashboard.rb card APP STAGED STATE   prints {"title": "Starting", "html": "..."}; STATE is Slurm's word for the job
 
 require "erb"
@@ -57,13 +58,17 @@ class Session
     !%w[PENDING RUNNING COMPLETING REQUEUED].include?(@state)
   end
 
+  def queued?
+    %w[PENDING REQUEUED].include?(@state)
+  end
+
   def render(file)
     MARKDOWN.render(ERB.new(File.read(file), trim_mode: "-").result(binding))
   end
 end
 
 def form(app)
-  YAML.safe_load(File.read(File.join(app, "form.yml")))
+  YAML.safe_load(File.read(ENV["FORM"] || File.join(app, "form.yml")))
 end
 
 def deep_merge(one, other)
@@ -84,7 +89,7 @@ def context(app, sent)
 end
 
 def submission(app, chosen, staged)
-  bound = OpenStruct.new(chosen.to_h.merge("staged_root" => staged)).instance_eval { binding }
+  bound = Context.new(chosen.to_h.merge("staged_root" => staged)).instance_eval { binding }
   text = ERB.new(File.read(File.join(app, "submit.yml.erb")), trim_mode: "-").result(bound)
   hours = { "script" => { "wall_time" => chosen.to_h["bc_num_hours"].to_i * 3600 } }
   deep_merge(hours, YAML.safe_load(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,7 +13,7 @@ from aiohttp import HttpVersion11, web
 
 from ... import messages, tls
 from ...messages import Front
-from ...rdp_file import LOCAL_PORT, rdp_file
+from ...rdp_file import local_port, pasted, rdp_file
 from ..root import SESSION
 from . import answers
 from .answers import Refused
@@ -100,11 +99,10 @@ def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
         "viewer": gate.viewer,
     }
     if visitor.may(DESKTOP):
-        native = front.native
+        native, port = front.native, local_port(front.session)
         status["native"] = {
-            "ssh": f"ssh -L {shlex.quote(f'{LOCAL_PORT}:{front.folder}/rdp.sock')} {shlex.quote(front.login)}"
-            f"@{shlex.quote(front.host)}",
-            "local_port": LOCAL_PORT,
+            "ssh": f"ssh -L {pasted(f'{port}:{front.folder}/rdp.sock')} {pasted(f'{front.login}@{front.host}')}",
+            "local_port": port,
             "tls": {"port": native.port, "hosts": list(native.hosts)} if native else None,
         }
     return status
@@ -159,7 +157,7 @@ async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.St
 async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET api/desktop.rdp: for native clients at the end of `ssh -L`."""
     front = _front(gate)
-    response = web.Response(text=rdp_file(front.account), content_type="application/x-rdp")
+    response = web.Response(text=rdp_file(front.account, local_port(front.session)), content_type="application/x-rdp")
     response.headers["Content-Disposition"] = f'attachment; filename="7lbd-{front.session}.rdp"'
     return response
 

@@ -21,7 +21,7 @@ from .answers import Refused
 from .gate import Gate
 from .limits import Guarded
 from .lock import CONSOLE, DESKTOP, STATUS, Visitor
-from .pages import FREE, Pages
+from .pages import FREE, SLASH, Pages
 
 __all__ = ["WEB", "Gate", "application"]
 
@@ -38,6 +38,7 @@ _COOKIE_LOST = (
 
 _PREFIX = re.compile(r"/r?node/[^/]+/\d+(?=/|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
+_TO_SLASH = re.compile(rf"\d{{1,5}}/{re.escape(SLASH)}")
 
 Handler = Callable[[web.BaseRequest, Gate, Visitor], Awaitable[web.StreamResponse]]
 
@@ -114,8 +115,8 @@ class Site:
             raise Refused(503, "the session is not there yet", "try again in a moment", {"Retry-After": "1"})
         self._check_host(request, front)
         method = "GET" if request.method == "HEAD" else request.method
-        if method == "GET" and path in FREE:
-            return self._pages.asset(path)
+        if method == "GET" and (path in FREE or _TO_SLASH.fullmatch(path)):
+            return self._pages.asset(SLASH if path.endswith(SLASH) else path)
         if (method, path) == ("POST", "login"):
             return await self._login(request, front)
         return await self._behind_the_lock(request, method, path, front)
@@ -127,7 +128,7 @@ class Site:
         visitor, by_bearer = await self._visitor(request, route, front)
         entered = bool(route and route.page and request.query_string == _ENTERED)
         if not visitor:
-            return self._closed(route, path, _COOKIE_LOST if entered else "")
+            return self._closed(route, path, _COOKIE_LOST if entered else "", _port_without_slash(request))
         if entered:
             return answers.go(path or "./")
         _guarded(request).trust()
@@ -143,10 +144,10 @@ class Site:
             raise Refused(404, "this session has no console")
         return await route.handler(request, self._gate, visitor)
 
-    def _closed(self, route: Route | None, path: str, message: str) -> web.StreamResponse:
+    def _closed(self, route: Route | None, path: str, message: str, port: str) -> web.StreamResponse:
         """The answer to a stranger."""
         if route and route.page:
-            return self._pages.page("login", message=message, status=401 if path else 200)
+            return self._pages.page("login", message=message, status=401 if path else 200, port=port)
         raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
 
     async def _visitor(
@@ -205,9 +206,9 @@ class Site:
             raise Refused(421, "this session is not reached by that name", "use the address that 7lbd connect shows")
 
     def _page(self, name: str) -> Handler:
-        async def serve(_: web.BaseRequest, gate: Gate, __: Visitor) -> web.StreamResponse:
+        async def serve(request: web.BaseRequest, gate: Gate, _: Visitor) -> web.StreamResponse:
             gate.counters.pages += 1
-            return self._pages.page(name)
+            return self._pages.page(name, port=_port_without_slash(request))
 
         return serve
 
@@ -221,6 +222,16 @@ def _without_prefix(path: str) -> tuple[str | None, str]:
     if not rest.startswith("/") or not _PLAIN.fullmatch(rest):
         return "?", ""  # nothing of ours is written like that
     return rest[1:], ""
+
+
+def _port_without_slash(request: web.BaseRequest) -> str:
+    """The last part of the browser's address, if that may lack its slash: nobody but the browser can know.
+
+    A proxy that takes the prefix away (/rnode/HOST/PORT) asks for `/` with and without it; by Host it says the port.
+    """
+    forwarded = bool(request.headers.get("X-Forwarded-Host")) and request.rel_url.raw_path == "/"
+    port = request.headers.get("Host", "").rpartition(":")[2]
+    return port if forwarded and re.fullmatch(r"[0-9]{1,5}", port) else ""
 
 
 def _guarded(request: web.BaseRequest) -> Guarded:

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from .answers import Refused, dress, refusal
+from .pages import too_large
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +158,10 @@ class Guarded(RequestHandler):
         """
         if status >= 500 and exc and not isinstance(exc, ConnectionError):
             log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
-        response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
+        if isinstance(exc, LineTooLong):
+            response = too_large(_MAX_LINE)
+        else:
+            response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
         dress(response)
         response.force_close()
         return response

@@ -7,6 +7,7 @@ says which process stands behind it. The folder that holds them must be the user
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ... import state
+from ...errors import Refusal
 from ...images.shelf import marks
 from ...images.shelf.marks import Mark
 from ...paths import user_path
@@ -105,6 +107,15 @@ def usable(register: Path | None) -> str:
     return ""
 
 
+def refused(report: Path, refusal: Refusal) -> None:
+    """Tell a portal that there is no session, and why. Where that cannot be written, it has the job's output."""
+    told = {"phase": state.Phase.FAILED, "reason": refusal.what, "hint": refusal.hint}
+    with suppress(OSError):
+        report.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (report / CONNECTION).unlink(missing_ok=True)
+        _write(report / folder.STATE, json.dumps(told))
+
+
 def leave(target: Target) -> None:
     """At the end nothing stays, but for a portal the last word; never a key. Raises OSError."""
     if target.portal:
@@ -123,12 +134,16 @@ def renew(target: Target) -> None:
 
 def write_connection(target: Target, text: str) -> None:
     """Leave the key (`connection`), mode 0600, in one step. Raises OSError."""
-    new = target.folder / f"{CONNECTION}.new"
+    _write(target.folder / CONNECTION, text)
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    new.replace(target.folder / CONNECTION)
+    new.replace(path)
 
 
 def connection(session: SessionState, access: Access) -> str:

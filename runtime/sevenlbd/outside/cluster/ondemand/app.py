@@ -21,11 +21,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .... import __version__
-from ....rdp_file import LOCAL_PORT
+from ....rdp_file import FIRST_PORT, PORTS
 from ....settings import Settings
 from .. import shown
 from ..site import Site
-from .table import FORMAT, DesktopSize, OnDemand, attributes
+from .table import FORMAT, DesktopSize, OnDemand, attributes, keyed
 
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
 SCRIPTS = ("before.sh", "script.sh", "after.sh", "clean.sh")
@@ -108,7 +108,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "format": FORMAT,
         "table": table,
         "attributes": attributes(table),
-        "sizes": {key: _asked(size) for key, size in _keyed(table.sizes).items()},
+        "sizes": {key: _asked(size) for key, size in keyed(table.sizes).items()},
         "native": _native(site, chosen),
         "queue": "" if {"bc_queue", "auto_queues"} & {*table.form} else slurm.partition,
         "account": "" if {"bc_account", "auto_accounts"} & {*table.form} else slurm.account,
@@ -116,7 +116,8 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "apptainer": slurm.apptainer,
         "shows": shown.script(shown.folders(sif, chosen, _named(table)), slurm.binds, first='"$desktop_folder"'),
         "sif": sif,
-        "local_port": LOCAL_PORT,
+        "first_port": FIRST_PORT,
+        "ports": PORTS,
         "console": table.console and chosen.console,
     }
 
@@ -138,17 +139,6 @@ def _native(site: Site, chosen: Settings) -> list[str]:
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
         asked += [f"--{name}={value}"] if value else []
     return [*asked, *site.slurm.options, *site.ondemand.options]
-
-
-def _keyed(sizes: tuple[DesktopSize, ...]) -> dict[str, DesktopSize]:
-    """The sizes by what the form says of each: a name that stays when the site adds or moves one."""
-    keyed: dict[str, DesktopSize] = {}
-    for size in sizes:
-        name = f"{size.cpus}x{size.memory >> 20}"
-        while name in keyed:
-            name += "b"
-        keyed[name] = size
-    return keyed
 
 
 def _form(table: OnDemand) -> str:
@@ -189,7 +179,7 @@ def _fields(table: OnDemand) -> Iterator[tuple[str, dict[str, Any]]]:
         options = [[label, name] for name, label in table.choices()]
         yield "desktop_image", {"widget": "select", "label": "Desktop", "options": options}
     if len(table.sizes) > 1:
-        options = [[size.title, name] for name, size in _keyed(table.sizes).items()]
+        options = [[size.title, name] for name, size in keyed(table.sizes).items()]
         yield "desktop_size", {"widget": "select", "label": "Size", "options": options}
     hours = {"label": "Hours", "value": table.hours, "min": 1, "max": table.max_hours, "step": 1}
     yield "bc_num_hours", {**hours, "help": f"The desktop ends after so many hours; {table.max_hours} at most."}

@@ -18,7 +18,7 @@ from ....paths import user_path
 from ....settings import Source
 from ... import places, shares
 from .. import site
-from .table import FOLDER, FORMAT, OnDemand
+from .table import FOLDER, FORMAT, OnDemand, keyed
 
 REPORT = "report"
 """The folder beside form.json in which the session leaves word for the portal's card."""
@@ -51,7 +51,7 @@ def read(file: str, here: places.Places) -> Asked:
         "web_tls": False,
         "web_certificate": "",
         "web_key": "",
-        "report_dir": str(path.parent / REPORT),
+        "report_dir": str(report_of(file)),
         **({"portals": table.portals} if table.portals else {}),
         # OnDemand's script exports the name by which it sends browsers to this node (batch_connect, set_host).
         **({"web_names": (host,)} if _HOST.fullmatch(host := here.environment.get("host", "")) else {}),
@@ -61,9 +61,15 @@ def read(file: str, here: places.Places) -> Asked:
     trouble = _trouble_with_home(here.environment)
     if trouble:
         values["home_share"] = False
-    notes = (f"your home is not in the desktop: {trouble}",) if trouble else ()
+    notes = [f"your home is not in the desktop: {trouble}"] if trouble else []
+    notes += _notes_on_size(table, said)
     # Trusted: each value is the site's own, or one of those that the site offers.
-    return Asked(Source("the portal's form", values, trusted=True), notes)
+    return Asked(Source("the portal's form", values, trusted=True), tuple(notes))
+
+
+def report_of(file: str) -> Path:
+    """Where the session that a form asks for leaves word."""
+    return user_path(file).absolute().parent / REPORT
 
 
 def _said(path: Path) -> dict[str, str]:
@@ -88,6 +94,14 @@ def _said(path: Path) -> dict[str, str]:
         what = f"{path}: was written by the app of another version of 7lbd"
         raise Refusal(ExitCode.USAGE, what, hint="the site renders the app again: 7lbd render ondemand DIR")
     return {name: value.strip() for name, value in said.items() if isinstance(value, str)}
+
+
+def _notes_on_size(table: OnDemand, said: Mapping[str, str]) -> list[str]:
+    """A size of a form that is older than the site's table: the job has been given the first one."""
+    sizes = keyed(table.sizes)
+    if len(sizes) < 2 or said.get("desktop_size", "") in ("", *sizes):
+        return []
+    return [f"the size that you chose is no longer offered; this desktop has {table.sizes[0].title}"]
 
 
 def _image(table: OnDemand, said: Mapping[str, str]) -> str:

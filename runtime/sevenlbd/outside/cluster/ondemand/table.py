@@ -202,3 +202,14 @@ def attributes(table: OnDemand) -> list[str]:
     names += ["desktop_size"] if len(table.sizes) > 1 else []
     names += table.offered()
     return names + (["desktop_folder"] if table.share_roots else [])
+
+
+def keyed(sizes: tuple[DesktopSize, ...]) -> dict[str, DesktopSize]:
+    """The sizes by what the form says of each: a name that stays when the site adds or moves one."""
+    found: dict[str, DesktopSize] = {}
+    for size in sizes:
+        name = f"{size.cpus}x{size.memory >> 20}"
+        while name in found:
+            name += "b"
+        found[name] = size
+    return found
