@@ -68,6 +68,7 @@ MODULES = (
     "qemu.qmp",
     "jinja2",
     "rich",
+    "seccomp",
     "sevenlbd",
 )
 

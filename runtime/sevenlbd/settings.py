@@ -178,7 +178,10 @@ class Settings(BaseModel):
         site=True,
     )
     egress_connections: int = _setting(
-        256, "Most connections out that a session has at a time.", metavar="N", site=True
+        256,
+        "Most connections out that a session has at a time; as many UDP correspondents beside them.",
+        metavar="N",
+        site=True,
     )
     egress_rate: Size = _setting(
         0, "Most bytes a second, each way, of all of a session's ways out; 0 is no limit.", metavar="SIZE", site=True

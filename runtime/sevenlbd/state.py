@@ -62,6 +62,8 @@ class SessionState:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the user may like to know of how it was started, and need not mend."""
+    ways_out: list[str] = field(default_factory=list)
+    """What is wrong with the guest's ways out now: servers that are down, and since when."""
     paused: str = ""
     reason: str = ""
     hint: str = ""

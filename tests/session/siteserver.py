@@ -43,6 +43,10 @@ NAMES = {
     "node.example.edu": [NODE, NODE_V6],
     "link.example.edu": ["169.254.100.2"],
 }
+SEARCHED = ".example.edu.example.edu"
+"""Where every name leads to OTHER: what comes of one that does not exist, with the node's search domain behind it."""
+SILENT = "silent"
+"""How names begin that are not answered at all."""
 _lock = threading.Lock()
 
 
@@ -167,7 +171,7 @@ def serial_numbers(address: str) -> None:
 
 
 def name_server() -> None:
-    """A and AAAA of NAMES (RFC 1035); every other name does not exist."""
+    """A and AAAA of NAMES (RFC 1035), and the wildcard; every other name does not exist, or is not answered."""
     ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ours.bind((RESOLVER, 53))
 
@@ -180,9 +184,13 @@ def name_server() -> None:
                 at += 1 + query[at]
             name, question = ".".join(labels).lower(), query[12 : at + 5]
             (kind,) = struct.unpack_from("!H", query, at + 1)
-            found = [ipaddress.ip_address(text) for text in NAMES.get(name, [])]
+            tell(asked=name)
+            if name.startswith(SILENT):
+                continue
+            known = NAMES.get(name, [OTHER] if name.endswith(SEARCHED) else None)
+            found = [ipaddress.ip_address(text) for text in known or []]
             rows = [address.packed for address in found if {4: 1, 6: 28}[address.version] == kind]
-            flags = 0x8580 if name in NAMES else 0x8583
+            flags = 0x8583 if known is None else 0x8580
             head = query[:2] + struct.pack("!HHHHH", flags, 1, len(rows), 0, 0)
             told = b"".join(struct.pack("!HHHIH", 0xC00C, kind, 1, 60, len(row)) + row for row in rows)
             ours.sendto(head + question + told, peer)

@@ -185,7 +185,7 @@ def test_with_user_mode_networking_the_ways_are_the_same(
 def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(desk: Session) -> None:
     told = json.loads((desk.folder / "session.json").read_text())["warnings"]
     for name, why in (
-        ("gone", "Name or service not known"),
+        ("gone", "there is no such name"),
         ("loop", "127.0.0.1 is a loopback address"),
         ("meta", "169.254.169.254 is a link-local address"),
         ("node", f"{NODE} is this node itself"),
@@ -233,14 +233,40 @@ def test_the_proxy_leads_to_the_portal_and_to_nobody_else(guest: Guest, net: Sit
         "https://node.example.edu/",
         "http://loop.example.edu/",
         "http://meta.example.edu/latest/meta-data/",
+        "https://doesnotexist.example.edu:8443/",  # with the node's search domain it would be another host
     ]
     found = guest.probe("web", PROXY, f"{guest.folder}/portal.pem", *allowed, *refused)
     assert found[: len(allowed)] == ["activated"] * len(allowed)
     for address, came in zip(refused, found[len(allowed) :], strict=True):
         # Not on the list, or on it and nowhere that may be connected to.
         assert re.search("HTTP (403|502)|Tunnel connection failed: (403|502)", came), (address, came)
-    asked = [line.split()[1] for line in net.all_of("web")]
-    assert asked[-3:] == ["/activate", "/x", "/y"]
+    requests = [line.split()[1] for line in net.all_of("web")]
+    assert requests[-3:] == ["/activate", "/x", "/y"]
+    assert "doesnotexist.example.edu" in net.all_of("asked")
+    assert not [name for name in net.all_of("asked") if name.endswith(siteserver.SEARCHED)]
+
+
+SILENT = f"""
+import socket, time
+def ask(host, port):
+    wire = socket.create_connection(("{HOST}", 3128), 10)
+    wire.sendall(f"CONNECT {{host}}.example.edu:{{port}} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+    return wire
+silent = [ask(f"silent{{number}}", 8000) for number in range(12)]
+time.sleep(0.3)
+began = time.monotonic()
+print(ask("portal", 443).recv(99).split()[1].decode(), time.monotonic() - began)
+print(silent[0].recv(999).decode())
+"""
+
+
+def test_names_that_nobody_answers_for_hold_up_no_other(desk: Session) -> None:
+    answer, silence = desk.inside("python3", "-c", SILENT).stdout.split("\n", 1)
+    status, seconds = answer.split()
+    assert status == "200"
+    assert float(seconds) < 1.5, "the resolver itself gives up after 2 s"
+    assert " 504 " in silence
+    assert "no name server answered" in silence
 
 
 def test_the_proxy_tells_where_it_is(guest: Guest) -> None:

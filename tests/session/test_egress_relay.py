@@ -8,6 +8,7 @@ import signal
 import socketserver
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,11 @@ import pytest
 from conftest import StartSession
 from harness import HOST, Session
 
-RELAY = "sevenlbd.outside.egress"
+RELAY = "sevenlbd.outside.egress "
+"""With its space: the broker's name begins in the same way."""
+BROKER = "sevenlbd.outside.egress.broker "
+DOWN = 18443
+"""A port of the portal's where nobody listens at first."""
 # From inside the namespace, as the guest's programs would: by the proxy to the portal, which sends back what it gets.
 ASK = f"""
 import socket, sys
@@ -50,7 +55,7 @@ def portal() -> Iterator[int]:
 def session(start: StartSession, blank_image: Path, portal: int, tmp_path: Path) -> Session:
     """A session with ways out whose machine boots to nothing, which is enough."""
     settings = {
-        "egress_allow": ["tcp://192.0.2.10:27000", f"https://portal.example.edu:{portal}"],
+        "egress_allow": ["tcp://192.0.2.10:27000", *(f"https://portal.example.edu:{port}" for port in (portal, DOWN))],
         "egress_hosts": ["portal.example.edu=127.0.0.1"],
         "egress_log": str(tmp_path),
     }
@@ -74,7 +79,7 @@ def test_what_went_through_is_on_the_list_and_told_at_the_end(session: Session, 
     session.wait_end(60)
     (note,) = [event["text"] for event in session.events if event["event"] == "note"]
     assert note == "the guest's ways out: 1 connection, 2 refused or failed, 5 B out, 5 B in"
-    (path,) = tmp_path.glob(f"*-{os.getuid()}-{name}.jsonl")
+    (path,) = tmp_path.glob(f"*-{os.getuid()}-{name}-*.jsonl")
     first, *rest = [json.loads(line) for line in path.read_text().splitlines()]
     assert (first["session"], first["host"], first["address"]) == (name, "portal.example.edu", "127.0.0.1")
     assert (first["up"], first["down"], first["end"]) == (5, 5, "closed by guest")
@@ -98,10 +103,46 @@ def test_a_session_goes_on_without_its_relay_and_says_so(session: Session, porta
     assert not [event for event in session.events if event["event"] == "note"]
 
 
+def ways_out(base: Path) -> list[str]:
+    """What `status` says of them."""
+    said = harness.run("status", "--session-dir", str(base)).stdout
+    return [line.split("WAYS OUT: ")[1] for line in said.splitlines() if "WAYS OUT: " in line]
+
+
+def wait_for_ways_out(base: Path, says: str, seconds: float = 40) -> None:
+    """Until `status` has that; empty is nothing at all."""
+    deadline = time.monotonic() + seconds
+    while True:
+        told = ways_out(base)
+        if any(says in line for line in told) if says else not told:
+            return
+        assert time.monotonic() < deadline, told
+        time.sleep(0.5)
+
+
+def test_what_is_wrong_with_the_ways_out_is_in_status_while_it_is_wrong(session: Session, base: Path) -> None:
+    """A server that is down and comes back, a relay that stands still; and the session ends in order all the same."""
+    where = f"portal.example.edu:{DOWN}"
+    assert " 502 " in ask(session, where).stdout
+    wait_for_ways_out(base, f"portal.example.edu, port {DOWN}: refused (since ")
+    assert json.loads((session.folder / "session.json").read_text())["ways_out"]
+    with socketserver.ThreadingTCPServer(("127.0.0.1", DOWN), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        wait_for_ways_out(base, "")
+        assert ask(session, where).stdout.endswith("hello")
+        server.shutdown()
+    parts = {session.pid_by_name(RELAY), session.pid_by_name(BROKER)}
+    os.kill(session.pid_by_name(RELAY), signal.SIGSTOP)
+    wait_for_ways_out(base, "their relay stands still")
+    session.send(signal.SIGTERM)
+    assert session.wait_end(60) == 143, session.story()
+    assert "Traceback" not in session.story()
+    assert harness.wait_until_gone(parts, 5) == set()
+
+
 def test_a_supervisor_that_is_killed_leaves_no_relay(session: Session, base: Path) -> None:
-    relay = session.pid_by_name(RELAY)
-    assert Path(f"/proc/{relay}").exists()
+    parts = {session.pid_by_name(RELAY), session.pid_by_name(BROKER)}
     session.send(signal.SIGKILL)
     session.wait_end(20)
-    assert harness.wait_until_gone({relay}, 5) == set()
+    assert harness.wait_until_gone(parts, 5) == set()
     harness.run("gc", "--session-dir", str(base))

@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sevenlbd import messages
 from sevenlbd.messages import Door
 from sevenlbd.outside.egress.allowed import Allowed
+from sevenlbd.outside.egress.broker import Broker
+from sevenlbd.outside.egress.dialer import Dialer
 from sevenlbd.outside.egress.house import House
 from sevenlbd.outside.egress.journal import Journal, Sheet
 from sevenlbd.outside.egress.relay import Relay
@@ -45,12 +48,15 @@ def live(body: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class World:
-    """A house with its journal, and the sockets that a guest would find."""
+    """A house with its broker and its journal, and the sockets that a guest would find."""
 
     def __init__(self, allowed: Allowed, list_of_them: Path) -> None:
         self._list = list_of_them
         number = os.open(list_of_them, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self.house = House(allowed, Journal(SESSION, [Sheet(number)]))
+        ours, theirs = messages.pair()
+        self._broker, self._wire = asyncio.create_task(Broker(allowed, theirs).serve()), theirs
+        self._dialer = Dialer(ours, lambda: None)
+        self.house = House(allowed, Journal(SESSION, [Sheet(number)]), self._dialer)
         self.relay = Relay(self.house)
 
     def open(self, door: Door) -> tuple[str, int]:
@@ -63,6 +69,9 @@ class World:
     async def end(self) -> None:
         """The session is over."""
         await self.house.end()
+        self._dialer.close()
+        await self._broker
+        self._wire.close()
         self.house.journal.close()
 
     def records(self) -> list[dict[str, Any]]:

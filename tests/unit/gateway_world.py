@@ -56,6 +56,7 @@ STATE: dict[str, Any] = {
     "phases": {"booting": 0.5, "guest-up": 3.0, "ready": 4.0},
     "milestones": {"rdp": 4.0},
     "warnings": [],
+    "ways_out": [],
     "paused": "",
     "reason": "",
     "hint": "look into /tmp/7lbd-1000/blue-fox/logs",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
+import threading
 import time
 from asyncio import StreamReader as Reader
 from asyncio import StreamWriter as Writer
@@ -18,7 +20,7 @@ from egress_world import HOME, Serve, World, echo, live, reset, server, until, w
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sevenlbd.messages import Door
-from sevenlbd.outside.egress import names, proxy, tcp
+from sevenlbd.outside.egress import names, proxy, reach
 from sevenlbd.outside.egress.allowed import PROXY_PORT, Allowed, Pattern
 
 NAME = "portal.example.edu"
@@ -96,7 +98,9 @@ async def test_connect_gives_a_way_for_anything() -> None:
 async def test_a_large_transfer_through_connect_is_whole() -> None:
     data = bytes(range(256)) * 40_000
     async with site(echo) as portal:
-        answer = await portal.ask(f"CONNECT {NAME}:{portal.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + data)
+        answer = await portal.ask(
+            f"CONNECT {NAME}:{portal.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + data, seconds=20
+        )
     assert answer.partition(b"\r\n\r\n")[2] == data
 
 
@@ -359,30 +363,92 @@ async def test_a_name_is_looked_up_once_and_connected_to_by_what_was_checked(mon
 
     reached: list[str] = []
 
-    async def reach(address: str, port: int, **_: object) -> socket.socket:
+    async def refuse(address: str, port: int, **_: object) -> socket.socket:
         reached.append(address)
         raise TimeoutError
 
     async with site(echo, Pattern("https", "*.example.org", 443, 443)) as portal:
         monkeypatch.setattr(socket, "getaddrinfo", answers)
-        monkeypatch.setattr(tcp, "reach", reach)
+        monkeypatch.setattr(reach, "tcp", refuse)
         request = b"CONNECT rebind.example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n"
         first, second = await portal.ask(request), await portal.ask(request)
-    assert asked == [b"rebind.example.org"] * 2
+    assert asked == [b"rebind.example.org."] * 2
     assert reached == ["192.0.2.1"]
     assert (status(first), status(second)) == (502, 502)
     assert b"loopback" in second
 
 
 @live
-async def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "_SECONDS", 0.3)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.0))
-    async with site(echo, Pattern("https", "*.example.org", 443, 443)) as portal:
+async def test_names_that_nobody_answers_for_hold_up_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are: each keeps one thread, and is told at once the second time."""
+    enough, asked = threading.Event(), list[bytes]()
+
+    def answers(host: bytes, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        if host.startswith(b"slow"):
+            enough.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+
+    async def refuse(*_: object, **__: object) -> socket.socket:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    monkeypatch.setattr(names, "_SECONDS", 0.5)
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    monkeypatch.setattr(reach, "tcp", refuse)
+    listed = [Pattern("https", host, 443, 443) for host in ("*.example.org", "portal.example.org")]
+    async with site(echo, *listed) as portal:
+
+        async def ask(host: str) -> bytes:
+            return await portal.ask(f"CONNECT {host}.example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+        asking = [asyncio.create_task(ask(f"slow{number}")) for number in range(60)]
+        await until(lambda: len(asked) == 48)
+        assert b"refused" in await ask("portal")
+        assert status(await ask("other")) == 503
+        answers_ = await asyncio.gather(*asking)
+        assert sorted(map(status, answers_)) == [503] * 12 + [504] * 48
+        assert all(b"no name server answered" in answer for answer in answers_ if status(answer) == 504)
         began = time.monotonic()
-        answer = await portal.ask(b"CONNECT slow.example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert status(answer) == 504
-        assert time.monotonic() - began < 0.9
+        assert status(await ask("slow0")) == 504
+        assert time.monotonic() - began < 0.4
+        assert len(asked) == 49
+        assert portal.here.house.health.told()["met"] == ["names"]
+        enough.set()
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (socket.EAI_NONAME, b"there is no such name"),
+        (socket.EAI_NODATA, b"it has no address"),
+        (socket.EAI_AGAIN, b"no name server answered"),
+        (socket.EAI_FAIL, b"the name server failed"),
+    ],
+)
+@live
+async def test_what_is_wrong_with_a_name_is_said(monkeypatch: pytest.MonkeyPatch, code: int, says: bytes) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(code, "x")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    async with site(echo, Pattern("https", "*.example.org", 443, 443)) as portal:
+        assert says in await portal.ask(b"CONNECT a.example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.mark.parametrize(("size", "code"), [(65536, 200), (65537, 431)])
+@live
+async def test_the_limit_of_a_head_is_exact(size: int, code: int) -> None:
+    async def answers(reader: Reader, writer: Writer) -> None:
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            got += await reader.read(1000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with site(answers) as portal:
+        start = f"GET http://{NAME}:{portal.port}/ HTTP/1.1\r\nHost: x\r\nX: ".encode()
+        request = start + b"a" * (size - len(start) - 4) + b"\r\n\r\n"
+        assert len(request) == size
+        assert status(await portal.ask(request)) == code
 
 
 @live

@@ -9,9 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,30 @@ import pytest
 from egress_world import HOME, echo, free_port, live, server, udp, until
 from sevenlbd import messages
 from sevenlbd.messages import Door
-from sevenlbd.outside.egress import link
+from sevenlbd.outside.egress import link, watch
 from sevenlbd.outside.egress.allowed import Allowed, Pattern, unpack
 from sevenlbd.outside.egress.link import EgressLink
+from sevenlbd.outside.egress.reported import Summary
 
 
 @asynccontextmanager
 async def started(allowed: Allowed, folder: Path) -> AsyncIterator[EgressLink]:
     async with link.started(allowed, folder / "egress.log", "blue-fox") as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def kept(
+    allowed: Allowed, folder: Path, warnings: list[str], shown: list[list[str]] | None = None
+) -> AsyncIterator[EgressLink]:
+    """As a session keeps it."""
+
+    def show(wrong: Sequence[str]) -> None:
+        if shown is not None:
+            shown.append(list(wrong))
+
+    log = folder / "egress.log"
+    async with link.kept(allowed, log, "blue-fox", warnings.append, lambda _: None, show) as relay:
         yield relay
 
 
@@ -59,21 +74,19 @@ async def echoed(place: tuple[str, int]) -> bool:
 
 @live
 async def test_it_carries_and_sums_up_and_both_lists_are_written(tmp_path: Path) -> None:
-    site = tmp_path / "site.jsonl"
-    site.write_text('{"session": "an older one"}\n')
     async with server(echo) as port:
-        allowed = Allowed(tcp=((HOME, port),), names=(("license.example.edu", (HOME,)),), log=str(site))
+        allowed = Allowed(tcp=((HOME, port),), names=(("license.example.edu", (HOME,)),), log=str(tmp_path / "site"))
         async with started(allowed, tmp_path) as relay:
             with socket.create_server((HOME, 0)) as inside:
                 give(relay, [(Door("tcp", HOME, port), inside)])
                 end(relay)
                 assert await echoed(inside.getsockname())
             summary = await relay.leave()
-    assert summary == link.Summary(connections=1, refused=0, up=1, down=1)
+    assert summary == Summary(connections=1, refused=0, up=1, down=1)
     assert summary.spelled() == "the guest's ways out: 1 connection, 1 B out, 1 B in"
-    ours, theirs = lines(tmp_path / "egress.log"), lines(site)
-    assert theirs[0] == {"session": "an older one"}
-    assert ours == theirs[1:]
+    (site,) = tmp_path.glob("site-*.jsonl")
+    ours = lines(tmp_path / "egress.log")
+    assert ours == lines(site)
     assert ours[0].keys() == {
         "session", "start", "seconds", "kind", "host", "address", "port", "up", "down", "end", "refused",
     }  # fmt: skip
@@ -128,7 +141,7 @@ async def test_garbage_from_inside_ends_the_wire_and_nothing_else(tmp_path: Path
             give(relay, [(Door("tcp", HOME, port), inside)])
             socket.send_fds(relay.theirs, [garbage], [other.fileno()])
             assert await echoed(inside.getsockname())
-        assert await relay.leave() == link.Summary(1, 0, 1, 1)
+        assert await relay.leave() == Summary(1, 0, 1, 1)
     assert "Traceback" not in (tmp_path / "egress.out").read_text()
 
 
@@ -149,21 +162,58 @@ async def test_hundreds_of_doors_come_in_many_messages(tmp_path: Path) -> None:
     assert (tmp_path / "egress.out").read_text() == ""
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+@pytest.mark.parametrize("trouble", ["somebody took the name", "the folder is gone"])
 @live
-async def test_a_list_that_somebody_else_prepared_is_not_written(tmp_path: Path, kind: str) -> None:
-    site = tmp_path / "site.jsonl"
-    if kind == "link":
-        site.symlink_to(tmp_path / "elsewhere")
-    elif kind == "fifo":
-        os.mkfifo(site)
-    else:
-        site.mkdir()
-    async with started(Allowed(log=str(site)), tmp_path) as relay:
-        why = await relay.lost()
-    assert why.startswith("it could not begin: ")
-    assert str(site) in why
+async def test_a_list_that_cannot_be_written_costs_the_list_and_nothing_else(tmp_path: Path, trouble: str) -> None:
+    """In a folder where everybody may add, nobody can know the name, and its loss does not close the ways out."""
+    folder = tmp_path / "lists"
+    if trouble == "somebody took the name":
+        folder.mkdir()
+        folder.joinpath("node-1000-blue-fox.jsonl").symlink_to(tmp_path / "elsewhere")
+    warnings: list[str] = []
+    async with server(echo) as port:
+        allowed = Allowed(tcp=((HOME, port),), log=str(folder / "node-1000-blue-fox"))
+        async with kept(allowed, tmp_path, warnings) as relay:
+            with socket.create_server((HOME, 0)) as inside:
+                give(relay, [(Door("tcp", HOME, port), inside)])
+                assert await echoed(inside.getsockname())
+            if trouble == "the folder is gone":
+                await until(lambda: bool(warnings))
     assert not (tmp_path / "elsewhere").exists()
+    if trouble == "somebody took the name":
+        assert len(list(folder.glob("node-1000-blue-fox-????????????????.jsonl"))) == 1
+        assert warnings == []
+    else:
+        assert "egress_log) cannot be written: No such file" in warnings[0]
+
+
+@pytest.mark.parametrize("part", ["relay", "broker"])
+@live
+async def test_one_that_stands_still_is_told_and_ends_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.6)
+    monkeypatch.setattr(link, "_LEAVE_SECONDS", 0.5)
+    shown: list[list[str]] = []
+    async with kept(Allowed(), tmp_path, [], shown) as relay:
+        pids = [relay.pid, relay.broker_pid]
+        stopped = pids[part == "broker"]
+        await until(lambda: relay.state.beats > 0)
+        os.kill(stopped, signal.SIGSTOP)
+        await until(lambda: bool(shown) and watch.STILL in shown[-1][0])
+        os.kill(stopped, signal.SIGCONT)
+        await until(lambda: shown[-1] == [])
+        os.kill(stopped, signal.SIGSTOP)
+    assert not any(map(_runs, pids))
+
+
+@live
+async def test_without_its_broker_the_relay_ends_and_says_why(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    async with kept(Allowed(), tmp_path, warnings) as relay:
+        os.kill(relay.broker_pid, signal.SIGKILL)
+        await until(lambda: bool(warnings))
+    assert "the part that makes connections is gone" in warnings[0]
 
 
 @live
@@ -171,8 +221,7 @@ async def test_a_relay_that_dies_is_told_once_and_what_it_held_is_closed(tmp_pat
     warnings: list[str] = []
     async with server(echo) as port:
         allowed = Allowed(tcp=((HOME, port),))
-        log = tmp_path / "egress.log"
-        async with link.kept(allowed, log, "blue-fox", warnings.append, lambda _: None) as relay:
+        async with kept(allowed, tmp_path, warnings) as relay:
             with socket.create_server((HOME, 0)) as inside:
                 give(relay, [(Door("tcp", HOME, port), inside)])
                 end(relay)
@@ -188,7 +237,7 @@ async def test_a_relay_that_dies_is_told_once_and_what_it_held_is_closed(tmp_pat
 async def test_one_that_is_told_to_go_is_not_missed(tmp_path: Path) -> None:
     warnings: list[str] = []
     notes: list[str] = []
-    async with link.kept(Allowed(), tmp_path / "egress.log", "blue-fox", warnings.append, notes.append):
+    async with link.kept(Allowed(), tmp_path / "egress.log", "blue-fox", warnings.append, notes.append, print):
         await asyncio.sleep(0.3)
     assert (warnings, notes) == ([], ["the guest used none of its ways out"])
 
@@ -196,11 +245,11 @@ async def test_one_that_is_told_to_go_is_not_missed(tmp_path: Path) -> None:
 _SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from sevenlbd.outside.egress import link
+from sevenlbd.outside.egress import link, watch
 from sevenlbd.outside.egress.allowed import Allowed
 async def main():
     async with link.started(Allowed(), Path(sys.argv[1]) / "egress.log", "blue-fox") as relay:
-        print(relay.pid, flush=True)
+        print(relay.pid, relay.broker_pid, flush=True)
         await asyncio.sleep(60)
 asyncio.run(main())
 """
@@ -209,13 +258,14 @@ asyncio.run(main())
 def test_no_relay_outlives_its_supervisor(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _SUPERVISOR, tmp_path], stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout
-        relay = int(killed.stdout.readline())
+        relay, broker = map(int, killed.stdout.readline().split())
         time.sleep(0.3)
         assert Path(f"/proc/{relay}/stat").exists()
+        assert Path(f"/proc/{broker}/stat").exists()
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     deadline = time.monotonic() + 5
-    while _runs(relay):
+    while _runs(relay) or _runs(broker):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -225,51 +275,6 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-_CONFINED = """
-import os, socket, sys, threading
-from sevenlbd import syscalls
-from sevenlbd.outside.egress import confine
-from sevenlbd.outside.egress.allowed import Allowed, Pattern
-open_port, other_port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-allowed = Allowed(tcp=(("127.0.0.1", open_port),), proxy=(Pattern("https", "localhost", open_port, open_port),))
-confine.confine(allowed)
-def tried(action):
-    try:
-        action()
-    except PermissionError:
-        return "denied"
-    return "done"
-def everything():
-    for name, action in {
-        "connect": lambda: socket.create_connection(("127.0.0.1", open_port)),
-        "resolve": lambda: socket.getaddrinfo("localhost", open_port),
-        "connect elsewhere": lambda: socket.create_connection(("127.0.0.1", other_port)),
-        "listen": lambda: socket.create_server(("127.0.0.1", 0)),
-        "read a file": lambda: open(folder + "/file").read(),
-        "write a file": lambda: open(folder + "/new", "w"),
-        "list a folder": lambda: os.listdir(folder),
-        "signal": lambda: os.kill(os.getppid(), 0),
-    }.items():
-        print(name + ": " + tried(action))
-# Threads that begin later are held, too.
-thread = threading.Thread(target=everything)
-thread.start()
-thread.join()
-"""
-
-
-def test_it_gives_up_what_it_does_not_need(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("secret")
-    with socket.create_server((HOME, 0)) as one, socket.create_server((HOME, 0)) as other:
-        ports = [str(listener.getsockname()[1]) for listener in (one, other)]
-        call = ["setpriv", "--no-new-privs", sys.executable, "-c", textwrap.dedent(_CONFINED), *ports, str(tmp_path)]
-        said = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert said.stderr == "", "this node's kernel has no Landlock: the test cannot tell"
-    results = dict(line.split(": ") for line in said.stdout.splitlines())
-    assert results.pop("connect") == results.pop("resolve") == "done"
-    assert set(results.values()) == {"denied"}, results
 
 
 def test_orders_come_out_as_they_went_in() -> None:

@@ -154,7 +154,9 @@ class Resolver:
         self.enough = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", self._answer)
 
-    def _answer(self, name: str, *_: object, **__: object) -> list[Any]:
+    def _answer(self, asked: bytes, *_: object, **__: object) -> list[Any]:
+        assert asked.endswith(b"."), "with the node's search domain it would be another name"
+        name = asked.decode().removesuffix(".")
         if name in self.slow:
             self.enough.wait(20)
         if name not in self.known:
@@ -190,7 +192,7 @@ def test_a_host_that_does_not_resolve_is_noted_and_left_out(resolver: Resolver) 
     assert decision.allowed is not None
     assert decision.allowed.names == (("up.example.edu", ("192.0.2.1",)),)
     (note,) = decision.notes
-    assert "down.example.edu: Name or service not known; it cannot be reached" in note
+    assert "down.example.edu: there is no such name; it cannot be reached" in note
 
 
 def test_without_any_place_there_is_no_way_out(resolver: Resolver) -> None:
@@ -205,6 +207,21 @@ def test_an_answer_that_leads_home_is_left_out_and_told(resolver: Resolver) -> N
     assert decision.allowed is not None
     assert decision.allowed.tcp == (("192.0.2.1", 1),)
     assert "127.0.0.1 is a loopback address; 169.254.100.2 is on the guest's own link" in decision.notes[0]
+
+
+def test_the_hosts_file_counts_before_dns_and_nothing_is_added_to_a_name(
+    resolver: Resolver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.0.2.1 lic.example.edu Lic # other\n2001:db8::1\tLIC.example.edu\n127.0.0.1 home\nx\n\n")
+    monkeypatch.setattr(resolve, "_HOSTS", hosts)
+    resolver.known["lic.example.edu"] = ["192.0.2.9"]
+    resolver.known["other"] = ["192.0.2.8"]
+    assert resolve.asked("lic.example.edu").addresses == ("192.0.2.1", "2001:db8::1")
+    assert resolve.asked("lic").addresses == ("192.0.2.1",)
+    assert resolve.asked("other").addresses == ("192.0.2.8",)
+    assert resolve.asked("home") == resolve.Found((), "127.0.0.1 is a loopback address")
+    assert resolve.asked("gone").why == "there is no such name"
 
 
 def test_a_slow_name_server_does_not_hold_up_a_session(resolver: Resolver) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from egress_world import HOME, echo, free_port, live, reset, server, tcp_door, until, world
 from sevenlbd.messages import Door
-from sevenlbd.outside.egress import house, tcp
+from sevenlbd.outside.egress import health, house, reach
 from sevenlbd.outside.egress.allowed import Allowed
 
 MEGABYTE = 1_000_000
@@ -53,6 +53,75 @@ async def test_bytes_arrive_whole_both_ways_at_once() -> None:
     assert (record["up"], record["down"], record["end"]) == (len(sent), len(sent), "closed by guest")
     assert (record["session"], record["kind"], record["address"]) == ("blue-fox", "tcp", HOME)
     assert not record["refused"]
+
+
+@pytest.mark.parametrize("by", ["guest", "server"])
+@live
+async def test_an_urgent_byte_goes_through_in_its_place_and_costs_nothing(by: str) -> None:
+    """splice(2) stops before it, for good, and poll(2) says that there is something to read: that was a full core."""
+    heard = asyncio.get_running_loop().create_future()
+
+    async def speaks(reader: Reader, writer: Writer) -> None:
+        urge(writer)
+        await heard
+
+    async def hears(reader: Reader, writer: Writer) -> None:
+        heard.set_result(await reader.readexactly(12))
+
+    def urge(writer: Writer) -> None:
+        with writer.get_extra_info("socket").dup() as wire:
+            for piece, flags in ((b"before", 0), (b"!", socket.MSG_OOB), (b"after", 0)):
+                wire.send(piece, flags)
+
+    async with tcp_door(hears if by == "guest" else speaks) as (_, door):
+        reader, writer = await asyncio.open_connection(*door)
+        if by == "guest":
+            urge(writer)
+        else:
+            await hears(reader, writer)
+        assert await heard == b"before!after"
+        writer.close()
+
+
+@live
+async def test_an_urgent_byte_that_is_the_last_one_keeps_nobody_busy() -> None:
+    async with tcp_door(echo) as (_, door):
+        reader, writer = await asyncio.open_connection(*door)
+        with writer.get_extra_info("socket").dup() as wire:
+            wire.send(b"!", socket.MSG_OOB)
+        assert await reader.readexactly(1) == b"!"
+        began = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - began < 0.25
+        writer.close()
+
+
+@live
+async def test_a_server_that_is_down_is_known_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_AGAIN_SECONDS", 0.1)
+    place = (HOME, free_port())
+    allowed = Allowed(tcp=(place,), names=(("license.example.edu", (HOME,)),))
+    async with world(allowed) as here:
+        here.house.spawn(here.house.health.watch())
+        door = here.open(Door("tcp", *place))
+        assert here.house.health.told() == {"met": [], "down": []}, "nobody has called it"
+        reader, _ = await asyncio.open_connection(*door)
+        assert await is_reset(reader)
+        assert here.house.health.told()["down"] == [f"license.example.edu, port {place[1]}: refused"]
+        async with await asyncio.start_server(echo, *place):
+            await until(lambda: here.house.health.told()["down"] == [])
+
+
+@live
+async def test_the_limit_of_connections_is_told_when_it_is_met() -> None:
+    async with tcp_door(echo, connections=1) as (here, door):
+        first = await asyncio.open_connection(*door)
+        await until(lambda: here.house.slots.taken == 1)
+        assert here.house.health.told()["met"] == []
+        reader, _ = await asyncio.open_connection(*door)
+        assert await is_reset(reader)
+        assert here.house.health.told()["met"] == ["connections"]
+        first[1].close()
 
 
 @live
@@ -139,7 +208,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((HOME, port))
-        monkeypatch.setattr(tcp.reach, "__kwdefaults__", {"seconds": 0.3})
+        monkeypatch.setattr(reach.tcp, "__kwdefaults__", {"small": False, "seconds": 0.3})
         async with world(Allowed(tcp=((HOME, port),))) as here:
             reader, _ = await asyncio.open_connection(*here.open(Door("tcp", HOME, port)))
             assert await is_reset(reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -113,7 +114,7 @@ async def test_made_up_senders_push_out_each_other_and_nobody_who_has_an_answer(
                 with udp() as made_up:
                     made_up.sendto(b"flood", door)
                     await get(server)
-            assert here.house.slots.taken == 5
+            assert len(here.house.crowd) == 5
             guest.sendto(b"still me", door)
             assert await get(server) == (b"still me", who)
             records = await here.recorded(96)
@@ -121,45 +122,35 @@ async def test_made_up_senders_push_out_each_other_and_nobody_who_has_an_answer(
 
 
 @live
-async def test_when_all_have_an_answer_a_new_one_is_turned_away() -> None:
+async def test_when_all_have_an_answer_the_one_that_is_silent_longest_makes_room() -> None:
+    """A client that takes a new port for each of its questions is served for ever."""
     async with udp_door(connections=2) as (here, door, server):
-        guests = [udp() for _ in range(3)]
-        for guest in guests[:2]:
-            guest.sendto(b"x", door)
-            server.sendto(b"y", (await get(server))[1])
-            await get(guest)
-        guests[2].sendto(b"x", door)
-        assert await nothing_comes(server)
-        assert (await here.recorded())[0]["end"] == "too many connections"
-        for guest in guests:
-            guest.close()
+        for number in range(10):
+            with udp() as guest:
+                guest.sendto(b"%d" % number, door)
+                asked, who = await get(server)
+                server.sendto(asked, who)
+                assert (await get(guest))[0] == b"%d" % number
+        assert len(here.house.crowd) == 2
+        assert [record["end"] for record in await here.recorded(8)] == ["made room"] * 8
+        assert here.house.health.told()["met"] == ["flows"]
 
 
 @live
-async def test_tcp_and_udp_share_the_limit() -> None:
+async def test_datagrams_take_no_place_from_tcp_nor_tcp_from_them() -> None:
     async with tcp_door(echo, connections=1, udp=((HOME, port := free_port()),)) as (here, door):
-        reader, writer = await asyncio.open_connection(*door)
-        writer.write(b"x")
-        await reader.readexactly(1)
-        with udp() as guest:
-            guest.sendto(b"x", here.open(Door("udp", HOME, port)))
-            assert (await here.recorded())[0]["end"] == "too many connections"
-        writer.write(b"x")
-        assert await reader.readexactly(1) == b"x"
-
-
-@live
-async def test_flows_that_nobody_answers_make_room_for_tcp() -> None:
-    async with tcp_door(echo, connections=2, udp=((HOME, port := free_port()),)) as (here, door):
         place = here.open(Door("udp", HOME, port))
         with udp() as one, udp() as other:
             for guest in (one, other):
                 guest.sendto(b"x", place)
-            await until(lambda: here.house.slots.taken == 2)
+            await until(lambda: len(here.house.crowd) == 1)
             reader, writer = await asyncio.open_connection(*door)
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
-        assert here.house.slots.taken == 2
+            one.sendto(b"x", place)
+            await here.recorded(2)
+            writer.write(b"y")
+            assert await reader.readexactly(1) == b"y"
 
 
 @live
@@ -169,7 +160,7 @@ async def test_a_flow_that_is_silent_is_forgotten() -> None:
             guest.sendto(b"x", door)
             server.sendto(b"y", (await get(server))[1])
             await get(guest)
-            await until(lambda: here.house.slots.taken == 0)
+            await until(lambda: len(here.house.crowd) == 0)
             assert (await here.recorded())[0]["end"] == "idle"
             guest.sendto(b"z", door)
             assert (await get(server))[0] == b"z"
@@ -194,3 +185,31 @@ async def test_what_is_beyond_the_rate_is_dropped() -> None:
         counting.cancel()
     # Of a million bytes in a second or a little more; the bucket's first filling comes on top.
     assert 150_000 < got < 600_000
+
+
+@live
+async def test_a_torrent_of_datagrams_leaves_tcp_its_share_of_the_rate() -> None:
+    async with udp_door(rate=200_000, tcp=((HOME, port := free_port()),)) as (here, door, _):
+        listening = await asyncio.start_server(echo, HOME, port)
+        place = here.open(Door("tcp", HOME, port))
+        with udp() as guest:
+
+            async def pour() -> None:
+                while True:
+                    for _ in range(20):
+                        guest.sendto(bytes(1000), door)
+                    await asyncio.sleep(0.005)
+
+            pouring = asyncio.create_task(pour())
+            await asyncio.sleep(0.5)
+            reader, writer = await asyncio.open_connection(*place)
+            began = time.monotonic()
+            writer.write(bytes(100_000))
+            await reader.readexactly(100_000)
+            lasted = time.monotonic() - began
+            pouring.cancel()
+            writer.close()
+        listening.close()
+        # Half of the rate each: a second. Without turns it would be never.
+        assert lasted < 4
+        assert here.house.health.told()["met"] == ["rate"]

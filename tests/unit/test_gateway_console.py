@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import suppress
 
 import aiohttp
@@ -231,6 +232,23 @@ async def test_the_raw_relay_carries_both_ways_and_half_closed(world: World) -> 
     assert (traffic.opened, traffic.up, traffic.down) == (1, len(data), len(data) + len(BANNER))
     writer.close()
     await until(lambda: world.vnc.open == 0)
+    task.cancel()
+
+
+@lived()
+async def test_an_urgent_byte_does_not_keep_the_raw_relay_busy(world: World) -> None:
+    """Sockets of strangers may say that they are readable, and have nothing to read (unix(7), MSG_OOB)."""
+    task, path = await relayed(world.folder, world.gate.vnc, world.gate.traffic["vnc"])
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert await reader.readexactly(len(BANNER)) == BANNER
+    with writer.get_extra_info("socket").dup() as wire:
+        wire.send(b"!", socket.MSG_OOB)
+    began = time.process_time()
+    await asyncio.sleep(0.5)
+    assert time.process_time() - began < 0.25
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    writer.close()
     task.cancel()
 
 

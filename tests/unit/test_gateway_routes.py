@@ -486,13 +486,15 @@ async def test_the_clients_bundle_is_taken_once(world: World, monkeypatch: pytes
 
 @lived()
 async def test_each_role_sees_its_part_of_the_status(world: World) -> None:
-    world.phase("ready", warnings=["no room in /tmp/7lbd-1000/blue-fox"])
+    down = ["license.example.edu, port 27000: refused (since 14:02)"]
+    world.phase("ready", warnings=["no room in /tmp/7lbd-1000/blue-fox"], ways_out=down)
     seen = {}
     for role in ROLES:
         async with world.client.get(world.url("api/status"), headers=world.headers(role)) as answer:
             seen[role] = await answer.json()
         assert seen[role]["role"] == role
         assert (seen[role]["phase"], seen[role]["viewer"], seen[role]["console"]) == ("ready", "", True)
+        assert seen[role]["ways_out"] == down
         assert "folder" not in seen[role]
         assert "pid" not in seen[role]
         assert "pass-word" not in json.dumps(seen[role])

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
@@ -219,7 +220,17 @@ class Session:
     def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
         """The relay of the guest's ways out, which is watched, and summed up at its end."""
         log_file = self._place / "logs" / "egress.log"
-        return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note)
+        return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note, self._ways_out)
+
+    def _ways_out(self, wrong: Sequence[str]) -> None:
+        """What is wrong with the ways out now, for all who look; a job's log is told of each once, and of the end."""
+        for text in wrong:
+            if text not in self.state.ways_out:
+                self._display.warn(f"ways out: {text}")
+        if self.state.ways_out and not wrong:
+            self._display.note("the ways out are well again")
+        self.state.ways_out = list(wrong)
+        self._show()
 
     def warn_from_thread(self, text: str) -> None:
         """A warning that another thread has; too late is not at all."""

@@ -111,6 +111,8 @@ def _described(state: SessionState, place: str) -> Iterable[str]:
     times = [*state.phases.items(), *state.milestones.items()]
     for name, at in sorted(times, key=lambda item: item[1]):
         yield f"    {at:8.1f} s  {name}"
+    for text in state.ways_out:
+        yield f"    WAYS OUT: {text}"
     for text in state.warnings:
         yield f"    WARNING: {text}"
 

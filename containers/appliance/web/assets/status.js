@@ -58,7 +58,8 @@ function show(status) {
   tell("hint", isOver(status) ? sentence(status.hint) : "");
   tell("paused", status.paused && !isOver(status) ? `The guest stands still: ${status.paused}` : "");
   showEmulation(status);
-  showWarnings(status.warnings.filter((warning) => !EMULATION.test(warning)));
+  const ways = isOver(status) ? [] : status.ways_out.map((text) => `Ways out: ${text}`);
+  showWarnings([...ways, ...status.warnings.filter((warning) => !EMULATION.test(warning))]);
   showWays(status);
   showProgress(status);
   showFacts(status);
@@ -79,7 +80,9 @@ function showEmulation(status) {
 function showWarnings(warnings) {
   const list = at("warnings");
   list.hidden = warnings.length === 0;
-  if (list.childElementCount === warnings.length) return;
+  const told = JSON.stringify(warnings);
+  if (list.dataset["told"] === told) return;
+  list.dataset["told"] = told;
   list.replaceChildren(...warnings.map((warning) => make("li", {}, sentence(warning))));
 }
 

@@ -27,7 +27,7 @@ _WRITE_SECONDS = 30.0
 _MAX_STREAMS = 256
 _SHOWN = (
     *("id", "user", "host", "image", "accel", "network", "phase", "phases", "milestones"),
-    *("warnings", "paused", "reason", "hint", "started", "ends_at", "certificate"),
+    *("warnings", "ways_out", "paused", "reason", "hint", "started", "ends_at", "certificate"),
 )
 _DESTINATION = "desktop:3389"  # a name for the client; the gateway knows the way
 

@@ -39,7 +39,7 @@ class Allowed:
     rate: int = 0
     idle: float = 7200.0
     log: str = ""
-    """The file that each connection is written to when it ends, one JSON object a line."""
+    """How the name of the site's file begins, where each connection is written when it ends; empty: there is none."""
 
     def inside(self, host: str) -> Egress:
         """What the keeper has to make of it; `host` is the host's address on the guest's link."""

@@ -1,7 +1,8 @@
-"""Gives up what the relay does not need: it reads system files and connects to ports; no other file, no listener.
+"""Gives up what the relay and its broker do not need: files, ports, listeners, other processes.
 
 Landlock (landlock(7)) where the kernel has it: it holds for threads that begin afterwards. No new privileges is set
-before we start (process.spawn). The limits are the user's all the same: this is the second wall, not the first.
+before we start (process.spawn). The limits are the user's all the same: this is the second wall, not the first; the
+third is syscall_filter.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import resource
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from ... import syscalls
@@ -35,12 +36,30 @@ _NET_ABI, _SCOPE_ABI = 4, 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine(allowed: Allowed) -> None:
-    """From now on; what the kernel lacks is said in the log."""
+def relay() -> None:
+    """From now on no file, no port, no signal: all that it works with is handed to it."""
+    _give_up((), ())
+
+
+def broker(allowed: Allowed) -> None:
+    """From now on the files of the resolver, and the ports of the orders."""
+    _give_up(_READABLE, _ports(allowed))
+
+
+def filtered(begin: Callable[[], None]) -> None:
+    """The filter of system calls, when all is there that a process works with; what the kernel lacks is said."""
+    try:
+        begin()
+    except OSError as error:
+        log.warning("no filter of system calls: %s", error.strerror)
+
+
+def _give_up(readable: Iterable[str], ports: Iterable[int] | None) -> None:
+    """What the kernel lacks is said in the log."""
     syscalls.hide_from_same_user()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        _landlock(_ports(allowed))
+        _landlock(readable, ports)
     except OSError as error:
         log.warning("no Landlock: %s", error.strerror)
 
@@ -57,14 +76,14 @@ def _ports(allowed: Allowed) -> set[int] | None:
     return ports if len(ports) <= _MOST_PORTS else None
 
 
-def _landlock(ports: Iterable[int] | None) -> None:
+def _landlock(readable: Iterable[str], ports: Iterable[int] | None) -> None:
     version = _call(_CREATE_RULESET, None, 0, _VERSION)
     net = 0 if version < _NET_ABI else _BIND_TCP if ports is None else _BIND_TCP | _CONNECT_TCP
     rules = struct.pack("QQQ", _all_of_files(version), net, _SCOPE_ALL if version >= _SCOPE_ABI else 0)
     known = 8 if version < _NET_ABI else 16 if version < _SCOPE_ABI else 24
     ruleset = _call(_CREATE_RULESET, rules, known, 0)
     try:
-        for path in _READABLE:
+        for path in readable:
             _let_read(ruleset, path)
         for port in ports or () if net & _CONNECT_TCP else ():
             _call(_ADD_RULE, ruleset, _NET_PORT, struct.pack("QQ", _CONNECT_TCP, port), 0)

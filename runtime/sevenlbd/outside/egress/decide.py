@@ -52,7 +52,7 @@ def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "")
     allowed = Allowed(
         tcp=tcp,
         udp=udp,
-        names=tuple((name, found) for name, found in places.items() if not _is_address(name)),
+        names=tuple((name, found) for name, found in places.items() if not rules.is_address(name)),
         proxy=tuple(dict.fromkeys(way.pattern for way in ways if way.by_proxy)),
         pinned=tuple((name, address) for name, found in pinned.items() for address in found),
         connections=settings.egress_connections,
@@ -79,7 +79,7 @@ def _narrowed(ways: Sequence[Way], image: Sequence[str]) -> tuple[list[Way], lis
 def _places(ways: Sequence[Way], pinned: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Each host with its addresses, and what there is to say of those that have none."""
     hosts = list(dict.fromkeys(way.host for way in ways))
-    found = {host: resolve.Found((host,)) for host in hosts if _is_address(host)}
+    found = {host: resolve.Found((host,)) for host in hosts if rules.is_address(host)}
     found |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
     found |= resolve.look_up(host for host in hosts if host not in found)
     places, notes = {}, []
@@ -115,7 +115,7 @@ def _doors(ways: Sequence[Way], scheme: str, places: Mapping[str, tuple[str, ...
 
 
 def _log(folder: str, session: str) -> str:
-    """The session's file in the site's folder. Raises Refusal: what is to be written down cannot be left out unseen."""
+    """How the session's file in the site's folder begins. Raises Refusal: it cannot be left out unseen."""
     if not folder:
         return ""
     place = user_path(folder).absolute()
@@ -123,14 +123,7 @@ def _log(folder: str, session: str) -> str:
         why = "you cannot write there" if place.is_dir() else "is not a folder that the container shows"
         hint = f"as the site: chmod 1733 {place}; or show it: apptainer run --bind {place} ..."
         raise Refusal(ExitCode.USAGE, f"`egress_log` = {folder}: {why}", hint=hint)
-    return str(place / f"{os.uname().nodename}-{os.getuid()}-{session}.jsonl")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
+    return str(place / f"{os.uname().nodename}-{os.getuid()}-{session}")
 
 
 def _check_number(doors: int) -> None:

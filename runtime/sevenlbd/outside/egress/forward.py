@@ -13,9 +13,8 @@ import h11
 
 from .pump import GUEST, SERVER
 from .target import Target
-from .wire import Wire
+from .wire import MAX_HEAD, Wire
 
-MAX_HEAD = 64 * 1024
 VIA = (b"Via", b"1.1 7lbd")  # RFC 9110, 7.6.3
 # RFC 9110, 7.6.1. The Host is ours to say; how long a body is, h11 says, and Content-Length stays whatever is asked.
 _HOP_BY_HOP = frozenset(

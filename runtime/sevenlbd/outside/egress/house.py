@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 
 from . import limits
 from .allowed import Allowed
+from .crowd import Crowd
+from .dialer import Dialer
+from .health import Health
 from .journal import Journal, Record
-from .tcp import Place
+from .place import Place
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +25,18 @@ _NEW_A_SECOND, _NEW_AT_ONCE = 100, 512
 class House:
     """One session's relay."""
 
-    def __init__(self, allowed: Allowed, journal: Journal) -> None:
+    def __init__(self, allowed: Allowed, journal: Journal, dialer: Dialer) -> None:
         self.allowed = allowed
         self.journal = journal
+        self.dialer = dialer
+        self.health = Health(allowed, dialer)
         doors = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy)
         most = limits.connections(allowed.connections, doors)
         if most < allowed.connections:
             log.warning("the node allows descriptors for %d connections only", most)
-        self.slots = limits.Slots(most)
+        self.slots, self.crowd = limits.Slots(most), Crowd(most)
         self.pace = limits.Bucket(_NEW_A_SECOND, burst=_NEW_AT_ONCE, quantum=1)
         self.up, self.down = limits.Bucket(allowed.rate), limits.Bucket(allowed.rate)
-        self.gives_way: list[Callable[[], bool]] = []
         self._names = {address: name for name, found in reversed(allowed.names) for address in found}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -45,13 +49,11 @@ class House:
         """The name that the guest knows an address by; empty when it has none."""
         return self._names.get(address, "")
 
-    def admit(self) -> bool:
-        """Take a slot for one more; when there is none, from a UDP flow that nobody answers. False: there is none."""
-        return self.slots.take() or (any(give_way() for give_way in self.gives_way) and self.slots.take())
-
-    def refuse(self, place: Place, why: str) -> None:
-        """Write down that something was not carried."""
+    def refuse(self, place: Place, why: str, limit: str = "") -> None:
+        """Write down that something was not carried, and which limit it met, if it was one."""
         self.journal.add(Record(time.time(), 0.0, *place, 0, 0, why, refused=True))
+        if limit:
+            self.health.met(limit)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run something on its own; a fault of ours ends that, and nothing else."""

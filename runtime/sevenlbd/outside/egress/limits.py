@@ -56,14 +56,20 @@ class Bucket:
         return self._take(most)
 
     def spend(self, amount: int) -> bool:
-        """Take all of `amount`, or nothing."""
+        """Take all of `amount`, or nothing; nothing, too, while somebody waits, who comes first."""
         if not self._rate:
             return True
+        if self._line:
+            return False
         self._fill()
         if self._tokens < amount:
             return False
         self._tokens -= amount
         return True
+
+    def share(self) -> int:
+        """What a turn comes to, for who has waited: no more than another gets, however much it wants."""
+        return self._take(self._quantum)
 
     def give_back(self, amount: int) -> None:
         """What was taken and not used."""

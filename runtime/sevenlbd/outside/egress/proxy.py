@@ -16,20 +16,19 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from . import pac, pump, target, tcp
+from . import pac, pump, reach, reasons, target, tcp
 from .allowed import PROXY_PORT
-from .forward import MAX_HEAD, VIA, Exchange
+from .dialer import Unreached
+from .forward import VIA, Exchange
 from .journal import Record
-from .names import Names
+from .place import Place
 from .target import Target
-from .tcp import Place
-from .wire import Wire
+from .wire import MAX_HEAD, Wire
 
 if TYPE_CHECKING:
     from .house import House
 
 _HEAD_SECONDS = 30.0
-_EACH_ADDRESS_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
 _VERSIONS = (b"1.0", b"1.1")
 _NOWHERE = Place("http", "", "", 0)
@@ -52,18 +51,16 @@ class Failed(Exception):
 
 async def serve(house: House, listener: socket.socket, address: str) -> None:
     """Serve the guest's programs on `listener`, which is at `address` inside, until cancelled."""
-    names = Names(house.allowed)
     page = pac.page(house.allowed.proxy, address)
     place = Place("proxy", "", address, PROXY_PORT)
-    await tcp.accept_all(house, listener, place, lambda near: Visit(house, names, page, near).run())
+    await tcp.accept_all(house, listener, place, lambda near: Visit(house, page, near).run())
 
 
 class Visit:
     """One connection of the guest's, with one request after the other. Owns its socket and a slot."""
 
-    def __init__(self, house: House, names: Names, page: bytes, near: socket.socket) -> None:
+    def __init__(self, house: House, page: bytes, near: socket.socket) -> None:
         self._house = house
-        self._names = names
         self._page = page
         self._near = Wire(near, house.allowed.idle, house.up)
         self._here = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
@@ -125,7 +122,7 @@ class Visit:
             finally:
                 up, down = up + coupled.up, coupled.down
         except OSError as error:
-            end = tcp.spell(error)
+            end = reach.spell(error)
             raise
         finally:
             pump.reset(far)
@@ -142,7 +139,7 @@ class Visit:
         try:
             end = str(await exchange.carry(request, wanted))
         except (OSError, h11.ProtocolError) as error:
-            what = tcp.spell(error) if isinstance(error, OSError) else "malformed"
+            what = reach.spell(error) if isinstance(error, OSError) else "malformed"
             end = f"{exchange.culprit}: {what}"
             raise Failed(f"{wanted.host}: {end}") from error
         finally:
@@ -162,25 +159,25 @@ class Visit:
         return wanted
 
     async def _reach(self, wanted: Target) -> tuple[socket.socket, Place]:
-        """A connection to the first of its addresses that takes one. Raises Refused."""
-        place, why = _place(wanted), ""
+        """A connection to the first of its addresses that takes one; the broker finds them. Raises Refused."""
         await self._house.pace.taken(1)  # a connection of the guest's can ask for many
         try:
-            found = await self._names.find(wanted.host)
-        except TimeoutError:
-            raise Refused(HTTPStatus.GATEWAY_TIMEOUT, "no name server answered", place) from None
-        if not found.addresses:
-            raise Refused(HTTPStatus.BAD_GATEWAY, found.why, place)
-        for address in found.addresses:
-            place = _place(wanted, address)
-            try:
-                return await self._connected(address, wanted.port), place
-            except OSError as error:
-                why = tcp.spell(error)
-        raise Refused(HTTPStatus.BAD_GATEWAY, why, place)
+            dialed = self._house.dialer.connect(wanted.scheme, wanted.host, wanted.port, small=self._house.crowded)
+            far, address = await dialed
+        except Unreached as error:
+            place = _place(wanted, error.address)
+            raise self._not_reached(place, error.why) from None
+        place = _place(wanted, address)
+        self._house.health.worked(place)
+        return far, place
 
-    async def _connected(self, address: str, port: int) -> socket.socket:
-        return await tcp.reach(address, port, small=self._house.crowded, seconds=_EACH_ADDRESS_SECONDS)
+    def _not_reached(self, place: Place, why: str) -> Refused:
+        if why == reasons.TOO_MANY:
+            self._house.health.met(reasons.NAMES)
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, why, place)
+        self._house.health.failed(place, why)
+        status = HTTPStatus.GATEWAY_TIMEOUT if reasons.is_silence(why) else HTTPStatus.BAD_GATEWAY
+        return Refused(status, why, place)
 
     async def _refuse(self, refused: Refused) -> None:
         self._house.refuse(refused.place, refused.why)

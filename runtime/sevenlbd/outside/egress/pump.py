@@ -1,7 +1,8 @@
 """Carries a TCP connection: bytes from one socket to the other, both ways, by splice(2), and looks at none.
 
 Each direction borrows a pipe while it has bytes under way. A source is not read while its sink does not take what was
-read, so that a slow reader slows its writer. An end of input is passed on as such, and a reset as a reset.
+read, so that a slow reader slows its writer. An end of input is passed on as such, and a reset as a reset. An urgent
+byte (RFC 6093) is passed on in its place, as any other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from .limits import Bucket
 
 _CHUNK = 256 * 1024
 _FREE_PIPES = 8
+# Less than any pipe holds (pipe(7): one page, for a user who has many): it is empty when this is written to it.
+_PAST_THE_MARK = 4096
+_AGAIN_SECONDS = 0.01
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _RESET = struct.pack("ii", 1, 0)
 
@@ -103,9 +107,10 @@ class Way:
             return
         try:
             self._pipe = self._pipe or _pipes.borrow()
-            got = os.splice(self._source.fileno(), self._pipe[1], room, flags=_FLAGS)
+            got = self._read(room)
         except BlockingIOError:
             self._rate.give_back(room)
+            self._look_again()
             return
         except OSError as error:
             self._pump.broke(self._who, error)
@@ -121,6 +126,21 @@ class Way:
         if self._held and not self._over:
             self._loop.remove_reader(self._source)
             self._loop.add_writer(self._sink, self._drain_rest)
+
+    def _read(self, room: int) -> int:
+        """Bytes that have come into the pipe; 0 is the end. Raises OSError."""
+        assert self._pipe
+        try:
+            return os.splice(self._source.fileno(), self._pipe[1], room, flags=_FLAGS)
+        except BlockingIOError:
+            # Before an urgent byte splice(2) stops for good, though the socket is readable; recv(2) goes on.
+            data = self._source.recv(min(room, _PAST_THE_MARK))
+            return os.write(self._pipe[1], data) if data else 0
+
+    def _look_again(self) -> None:
+        """Readable, and nothing to read: whatever it is, it does not get us to ask in a circle."""
+        self._loop.remove_reader(self._source)
+        self._loop.call_later(_AGAIN_SECONDS, self.begin)
 
     def _drain_rest(self) -> None:
         self._pump.touch()

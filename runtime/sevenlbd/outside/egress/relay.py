@@ -86,9 +86,7 @@ class Relay:
         if door.kind == "tcp":
             self._house.spawn(tcp.serve(self._house, given, door.address, door.port))
         else:
-            flows = udp.Flows(self._house, given, door.address, door.port)
-            self._house.gives_way.append(flows.give_way)
-            self._house.spawn(flows.serve())
+            self._house.spawn(udp.Flows(self._house, given, door.address, door.port).serve())
 
     def _complain(self, what: str) -> None:
         self._complaints += 1

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .reasons import NO_ANSWER
 from .rules import Address, unusable
 
 SECONDS = 5.0
@@ -23,6 +24,15 @@ SECONDS = 5.0
 _TRANSLATED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
 _MOST_THREADS = 32
 _IPV6 = Path("/proc/sys/net/ipv6")
+_HOSTS = Path("/etc/hosts")
+# getaddrinfo(3): what each of its failures says of a name.
+_WHY = {
+    socket.EAI_NONAME: "there is no such name",
+    socket.EAI_NODATA: "it has no address",
+    socket.EAI_ADDRFAMILY: "it has no address of a kind that this node has",
+    socket.EAI_AGAIN: NO_ANSWER,
+    socket.EAI_FAIL: "the name server failed",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Found:
 
 
 def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
-    """Each name with its believable addresses, many asked at once (getaddrinfo(3), so /etc/hosts counts, too)."""
+    """Each name with its believable addresses, many asked at once."""
     answers: dict[str, Found] = {}
     wanted = list(dict.fromkeys(names))
     left = deque(wanted)
@@ -43,7 +53,7 @@ def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
         with suppress(IndexError):
             while True:
                 name = left.popleft()
-                answers[name] = _asked(name)
+                answers[name] = asked(name)
 
     # A look-up cannot be called off: a thread that still waits is left behind.
     threads = [threading.Thread(target=ask, daemon=True) for _ in wanted[:_MOST_THREADS]]
@@ -52,7 +62,7 @@ def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Found(why=f"no name server answered within {seconds:g} s")
+    late = Found(why=f"{NO_ANSWER} within {seconds:g} s")
     return {name: answers.get(name, late) for name in wanted}
 
 
@@ -110,10 +120,30 @@ def has_ipv6() -> bool:
     return _IPV6.exists()
 
 
-def _asked(name: str) -> Found:
+def asked(name: str) -> Found:
+    """The believable addresses of a name, by /etc/hosts, then DNS (getaddrinfo(3)).
+
+    The name is whole: with the node's search domain, a wildcard there would stand for every name that is missing, and
+    all that is asked for would be told there, too.
+    """
+    if listed := _in_hosts_file(name):
+        return believed(listed)
     try:
         # A family that the node has no address of would be a door to nowhere.
-        rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        whole = f"{name}.".encode("ascii")
+        rows = socket.getaddrinfo(whole, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except socket.gaierror as error:
+        return Found(why=_WHY.get(error.errno or 0) or error.strerror or str(error))
     except (OSError, UnicodeError) as error:
         return Found(why=getattr(error, "strerror", None) or str(error))
     return believed(str(row[4][0]) for row in rows)
+
+
+def _in_hosts_file(name: str) -> list[str]:
+    """Its addresses in hosts(5). By ourselves, because the C library does not know a name with its last dot there."""
+    try:
+        lines = _HOSTS.read_text("ascii", "replace").lower().splitlines()
+    except OSError:
+        return []
+    rows = [line.partition("#")[0].split() for line in lines]
+    return [row[0] for row in rows if name.lower() in row[1:]]

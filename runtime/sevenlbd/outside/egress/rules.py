@@ -134,6 +134,11 @@ def _is_name(name: str) -> bool:
     return len(name) <= 253 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.fullmatch(labels[-1])
 
 
+def is_address(host: str) -> bool:
+    """Whether it is an address, and no name."""
+    return _literal(host) is not None
+
+
 def _literal(text: str) -> Address | None:
     try:
         return ipaddress.ip_address(text)

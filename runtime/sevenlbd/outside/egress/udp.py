@@ -1,7 +1,7 @@
-"""UDP doors: each guest's address and port that speaks to a door gets a socket of its own outside, connected.
+"""UDP doors: each guest's address and port that speaks to a door gets a correspondence of its own outside, connected.
 
-So only the server's own answers come back. A guest can pretend to be many: the flows are bounded, and one that nobody
-answered makes room for a new one. What is beyond the rate is dropped, as a network does.
+So only the server's own answers come back. A guest can pretend to be many: the flows are bounded (crowd.py). The socket
+that is outside is the broker's: one of ours could be sent anywhere from.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from . import courier, reach, reasons
+from .dialer import Unreached
 from .journal import Record
-from .tcp import Place, spell
+from .lane import Lane
+from .place import Place
 
 if TYPE_CHECKING:
     from .house import House
@@ -23,7 +26,6 @@ _IDLE_SECONDS, _UNANSWERED_SECONDS = 180.0, 30.0
 _SWEEP_SECONDS = 5.0
 _AT_ONCE = 32
 _MOST = 65536
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
 
 Address = tuple[Any, ...]
 
@@ -31,12 +33,79 @@ Address = tuple[Any, ...]
 class Flow:
     """One correspondent inside and the server outside."""
 
-    def __init__(self, far: socket.socket, now: float) -> None:
-        self.far = far
-        self.start, self.began, self.touched = time.time(), now, now
+    def __init__(self, door: Flows, house: House, who: Address) -> None:
+        self._door, self._house, self._who = door, house, who
+        self._loop = asyncio.get_running_loop()
+        self._far: socket.socket | None = None
+        self.start, self.began = time.time(), self._loop.time()
+        self.touched = self.began
         self.up = self.down = 0
         self.answered = False
         self.end = "idle"
+        self.to_server = Lane(house.up, self._send)
+        self._to_guest = Lane(house.down, self._deliver)
+        self._to_guest.open()
+
+    def opened(self, far: socket.socket) -> None:
+        """The way out is there, for what has come meanwhile, too."""
+        self._far = far
+        far.setblocking(False)
+        self._loop.add_reader(far, self._from_server)
+        self.to_server.open()
+
+    def close(self) -> None:
+        """Let go of the way out."""
+        self.to_server.close()
+        self._to_guest.close()
+        if self._far:
+            self._loop.remove_reader(self._far)
+            self._far.close()
+            self._far = None
+
+    def give_way(self) -> None:
+        """Another one needs the room."""
+        self._door.close(self._who, "made room")
+
+    def _send(self, data: bytes) -> None:
+        if not self._far:
+            return
+        try:
+            self._far.sendmsg([courier.DATA, data])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.end = reach.spell(error)
+            return
+        self.up += len(data)
+        self._touch()
+
+    def _from_server(self) -> None:
+        for _ in range(_AT_ONCE):
+            if not self._far:
+                return
+            try:
+                message = self._far.recv(_MOST)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self._door.close(self._who, self.end)
+                return
+            if message[:1] == courier.TROUBLE:
+                self.end = message[1:].decode()
+            elif not self._to_guest.offer(message[1:]):
+                self._house.health.met(reasons.RATE)
+
+    def _deliver(self, data: bytes) -> None:
+        self._door.deliver(data, self._who)
+        self.answered = True
+        self.down += len(data)
+        self._touch()
+
+    def _touch(self) -> None:
+        self.touched = self._loop.time()
+        self._house.crowd.touch(self, answered=self.answered)
 
 
 class Flows:
@@ -46,16 +115,14 @@ class Flows:
         self._house = house
         self._near = near
         self._place = Place("udp", house.name(address), address, port)
-        self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._flows: dict[Address, Flow] = {}
-        """The one that has been silent longest is the first."""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     async def serve(self) -> None:
         """Until cancelled."""
         self._near.setblocking(False)
-        _let_routers_split(self._near, self._near.family)
+        reach.let_routers_split(self._near)
         self._loop.add_reader(self._near, self._from_guest)
         try:
             await asyncio.Event().wait()
@@ -65,15 +132,20 @@ class Flows:
             self._loop.remove_reader(self._near)
             self._near.close()
             for who in list(self._flows):
-                self._close(who, "session ended")
+                self.close(who, "session ended")
 
-    def give_way(self) -> bool:
-        """Close the flow that waits longest for its first answer, if there is one."""
-        for who, flow in self._flows.items():
-            if not flow.answered:
-                self._close(who, "made room")
-                return True
-        return False
+    def deliver(self, data: bytes, who: Address) -> None:
+        """An answer, to the guest."""
+        with suppress(OSError):
+            self._near.sendto(data, who)
+
+    def close(self, who: Address, end: str) -> None:
+        """A flow is over."""
+        flow = self._flows.pop(who)
+        flow.close()
+        self._house.crowd.leave(flow)
+        seconds = flow.touched - flow.began
+        self._house.journal.add(Record(flow.start, seconds, *self._place, flow.up, flow.down, end))
 
     def _from_guest(self) -> None:
         for _ in range(_AT_ONCE):
@@ -81,82 +153,35 @@ class Flows:
                 data, who = self._near.recvfrom(_MOST)
             except OSError:
                 return
-            if self._house.up.spend(len(data)) and (flow := self._flow(who)):
-                self._sent(who, flow, data)
-
-    def _sent(self, who: Address, flow: Flow, data: bytes) -> None:
-        try:
-            self._send(flow, data)
-        except OSError as error:
-            self._trouble(flow, error)
-            return
-        flow.up += len(data)
-        self._touch(who, flow)
-
-    def _send(self, flow: Flow, data: bytes) -> None:
-        try:
-            flow.far.send(data)
-        except ConnectionRefusedError:
-            # ICMP told of an earlier one: nobody was there. That is worth a line, and this one is sent all the same.
-            flow.end = "refused"
-            flow.far.send(data)
-
-    def _from_server(self, who: Address, flow: Flow) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                data = flow.far.recv(_MOST)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._trouble(flow, error)
-                return
-            if self._house.down.spend(len(data)):
-                with suppress(OSError):
-                    self._near.sendto(data, who)
-                flow.answered = True
-                flow.down += len(data)
-                self._touch(who, flow)
-
-    def _trouble(self, flow: Flow, error: OSError) -> None:
-        """Said in the journal, and tried again with the next datagram."""
-        if not isinstance(error, BlockingIOError):
-            flow.end = spell(error)
+            if (flow := self._flow(who)) and not flow.to_server.offer(data):
+                self._house.health.met(reasons.RATE)
 
     def _flow(self, who: Address) -> Flow | None:
         if found := self._flows.get(who):
             return found
         if not self._house.pace.take(1):
-            self._house.refuse(self._place, "too many at once")
+            self._house.refuse(self._place, reasons.BUSY, reasons.PACE)
             return None
-        if not self._house.admit():
-            self._house.refuse(self._place, "too many connections")
-            return None
-        try:
-            far = self._open()
-        except OSError as error:
-            self._house.slots.give_back()
-            self._house.refuse(self._place, spell(error))
-            return None
-        flow = self._flows[who] = Flow(far, self._loop.time())
-        self._loop.add_reader(far, self._from_server, who, flow)
+        if self._house.crowd.make_room():
+            self._house.health.met(reasons.FLOWS)
+        flow = self._flows[who] = Flow(self, self._house, who)
+        self._house.crowd.touch(flow, answered=False)
+        self._house.spawn(self._open(who, flow))
         if not self._timer:
             self._look_later()
         return flow
 
-    def _open(self) -> socket.socket:
-        far = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    async def _open(self, who: Address, flow: Flow) -> None:
         try:
-            far.setblocking(False)
-            _let_routers_split(far, self._family)
-            far.connect((self._place.address, self._place.port))
-        except BaseException:
+            far, _ = await self._house.dialer.connect("udp", self._place.address, self._place.port)
+        except Unreached as error:
+            if self._flows.get(who) is flow:
+                self.close(who, error.why)
+            return
+        if self._flows.get(who) is flow:
+            flow.opened(far)
+        else:
             far.close()
-            raise
-        return far
-
-    def _touch(self, who: Address, flow: Flow) -> None:
-        flow.touched = self._loop.time()
-        self._flows[who] = self._flows.pop(who)
 
     def _look_later(self) -> None:
         seconds = min(_SWEEP_SECONDS, self._house.allowed.idle)
@@ -166,22 +191,5 @@ class Flows:
         now, idle = self._loop.time(), min(self._house.allowed.idle, _IDLE_SECONDS)
         for who, flow in list(self._flows.items()):
             if now - flow.touched >= (idle if flow.answered else min(idle, _UNANSWERED_SECONDS)):
-                self._close(who, flow.end if flow.answered or flow.end != "idle" else "no answer")
+                self.close(who, flow.end if flow.answered or flow.end != "idle" else "no answer")
         self._look_later()
-
-    def _close(self, who: Address, end: str) -> None:
-        flow = self._flows.pop(who)
-        self._loop.remove_reader(flow.far)
-        flow.far.close()
-        self._house.slots.give_back()
-        seconds = flow.touched - flow.began
-        self._house.journal.add(Record(flow.start, seconds, *self._place, flow.up, flow.down, end))
-
-
-def _let_routers_split(wire: socket.socket, family: int) -> None:
-    """A datagram is passed on in its size; whether it must be split is the network's affair (ip(7))."""
-    with suppress(OSError):
-        if family == socket.AF_INET6:
-            wire.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-        else:
-            wire.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)

@@ -9,6 +9,8 @@ import h11
 
 from .limits import Bucket
 
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's or an answer's head, at most; h11 looks only at what is not complete yet."""
 _CHUNK = 64 * 1024
 
 
@@ -22,10 +24,10 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self.received = 0
 
-    async def receive(self) -> bytes:
-        """What comes; empty at the end. Raises OSError: TimeoutError when nothing does."""
+    async def receive(self, most: int = _CHUNK) -> bytes:
+        """What comes, up to `most` bytes; empty at the end. Raises OSError: TimeoutError when nothing does."""
         async with asyncio.timeout(self._idle):
-            data = await self._loop.sock_recv(self.socket, _CHUNK)
+            data = await self._loop.sock_recv(self.socket, most)
         self.received += len(data)
         paid = 0
         while paid < len(data):
@@ -40,6 +42,13 @@ class Wire:
 
     async def next_event(self, connection: h11.Connection) -> object:
         """The next piece of what HTTP says here. Raises OSError, and h11.RemoteProtocolError for what is no HTTP."""
+        held = -1
         while (event := connection.next_event()) is h11.NEED_DATA:
-            connection.receive_data(await self.receive())
+            if held < 0:
+                held = len(connection.trailing_data[0])
+            if held >= MAX_HEAD:
+                raise h11.RemoteProtocolError("a head that is too long", error_status_hint=431)
+            data = await self.receive(min(_CHUNK, MAX_HEAD - held))
+            held += len(data)
+            connection.receive_data(data)
         return event

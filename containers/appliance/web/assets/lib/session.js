@@ -15,6 +15,7 @@ import { Backoff } from "./backoff.js";
  * @property {Record<string, number>} phases seconds since the start
  * @property {Record<string, number>} milestones seconds since the start
  * @property {string[]} warnings
+ * @property {string[]} ways_out what is wrong with the ways out now
  * @property {string} paused
  * @property {string} reason
  * @property {string} hint
