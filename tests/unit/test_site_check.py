@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from sevenlbd.images.seal import signature
 from sevenlbd.outside import places
 from sevenlbd.outside.cluster import filesystems
 from sevenlbd.outside.cluster.checks import examine as site_check
+from sevenlbd.outside.cluster.checks import servers
 from sevenlbd.outside.doctor import Finding
 
 Examine = Callable[[str], list[Finding]]
@@ -50,7 +52,48 @@ def test_a_site_without_a_file_is_told_how_to_make_one(tmp_path: Path) -> None:
     assert f"7lbd render site > {tmp_path}/7lbd.toml" in found.mend
 
 
-def test_a_file_that_is_right_is_said_to_be(examine: Examine) -> None:
+@pytest.fixture
+def servers_are(monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """How servers answer, by their ports; without a word they are well."""
+    known: dict[int, str] = {}
+
+    async def answer(address: str, port: int) -> str:
+        return known.get(port, "fine")
+
+    monkeypatch.setattr(servers, "_try", answer)
+    return known
+
+
+def test_each_server_of_the_ways_out_is_tried(examine: Examine, servers_are: dict[int, str]) -> None:
+    servers_are |= {2: "refused", 3: "refused", 4: "silent", 6: "refused"}
+    findings = examine("""
+        egress_allow = [
+            "tcp://192.0.2.1:1", "tcp://192.0.2.1:1-3", "tcp://192.0.2.1:4", "tcp://192.0.2.1:2-3", "udp://192.0.2.1:5",
+            "tcp://lic.example.edu:6", "https://portal.invalid", "https://*.example.org",
+        ]
+        egress_hosts = ["lic.example.edu=192.0.2.9", "portal.example.org=192.0.2.8", "old.example.edu=192.0.2.7"]
+    """)
+    said = [(found.level, found.text) for found in findings if found.check == "ways out"]
+    assert said[-7:] == [
+        ("ok", "tcp://192.0.2.1:1-3: fine: 192.0.2.1 port 1; refused: 192.0.2.1 port 2-3"),
+        ("warning", "tcp://192.0.2.1:4: silent: 192.0.2.1 port 4"),
+        ("warning", "tcp://192.0.2.1:2-3: refused: 192.0.2.1 port 2-3"),
+        ("ok", "udp://192.0.2.1:5: not tried, as a datagram without an answer says nothing"),
+        ("warning", "tcp://lic.example.edu:6: refused: 192.0.2.9 port 6"),
+        ("warning", f"https://portal.invalid: portal.invalid: {said[-2][1].rpartition(': ')[2]}"),
+        ("warning", "`egress_hosts`: old.example.edu is in no entry of egress_allow, so it is not used"),
+    ]
+    assert all(found.mend for found in findings if found.level == "warning" and found.check == "ways out")
+
+
+def test_a_server_that_is_there_is_told_from_one_that_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert asyncio.run(servers._try("127.0.0.1", port)) == "fine"
+    assert asyncio.run(servers._try("127.0.0.1", port)) == "refused"
+
+
+def test_a_file_that_is_right_is_said_to_be(examine: Examine, servers_are: dict[int, str]) -> None:
     text = """
         image = "win"
         portals = ["https://ondemand.example.edu"]
@@ -154,17 +197,19 @@ def test_what_is_wrong_is_told_with_its_cure(examine: Examine, text: str, level:
     assert found[0].mend
 
 
-def test_a_host_that_is_only_half_found_is_a_warning(examine: Examine) -> None:
+def test_a_host_that_is_only_half_found_is_a_warning(examine: Examine, servers_are: dict[int, str]) -> None:
     found = 'egress_allow = ["tcp://lic.example.edu:1"]\negress_hosts = ["lic.example.edu=127.0.0.1"'
     assert wrong(examine(f"{found}]")) == [
         "ways out: egress_allow: lic.example.edu: egress_hosts says 127.0.0.1, which in the guest is the guest itself; "
         "it cannot be reached from the guest"
     ]
     told = [one for one in examine(f'{found}, "lic.example.edu=192.0.2.1"]') if one.check == "ways out"]
-    assert [one.level for one in told] == ["warning", "ok", "ok"]
+    assert [one.level for one in told] == ["warning", "ok", "ok", "ok"]
 
 
-def test_an_image_that_asks_for_a_way_out_that_there_is_not_is_told(examine: Examine, tmp_path: Path) -> None:
+def test_an_image_that_asks_for_a_way_out_that_there_is_not_is_told(
+    examine: Examine, tmp_path: Path, servers_are: dict[int, str]
+) -> None:
     description = tmp_path / "images" / "win" / "image.toml"
     description.write_text(description.read_text() + 'egress = ["tcp://192.0.2.1:27000", "tcp://192.0.2.1:27001"]\n')
     told = wrong(examine('image = "win"\negress_allow = ["tcp://192.0.2.1:27000"]'))

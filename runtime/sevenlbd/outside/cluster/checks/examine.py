@@ -1,7 +1,8 @@
 """The checks in their order: the whole site file against this node, as a session, a job and the portal would meet it.
 
 What the command line, the environment and the user's file say is left out. It changes nothing; of other machines it
-asks the name servers for the hosts of `egress_allow`, and the scheduler whether it would take the job.
+asks the name servers for the hosts of `egress_allow`, connects to its servers, and asks the scheduler whether it would
+take the job.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from ....errors import Refusal
 from ... import connectors, listeners
 from ...doctor import Finding
 from ...egress import decide
+from . import servers
 from .found import Site, refused
 
 
@@ -42,7 +43,7 @@ def _port(name: str, place: listeners.Place) -> Finding:
 
 
 def outward(found: Site) -> Iterator[Finding]:
-    """Each host is looked up: one that is not found is an error here, as the desktop's user could not mend it."""
+    """Each host is looked up and tried. One that is not found is an error here: no user could mend it."""
     settings = found.settings
     if not settings.egress_allow:
         return
@@ -59,3 +60,4 @@ def outward(found: Site) -> Iterator[Finding]:
             yield Finding("ways out", "ok", f"{name}: {', '.join(addresses)}")
         doors, patterns = len(allowed.tcp) + len(allowed.udp), len(allowed.proxy)
         yield Finding("ways out", "ok", f"{doors} ports of servers, {patterns} patterns of the proxy")
+        yield from servers.tried(found, allowed)
