@@ -416,6 +416,16 @@ async def test_names_that_nobody_answers_for_hold_up_no_other_name(monkeypatch: 
         enough.set()
 
 
+@live
+async def test_a_user_who_may_have_no_more_threads_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with site(echo, Pattern("https", "*.example.org", 443, 443)) as portal:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        assert status(await portal.ask(b"CONNECT a.example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n")) == 503
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [

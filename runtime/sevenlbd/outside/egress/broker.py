@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _EACH_ADDRESS_SECONDS = 10.0
 _MOST_AT_ONCE = 2048
+# A look-up's thread: the usual 8 MiB, 64 times, would count against a job's limit of address space.
+_STACK = 512 * 1024
 Answer = tuple[dict[str, object], socket.socket | None]
 
 
@@ -158,6 +161,7 @@ def main(words: Sequence[str]) -> int:
     except (OSError, ValueError):
         return 1
     limits.connections(allowed.connections, 0)
+    threading.stack_size(_STACK)
     confine.broker(allowed)
     asyncio.run(_serve(allowed, control, wire))
     return 0

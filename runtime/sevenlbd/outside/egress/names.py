@@ -48,12 +48,12 @@ class Names:
         until, known = self._known.get(host, (0.0, Found()))
         if self._loop.time() < until:
             return known
-        if host not in self._asking:
+        if not (answer := self._asking.get(host)):
             if len(self._asking) >= (_THREADS if host in self._spelled else _THREADS_FOR_MADE_UP):
                 return Found(why=TOO_MANY)
-            self._ask(host)
+            answer = self._ask(host)
         try:
-            return await asyncio.wait_for(asyncio.shield(self._asking[host]), _SECONDS)
+            return await asyncio.wait_for(asyncio.shield(answer), _SECONDS)
         except TimeoutError:
             self._learn(host, silent := Found(why=NO_ANSWER))
             return silent
@@ -62,7 +62,7 @@ class Names:
         """What is known of it has led nowhere: next time it is asked anew."""
         self._known.pop(host, None)
 
-    def _ask(self, host: str) -> None:
+    def _ask(self, host: str) -> asyncio.Future[Found]:
         """By a thread of its own: one that hangs holds up nobody, not even our end."""
         answer = self._asking[host] = self._loop.create_future()
 
@@ -71,7 +71,11 @@ class Names:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._answered, host, answer, found)
 
-        threading.Thread(target=ask, name="names", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="names", daemon=True).start()
+        except RuntimeError:  # the user may have no more
+            self._answered(host, answer, Found(why=TOO_MANY))
+        return answer
 
     def _answered(self, host: str, answer: asyncio.Future[Found], found: Found) -> None:
         del self._asking[host]
