@@ -147,6 +147,24 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+async def is_calm() -> bool:
+    """Whether the event loop has little to do for half a second, in turns: CPU time says little on a busy node."""
+    loop: Any = asyncio.get_running_loop()
+    turns, turn = 0, loop._run_once
+
+    def counted() -> None:
+        nonlocal turns
+        turns += 1
+        turn()
+
+    loop._run_once = counted
+    try:
+        await asyncio.sleep(0.5)
+    finally:
+        loop._run_once = turn
+    return turns < 200
+
+
 async def until(happened: Callable[[], bool]) -> None:
     """Wait for something to happen."""
     async with asyncio.timeout(PATIENCE):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from egress_world import HOME, World, echo, free_port, live, tcp_door, udp, until, world
+from egress_world import HOME, World, echo, free_port, is_calm, live, tcp_door, udp, until, world
 from sevenlbd.messages import Door
 from sevenlbd.outside.egress import udp as relay_udp
 from sevenlbd.outside.egress.allowed import Allowed
@@ -213,3 +213,26 @@ async def test_a_torrent_of_datagrams_leaves_tcp_its_share_of_the_rate() -> None
         # Half of the rate each: a second. Without turns it would be never.
         assert lasted < 4
         assert here.house.health.told()["met"] == ["rate"]
+
+
+@live
+async def test_a_socket_that_says_that_it_is_ready_and_is_not_keeps_nobody_busy() -> None:
+    """It comes from inside, where somebody may have had a hand in it: errors wait in a queue that we do not read."""
+    with udp() as server:
+        place = server.getsockname()
+        async with world(Allowed(udp=(place,))) as here:
+            near = udp()
+            near.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+            door = near.getsockname()
+            here.relay.open(Door("udp", *place), socket.socket(fileno=near.detach()))
+            with udp() as guest:
+                guest.sendto(b"x", door)
+                _, who = await get(server)
+            server.sendto(b"nobody is there any more", who)
+            await asyncio.sleep(0.1)
+            assert await is_calm()
+            with udp() as guest:
+                guest.sendto(b"y", door)
+                asked, who = await get(server)
+                server.sendto(asked, who)
+                assert (await get(guest))[0] == b"y"

@@ -125,7 +125,7 @@ class Way:
         self._drain()
         if self._held and not self._over:
             self._loop.remove_reader(self._source)
-            self._loop.add_writer(self._sink, self._drain_rest)
+            self._await_sink()
 
     def _read(self, room: int) -> int:
         """Bytes that have come into the pipe; 0 is the end. Raises OSError."""
@@ -142,12 +142,23 @@ class Way:
         self._loop.remove_reader(self._source)
         self._loop.call_later(_AGAIN_SECONDS, self.begin)
 
+    def _await_sink(self) -> None:
+        if self._held and not self._over:
+            self._loop.add_writer(self._sink, self._drain_rest)
+
     def _drain_rest(self) -> None:
-        self._pump.touch()
+        before = self._held
         self._drain()
-        if not self._held and not self._over:
+        if self._over:
+            return
+        if self._held < before:
+            self._pump.touch()
+        if not self._held:
             self._loop.remove_writer(self._sink)
             self.begin()
+        elif self._held == before:  # writable, and takes nothing
+            self._loop.remove_writer(self._sink)
+            self._loop.call_later(_AGAIN_SECONDS, self._await_sink)
 
     def _drain(self) -> None:
         assert self._pipe

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # How long a flow is remembered (RFC 4787, section 4.3: not less than two minutes), and one that nobody answered.
 _IDLE_SECONDS, _UNANSWERED_SECONDS = 180.0, 30.0
 _SWEEP_SECONDS = 5.0
-_AT_ONCE = 32
+_AT_ONCE, _AGAIN_SECONDS = 32, 0.01
 _MOST = 65536
 
 Address = tuple[Any, ...]
@@ -123,7 +123,7 @@ class Flows:
         """Until cancelled."""
         self._near.setblocking(False)
         reach.let_routers_split(self._near)
-        self._loop.add_reader(self._near, self._from_guest)
+        self._listen()
         try:
             await asyncio.Event().wait()
         finally:
@@ -148,13 +148,24 @@ class Flows:
         self._house.journal.add(Record(flow.start, seconds, *self._place, flow.up, flow.down, end))
 
     def _from_guest(self) -> None:
-        for _ in range(_AT_ONCE):
+        for count in range(_AT_ONCE):
             try:
                 data, who = self._near.recvfrom(_MOST)
             except OSError:
+                if not count:
+                    self._look_again()
                 return
             if (flow := self._flow(who)) and not flow.to_server.offer(data):
                 self._house.health.met(reasons.RATE)
+
+    def _look_again(self) -> None:
+        """Ready, and nothing to read: whoever made the socket may have seen to that (ip(7), IP_RECVERR)."""
+        self._loop.remove_reader(self._near)
+        self._loop.call_later(_AGAIN_SECONDS, self._listen)
+
+    def _listen(self) -> None:
+        if self._near.fileno() >= 0:
+            self._loop.add_reader(self._near, self._from_guest)
 
     def _flow(self, who: Address) -> Flow | None:
         if found := self._flows.get(who):
