@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,30 @@ def test_a_terminal_has_the_link_with_its_key(tmp_path: Path, capsys: pytest.Cap
 def test_programs_get_the_address_with_the_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = [json.loads(line) for line in shown(JsonLines(), tmp_path, capsys)[0].splitlines()]
     assert [event["url"] for event in events if event["event"] == "ready"] == [URL]
+
+
+SAYS = """
+import sys
+from sevenlbd.outside.display import JsonLines, Lines
+for display in (Lines(""), JsonLines()):
+    display.warn("x")
+    print(repr(display.unheard()), file=sys.stderr)
+"""
+
+
+def test_an_output_that_cannot_be_written_is_named_once_and_ends_nothing() -> None:
+    """A job's log on a full disk, say: the page and `status` have the warning."""
+    with Path("/dev/full").open("w") as full:
+        call = [sys.executable, "-c", SAYS]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    first, second, *_ = done.stderr.splitlines()
+    assert first.startswith("'the output cannot be written (/dev/full: No space left on device)")
+    assert second == "''"
+
+
+def test_a_verb_whose_output_cannot_be_written_says_which(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        call = [sys.executable, "-m", "sevenlbd", "version"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 5
+    assert done.stderr == "7lbd: /dev/full: No space left on device\n  7lbd doctor\n"

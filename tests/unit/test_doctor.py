@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from conftest import MakeQcow2
 from sevenlbd.images import image as images
 from sevenlbd.images import warm
-from sevenlbd.outside import cpu_models, doctor, places, preflight, warmth
+from sevenlbd.outside import cpu_models, doctor, places, preflight, rlimits, warmth
 from sevenlbd.settings import Settings
 
 
@@ -92,3 +93,23 @@ def test_qemu_tells_what_a_model_would_lack() -> None:
     assert cpu_models.missing("max", "tcg") == []
     assert "avx512f" in (cpu_models.missing("Skylake-Server", "tcg") or []), "TCG emulates no AVX-512"
     assert cpu_models.missing("Z80", "tcg") is None
+
+
+def test_limits_of_the_shell_are_told_with_the_arithmetic(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = {resource.RLIMIT_FSIZE: 1024, resource.RLIMIT_AS: 1 << 30}
+    monkeypatch.setattr(rlimits, "hard", low.get)
+    found = {finding.check: finding for finding in doctor.examine(node.settings, node.here)}
+    assert (found["memory"].level, found["limits"].level) == ("error", "warning")
+    assert "1.0 GiB allowed to one process (ulimit -v); 0.1 GiB for a guest and 1.8 GiB for QEMU's own addresses" in (
+        found["memory"].text
+    )
+    assert "ulimit -v" in found["memory"].mend
+    assert "(ulimit -f)" in found["limits"].text
+    assert "ulimit -f" in found["limits"].mend
+
+
+def test_variables_of_another_job_are_told(node: Node) -> None:
+    stale = {**node.here.environment, "SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1000"}
+    [found] = [one for one in doctor.examine(node.settings, places.look_around(stale)) if one.check == "job"]
+    assert found.level == "warning"
+    assert "job 7" in found.text
