@@ -13,6 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from . import atomic, foreign
+
+# A hundred warnings of four kilobytes, each character escaped, are the most that a session says.
+_MAX_FILE = 4 << 20
+
 
 class Phase(StrEnum):
     """The life of a session, in order."""
@@ -108,20 +113,15 @@ class SessionState:
     def write(self, path: Path) -> None:
         """Replace `path` atomically, mode 0600; on a full disk write over it in place. Raises OSError."""
         text = json.dumps(asdict(self), indent=1).encode()
-        new = path.with_suffix(".new")
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-            new.replace(path)
+            atomic.replace(path, text)
         except OSError:
-            new.unlink(missing_ok=True)
             _write_over(path, text)
 
 
 def _write_over(path: Path, text: bytes) -> None:
     """Into the blocks that the file has already: how `status` learns that there are no others."""
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "wb") as file:
         file.write(text)
         file.truncate()
@@ -133,9 +133,9 @@ def read(path: Path) -> SessionState:
     What another version of us says beside that is passed over: on other nodes there may be an older or newer SIF.
     """
     try:
-        said: dict[str, Any] = json.loads(path.read_text())
+        said: dict[str, Any] = json.loads(foreign.read(path.parent, path.name, _MAX_FILE))
         known = {field.name for field in fields(SessionState)}
         told = {name: value for name, value in said.items() if name in known}
         return SessionState(**told | {"phase": Phase(said["phase"])})
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a session's state: {error}") from error

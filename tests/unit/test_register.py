@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sevenlbd import state
+from sevenlbd import atomic, state
 from sevenlbd.outside import folder
 from sevenlbd.outside.access import Access, new_tokens
 from sevenlbd.outside.cluster import herald, register
@@ -141,11 +141,11 @@ def test_what_an_earlier_life_left_is_gone_when_the_next_begins(tmp_path: Path, 
         assert not (target.folder / "connection").exists()
 
 
-def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path) -> None:
+def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening a FIFO that nobody reads never returns (fifo(7)), as a write to a server that is away does not."""
     _, portal = targets(tmp_path)
-    portal.folder.mkdir()
-    os.mkfifo(portal.folder / "session.new")
+    os.mkfifo(tmp_path / "away")
+    monkeypatch.setattr(atomic, "replace", lambda *_: (tmp_path / "away").write_bytes(b""))
     begun = time.monotonic()
     warnings: list[str] = []
     with herald.heard((portal,), place, warnings.append) as heard:
@@ -153,7 +153,7 @@ def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path) -
             heard.show(session())
         assert time.monotonic() - begun < 1
     assert time.monotonic() - begun < 4
-    os.close(os.open(portal.folder / "session.new", os.O_RDONLY | os.O_NONBLOCK))  # the server is there again
+    os.close(os.open(tmp_path / "away", os.O_RDONLY | os.O_NONBLOCK))  # the server is there again
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "herald"])
 
 

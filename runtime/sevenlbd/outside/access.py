@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .. import atomic, foreign
 from .folder import CREDENTIALS
 
+_MAX_FILE = 64 << 10
 ROLES = ("desktop", "console", "status")
 """What a token opens: all; the machine's screen and the status; the status alone."""
 
@@ -35,11 +36,7 @@ class Access:
 
     def write(self, folder: Path) -> None:
         """Into the session's folder, mode 0600, in one step. Raises OSError."""
-        new = folder / f"{CREDENTIALS}.new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file)
-        new.replace(folder / CREDENTIALS)
+        atomic.replace(folder / CREDENTIALS, json.dumps(asdict(self)).encode())
 
 
 def new_tokens() -> dict[str, str]:
@@ -54,6 +51,6 @@ def _token() -> str:
 def read(folder: Path) -> Access:
     """The secrets of a session. Raises OSError or ValueError when it has ended or is only just beginning."""
     try:
-        return Access(**json.loads((folder / CREDENTIALS).read_text()))
-    except TypeError as error:
+        return Access(**json.loads(foreign.read(folder, CREDENTIALS, _MAX_FILE)))
+    except (TypeError, RecursionError) as error:
         raise ValueError(f"{folder / CREDENTIALS}: {error}") from error

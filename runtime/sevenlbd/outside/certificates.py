@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
 
-from .. import tls
+from .. import atomic, tls
 from . import bundle
 
-_MAX_FILE = 1 << 20
+# With its key it crosses the wall; the longest chains of real authorities have a third of this.
+_MAX_CHAIN = 24 << 10
 _PEM = serialization.Encoding.PEM
 
 
@@ -164,17 +165,17 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
     shown = ""
     if order["web"]:
         page = maker.for_page(order["names"])
-        _write(folder / tls.WEB, page.pem())
+        atomic.replace(folder / tls.WEB, page.pem())
         shown = _fingerprint(page.certificate)
     if native := order["native"]:
         authority = maker.authority()
         server = maker.server(authority, [*order["names"], *native["hosts"]])
         client = maker.client(authority)
         known = authority.certificate.public_bytes(_PEM)
-        _write(folder / tls.SERVER, server.pem())
-        _write(folder / tls.AUTHORITY, known)
+        atomic.replace(folder / tls.SERVER, server.pem())
+        atomic.replace(folder / tls.AUTHORITY, known)
         packed = bundle.pack(order["session"], order["account"], native, order["ends"], client.pem(), known)
-        _write(folder / tls.BUNDLE, packed)
+        atomic.replace(folder / tls.BUNDLE, packed)
     return {"web": shown, "expires": order["ends"]}
 
 
@@ -184,20 +185,6 @@ def _moment(seconds: float) -> datetime:
 
 def _fingerprint(certificate: x509.Certificate) -> str:
     return tls.fingerprint(certificate.public_bytes(serialization.Encoding.DER))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step, mode 0600."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
 
 
 def check(order: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +198,7 @@ def adopt(order: dict[str, Any]) -> dict[str, Any]:
     folder = Path(order["folder"])
     (folder / tls.FOLDER).mkdir(mode=0o700, exist_ok=True)
     certificates = b"".join(certificate.public_bytes(_PEM) for certificate in chain)
-    _write(folder / tls.WEB, key_pem(key) + certificates)
+    atomic.replace(folder / tls.WEB, key_pem(key) + certificates)
     return _shown(chain)
 
 
@@ -282,10 +269,10 @@ def _read(path: Path) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Refused(f"{path}: is not a file", hint)
-            content = file.read(_MAX_FILE + 1)
+            content = file.read(_MAX_CHAIN + 1)
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}", hint) from None
-    if len(content) > _MAX_FILE:
+    if len(content) > _MAX_CHAIN:
         raise Refused(f"{path}: is too large for a certificate or a key", "name the PEM file itself")
     return content
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ... import atomic
 from ...errors import ExitCode, Refusal
 from .. import names
 from . import exclusive, marks
@@ -88,12 +89,8 @@ class Child:
 
     def note(self, record: Record) -> None:
         """Write down what is known, in one step. Raises OSError."""
-        new = self.folder / f"{RECORD}.new"
-        with new.open("w") as file:
-            json.dump({"schema": _SCHEMA, **asdict(record)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.folder / RECORD)
+        content = json.dumps({"schema": _SCHEMA, **asdict(record)}).encode()
+        atomic.replace(self.folder / RECORD, content, lasting=True)
 
     def discard(self) -> None:
         """Remove the child: first out of sight, so that half of one is never taken for one."""

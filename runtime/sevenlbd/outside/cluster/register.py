@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ... import state
+from ... import atomic, foreign, state
 from ...errors import Refusal
 from ...images.shelf import marks
 from ...images.shelf.marks import Mark
@@ -38,6 +38,7 @@ MARK = "mark"
 OFF = "off"
 _ENTRY = re.compile(r"[a-z0-9][a-z0-9-]{0,30}@[A-Za-z0-9._-]{1,255}")
 _MOST = 1000
+_MAX_CONNECTION = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def refused(report: Path, refusal: Refusal) -> None:
     with suppress(OSError):
         report.mkdir(mode=0o700, parents=True, exist_ok=True)
         (report / CONNECTION).unlink(missing_ok=True)
-        _write(report / folder.STATE, json.dumps(told))
+        atomic.replace(report / folder.STATE, json.dumps(told).encode())
 
 
 def leave(target: Target) -> None:
@@ -134,16 +135,7 @@ def renew(target: Target) -> None:
 
 def write_connection(target: Target, text: str) -> None:
     """Leave the key (`connection`), mode 0600, in one step. Raises OSError."""
-    _write(target.folder / CONNECTION, text)
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    new.replace(path)
+    atomic.replace(target.folder / CONNECTION, text.encode())
 
 
 def connection(session: SessionState, access: Access) -> str:
@@ -166,7 +158,7 @@ def connection(session: SessionState, access: Access) -> str:
 def tokens(record: Path) -> dict[str, str]:
     """The keys to the page of a session elsewhere, by role; none when it did not leave any."""
     try:
-        lines = (record / CONNECTION).read_text().splitlines()
+        lines = foreign.read(record, CONNECTION, _MAX_CONNECTION).decode().splitlines()
     except (OSError, ValueError):
         return {}
     found = dict(line.partition("=")[::2] for line in lines)
