@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 MAX_MESSAGE = 128 * 1024
@@ -122,7 +122,9 @@ class Plan:
     """Names of the sockets, in the order of the descriptors that come with the plan."""
     console: bool
     web_tls: bool
-    """Whether `web-tcp` speaks HTTPS, with the certificate in the session folder."""
+    """Whether `web-tcp` speaks HTTPS."""
+    certificates: dict[str, str] = field(default_factory=dict)
+    """The session's own, with their keys, by the names that `tls` gives them: whoever serves with them is inside."""
     overlay: str = ""
     """The disk (qcow2) that is written to, on top of `layers`."""
     cdroms: tuple[str, ...] = ()
@@ -203,6 +205,7 @@ HELLO = "hello"  # from a gateway that has just begun
 FRONT = "front"  # to it: a Front
 STATE = "state"  # to it: a SessionState
 STOP = "stop"  # from it: the user pressed the button
+BUNDLE = "bundle"  # from it: somebody wants the client's bundle; to it: here it is, in base64, or nothing
 TOLD = "told"  # from it: every viewer has the final state
 
 
@@ -228,7 +231,9 @@ class Notice:
 
 @dataclass(frozen=True)
 class NewCertificates:
-    """An order: who serves with the session's certificates must load them anew."""
+    """An order: who serves with the session's certificates must do it with these from now on."""
+
+    certificates: dict[str, str]
 
 
 def _printable(text: object) -> str:
@@ -279,7 +284,7 @@ def unpack_event(data: bytes) -> Event | None:
         return None
     if not isinstance(raw, dict) or "kind" not in raw:
         return None
-    known = {field.name for field in fields(Event)}
+    known = {one.name for one in fields(Event)}
     return Event(**{name: _printable(value) for name, value in raw.items() if name in known})
 
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pyasn1.codec.der import encoder
+from sevenlbd import messages
 from sevenlbd.inside.gateway import limits, lock, rdcleanpath, relay
 from sevenlbd.inside.gateway.app import Gate, application
 from sevenlbd.inside.gateway.traffic import Traffic
@@ -85,6 +86,8 @@ class World:
     rdp: Rdp
     vnc: Vnc
     asked: list[tuple[str, bool]] = field(default_factory=list)
+    bundles: list[bytes] = field(default_factory=list)
+    """What the supervisor has for clients of native RDP."""
 
     def url(self, path: str) -> str:
         """The address of a path."""
@@ -327,9 +330,13 @@ async def opened(
         screen.listen(vnc_backlog)
         qemu = await asyncio.start_unix_server(vnc.serve, sock=screen, backlog=vnc_backlog)
         asked: list[tuple[str, bool]] = []
+        bundles: list[bytes] = []
 
         def ask(kind: str, *, now: bool = False) -> None:
             asked.append((kind, now))
+            if kind == messages.BUNDLE:
+                packed = bundles.pop() if bundles else b""
+                asyncio.get_running_loop().call_later(0.01, gate.on_bundle, packed)
 
         gate = Gate(ask, ("127.0.0.1", await rdp.start()), str(folder / "vnc.sock"))
         if front:
@@ -344,7 +351,7 @@ async def opened(
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
             try:
-                yield World(gate, web.getsockname()[1], folder / "web.sock", folder, client, rdp, vnc, asked)
+                yield World(gate, web.getsockname()[1], folder / "web.sock", folder, client, rdp, vnc, asked, bundles)
             finally:
                 serving.cancel()
                 rdp.stop()

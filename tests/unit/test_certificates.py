@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import ssl
@@ -305,3 +306,21 @@ def test_whatever_is_no_certificate_or_key_is_refused_by_name(tmp_path: Path) ->
     assert "too large" in refusal(chain, huge)
     key.chmod(0)
     assert "Permission denied" in refusal(chain, key)
+
+
+@pytest.mark.parametrize("name", ["../.bashrc", "deep/file", "/tmp/absolute", ".."])
+def test_a_bundle_with_a_file_that_belongs_elsewhere_is_not_unpacked(tmp_path: Path, name: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("README.txt", "harmless")
+        archive.writestr(name, "evil")
+    with pytest.raises(OSError):
+        tls_files.unpack(packed.getvalue(), tmp_path / "client")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_served_with_inside_is_told_by_name_and_nothing_else_is(tmp_path: Path) -> None:
+    (tmp_path / tls.FOLDER).mkdir()
+    for name in (tls.WEB, tls.BUNDLE):
+        (tmp_path / name).write_text(f"{name}\n")
+    assert tls_files.served(tmp_path) == {"tls/web.pem": "tls/web.pem\n"}

@@ -173,8 +173,8 @@ def test_an_address_that_the_node_lacks_is_named() -> None:
 
 def test_a_unix_socket_is_its_users_alone(tmp_path: Path) -> None:
     with connectors.unix_sockets(tmp_path, console=False) as sockets:
-        assert list(sockets) == ["web", "rdp"]
-        assert {path.name for path in tmp_path.iterdir()} == {"web.sock", "rdp.sock"}
+        assert list(sockets) == ["web", "rdp", "serial"]
+        assert {path.name for path in tmp_path.iterdir()} == {"web.sock", "rdp.sock", "serial.sock"}
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
 
 
@@ -240,7 +240,12 @@ def test_tokens_have_256_bits_and_the_gateway_gets_their_digests_only(tmp_path: 
 
 def test_messages_to_the_gateway_and_orders_come_out_as_they_went_in() -> None:
     assert messages.unpack_front(json.loads(messages.pack_front(FRONT))) == FRONT
-    for order in (Stop(2.5), Stop(2.5, "it ends"), Notice("it \u00e9nds\n"), NewCertificates()):
+    for order in (
+        Stop(2.5),
+        Stop(2.5, "it ends"),
+        Notice("it \u00e9nds\n"),
+        NewCertificates({"tls/web.pem": "-----\n"}),
+    ):
         assert messages.unpack_order(messages.pack_order(order)) == order
 
 
@@ -261,7 +266,7 @@ class Gateway:
 
 def test_a_gateway_that_is_started_anew_is_told_all_again() -> None:
     async def story() -> None:
-        link = GatewayLink(lambda now: None)
+        link = GatewayLink(lambda now: None, lambda: b"")
         gateway = Gateway(link)
         hearing = asyncio.create_task(link.listen())
         link.let_in(FRONT)
@@ -277,11 +282,12 @@ def test_a_gateway_that_is_started_anew_is_told_all_again() -> None:
     asyncio.run(story())
 
 
-def test_a_gateway_in_wrong_hands_can_do_no_more_than_end_the_session() -> None:
+def test_a_gateway_in_wrong_hands_can_end_the_session_and_take_the_bundle_and_no_more() -> None:
     orders: list[bool] = []
 
     async def story() -> None:
-        link = GatewayLink(orders.append)
+        bundles = [b"PK"]
+        link = GatewayLink(orders.append, lambda: bundles.pop() if bundles else b"")
         gateway = Gateway(link)
         hearing = asyncio.create_task(link.listen())
         link.theirs.send(b"\xff\0{")
@@ -290,7 +296,10 @@ def test_a_gateway_in_wrong_hands_can_do_no_more_than_end_the_session() -> None:
         link.theirs.send(b"[1]")
         gateway.say(kind="stop", now="yes")
         gateway.say(kind="stop", now=True)
+        for _ in range(2):
+            gateway.say(kind="bundle", folder="/etc")
         await asyncio.sleep(0.1)
+        assert [gateway.hear() for _ in range(2)] == [{"kind": "bundle", "packed": packed} for packed in ("UEs=", "")]
         assert not hearing.done()
         hearing.cancel()
         link.close()
@@ -301,7 +310,7 @@ def test_a_gateway_in_wrong_hands_can_do_no_more_than_end_the_session() -> None:
 
 def test_the_farewell_waits_for_the_pages_but_not_for_ever() -> None:
     async def story() -> tuple[float, float]:
-        link = GatewayLink(lambda now: None)
+        link = GatewayLink(lambda now: None, lambda: b"")
         gateway = Gateway(link)
         hearing = asyncio.create_task(link.listen())
         gateway.say(kind="hello")

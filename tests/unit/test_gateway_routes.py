@@ -468,11 +468,9 @@ async def test_the_password_is_for_the_desktop_role(world: World) -> None:
 
 
 @lived(front=NATIVE)
-async def test_the_clients_bundle_is_taken_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "SESSION", world.folder)
-    (world.folder / "tls").mkdir()
+async def test_the_clients_bundle_is_taken_once(world: World) -> None:
     assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
-    (world.folder / "tls/client.zip").write_bytes(b"PK")
+    world.bundles.append(b"PK")
 
     async def take() -> tuple[int, bytes]:
         async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
@@ -481,7 +479,7 @@ async def test_the_clients_bundle_is_taken_once(world: World, monkeypatch: pytes
     answers = await asyncio.gather(*(take() for _ in range(10)))
     assert sorted(status for status, _ in answers) == [200] + [410] * 9
     assert (200, b"PK") in answers
-    assert not list((world.folder / "tls").iterdir())
+    assert world.asked == [("bundle", False)] * 11
 
 
 @lived()

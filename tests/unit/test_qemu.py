@@ -51,7 +51,7 @@ PLAN = Plan(
 
 
 def command(plan: Plan = PLAN, tap: int | None = 9) -> list[str]:
-    return qemu.command(plan, Descriptors(7, 8, tap), [Path("/run/7lbd/oem-password")], io_uring=True)
+    return qemu.command(plan, Descriptors(7, 8, 10, tap), [Path("/run/7lbd/oem-password")], io_uring=True)
 
 
 def values(words: list[str], option: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sevenlbd import shared_files
 from sevenlbd.outside.imaging import serial
 
 
@@ -14,7 +15,7 @@ class Heard:
     def __init__(self, session: Path) -> None:
         self.lines: list[str] = []
         self.failures = 0
-        self.log = session / serial.LOG
+        self.log = session / shared_files.SERIAL_LOG
         self.log.parent.mkdir()
         self.log.touch()
         self.listener = serial.Listener(self.lines.append, self._failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.errors import Refusal
 from sevenlbd.images import image as images
+from sevenlbd.images import warm
 from sevenlbd.images.names import Reference
 from sevenlbd.images.seal import manifest
 from sevenlbd.images.shelf.repository import Repository
@@ -80,3 +82,49 @@ def test_one_makes_a_state_at_a_time_and_what_a_killed_one_left_is_taken_away(sh
     with warming._staging(version) as fresh:
         assert list(fresh.iterdir()) == []
     assert not list(version.parent.glob(".warm*"))
+
+
+NEEDS = warm.Needs(
+    qemu="1", machine="q35", accel="tcg", cpu="max", cpus=1, memory=1 << 20, network="tap", firmware="bios",
+    disk_bus="virtio", nic="virtio", display="std", layers=(1,),
+)  # fmt: skip
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Path:
+    """What a frozen machine leaves in its session's folder."""
+    place = tmp_path / "session"
+    place.mkdir()
+    for name in ("overlay.qcow2", "memory", "state"):
+        (place / name).write_bytes(b"x" * 4096)
+    return place
+
+
+def test_what_a_frozen_machine_leaves_is_taken_whole(tmp_path: Path, frozen: Path) -> None:
+    target = tmp_path / "warm"
+    target.mkdir()
+    warming._take(frozen, warm.WarmState(target, NEEDS, ""), size=1 << 20)
+    assert {path.name for path in target.iterdir()} == {"disk.qcow2", "memory", "state", "warm.json"}
+    assert (target / "disk.qcow2").read_bytes() == b"x" * 4096
+
+
+@pytest.mark.parametrize("name", ["overlay.qcow2", "memory", "state"])
+@pytest.mark.parametrize("trap", ["link", "fifo", "huge"])
+def test_nothing_is_taken_through_a_link_of_a_pipe_or_without_end(
+    tmp_path: Path, frozen: Path, name: str, trap: str
+) -> None:
+    (tmp_path / "secret").write_text("the admin's key")
+    target = tmp_path / "warm"
+    target.mkdir()
+    (frozen / name).unlink()
+    if trap == "link":
+        (frozen / name).symlink_to(tmp_path / "secret")
+    elif trap == "fifo":
+        os.mkfifo(frozen / name)
+    else:
+        with (frozen / name).open("wb") as file:
+            file.truncate(1 << 43)
+    with pytest.raises(Refusal, match="cannot be kept there"):
+        warming._take(frozen, warm.WarmState(target, NEEDS, ""), size=1 << 20)
+    assert not (target / "warm.json").exists()
+    assert not [path for path in target.iterdir() if "key" in path.read_text(errors="replace")]

@@ -27,6 +27,7 @@ def main() -> None:
         with suppress(OSError):
             wire.send(json.dumps(event).encode())
         return
+    namespace.close_the_curtain()
     builder = Builder()
     from . import keeper
 

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import messages, process
+from .. import messages, process, shared_files
 from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
@@ -22,7 +22,6 @@ from . import (
     files,
     helpers,
     machine,
-    namespace,
     network,
     qemu,
     readiness,
@@ -37,11 +36,12 @@ from . import (
 from .agent import AgentError
 from .builder import Builder
 from .migration import MachineError
-from .root import LOGS, SESSION
+from .root import SESSION
 
 log = logging.getLogger(__name__)
 
 _MAX_DESCRIPTORS = 16
+_NOT_THE_GATEWAYS = ("rdp-tls", shared_files.SERIAL_LINE, ways_out.CONNECTOR)
 _LAST_WORDS_SECONDS = 5.0
 _NOTICE_SECONDS, _LAST_NOTICE_SECONDS = 60.0, 4.0
 _HEAD_START = 1.5
@@ -78,8 +78,10 @@ class Keeper:
         plan = self._plan
         async with AsyncExitStack() as house:
             tap = house.enter_context(network.tap_descriptor(plan.network))
-            builder.begin(messages.pack_plan(plan))
-            await house.enter_async_context(tpm.attached(plan.guest, LOGS / "swtpm.log", self.warn))
+            # Without what it has no use for.
+            builder.begin(messages.pack_plan(replace(plan, certificates={})))
+            tls.write(plan.certificates)
+            await house.enter_async_context(tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self.warn))
             if tap is None:
                 # QEMU's own network listens on our loopback as soon as it starts.
                 await _gone(builder.pid)
@@ -101,12 +103,11 @@ class Keeper:
             if plan.network == "tap" or plan.egress:
                 dnsmasq = network.dnsmasq()
                 await house.enter_async_context(
-                    helpers.kept_running("dnsmasq", dnsmasq, LOGS / "dnsmasq.log", self.warn)
+                    helpers.kept_running("dnsmasq", dnsmasq, SESSION / shared_files.DNSMASQ_LOG, self.warn)
                 )
             await account
-            await house.enter_async_context(
-                helpers.kept_running("smbd", files.smbd(plan), LOGS / "smbd.out", self.warn)
-            )
+            smbd_out = SESSION / shared_files.SMBD_OUT
+            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(plan), smbd_out, self.warn))
             served.set()
             if self._plan.warm:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
@@ -120,31 +121,34 @@ class Keeper:
         """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""
         if self._plan.warm:
             try:
-                return await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
+                return await house.enter_async_context(self._launched(tap))
             except MachineError as error:
                 self.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
             # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
             self._plan = replace(self._plan, warm=None)
-        return await house.enter_async_context(machine.launched(self._plan, tap, self.warn))
+        return await house.enter_async_context(self._launched(tap))
+
+    def _launched(self, tap: int | None) -> AbstractAsyncContextManager[machine.Machine]:
+        return machine.launched(self._plan, self._sockets[shared_files.SERIAL_LINE], tap, self.warn)
 
     def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
         host, port = network.rdp_address(self._plan.network)
-        inherited = {name: fd for name, fd in self._sockets.items() if name not in ("rdp-tls", ways_out.CONNECTOR)}
+        inherited = {name: fd for name, fd in self._sockets.items() if name not in _NOT_THE_GATEWAYS}
         words = [f"{name}={fd}" for name, fd in inherited.items()]
         words += [f"rdp-target={host}:{port}"]
         words += [f"vnc-target={qemu.VNC}"] if self._plan.console else []
         words += ["web-tls"] if self._plan.web_tls else []
         command = python("sevenlbd.inside.gateway", *words)
-        log_file = LOGS / "gateway.log"
+        log_file = SESSION / shared_files.GATEWAY_LOG
         return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=list(inherited.values()))
 
     def _native_tls(self, descriptor: int) -> AbstractAsyncContextManager[helpers.Kept]:
-        command = tls.stunnel(descriptor)
-        return helpers.kept_running("stunnel", command, LOGS / "stunnel.log", self.warn, pass_fds=[descriptor])
+        command, log_file = tls.stunnel(descriptor), SESSION / shared_files.STUNNEL_LOG
+        return helpers.kept_running("stunnel", command, log_file, self.warn, pass_fds=[descriptor])
 
     async def _attend(self, vm: machine.Machine) -> None:
         """Until the machine's end: wait for the order to stop."""
-        small_logs = asyncio.create_task(trimming.keep_small(LOGS))
+        small_logs = asyncio.create_task(trimming.keep_small(SESSION / shared_files.LOGS))
         stop = asyncio.create_task(self._obey(vm))
         keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
         try:
@@ -183,7 +187,7 @@ class Keeper:
                 self.tell(messages.READY)
         except TimeoutError:
             with suppress(Exception):
-                await vm.screenshot(SESSION / "console.png")
+                await vm.screenshot(SESSION / shared_files.SCREEN)
             so_far = ", ".join(reached) or "nothing"
             self.tell(
                 messages.NOT_READY,
@@ -239,9 +243,17 @@ class Keeper:
                 match messages.unpack_order(data):
                     case Stop() | Notice() as order:
                         self._orders.put_nowait(order)
-                    case NewCertificates() if self._stunnel:
-                        self._stunnel.replace()
+                    case NewCertificates(certificates):
+                        self._serve_with(certificates)
         os._exit(0)
+
+    def _serve_with(self, certificates: dict[str, str]) -> None:
+        try:
+            tls.write(certificates)
+        except OSError as error:
+            self.warn(f"the new certificates cannot be served with: {error.strerror}")
+        if self._stunnel:
+            self._stunnel.replace()
 
     async def _obey(self, vm: machine.Machine) -> None:
         """Do as the supervisor orders, from now on. A second, more urgent order to stop cuts the first one short."""
@@ -338,7 +350,7 @@ async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
 
 def _log_to(path: Path) -> None:
     """From the moment there is a session folder, what we and our tools print goes there."""
-    log_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log_file = os.open(path, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log_file, stream)
     os.close(log_file)
@@ -358,7 +370,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     supervisor = asyncio.create_task(keeper.listen())
     async with AsyncExitStack() as porch:
         try:
-            _log_to(Path(plan.folder) / "logs" / "keeper.log")
+            _log_to(Path(plan.folder) / shared_files.KEEPER_LOG)
             root.move_into(plan)
             await keeper.keep(builder, porch)
         except MachineError as error:
@@ -376,7 +388,6 @@ def main(wire: socket.socket, builder: Builder) -> None:
     logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.WARNING)
-    namespace.close_the_curtain()
     process.started.add(builder.pid)
     with suppress(OSError):
         wire.send(messages.pack(Event(messages.INSIDE)))

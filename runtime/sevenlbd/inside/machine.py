@@ -12,16 +12,16 @@ from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
-from .. import syscalls
+from .. import shared_files, syscalls
 from ..messages import Plan
 from ..process import spawn
 from . import migration, qemu, standstill
 from .agent import Agent, AgentError
 from .migration import MachineError
-from .root import LOGS, OVERLAY, PRIVATE, SESSION, WARM_STATE
+from .root import OVERLAY, PRIVATE, SESSION, WARM_STATE
 
-FROZEN_STATE, KEPT_VARIABLES = SESSION / "state", SESSION / "variables.fd"
-_LOG = LOGS / "qemu.log"
+FROZEN_STATE, KEPT_VARIABLES = SESSION / shared_files.STATE, SESSION / shared_files.VARIABLES
+_LOG = SESSION / shared_files.QEMU_LOG
 _ROOM_TO_RESUME = 256 << 20
 _QUIT_SECONDS = 5.0
 _LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02
@@ -212,12 +212,15 @@ class Machine:
 
 
 @asynccontextmanager
-async def launched(plan: Plan, tap: int | None, warn: Tell) -> AsyncIterator[Machine]:
-    """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError."""
+async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> AsyncIterator[Machine]:
+    """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError.
+
+    `serial` is the listening socket of the serial line, `tap` the guest's link.
+    """
     _copy_variables(plan)
     qmp_ours, qmp_theirs = socket.socketpair()
     agent_ours, agent_theirs = socket.socketpair()
-    fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), tap)
+    fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), serial, tap)
     command = qemu.command(plan, fds, _oem_strings(plan), io_uring=syscalls.io_uring_works())
     process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
     qmp_theirs.close()

@@ -45,7 +45,7 @@ def enter(uid: int, gid: int) -> None:
 
 
 def close_the_curtain() -> None:
-    """Let no process of the same user look into this one: it will hold secrets."""
+    """Let no process of the same user look into this one, or its forks: they hold secrets, and the job's log."""
     syscalls.hide_from_same_user()
     os.umask(0o077)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import shared_files
 from ..addresses import GUEST, HOST, HOST_V6, SUBNET, SUBNET_V6
 from ..messages import Guest, Plan
 from .network import MAC, USER_NET_RDP
@@ -25,10 +26,9 @@ from .root import (
 VNC = PRIVATE / "vnc.sock"
 TPM = PRIVATE / "tpm.sock"
 VARIABLES = PRIVATE / "variables.fd"
-FROZEN_MEMORY = SESSION / "memory"
+FROZEN_MEMORY = SESSION / shared_files.MEMORY
 """The memory of a machine that is going to be frozen."""
-SERIAL = SESSION / "serial.sock"
-SERIAL_LOG = SESSION / "logs" / "serial.log"
+SERIAL_LOG = SESSION / shared_files.SERIAL_LOG
 _OVMF = Path("/usr/share/OVMF")
 _FIRMWARE = {
     "uefi": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
@@ -47,15 +47,17 @@ _DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Inherited file descriptors: connected sockets for QMP and the agent, and the tap (None: user-mode)."""
+    """Inherited file descriptors: connected sockets for QMP and the agent, the listening one of the serial line, and
+    the tap (None: user-mode)."""
 
     qmp: int
     agent: int
+    serial: int
     tap: int | None
 
     def numbers(self) -> list[int]:
         """All of them, for the one who starts QEMU."""
-        return [fd for fd in (self.qmp, self.agent, self.tap) if fd is not None]
+        return [fd for fd in (self.qmp, self.agent, self.serial, self.tap) if fd is not None]
 
 
 def firmware(plan: Plan) -> tuple[Path, Path] | None:
@@ -238,7 +240,7 @@ def _channels(fds: Descriptors, oem_strings: Sequence[Path]) -> Iterator[str]:
     yield from ("-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control")
     yield from ("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={fds.agent}")
     yield from ("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
-    serial = f"socket,id=serial,path={SERIAL},server=on,wait=off,logfile={SERIAL_LOG},logappend=on"
+    serial = f"socket,id=serial,fd={fds.serial},server=on,wait=off,logfile={SERIAL_LOG},logappend=on"
     yield from ("-chardev", serial, "-device", "isa-serial,chardev=serial")
     for path in oem_strings:
         yield from ("-smbios", f"type=11,path={path}")

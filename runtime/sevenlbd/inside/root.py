@@ -1,9 +1,9 @@
 """The inner root: all that the session's processes see of the file system.
 
-    /usr, /etc ...       the appliance's own files, read-only as the SIF is
+    /usr, /etc ...       the appliance's own files, read-only as the SIF is, without what the node has put there
     /proc, /dev, /tmp    their own: this PID namespace, a handful of devices, empty
     /run/7lbd            private tmpfs: configuration, secrets, sockets
-    /run/7lbd/session    the session's folder
+    /run/7lbd/session    the session's files that both sides touch, each by itself (`shared_files`)
     /run/7lbd/image      the layers of the disk, ISO files and the warm state, read-only
     /run/7lbd/overlay.qcow2   the only disk that is written to
     the shares           each at the path where the user sees it, so that absolute links in it work
@@ -14,10 +14,11 @@ The user's other files, sessions and sockets are not there. Sources: mount(2), p
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .. import syscalls
+from .. import shared_files, syscalls
 from ..messages import Plan, Share
 from ..syscalls import (
     MS_BIND,
@@ -26,6 +27,7 @@ from ..syscalls import (
     MS_NODIRATIME,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_NOSYMFOLLOW,
     MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
@@ -33,10 +35,11 @@ from ..syscalls import (
     MS_REMOUNT,
     mount,
 )
+from . import mounts
 
 PRIVATE = Path("/run/7lbd")
 SESSION = PRIVATE / "session"
-LOGS = SESSION / "logs"
+LOGS = SESSION / shared_files.LOGS
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 OVERLAY = PRIVATE / "overlay.qcow2"
@@ -47,6 +50,7 @@ _APPLIANCE = ("usr", "etc", "var", "opt", "bin", "sbin", "lib", "lib64", ".singu
 _DEVICES = ("null", "zero", "random", "urandom")  # what --contain leaves, too
 _OWN = {"proc", "dev", "tmp", "run", "sys", *_APPLIANCE}
 _SAFE = MS_NOSUID | MS_NODEV
+_ST_NOSYMFOLLOW = 0x2000  # statfs(2); Python does not know it
 # A remount may add flags, but must repeat those that the node set: statvfs(3) flag, mount(2) flag.
 _KEPT_FLAGS = (
     (os.ST_NOSUID, MS_NOSUID),
@@ -55,6 +59,7 @@ _KEPT_FLAGS = (
     (os.ST_NOATIME, MS_NOATIME),
     (os.ST_NODIRATIME, MS_NODIRATIME),
     (os.ST_RELATIME, MS_RELATIME),
+    (_ST_NOSYMFOLLOW, MS_NOSYMFOLLOW),
 )
 # smbd looks nobody up when it starts, though nobody is ever let in as a guest. It also judges each access by itself,
 # before the kernel does, and of the user's groups it knows those that are found here. In here the kernel shows every
@@ -78,11 +83,11 @@ def move_into(plan: Plan) -> None:
     """Build the inner root and make it ours. Raises OSError that names the place."""
     mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
     new = PRIVATE
-    mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m")
+    mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m,nr_inodes=4096")
     _appliance(new)
     _devices(new, plan)
     mount("proc", _folder(new / "proc"), "proc", _SAFE | MS_NOEXEC)
-    mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m")
+    mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m,nr_inodes=4096")
     _shares(new, plan)
     _private(new, plan)
     syscalls.change_root(new)
@@ -95,6 +100,26 @@ def _appliance(new: Path) -> None:
             (new / name).symlink_to(source.readlink())
         elif source.is_dir():
             _bind(source, _folder(new / name))
+    _without_the_node(new)
+
+
+def _without_the_node(new: Path) -> None:
+    """Apptainer and sites mount the node's own into the appliance: /var/tmp, /etc/hosts, what not.
+
+    A folder is hidden, a file is only read, and so are the folders that Apptainer itself makes to mount the
+    appliance's pieces in.
+    """
+    strangers = [one for one in mounts.strangers(new, Path(sys.executable)) if one.point != new]
+    ours = {one.point for one in mounts.below(new) if one not in strangers}
+    hidden: list[Path] = []
+    for one in strangers:
+        if any(one.point.is_relative_to(place) for place in hidden):
+            continue
+        if one.point.is_dir() and not any(point.is_relative_to(one.point) for point in ours):
+            mount("tmpfs", one.point, "tmpfs", _SAFE | MS_NOEXEC, "mode=0755,size=64k,nr_inodes=64")
+            hidden.append(one.point)
+        else:
+            _restrict(one.point, MS_RDONLY)
 
 
 def _devices(new: Path, plan: Plan) -> None:
@@ -116,10 +141,9 @@ def _shares(new: Path, plan: Plan) -> None:
         target = _folder(new / share.path.lstrip("/"))
         _bind(Path(share.path), target)
         if share.read_only:
-            _read_only(target)
-    hidden = new / str(Path(plan.folder).parent).lstrip("/")
-    if hidden.is_dir():
-        mount("tmpfs", hidden, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
+            _restrict(target, MS_RDONLY)
+    for place in list(mounts.appearances(Path(plan.folder).parent, new)):
+        mount("tmpfs", place, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
 
 
 def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:
@@ -139,22 +163,21 @@ def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:
 
 def _private(new: Path, plan: Plan) -> None:
     inner = _folder(new / "run/7lbd")
-    mount("tmpfs", inner, "tmpfs", _SAFE | MS_NOEXEC, "mode=0700,size=64m")
+    mount("tmpfs", inner, "tmpfs", _SAFE | MS_NOEXEC, "mode=0700,size=64m,nr_inodes=16384")
 
     def placed(path: Path) -> Path:
         return inner / path.relative_to(PRIVATE)
 
-    _bind(Path(plan.folder), _folder(placed(SESSION)))
+    for name in shared_files.of(plan):
+        _bind_data(Path(plan.folder) / name, _file(placed(SESSION / name)))
     for path, place in _read_only_files(plan):
-        target = _file(placed(place))
-        _bind(Path(path), target)
-        _read_only(target)
-    _bind(Path(plan.overlay), _file(placed(OVERLAY)))
-    for name, content in _etc(plan):
-        ours = inner / name
+        _bind_data(Path(path), _file(placed(place)), MS_RDONLY)
+    _bind_data(Path(plan.overlay), _file(placed(OVERLAY)))
+    for entry, content in _etc(plan):
+        ours = inner / entry
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
-        mount(str(ours), new / "etc" / name, "", MS_BIND)
+        mount(str(ours), new / "etc" / entry, "", MS_BIND)
 
 
 def _etc(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -194,7 +217,13 @@ def _bind(source: Path, target: Path) -> None:
     mount(str(source), target, "", MS_BIND | MS_REC)
 
 
-def _read_only(target: Path) -> None:
+def _bind_data(source: Path, target: Path, flags: int = 0) -> None:
+    """A file that is read or written, and never executed or a device."""
+    _bind(source, target)
+    _restrict(target, flags | _SAFE | MS_NOEXEC)
+
+
+def _restrict(target: Path, flags: int) -> None:
     found = os.statvfs(target).f_flag
-    kept = sum(flag for seen, flag in _KEPT_FLAGS if found & seen)
-    mount("none", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    kept = sum(flag for seen, flag in _KEPT_FLAGS if found & seen and not flags & flag)
+    mount("none", target, "", MS_REMOUNT | MS_BIND | flags | kept)

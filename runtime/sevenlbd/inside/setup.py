@@ -8,12 +8,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
-from .. import messages
+from .. import messages, shared_files
 from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..messages import Egress, Plan
 from ..tls import AUTHORITY, SERVER
 from . import filenames, files, network, shaping, tls
-from .root import LOGS, SESSION
+from .root import PRIVATE, SESSION
 
 _templates = Environment(
     loader=PackageLoader("sevenlbd.inside"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -71,7 +71,7 @@ def write_configuration(plan: Plan) -> None:
     if plan.egress:
         network.NAMES.write_text(render_names(plan.egress))
     files.CONFIGURATION.write_text(render_smb_conf(plan))
-    tls.CONFIGURATION.write_text(render_stunnel_conf(plan.network, SESSION))
+    tls.CONFIGURATION.write_text(render_stunnel_conf(plan.network, PRIVATE))
 
 
 def render_dnsmasq_conf(plan: Plan) -> str:
@@ -103,7 +103,7 @@ def render_smb_conf(plan: Plan) -> str:
     return _templates.get_template("smb.conf").render(
         user=plan.user,
         private=files.SAMBA,
-        log=LOGS / "smbd.log",
+        log=SESSION / shared_files.SMBD_LOG,
         # An address, not a device: what else is on the device is not for the shares.
         interface=f"{HOST}/{PREFIX_LENGTH}" if plan.network == "tap" else "127.0.0.1/8",
         mapped_names=filenames.mapping(plan.guest.os),
@@ -114,7 +114,7 @@ def render_smb_conf(plan: Plan) -> str:
 
 
 def render_stunnel_conf(mode: str, folder: Path) -> str:
-    """stunnel.conf, for certificates in the session's `folder`."""
+    """stunnel.conf, for certificates in `folder`."""
     address, port = network.rdp_address(mode)
     return _templates.get_template("stunnel.conf").render(
         address=address, port=port, server=folder / SERVER, authority=folder / AUTHORITY

@@ -5,6 +5,9 @@ Who has no certificate by the session's own authority is gone before the guest h
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from .. import atomic, tls
 from .root import PRIVATE
 
 CONFIGURATION = PRIVATE / "stunnel.conf"
@@ -12,6 +15,14 @@ CONFIGURATION = PRIVATE / "stunnel.conf"
 # Socket activation (sd_listen_fds(3)): the socket is descriptor 3, and LISTEN_PID the process itself.
 # Two descriptors a connection: the limit is for strangers, who can only knock.
 _ACTIVATE = 'ulimit -n 512; exec 3<&"$1"-; LISTEN_FDS=1 LISTEN_PID=$$ exec /usr/bin/stunnel4 "$2"'
+
+
+def write(certificates: dict[str, str], folder: Path = PRIVATE) -> None:
+    """Put what came across the wall where it is served from, in the private tmpfs. Raises OSError."""
+    (folder / tls.FOLDER).mkdir(mode=0o700, exist_ok=True)
+    for name in tls.SERVED:
+        if text := certificates.get(str(name)):
+            atomic.replace(folder / name, text.encode())
 
 
 def stunnel(descriptor: int) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import ExitCode, Refusal
 from ..messages import Front, NativeTls, Plan
 from ..paths import user_path
+from ..shared_files import SERIAL_LINE
 from . import listeners
 from .access import Access
 from .listeners import Place
@@ -127,7 +128,7 @@ def tcp_sockets(wanted: Connectors) -> Iterator[dict[str, socket.socket]]:
 @contextmanager
 def unix_sockets(folder: Path, *, console: bool) -> Iterator[dict[str, socket.socket]]:
     """The listening Unix sockets in the session's folder, by name. Raises OSError."""
-    names = ["web", "rdp", *(["vnc"] if console else [])]
+    names = ["web", "rdp", SERIAL_LINE, *(["vnc"] if console else [])]
     with ExitStack() as sockets:
         yield {name: sockets.enter_context(listeners.unix(folder / f"{name}.sock")) for name in names}
 

@@ -15,6 +15,11 @@ OVERLAY = "overlay.qcow2"
 _OPTIONS = "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
 
 
+def most(size: int) -> int:
+    """Bytes that an overlay of a disk of `size` bytes has at most: its tables take less than a sixteenth."""
+    return size + size // 16 + (64 << 20)
+
+
 async def make_overlay(folder: Path, layers: Sequence[Layer], size: int) -> str:
     """Create the overlay of `size` bytes and return its path.
 

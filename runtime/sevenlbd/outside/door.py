@@ -28,6 +28,8 @@ class Door:
         self._lasts = lasts
         self.web_certificate = ""
         """SHA-256 of the page's own certificate, when the session made one."""
+        self.certificates: dict[str, str] = {}
+        """What those inside serve with, by name."""
         self._access = Access(plan.guest.account, plan.password, plan.user, new_tokens())
 
     @asynccontextmanager
@@ -38,7 +40,7 @@ class Door:
         """
         if self._wanted.certificate and self._wanted.key:
             await tls_files.adopt(self._wanted.certificate, self._wanted.key, self._place)
-        self._link = GatewayLink(stop)
+        self._link = GatewayLink(stop, self._take_bundle)
         hearing = asyncio.create_task(self._link.listen())
         try:
             await self._change_locks(web=self._wanted.makes_web_certificate)
@@ -67,6 +69,15 @@ class Door:
                 native=self._native,
             )
             self.web_certificate = made.web or self.web_certificate
+        self.certificates = tls_files.served(self._place)
         self._access.write(self._place)
         key = secrets.token_hex(32)
         self._link.let_in(connectors.front(self._wanted, self._plan, self._access, self._login, key, self._native))
+
+    def _take_bundle(self) -> bytes:
+        """For whoever came in by the page; whoever is first has it."""
+        try:
+            with tls_files.taken(self._place) as packed:
+                return packed
+        except (tls_files.Gone, OSError):
+            return b""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .. import state
+from .. import atomic, foreign, shared_files, state
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
 
@@ -30,6 +30,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # sun_path of unix(7) holds 108 bytes with its end mark; the longest socket here is control.sock.
 _MAX_PATH = 107 - len(f"/{CONTROL}")
 _KEPT_FAILURES = 5
+# Of each file: logs begin anew at 4 MiB, and a screen of 4K without compression has 32.
+_MOST_KEPT = 32 << 20
 # A folder without its lock yet is given up after this long.
 _MAKING_SECONDS = 60
 _FAILED = "failed-"
@@ -164,7 +166,7 @@ def session_folder(where: Path, name: str) -> Iterator[Path]:
                 undo.callback(_remove_if_locked_by, lock, left)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(lock, _MARK)
-            (fresh / "logs").mkdir(mode=0o700)
+            (fresh / shared_files.LOGS).mkdir(mode=0o700)
         _take_name(fresh, where / name)
         yield where / name
 
@@ -281,12 +283,21 @@ def keep_failure(folder: Path) -> Path:
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(mode=0o700)
     (kept / LOCK).write_bytes(_MARK)
-    for name in (STATE, "console.png"):
-        with suppress(OSError):
-            shutil.copy(folder / name, kept)
+    for name in (STATE, shared_files.SCREEN):
+        _keep(folder, name, kept)
     with suppress(OSError):
-        shutil.copytree(folder / "logs", kept / "logs")
+        (kept / shared_files.LOGS).mkdir(mode=0o700)
+        for entry in sorted((folder / shared_files.LOGS).iterdir()):
+            _keep(folder, shared_files.LOGS / entry.name, kept)
     return kept
+
+
+def _keep(folder: Path, name: str | Path, kept: Path) -> None:
+    """The last of what is in a file: some of them can be written to inside. Not every failure has a screen."""
+    with suppress(OSError):
+        content = foreign.tail(folder, name, _MOST_KEPT)
+        if content or name != shared_files.SCREEN:
+            atomic.replace(kept / name, content)
 
 
 def find(where: Path, name: str) -> Path:

@@ -1,12 +1,13 @@
 """The supervisor's end of the wire to the gateway: tells it who may come in and what the session does.
 
-The gateway may be started anew at any time; it says hello and is told all again. What it says is not trusted:
-the only thing that it can bring about is the session's end, which its user could have asked for.
+The gateway may be started anew at any time; it says hello and is told all again. What it says is not trusted: all that
+it can bring about its user could have asked for, the session's end and the client's bundle, which is given once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,10 +24,12 @@ _FAREWELL_SECONDS = 1.0
 class GatewayLink:
     """The wire, what was last told on it, and what comes back. `theirs` goes inside with the plan."""
 
-    def __init__(self, stop: Callable[[bool], None]) -> None:
+    def __init__(self, stop: Callable[[bool], None], bundle: Callable[[], bytes]) -> None:
+        """`stop(at_once)` ends the session; `bundle()` takes the client's bundle, and is empty when there is none."""
         self._ours, self.theirs = messages.pair()
         self._ours.setblocking(False)
         self._stop = stop
+        self._bundle = bundle
         self._front: Front | None = None
         self._state: dict[str, Any] = {}
         self._there = False
@@ -73,6 +76,9 @@ class GatewayLink:
                 self._send_state()
             case messages.STOP:
                 self._stop(message.get("now") is True)
+            case messages.BUNDLE:
+                packed = base64.b64encode(self._bundle()).decode()
+                self._send(json.dumps({"kind": messages.BUNDLE, "packed": packed}).encode())
             case messages.TOLD:
                 self._told.set()
 

@@ -6,7 +6,9 @@ import asyncio
 import fcntl
 import logging
 import os
+import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -19,6 +21,9 @@ from . import node
 log = logging.getLogger(__name__)
 
 _LEAVE_SECONDS = 5.0
+# After SIGKILL: a process that waits for a disk or a file server ends when that answers.
+_GONE_SECONDS = 30.0
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 # Out of the way of the low numbers that a child uses for itself.
 _FIRST_DESCRIPTOR = 64
 
@@ -29,10 +34,11 @@ class KeeperLink:
     def __init__(self, process: asyncio.subprocess.Process, wire: socket.socket) -> None:
         self._process = process
         self._wire = wire
+        self._first: int | None = None
 
     async def inside(self) -> None:
         """Wait until the keeper is behind the wall. Raises Refusal where the node does not allow it."""
-        async for event in self.events():
+        while event := await self._first_word():
             if event.kind == messages.INSIDE:
                 return
             if event.kind == messages.NO_NAMESPACES and event.text.isdigit():
@@ -56,10 +62,10 @@ class KeeperLink:
         with suppress(OSError):
             self._wire.send(messages.pack_order(Notice(text)))
 
-    def send_new_certificates(self) -> None:
-        """The order to load the certificates anew."""
+    def send_new_certificates(self, certificates: dict[str, str]) -> None:
+        """The order to serve with these certificates from now on."""
         with suppress(OSError):
-            self._wire.send(messages.pack_order(NewCertificates()))
+            self._wire.send(messages.pack_order(NewCertificates(certificates)))
 
     async def events(self) -> AsyncIterator[Event]:
         """What the keeper tells, until it is gone."""
@@ -69,19 +75,73 @@ class KeeperLink:
                 if event := messages.unpack_event(data):
                     yield event
 
+    async def _first_word(self) -> Event | None:
+        """As `events`, while nobody is inside but the keeper; whoever says that it is there is taken hold of.
+
+        None when it is gone. What is no event is told as one of no kind.
+        """
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._wire, readable.set)
+        try:
+            await readable.wait()
+            data, with_it, _, _ = self._wire.recvmsg(messages.MAX_MESSAGE, socket.CMSG_SPACE(_CREDENTIALS.size))
+        except ConnectionError:
+            return None
+        finally:
+            loop.remove_reader(self._wire)
+        event = messages.unpack_event(data) or Event("")
+        if event.kind == messages.INSIDE:
+            self._first = _process_of(with_it)
+        return event if data else None
+
     def kill(self) -> None:
         """End the keeper, and with it everything inside."""
+        if self._first is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
         if self._process.returncode is None:
             self._process.kill()
 
-    async def leave(self) -> None:
-        """Let it take its house down by itself for a while, then kill it."""
+    async def leave(self) -> bool:
+        """Let it take its house down by itself for a while, then kill it. Whether nobody is left inside."""
         self._wire.close()
         try:
             await asyncio.wait_for(self._process.wait(), _LEAVE_SECONDS)
         except TimeoutError:
             self.kill()
             await self._process.wait()
+        return self._first is None or await _ended(self._first)
+
+    def forget(self) -> None:
+        """Let go of what is left of it."""
+        if self._first is not None:
+            os.close(self._first)
+            self._first = None
+
+
+def _process_of(with_it: Sequence[tuple[int, int, bytes]]) -> int | None:
+    """A hold (pidfd_open(2)) on who sent a message; its pid as the kernel, not the sender, tells it here (unix(7))."""
+    for level, kind, content in with_it:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            pid, _, _ = _CREDENTIALS.unpack(content)
+            with suppress(OSError):
+                return os.pidfd_open(pid)
+    return None
+
+
+async def _ended(pidfd: int) -> bool:
+    """Wait for PID 1 of the namespace: it is gone when everybody in there is (pid_namespaces(7)). False: it is not."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), _GONE_SECONDS)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+    return True
 
 
 @asynccontextmanager
@@ -89,6 +149,7 @@ async def started() -> AsyncIterator[KeeperLink]:
     """A keeper that waits for its plan; gone, with all it started, when this ends."""
     ours, theirs = messages.pair()
     ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     descriptor = fcntl.fcntl(theirs, fcntl.F_DUPFD, _FIRST_DESCRIPTOR)
     theirs.close()
     try:
@@ -100,3 +161,4 @@ async def started() -> AsyncIterator[KeeperLink]:
         yield link
     finally:
         await link.leave()
+        link.forget()

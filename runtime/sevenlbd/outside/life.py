@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
-from .. import messages
+from .. import messages, shared_files, tls
 from ..errors import ExitCode, Refusal
 from ..images import lock
 from ..messages import Event
@@ -195,7 +195,7 @@ class Session:
             case messages.READY:
                 self._step(Phase.READY)
                 self._ready()
-            case messages.CERTIFICATE:
+            case messages.CERTIFICATE if tls.is_fingerprint(event.text):
                 self.state.certificate = event.text
             case messages.WARNING:
                 self._warn(event.text)
@@ -219,7 +219,7 @@ class Session:
 
     def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
         """The relay of the guest's ways out, which is watched, and summed up at its end."""
-        log_file = self._place / "logs" / "egress.log"
+        log_file = self._place / shared_files.LOGS / "egress.log"
         return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note, self._ways_out)
 
     def _ways_out(self, wrong: Sequence[str]) -> None:

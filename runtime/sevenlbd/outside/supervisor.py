@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from .. import syscalls
-from ..errors import ExitCode
+from .. import shared_files, syscalls
+from ..errors import ExitCode, Refusal
 from ..images import lock
 from ..images.shelf import leases
 from ..messages import Plan
@@ -52,6 +52,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
             native_port = connectors.port_of(sockets, "rdp-tls")
             door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with folder.trouble_told(place):
+                shared_files.make(place, prepared.plan)
                 sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
                 overlay = prepared.plan.overlay or await disk.make_overlay(
                     place, prepared.plan.layers, prepared.disk_size
@@ -60,7 +61,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
 
                 async def renew() -> None:
                     await door.renew()
-                    link.send_new_certificates()
+                    link.send_new_certificates(door.certificates)
                     session.tell_anew()
 
                 await house.enter_async_context(control.serve(place, session.stop, renew))
@@ -69,16 +70,24 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                     sockets["egress"] = relay.theirs
             session.open(gateway, native_port, door.web_certificate)
             sockets["link"] = gateway.theirs
-            plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay)
+            plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=door.certificates)
             link.send_plan(plan, list(sockets.values()))
             await session.live()
-            session.bury()
             await gateway.farewell()
-            await link.leave()
+            nobody_left = await link.leave()
+            session.bury()
             if harvest:
-                harvest(place, session.state)
+                _harvest(harvest, place, session.state, nobody_left=nobody_left)
     display.finished(session.state)
     return session.exit_code()
+
+
+def _harvest(harvest: Harvest, place: Path, state: SessionState, *, nobody_left: bool) -> None:
+    """Only what nobody inside can change any more is taken. Raises Refusal."""
+    if not nobody_left:
+        what = f"{place}: the machine's processes do not end, so nothing that it left is taken"
+        raise Refusal(ExitCode.BROKE, what, hint="a disk or a file server does not answer: 7lbd doctor")
+    harvest(place, state)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """The session's certificates: made and checked by a child process, so that its library's memory goes with it.
 
-No private key passes through here; the child writes them into the session's folder itself.
+The child writes them into the session's folder itself. Only what is served with inside passes through here.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import tls
+from .. import foreign, tls
 from ..errors import ExitCode, Refusal
 from ..messages import NativeTls
 from ..process import finish, python
@@ -25,6 +26,7 @@ from ..process import finish, python
 LONGEST = 7 * 86400.0
 """Seconds that a session's certificates last at most; a longer session has to renew them."""
 _BEYOND = 3600.0
+_MAX_BUNDLE = 64 << 10
 # The clock of the user's computer may be behind the node's by this much.
 _BEFORE = 3600.0
 
@@ -89,6 +91,15 @@ async def _ask(verb: str, order: dict[str, object]) -> Made:
     return Made(**answer)
 
 
+def served(folder: Path) -> dict[str, str]:
+    """What those inside serve with, as it is in the session's folder. Raises OSError."""
+    found = {}
+    for name in tls.SERVED:
+        with suppress(FileNotFoundError):
+            found[str(name)] = foreign.read(folder, name, tls.MOST).decode("ascii")
+    return found
+
+
 class Gone(Exception):
     """The client's bundle was taken before."""
 
@@ -105,7 +116,7 @@ def taken(folder: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         raise Gone from None
     try:
-        yield mine.read_bytes()
+        yield foreign.read(mine.parent, mine.name, _MAX_BUNDLE)
     except BaseException:
         with suppress(OSError):
             mine.rename(folder / tls.BUNDLE)
@@ -116,10 +127,13 @@ def taken(folder: Path) -> Iterator[bytes]:
 def unpack(packed: bytes, folder: Path) -> None:
     """Into a new folder, 0700, its files 0600. Raises OSError, and leaves nothing then."""
     folder.mkdir(mode=0o700)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             for name in archive.namelist():
-                descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                if Path(name).name != name:
+                    raise OSError(errno.EINVAL, "the bundle has a file that belongs elsewhere", name)
+                descriptor = os.open(folder / name, flags, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(archive.read(name))
     except OSError:

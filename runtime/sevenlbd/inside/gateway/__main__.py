@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from ... import tls
-from ..root import SESSION
+from ..root import PRIVATE
 from . import limits, relay
 from .app import application
 from .gate import Gate
@@ -43,10 +43,10 @@ def _inherited(descriptor: str) -> socket.socket:
 
 
 def _tls() -> ssl.SSLContext:
-    """TLS 1.2 at least, with the certificate that the supervisor has put into the session's folder."""
+    """TLS 1.2 at least, with the certificate that the supervisor has sent across the wall."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(SESSION / tls.WEB)
+    context.load_cert_chain(PRIVATE / tls.WEB)
     return context
 
 

@@ -11,10 +11,9 @@ from urllib.parse import parse_qs
 
 from aiohttp import HttpVersion11, web
 
-from ... import messages, tls
+from ... import messages
 from ...messages import Front
 from ...rdp_file import local_port, pasted, rdp_file
-from ..root import SESSION
 from . import answers
 from .answers import Refused
 from .gate import Gate
@@ -163,19 +162,17 @@ async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.Str
 
 
 async def client(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
-    """POST api/client: the bundle for RDP over mutual TLS, once. Whose rename succeeds has it."""
+    """POST api/client: the bundle for RDP over mutual TLS, once. The supervisor has it, and gives it to the first."""
     front = _front(gate)
     if not front.native:
         raise Refused(404, "this session has no RDP over TLS", "start it with --rdp-tls, or use ssh -L")
-    bundle = SESSION / tls.BUNDLE
-    ours = bundle.with_suffix(".taken")
     try:
-        bundle.rename(ours)
-    except FileNotFoundError:
+        data = await gate.bundle()
+    except TimeoutError:
+        raise Refused(503, "the session is too busy to hand out the client's bundle", "try again") from None
+    if not data:
         hint = "7lbd connect --renew makes a new one and voids the old"
-        raise Refused(410, "the client's bundle was taken before", hint) from None
-    data = ours.read_bytes()
-    ours.unlink()
+        raise Refused(410, "the client's bundle was taken before", hint)
     response = web.Response(body=data, content_type="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="7lbd-{front.session}-client.zip"'
     return response

@@ -7,6 +7,7 @@ here: by a newer viewer, by the renewal of the locks, by the session's end.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ GUEST_UNREACHABLE = 4003  # the guest's RDP or its screen: not there, refusing, 
 RENEWED = 4004  # the key was renewed, or the visitor logged out
 
 _FRONT_SECONDS = 3.0
+_BUNDLE_SECONDS = 5.0
 _FAREWELL_SECONDS = 0.6  # the supervisor waits for a second
 
 
@@ -82,6 +84,7 @@ class Gate:
         self.counters = Counters()
         self.traffic = {name: Traffic() for name in ("desktop", "console", "rdp", "vnc")}
         self._there = asyncio.Event()
+        self._bundles: deque[asyncio.Future[bytes]] = deque()
         self.changed = asyncio.Event()
         self._watchers: set[Watcher] = set()
         self._left: set[str] = set()
@@ -103,6 +106,21 @@ class Gate:
         self.tell()
         if state.get("phase") in FINAL and not self._farewell:
             self._farewell = asyncio.ensure_future(self._say_farewell())
+
+    def on_bundle(self, packed: bytes) -> None:
+        """The client's bundle for whoever asked first; empty when it was taken before."""
+        while self._bundles:
+            waiting = self._bundles.popleft()
+            if not waiting.done():
+                waiting.set_result(packed)
+                return
+
+    async def bundle(self) -> bytes:
+        """The client's bundle, from the supervisor; empty when it was taken before. Raises TimeoutError."""
+        coming = asyncio.get_running_loop().create_future()
+        self._bundles.append(coming)
+        self.ask(messages.BUNDLE)
+        return await asyncio.wait_for(coming, _BUNDLE_SECONDS)
 
     def tell(self) -> None:
         """Wake those who wait for news: each change has an event of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 from contextlib import suppress
@@ -35,3 +36,5 @@ class Link:
                         gate.on_front(messages.unpack_front(told))
                     case messages.STATE:
                         gate.on_state(told)
+                    case messages.BUNDLE:
+                        gate.on_bundle(base64.b64decode(told["packed"]))

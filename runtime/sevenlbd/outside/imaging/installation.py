@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import messages
+from ... import atomic, foreign, messages, shared_files
 from ...errors import ExitCode, Refusal
 from ...images import description
 from ...images import image as images
@@ -33,6 +33,8 @@ from . import flatten, serial, workshop
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
 MOST_DRIVES = 4
+MOST_VARIABLES = 16 << 20
+"""Bytes; the largest flash of OVMF has a quarter of it."""
 _GRACE_SECONDS = 120.0
 """After its time is up: for an end that was on its way."""
 _CHECK_SECONDS = 900.0
@@ -122,8 +124,7 @@ def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
     def harvest(place: Path, state: SessionState) -> None:
         shown.listener.end()
         if _is_done(state, wanted.description):
-            with suppress(FileNotFoundError):
-                (staging / VARIABLES).write_bytes((place / VARIABLES).read_bytes())
+            take_variables(place, staging / VARIABLES)
         else:
             with suppress(OSError):
                 kept.append(folder.keep_failure(place))
@@ -131,6 +132,12 @@ def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
     outcome = workshop.run(prepared, shown, harvest)
     if outcome.state is None or not _is_done(outcome.state, wanted.description):
         raise _failure(outcome, shown.listener, kept)
+
+
+def take_variables(place: Path, target: Path) -> None:
+    """What a machine left of its UEFI variables, if there are any. Raises OSError."""
+    if content := foreign.read(place, shared_files.VARIABLES, MOST_VARIABLES):
+        atomic.replace(target, content)
 
 
 def _is_done(state: SessionState, described: Description) -> bool:

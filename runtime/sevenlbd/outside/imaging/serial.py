@@ -5,15 +5,17 @@ The guest writes them, so they are shown and nothing more; only an error that it
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ... import foreign
 from ...errors import visible
+from ...shared_files import SERIAL_LOG
 
-LOG = Path("logs/serial.log")
 _LINE = re.compile(rb"7lbd: ([^\r\n]+)[\r\n]")
 _ERROR = "error:"
 _POLL_SECONDS = 0.5
@@ -29,7 +31,7 @@ class Listener:
         self._tell, self._fail = tell, fail
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._file = Path()
+        self._session = Path()
         self._at, self._rest, self._told = 0, b"", 0
         self.last = ""
         """The last thing that was said."""
@@ -39,7 +41,7 @@ class Listener:
     def begin(self, session: Path) -> None:
         """Listen to the session in this folder; once."""
         if self._thread is None:
-            self._file = session / LOG
+            self._session = session
             self._thread = threading.Thread(target=self._follow, daemon=True)
             self._thread.start()
 
@@ -55,11 +57,10 @@ class Listener:
             self._read()
 
     def _read(self) -> None:
-        with suppress(OSError), self._file.open("rb") as file:
-            if file.seek(0, 2) < self._at:
+        with suppress(OSError), foreign.opened(self._session, SERIAL_LOG) as file:
+            if os.fstat(file).st_size < self._at:
                 self._at = 0  # it grew too long, and was begun anew
-            file.seek(self._at)
-            piece = file.read(_MOST_BYTES)
+            piece = os.pread(file, _MOST_BYTES, self._at)
             self._at += len(piece)
             text = self._rest + piece
             ended = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1

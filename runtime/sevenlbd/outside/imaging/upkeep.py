@@ -168,8 +168,7 @@ def _session(
     kept.note(record)
 
     def harvest(place: Path, state: SessionState) -> None:
-        with suppress(FileNotFoundError):
-            shutil.copyfile(place / installation.VARIABLES, kept.variables)
+        installation.take_variables(place, kept.variables)
 
     outcome = workshop.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if outcome.state and outcome.state.end == messages.GUEST_SHUT_DOWN:

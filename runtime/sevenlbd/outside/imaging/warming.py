@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ... import foreign, shared_files
 from ...errors import ExitCode, Refusal
 from ...images import description, names, warm
 from ...images import image as images
@@ -19,11 +19,13 @@ from ...images.seal import manifest
 from ...images.shelf import exclusive, leftovers, lookup, repository
 from ...images.shelf.repository import Repository
 from ...state import SessionState
-from .. import cli, display, folder, preflight, warmth
+from .. import cli, disk, display, folder, preflight, warmth
 from ..command import Command, CommandContext
 from ..prepared import Prepared
-from . import workshop
+from . import installation, workshop
 
+# The devices of a machine with every kind that we give it have about a megabyte, and the largest screen 64.
+_MOST_DEVICES = 1 << 30
 _SETTINGS = ("memory", "cpus", "warm_cpu_model", "accel", "network", "session_dir", "ready_timeout", "min_space")
 
 
@@ -74,11 +76,11 @@ def _copy_version(shelf: Repository, image: Image, version: str, fresh: Path) ->
             for part in manifest.files(image.folder):
                 if not part.startswith(f"{warm.FOLDER}/") and part != repository.DESCRIPTION:
                     (staging / part).parent.mkdir(parents=True, exist_ok=True)
-                    _copy_sparse(image.folder / part, staging / part)
+                    foreign.copy(image.folder, part, staging / part, (image.folder / part).stat().st_size)
             fresh.rename(staging / warm.FOLDER)
             described = image.description.model_copy(update={"name": name, "version": version})
             (staging / repository.DESCRIPTION).write_text(description.text(described))
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             what = f"{staging.parent}: the new version cannot be kept there: {error}"
             raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
 
@@ -88,7 +90,7 @@ def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: wa
 
     def harvest(place: Path, state: SessionState) -> None:
         if "frozen" in state.milestones:
-            _take(place, warm.WarmState(target, needs, state.certificate))
+            _take(place, warm.WarmState(target, needs, state.certificate), prepared.disk_size)
 
     outcome = workshop.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if (target / warm.RECORD).exists():
@@ -193,26 +195,22 @@ def _staging(where: Path) -> Iterator[Path]:
         yield staging / warm.FOLDER
 
 
-def _take(place: Path, state: warm.WarmState) -> None:
-    """Copy what the frozen machine left. Raises Refusal."""
-    wanted = {"overlay.qcow2": state.disk, "memory": state.memory, "state": state.state}
+def _take(place: Path, state: warm.WarmState, size: int) -> None:
+    """Copy what the frozen machine, with a disk of `size` bytes, left. Raises Refusal."""
+    wanted = [
+        (Path(disk.OVERLAY), state.disk, disk.most(size)),
+        (shared_files.MEMORY, state.memory, state.needs.memory),
+        (shared_files.STATE, state.state, _MOST_DEVICES),
+    ]
     if state.variables:
-        wanted["variables.fd"] = state.variables
+        wanted.append((shared_files.VARIABLES, state.variables, installation.MOST_VARIABLES))
     try:
-        for source, target in wanted.items():
-            _copy_sparse(place / source, target)
+        for source, target, most in wanted:
+            foreign.copy(place, source, target, most)
         warm.write(state)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         what = f"{state.folder.parent}: the warm state cannot be kept there: {error}"
         raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
-
-
-def _copy_sparse(source: Path, target: Path) -> None:
-    command = ["/usr/bin/cp", "--sparse=always", "--reflink=auto", "--", str(source), str(target)]
-    # A Ctrl-C at the terminal is not for a copy that is nearly done.
-    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip() or f"cp ended with {done.returncode}")
 
 
 def _put_in_place(fresh: Path, where: Path) -> None:
