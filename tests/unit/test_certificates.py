@@ -324,3 +324,11 @@ def test_what_is_served_with_inside_is_told_by_name_and_nothing_else_is(tmp_path
     for name in (tls.WEB, tls.BUNDLE):
         (tmp_path / name).write_text(f"{name}\n")
     assert tls_files.served(tmp_path) == {"tls/web.pem": "tls/web.pem\n"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "AB", ":".join(["AB"] * 31), ":".join(["ab"] * 32), ":".join(["AB"] * 32) + ";id"]
+)
+def test_what_is_no_fingerprint_comes_into_no_line_to_paste(text: str) -> None:
+    assert tls.is_fingerprint(tls.fingerprint(b"a certificate"))
+    assert not tls.is_fingerprint(text)
