@@ -1,6 +1,6 @@
 """Runs inside the SIF: the gateway's WebSockets, which say back what they are told. python -m ... [unlimited]
 
-`bridge.Socket` shakes hands with the gateway's own options, `limits.serve` serves, and what goes out as binary is
+`bridge.Socket` shakes hands with the gateway's own options, `server.serve` serves, and what goes out as binary is
 framed by `bridge.Far`, as the guest's bytes are, up to the most that a guest sends at once. Only the guest is missing.
 `unlimited` takes away the limit on a message's size, for the cases of the suite that are larger than that on purpose.
 """
@@ -13,6 +13,8 @@ import sys
 
 from aiohttp import WSMsgType, web
 from sevenlbd.inside.gateway import bridge, limits
+from sevenlbd.inside.gateway.gate import Gate
+from sevenlbd.inside.gateway.server import Listener, serve
 from sevenlbd.inside.gateway.traffic import Traffic
 
 
@@ -56,7 +58,8 @@ async def main() -> None:
         bridge.MAX_MESSAGE = 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        await limits.serve(web.Server(echo), [(listener, None)])
+        gate = Gate(lambda kind, *, now=False: None, ("127.0.0.1", 1))
+        await serve(web.Server(echo), gate, [Listener(listener)])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["pyasn1", "sevenlbd.inside.gateway", "a
     import aiohttp.http_parser
     from sevenlbd.inside.gateway import limits, rdcleanpath
     from sevenlbd.inside.gateway.app import Gate, application
+    from sevenlbd.inside.gateway.crowd import Slots, Visit
     from sevenlbd.messages import Front
 
 _GIVEN_AWAY = (b"pass-word", b"Set-Cookie", b"<title>desktop", b"Traceback")
@@ -97,7 +98,7 @@ class HttpTarget:
         self._gate.on_front(_FRONT)
         self._gate.guesses.DELAY_SECONDS = 0.0
         self._server = self._loop.run_until_complete(self._made(pages))
-        self._strangers = limits.Strangers()
+        self._slots = Slots(1, 0.0)
 
     def __call__(self, data: bytes) -> None:
         """No secret comes back, and nothing is raised."""
@@ -109,7 +110,8 @@ class HttpTarget:
     async def _serve(self, data: bytes) -> None:
         failures: list[Any] = []
         self._loop.set_exception_handler(lambda _, context: failures.append(context))
-        protocol, wire = limits.Guarded(self._server, self._strangers), _Wire()
+        protocol = limits.Guarded(self._server, Visit(""), self._slots, lambda: False, known=False)
+        wire = _Wire()
         protocol.connection_made(wire)
         half = len(data) // 2
         for piece in (data[:half], data[half:]):

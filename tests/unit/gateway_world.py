@@ -24,8 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pyasn1.codec.der import encoder
 from sevenlbd import messages
-from sevenlbd.inside.gateway import limits, lock, rdcleanpath, relay
+from sevenlbd.inside.gateway import lock, rdcleanpath, relay
 from sevenlbd.inside.gateway.app import Gate, application
+from sevenlbd.inside.gateway.peers import Peers
+from sevenlbd.inside.gateway.server import Listener, serve
 from sevenlbd.inside.gateway.traffic import Traffic
 from sevenlbd.messages import Front, NativeTls
 
@@ -318,7 +320,12 @@ def make_pages(folder: Path) -> None:
 
 @asynccontextmanager
 async def opened(
-    *, front: Front | None = FRONT, tls: bool = False, vnc_backlog: int = 100, state: dict[str, Any] | None = None
+    *,
+    front: Front | None = FRONT,
+    tls: bool = False,
+    vnc_backlog: int = 100,
+    state: dict[str, Any] | None = None,
+    peers: Peers | None = None,
 ) -> AsyncIterator[World]:
     """A world; without a front it is as in the first moment of a gateway."""
     with tempfile.TemporaryDirectory() as name:
@@ -346,8 +353,8 @@ async def opened(
         plain = socket.socket(socket.AF_UNIX)
         plain.bind(str(folder / "web.sock"))
         plain.listen(4096)
-        listeners: list[limits.Listener] = [(web, server_tls() if tls else None), (plain, None)]
-        serving = asyncio.create_task(limits.serve(application(gate, folder), listeners))
+        listeners = [Listener(web, server_tls() if tls else None, peers or Peers(None)), Listener(plain)]
+        serving = asyncio.create_task(serve(application(gate, folder), gate, listeners))
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
             try:

@@ -12,7 +12,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from . import namespace
+from . import namespace, quota
 from .builder import Builder
 
 
@@ -28,6 +28,7 @@ def main() -> None:
             wire.send(json.dumps(event).encode())
         return
     namespace.close_the_curtain()
+    quota.limit_session()
     builder = Builder()
     from . import keeper
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..process import spawn
+from . import quota
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ async def kept_running(
     pass_fds: Sequence[int] = (),
 ) -> AsyncIterator[Kept]:
     """Run `command` for as long as this lasts. A death is told and followed by a restart, ever later."""
+    command = quota.limited(command)
     kept = Kept(await spawn(command, log_file=log_file, pass_fds=pass_fds))
 
     async def look_after() -> None:

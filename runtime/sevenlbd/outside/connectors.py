@@ -15,7 +15,7 @@ from ..errors import ExitCode, Refusal
 from ..messages import Front, NativeTls, Plan
 from ..paths import user_path
 from ..shared_files import SERIAL_LINE
-from . import listeners
+from . import listeners, peer_socket
 from .access import Access
 from .listeners import Place
 
@@ -116,12 +116,17 @@ def origin(text: str) -> str:
 
 @contextmanager
 def tcp_sockets(wanted: Connectors) -> Iterator[dict[str, socket.socket]]:
-    """The listening TCP sockets by the names that the gateway knows. Raises Refusal."""
+    """The listening TCP sockets, and what tells their callers apart, by the names that the gateway knows.
+
+    Raises Refusal.
+    """
     with ExitStack() as sockets:
         found = {}
         for name, setting, place in (("web-tcp", "web", wanted.web), ("rdp-tls", "rdp_tls", wanted.rdp_tls)):
             if place:
                 found[name] = sockets.enter_context(listeners.tcp(setting, place))
+        if wanted.web and (peers := sockets.enter_context(peer_socket.opened(port_of(found, "web-tcp")))):
+            found["web-peers"] = peers
         yield found
 
 

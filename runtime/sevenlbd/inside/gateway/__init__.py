@@ -5,7 +5,12 @@
     gate         what all share: who may come in, how the session is, who is watching; the close codes
     app          the HTTP application: routes, and what every request goes through
     lock         tokens, cookies, roles, origins, hosts: pure functions and the limit on guessing
-    limits       what a stranger may cost: deadlines, sizes, connections
+    server       the listening sockets, TLS
+    admission    who waits before being served, and who is let in
+    first_bytes  what a connection's first bytes say of it
+    crowd        fairness among strangers
+    peers        whose connection it is
+    limits       what one connection may cost: deadlines, sizes
     answers      JSON, refusals, and the headers that every answer has
     pages        HTML and what belongs to it
     api          status, stop, secrets, files for native clients

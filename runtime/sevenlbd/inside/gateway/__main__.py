@@ -1,7 +1,8 @@
 """The process: python -I -m sevenlbd.inside.gateway NAME=FD... rdp-target=HOST:PORT [vnc-target=/PATH] [web-tls]
 
-Descriptors are web (Unix), web-tcp, rdp and vnc, which listen, and link, the wire to the supervisor. Without a
-vnc-target there is no console. `web-tls` makes web-tcp speak HTTPS.
+Descriptors are web (Unix), web-tcp, rdp and vnc, which listen, link, the wire to the supervisor, and web-peers, by
+which it is learnt whose a connection to web-tcp is. Without a vnc-target there is no console. `web-tls` makes web-tcp
+speak HTTPS.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import Sequence
 
 from ... import tls
 from ..root import PRIVATE
-from . import limits, relay
+from . import relay
 from .app import application
 from .gate import Gate
 from .link import Link
+from .peers import Peers
+from .server import Listener, serve
 
 
 async def _serve(words: Sequence[str]) -> None:
@@ -27,12 +30,13 @@ async def _serve(words: Sequence[str]) -> None:
     link = Link(_inherited(given["link"]))
     host, _, port = rdp.rpartition(":")
     gate = Gate(link.send, (host, int(port)), vnc)
-    pages: list[limits.Listener] = [(_inherited(given["web"]), None)]
+    pages = [Listener(_inherited(given["web"]))]
     if "web-tcp" in given:
-        pages.append((_inherited(given["web-tcp"]), _tls() if "web-tls" in given else None))
+        peers = Peers(_inherited(given["web-peers"]) if "web-peers" in given else None)
+        pages.append(Listener(_inherited(given["web-tcp"]), _tls() if "web-tls" in given else None, peers))
     async with asyncio.TaskGroup() as all_of_it:
         all_of_it.create_task(link.follow(gate))
-        all_of_it.create_task(limits.serve(application(gate), pages))
+        all_of_it.create_task(serve(application(gate), gate, pages))
         all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
         if vnc:
             all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))

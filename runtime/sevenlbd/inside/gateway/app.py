@@ -85,6 +85,8 @@ class Site:
         try:
             response = await self._or_refusal(request)
             if not response.prepared:
+                if protocol.outstays:
+                    response.force_close()
                 answers.dress(response, _called(request, self._gate.front))
                 await response.prepare(request)
             await response.write_eof()
@@ -174,6 +176,7 @@ class Site:
             except Refused as refused:
                 return self._pages.page("login", message=f"{refused.error}: {refused.hint}.", status=refused.status)
             return self._pages.page("login", message="This key does not open this session.", status=403)
+        _guarded(request).trust()
         response = answers.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
         secure = request.secure or lock.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
         response.set_cookie(
@@ -273,7 +276,7 @@ async def _logout(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web
 
 
 def application(gate: Gate, folder: Path = WEB) -> web.Server:
-    """The application for what `gate` knows, with the pages in `folder`. To be served by `limits.serve`.
+    """The application for what `gate` knows, with the pages in `folder`. To be served by `server.serve`.
 
     aiohttp's low-level server: its `web.Application` answers some requests itself (`Expect`), past all that is above.
     """

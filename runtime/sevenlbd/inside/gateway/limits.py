@@ -1,19 +1,16 @@
-"""What a stranger may cost: deadlines, sizes and numbers of connections. aiohttp has none for headers.
+"""What one connection may cost once it is served: deadlines and sizes. aiohttp has none for headers.
 
 A connection that is not busy with a request is on the clock: it has seconds to complete the headers of the next one.
-Those whose last request came without a cookie stand in a queue of bounded length; the newest pushes out the oldest.
+One that has shown no cookie yet has one of a few slots; while others wait for those, it is served one request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
-import ssl
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
@@ -21,62 +18,39 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from .answers import Refused, dress, refusal
+from .crowd import Slots, Visit
 from .pages import too_large
 
 log = logging.getLogger(__name__)
 
-Listener = tuple[socket.socket, ssl.SSLContext | None]
-
+LINGER_SECONDS = 1.0
 _MAX_LINE = 8 * 1024
 _MAX_HEADERS = 64
 _MAX_UNREAD = 64 * 1024
 _HEADER_SECONDS = 10.0
 _IDLE_SECONDS = 60.0
-_LINGER_SECONDS = 1.0
-_STRANGERS = 256
-_BACKLOG = 1024
-_DESCRIPTORS = 65536
-_THREADS = 2
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Strangers:
-    """Connections that have shown no cookie, the oldest first."""
-
-    def __init__(self, most: int = _STRANGERS) -> None:
-        self._most = most
-        self._queue: dict[object, asyncio.Transport] = {}
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def enter(self, who: object, transport: asyncio.Transport) -> None:
-        """One more; the oldest goes when there are too many."""
-        self._queue[who] = transport
-        if len(self._queue) > self._most:
-            self._queue.pop(next(iter(self._queue))).abort()
-
-    def leave(self, who: object) -> None:
-        """It showed a cookie, or went."""
-        self._queue.pop(who, None)
-
-
 class Guarded(RequestHandler):
-    """aiohttp's connection with a clock, a place among the strangers, and a stream whose pace it sets."""
+    """aiohttp's connection with a clock, a slot while it is a stranger's, and a stream whose pace it sets."""
 
-    def __init__(self, server: web.Server, strangers: Strangers) -> None:
+    def __init__(
+        self, server: web.Server, visit: Visit, slots: Slots, crowded: Callable[[], bool], *, known: bool
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # it does say None to itself
             keepalive_timeout=_IDLE_SECONDS,
-            lingering_time=_LINGER_SECONDS,
+            lingering_time=LINGER_SECONDS,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
             max_headers=_MAX_HEADERS,
             auto_decompress=False,
         )
-        self._strangers = strangers
+        self._visit, self._slots, self._crowded = visit, slots, crowded
+        self._known = known
         self._clock: asyncio.TimerHandle | None = None
         self._idle = False
         self._busy = False
@@ -88,7 +62,9 @@ class Guarded(RequestHandler):
         super().connection_made(transport)
         assert isinstance(transport, asyncio.Transport)
         _notice_half_open(transport)
-        self._strangers.enter(self, transport)
+        self._visit.hang_up = transport.abort
+        if not self._known and self._visit not in self._slots:
+            self._slots.force(self._visit)
         self._wait(_HEADER_SECONDS)
 
     def data_received(self, data: bytes) -> None:
@@ -116,7 +92,13 @@ class Guarded(RequestHandler):
 
     def trust(self) -> None:
         """It has shown a cookie or a token."""
-        self._strangers.leave(self)
+        self._known = True
+        self._slots.leave(self._visit)
+
+    @property
+    def outstays(self) -> bool:
+        """Whether this answer has to be the last: a stranger's, while others wait."""
+        return not self._known and self._crowded()
 
     def pace(self, other: asyncio.ReadTransport | None) -> None:
         """From now on read from `other` only while nothing that was written here waits to go out."""
@@ -142,7 +124,8 @@ class Guarded(RequestHandler):
         """aiohttp's callback."""
         if self._clock:
             self._clock.cancel()
-        self._strangers.leave(self)
+        self._slots.leave(self._visit)
+        self._visit.over()
         super().connection_lost(exc)
 
     def handle_error(
@@ -190,64 +173,3 @@ def _notice_half_open(transport: asyncio.Transport) -> None:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             wire.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-class Greeter(asyncio.Protocol):
-    """A TLS connection before its handshake: a stranger with a clock, too, which asyncio's own server has not."""
-
-    def __init__(self, handler: Callable[[], Guarded], tls: ssl.SSLContext, strangers: Strangers) -> None:
-        self._handler, self._tls, self._strangers = handler, tls, strangers
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio's callback."""
-        assert isinstance(transport, asyncio.Transport)
-        self._strangers.enter(self, transport)
-        self._task = asyncio.get_running_loop().create_task(self._greet(transport))
-
-    async def _greet(self, transport: asyncio.Transport) -> None:
-        handler = self._handler()
-        try:
-            secured = await asyncio.get_running_loop().start_tls(
-                transport, handler, self._tls, server_side=True, ssl_handshake_timeout=_HEADER_SECONDS
-            )
-        except (OSError, asyncio.CancelledError):
-            transport.abort()
-            return
-        finally:
-            self._strangers.leave(self)
-        if secured:
-            handler.connection_made(secured)
-
-
-async def serve(application: web.Server, listeners: Sequence[Listener]) -> None:
-    """Serve the application on inherited sockets, with HTTPS where there is a context, until cancelled."""
-    _more_descriptors()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "files"))
-    strangers = Strangers()
-
-    def handler() -> Guarded:
-        return Guarded(application, strangers)
-
-    servers = []
-    try:
-        for listener, tls in listeners:
-            listener.setblocking(False)
-            factory = (lambda tls=tls: Greeter(handler, tls, strangers)) if tls else handler
-            make = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-            servers.append(await make(factory, sock=listener, backlog=_BACKLOG))
-        await asyncio.Event().wait()
-    finally:
-        for server in servers:
-            server.close()
-        application.pre_shutdown()
-        await application.shutdown(_LINGER_SECONDS)
-
-
-def _more_descriptors() -> None:
-    """As many as the node allows, up to what we can use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
