@@ -41,7 +41,7 @@ from .root import SESSION
 log = logging.getLogger(__name__)
 
 _MAX_DESCRIPTORS = 16
-_NOT_THE_GATEWAYS = ("rdp-tls", shared_files.SERIAL_LINE, ways_out.CONNECTOR)
+_NOT_THE_GATEWAYS = (shared_files.SERIAL_LINE, ways_out.CONNECTOR)
 _LAST_WORDS_SECONDS = 5.0
 _NOTICE_SECONDS, _LAST_NOTICE_SECONDS = 60.0, 4.0
 _HEAD_START = 1.5
@@ -113,8 +113,9 @@ class Keeper:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
             await porch.enter_async_context(self._gateway())
-            if descriptor := self._sockets.get("rdp-tls"):
-                self._stunnel = await house.enter_async_context(self._native_tls(descriptor))
+            if "rdp-tls" in self._sockets:
+                knocking = house.enter_context(tls.listening())
+                self._stunnel = await house.enter_async_context(self._native_tls(knocking.fileno()))
             await self._attend(vm)
 
     async def _machine(self, house: AsyncExitStack, tap: int | None) -> machine.Machine:

@@ -1,19 +1,25 @@
-"""Native RDP over mutual TLS: stunnel on a listening socket of the node, for the client of this session alone.
+"""Native RDP over mutual TLS: stunnel, behind the gateway, for the client of this session alone.
 
 Who has no certificate by the session's own authority is gone before the guest has heard of them.
 """
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import atomic, tls
 from .root import PRIVATE
 
 CONFIGURATION = PRIVATE / "stunnel.conf"
+NATIVE = PRIVATE / "native.sock"
+"""Where stunnel listens: the gateway has the node's port, and lets strangers through one after the other."""
 
 # Socket activation (sd_listen_fds(3)): the socket is descriptor 3, and LISTEN_PID the process itself.
-# Two descriptors a connection: the limit is for strangers, who can only knock.
+# Two descriptors a connection.
+_BACKLOG = 64
 _ACTIVATE = 'ulimit -n 512; exec 3<&"$1"-; LISTEN_FDS=1 LISTEN_PID=$$ exec /usr/bin/stunnel4 "$2"'
 
 
@@ -23,6 +29,15 @@ def write(certificates: dict[str, str], folder: Path = PRIVATE) -> None:
     for name in tls.SERVED:
         if text := certificates.get(str(name)):
             atomic.replace(folder / name, text.encode())
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    """stunnel's socket, which outlives it: nobody is turned away while it is started anew. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(NATIVE))
+        listener.listen(_BACKLOG)
+        yield listener
 
 
 def stunnel(descriptor: int) -> list[str]:

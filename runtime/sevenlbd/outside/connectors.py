@@ -125,8 +125,8 @@ def tcp_sockets(wanted: Connectors) -> Iterator[dict[str, socket.socket]]:
         for name, setting, place in (("web-tcp", "web", wanted.web), ("rdp-tls", "rdp_tls", wanted.rdp_tls)):
             if place:
                 found[name] = sockets.enter_context(listeners.tcp(setting, place))
-        if wanted.web and (peers := sockets.enter_context(peer_socket.opened(port_of(found, "web-tcp")))):
-            found["web-peers"] = peers
+                if asking := sockets.enter_context(peer_socket.opened(port_of(found, name))):
+                    found[f"{name}-peers"] = asking
         yield found
 
 

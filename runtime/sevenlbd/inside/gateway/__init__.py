@@ -19,6 +19,7 @@
     bridge       a WebSocket and a stream made one, with back-pressure both ways
     rdcleanpath  the messages of RDCleanPath; no I/O
     relay        the raw sockets for native clients
+    native       who may knock at stunnel, for RDP over mutual TLS
     traffic      counts of connections and bytes
     metrics      OpenMetrics
 

@@ -1,8 +1,8 @@
 """The process: python -I -m sevenlbd.inside.gateway NAME=FD... rdp-target=HOST:PORT [vnc-target=/PATH] [web-tls]
 
-Descriptors are web (Unix), web-tcp, rdp and vnc, which listen, link, the wire to the supervisor, and web-peers, by
-which it is learnt whose a connection to web-tcp is. Without a vnc-target there is no console. `web-tls` makes web-tcp
-speak HTTPS.
+Descriptors are web (Unix), web-tcp, rdp, rdp-tls and vnc, which listen; web-tcp-peers and rdp-tls-peers, by which it is
+learnt whose a connection to those is; and link, the wire to the supervisor. Without a vnc-target there is no console.
+`web-tls` makes web-tcp speak HTTPS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 from ... import tls
 from ..root import PRIVATE
-from . import relay
+from ..tls import NATIVE
+from . import native, relay
 from .app import application
 from .gate import Gate
 from .link import Link
@@ -32,12 +33,15 @@ async def _serve(words: Sequence[str]) -> None:
     gate = Gate(link.send, (host, int(port)), vnc)
     pages = [Listener(_inherited(given["web"]))]
     if "web-tcp" in given:
-        peers = Peers(_inherited(given["web-peers"]) if "web-peers" in given else None)
+        peers = Peers(_inherited(given["web-tcp-peers"]) if "web-tcp-peers" in given else None)
         pages.append(Listener(_inherited(given["web-tcp"]), _tls() if "web-tls" in given else None, peers))
     async with asyncio.TaskGroup() as all_of_it:
         all_of_it.create_task(link.follow(gate))
         all_of_it.create_task(serve(application(gate), gate, pages))
         all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
+        if "rdp-tls" in given:
+            callers = Peers(_inherited(given["rdp-tls-peers"]) if "rdp-tls-peers" in given else None)
+            all_of_it.create_task(native.serve(_inherited(given["rdp-tls"]), callers, str(NATIVE)))
         if vnc:
             all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))
 

@@ -131,14 +131,14 @@ class Caller(End):
 class Relay:
     """One way in: the place in here that its connections lead to."""
 
-    def __init__(self, target: str, traffic: Traffic) -> None:
-        self._target = target
+    def __init__(self, target: str, traffic: Traffic, most: int = _MAX_CONNECTIONS) -> None:
+        self._target, self._most = target, most
         self.traffic = traffic
 
     @property
     def full(self) -> bool:
         """Whether no more connections are taken."""
-        return self.traffic.now >= _MAX_CONNECTIONS
+        return self.traffic.now >= self._most
 
     async def reach(self, caller: Caller) -> None:
         """Connect the caller to the target."""
