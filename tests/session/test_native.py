@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import neighbour
 import pytest
 from harness import Console, Session
 from pictures import MARK, is_a_desktop, pixels_like
@@ -254,6 +255,17 @@ def test_without_the_sessions_certificate_not_a_byte_reaches_the_guest(
     with pytest.raises(OSError):
         knock(demo, bundle, foreign / f"{who}.pem" if who != "nobody" else None)
     assert reached(demo) == before
+
+
+def test_a_neighbours_flood_does_not_keep_the_owner_of_the_bundle_out(demo: Session, bundle: Path) -> None:
+    """stunnel alone waits twenty seconds for each of 250, and then for descriptors."""
+    with neighbour.greeting(int(str(session_state(demo)["native_port"])), 1_000_000) as flood:
+        time.sleep(2)
+        for _ in range(3):
+            begun = time.monotonic()
+            assert knock(demo, bundle, bundle / "client.pem")[:2] == b"\x03\x00"
+            assert time.monotonic() - begun < 5
+        assert flood.poll() is None
 
 
 @pytest.mark.parametrize("garbage", [REQUEST, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(1 << 16)])

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import harness
+import neighbour
 import pytest
 import web
 from harness import HOST, Session
@@ -25,26 +26,6 @@ HANDSHAKES = 5_000
 SMB_CONNECTIONS = 600
 # smb.conf allows 32 for clients; smbd has a few of its own.
 SMBD_PROCESSES = 40
-
-# A user of another number on this node, as far as the kernel is concerned: one of those that /etc/subuid gives us.
-_AS_A_NEIGHBOUR = ["unshare", "--user", "--map-auto", "--map-root-user", "--setuid=7", "--setgid=7"]
-
-_HELLOS = """
-import socket, ssl, sys
-port, count = int(sys.argv[1]), int(sys.argv[2])
-context, hello = ssl._create_unverified_context(), ssl.MemoryBIO()
-try:
-    context.wrap_bio(ssl.MemoryBIO(), hello).do_handshake()
-except ssl.SSLWantReadError:
-    pass
-hello, held = hello.read(), []
-for _ in range(count):
-    one = socket.create_connection(("127.0.0.1", port), 60)
-    one.send(hello)
-    held.append(one)
-    if len(held) > 400:
-        held.pop(0).close()
-"""
 
 _SMB = """
 import socket, sys, time
@@ -144,17 +125,12 @@ def test_a_neighbours_unfinished_handshakes_cost_no_memory_and_no_log_in(session
     gateway = session.pid_by_name("sevenlbd.inside.gateway")
     log_in_time(session)
     before = resident(gateway)
-    command = [*_AS_A_NEIGHBOUR, sys.executable, "-c", _HELLOS, str(port_of(session)), str(HANDSHAKES)]
-    flood = subprocess.Popen(command)
-    try:
-        times = []
+    times = []
+    with neighbour.greeting(port_of(session), HANDSHAKES) as flood:
         while flood.poll() is None:
             times.append(log_in_time(session))
             time.sleep(0.1)
-        assert flood.returncode == 0
-    finally:
-        flood.kill()
-        flood.wait()
+    assert flood.returncode == 0
     assert len(times) >= 3
     assert statistics.median(times) < 2, times
     # Of a hundred thousand it may be twenty megabytes: what is held at a time is bounded, not in proportion.
