@@ -65,7 +65,7 @@ def squatted() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def session(work: Path, blank_image: Path, squatted: int) -> Iterator[Session]:
     """A session whose page listens on all addresses of the node, by HTTPS, in a range that begins with that port."""
-    where = f"0.0.0.0:{squatted}-{squatted + 9}"
+    where = f"0.0.0.0:{squatted}-{squatted + 99}"
     made = harness.start("--image", str(blank_image), "--web", where, base=work / "node-wide")
     try:
         made.wait_phase("booting", 60)
@@ -82,7 +82,7 @@ def port_of(session: Session) -> int:
 
 def test_a_neighbour_who_waits_on_ipv6_is_not_taken_for_the_session(session: Session, squatted: int) -> None:
     port = port_of(session)
-    assert squatted < port <= squatted + 9
+    assert squatted < port <= squatted + 99
     shown = {ssl.get_server_certificate((address, port), timeout=30) for address in ("127.0.0.1", "::1")}
     assert len(shown) == 1, "two servers at one name"
     for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):

@@ -118,12 +118,11 @@ def squatter(address: str, port: int = 0) -> socket.socket:
 def test_a_port_that_somebody_holds_in_one_family_is_not_taken_in_the_other(everywhere: str, held: str) -> None:
     with squatter(held) as theirs, ExitStack() as ours:
         port = theirs.getsockname()[1]
-        if port == 65535:
-            pytest.fail("the kernel gave the last port of all; run again")
         with pytest.raises(Refusal, match="is in use on this node"):
             ours.enter_context(listeners.tcp("web", Place(everywhere, port, port)))
-        found = ours.enter_context(listeners.tcp("web", Place(everywhere, port, port + 1)))
-        assert found.getsockname()[1] == port + 1
+        # Others on this machine have ports, too.
+        found = ours.enter_context(listeners.tcp("web", Place(everywhere, port, min(port + 99, 65535))))
+        assert found.getsockname()[1] > port
 
 
 @pytest.mark.parametrize("wanted", ["::", "::1", "0.0.0.0", "127.0.0.1", "127.0.0.9"])

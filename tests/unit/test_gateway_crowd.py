@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import ssl
+import statistics
 import time
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator
@@ -245,33 +246,37 @@ FLOODS = {
 @lived(**OPTIONS)
 async def test_a_neighbours_flood_leaves_the_user_page_and_log_in(world: World, kind: str) -> None:
     async with flooded(world, FLOODS[kind]):
-        for _ in range(5):
-            assert await seconds_to_log_in(world) < 2
+        times = [await seconds_to_log_in(world) for _ in range(5)]
+    assert statistics.median(times) < 2, times
 
 
 @pytest.mark.parametrize("kind", ["requests", "slow bodies"])
 @lived(seconds=60.0)
 async def test_a_flood_from_the_users_own_place_does_not_keep_out_who_has_the_key(world: World, kind: str) -> None:
     """Where nobody can tell them apart, as on a login node, the key still does."""
+    times = []
     async with flooded(world, FLOODS[kind]):
-        for _ in range(3):
+        for _ in range(5):
             begun = time.monotonic()
             assert await world.status_of("POST", "login", data={"token": TOKENS["desktop"]}) == 303
             assert await world.status_of("GET", "api/status", world.headers("desktop")) == 200
-            assert time.monotonic() - begun < 4
+            times.append(time.monotonic() - begun)
+    assert statistics.median(times) < 2, times
 
 
 @lived(**OPTIONS)
 async def test_the_private_socket_has_slots_of_its_own(world: World) -> None:
+    times = []
     async with flooded(world, FLOODS["requests"]):
-        for _ in range(3):
+        for _ in range(5):
             begun = time.monotonic()
             reader, writer = await asyncio.open_unix_connection(world.unix)
             await asyncio.sleep(0.1)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert (await reader.read()).startswith(b"HTTP/1.1 200")
-            assert time.monotonic() - begun < 2
+            times.append(time.monotonic() - begun)
             writer.close()
+    assert statistics.median(times) < 2, times
 
 
 def hello() -> bytes:
@@ -287,8 +292,8 @@ def hello() -> bytes:
 @lived(tls=True, **OPTIONS)
 async def test_a_flood_of_handshakes_leaves_the_user_page_and_log_in(world: World) -> None:
     async with flooded(world, hello()):
-        for _ in range(3):
-            assert await seconds_to_log_in(world, "https") < 3
+        times = [await seconds_to_log_in(world, "https") for _ in range(5)]
+    assert statistics.median(times) < 2, times
 
 
 @pytest.mark.parametrize(
