@@ -6,10 +6,9 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from .errors import ExitCode, Refusal
-from .outside import rlimits, verbs
+from .outside import rlimits, terminal, verbs
 
 # What a node in trouble answers to a program without a fault.
 _TROUBLE = {
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             _flush()
     except Refusal as refusal:
-        print(f"7lbd: {refusal}", file=sys.stderr)
+        terminal.say_text(f"7lbd: {refusal}", error=True)
         return refusal.code
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is wrong on this side.
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _TROUBLE:
             raise
         _say_no_more()
-        print(f"7lbd: {error.filename or 'this node'}: {error.strerror}\n  7lbd doctor", file=sys.stderr)
+        terminal.say(f"7lbd: {error.filename or 'this node'}: {error.strerror}", "  7lbd doctor", error=True)
         return ExitCode.RESOURCES
 
 
@@ -52,14 +51,7 @@ def _flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror, _output()) from None
-
-
-def _output() -> str:
-    try:
-        return str(Path("/proc/self/fd/1").readlink())
-    except OSError:
-        return "standard output"
+        raise OSError(error.errno, error.strerror, terminal.output_of(1)) from None
 
 
 def _run(arguments: Sequence[str], umask: int) -> int:

@@ -5,6 +5,8 @@ Library code raises `Refusal`; only `__main__` prints one and exits.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterator
 from enum import IntEnum
 
 
@@ -41,9 +43,31 @@ MEANING = {
 }
 
 
-def visible(text: str) -> str:
-    """`text` on one line, without anything that a terminal would obey: names in it may be hostile."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+_MOST = 4000
+# Printable by their class, and not seen all the same: fillers, joiners, variation selectors (Default_Ignorable).
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
+_MOST_MARKS = 4
+
+
+def visible(text: str, most: int = _MOST) -> str:
+    """`text` on one line of bounded length, without anything that a terminal or a page would obey.
+
+    Control characters, marks that turn the direction of writing, other line ends, halves of characters and what cannot
+    be seen are shown as escapes: names may be hostile.
+    """
+    if len(text) > most:
+        text = text[:most] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(text))
+
+
+def _shown(text: str) -> Iterator[str]:
+    marks = 0
+    for c in text:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        harmless = c.isprintable() and c not in _UNSEEN and marks <= _MOST_MARKS
+        yield c if harmless else c.encode("unicode_escape", "backslashreplace").decode()
 
 
 class Refusal(Exception):

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .errors import visible
+
 MAX_MESSAGE = 128 * 1024
 MAX_TEXT = 4096
 
@@ -143,6 +145,10 @@ class Plan:
     """The ways out; None when the guest has none, and then neither DNS nor a route."""
     network_rate: int = 0
     """Most bits a second that the guest's link carries, each way; 0 is no limit."""
+    protect_dot_files: bool = False
+    """Whether names that begin with a dot are kept from the guest."""
+    hidden: tuple[str, ...] = ()
+    """Folders in shares that nobody inside may see."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ class NewCertificates:
 
 def _printable(text: object) -> str:
     """Text from inside, made harmless for a terminal and bounded."""
-    return "".join(c if c.isprintable() else " " for c in str(text)[:MAX_TEXT])
+    return visible(" ".join(str(text)[:MAX_TEXT].split("\n")))[:MAX_TEXT]
 
 
 def pack_plan(plan: Plan) -> bytes:
@@ -252,7 +258,7 @@ def unpack_plan(data: bytes) -> Plan:
     raw["guest"] = Guest(**raw["guest"])
     raw["layers"] = tuple(Layer(**layer) for layer in raw["layers"])
     raw["shares"] = tuple(Share(**share) for share in raw["shares"])
-    for name in ("connectors", "cdroms", "notice_hook"):
+    for name in ("connectors", "cdroms", "notice_hook", "hidden"):
         raw[name] = tuple(raw[name])
     if raw["egress"]:
         doors = tuple(Door(**door) for door in raw["egress"]["doors"])

@@ -127,6 +127,10 @@ class Settings(BaseModel):
         metavar="NAME",
         flag="cached-share",
     )
+    protect_dot_files: bool = _setting(
+        False,
+        "Keep names that begin with a dot from the guest, in all shares: it neither sees them nor makes any.",
+    )
     wide_links: bool = _setting(False, "Let symbolic links lead out of a share.", site=True)
     accel: Accel = _setting(
         Accel.AUTO, "auto uses KVM when it really works and says so when it does not; kvm refuses instead."

@@ -6,6 +6,7 @@ Both sides know the words; only the supervisor writes the file.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic, foreign
+from .errors import visible
 
 # A hundred warnings of four kilobytes, each character escaped, are the most that a session says.
 _MAX_FILE = 4 << 20
@@ -134,8 +136,26 @@ def read(path: Path) -> SessionState:
     """
     try:
         said: dict[str, Any] = json.loads(foreign.read(path.parent, path.name, _MAX_FILE))
-        known = {field.name for field in fields(SessionState)}
-        told = {name: value for name, value in said.items() if name in known}
+        known = {field.name: field.type for field in fields(SessionState)}
+        told = {name: _plain(value, str(known[name])) for name, value in said.items() if name in known}
         return SessionState(**told | {"phase": Phase(said["phase"])})
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a session's state: {error}") from error
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """A value as its field has it. The register may be written by others than ourselves: by the guest, in a home share.
+
+    Texts are on one line. Raises TypeError for another kind.
+    """
+    if kind in ("str", "Phase") and isinstance(value, str):
+        return visible(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind in ("int", "float") and type(value) in (int, float) and math.isfinite(value):
+        return value
+    if kind == "list[str]" and isinstance(value, list):
+        return [_plain(one, "str") for one in value]
+    if kind == "dict[str, float]" and isinstance(value, dict):
+        return {_plain(name, "str"): _plain(one, "float") for name, one in value.items()}
+    raise TypeError(f"{value!r:.80} is no {kind}")

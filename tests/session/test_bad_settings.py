@@ -147,13 +147,21 @@ def test_a_base_that_is_somebody_elses_a_link_or_open_is_refused_by_every_verb(
     assert not list(real.iterdir())
 
 
-def test_a_link_that_waits_in_tmp_is_refused(work: Path, blank_image: Path) -> None:
-    """The default place: 7lbd-UID in TMPDIR."""
+def test_what_waits_in_tmp_under_our_name_stops_nobody(start: StartSession, work: Path, blank_image: Path) -> None:
+    """The default place is 7lbd-UID in TMPDIR. A link stands for what a stranger can put there."""
     trap = work / "trap"
     trap.mkdir()
-    (trap / f"7lbd-{os.getuid()}").symlink_to(work)
-    done = harness.run("run", "--image", str(blank_image), env={"TMPDIR": str(trap)})
-    refusal(done, RESOURCES, [str(trap), "not a folder of yours", "--session-dir"])
+    usual = trap / f"7lbd-{os.getuid()}"
+    usual.symlink_to(work)
+    there = {"TMPDIR": str(trap)}
+    session = start("--image", str(blank_image), "--session-dir", "", env=there)
+    session.wait_phase("booting", 30)
+    assert session.folder.parent.name.startswith(f"{usual.name}-")
+    assert session.id in harness.run("status", env=there).stdout
+    usual.unlink()
+    harness.run("stop", env=there)
+    session.wait_end(30)
+    assert not list(trap.iterdir())
 
 
 def test_gc_in_a_users_own_folder_removes_nothing_of_the_users(work: Path) -> None:

@@ -239,6 +239,28 @@ def test_apptainer_killed_takes_the_session_with_it(start: StartSession, blank_i
     assert not base.exists() or not list(base.iterdir()), "the supervisor had its chance to clean up"
 
 
+def test_gc_ends_the_mount_of_a_killed_apptainer_and_no_other(start: StartSession, blank_image: Path) -> None:
+    living = start("--image", str(blank_image))
+    killed = start("--image", str(blank_image), "--name", "killed")
+    for session in (living, killed):
+        session.wait_phase("booting", 30)
+    kept, left = _mount_of(living), _mount_of(killed)
+    below = set(killed.processes())
+    os.kill(apptainer_of(killed), signal.SIGKILL)
+    assert harness.wait_until_gone(below, 15) == set()
+    printed = harness.run("gc").stdout
+    assert "of the SIF that a killed Apptainer left" in printed or not left
+    assert harness.wait_until_gone(left, 10) == set()
+    assert harness.wait_until_gone(kept, 0.5) == kept
+    living.send(signal.SIGINT)
+    living.wait_end(30)
+
+
+def _mount_of(session: Session) -> set[int]:
+    """The process by which Apptainer shows the SIF; none where the kernel mounts it."""
+    return {pid for pid, line in harness.descendants(apptainer_of(session)).items() if "squashfuse" in line}
+
+
 @pytest.mark.parametrize("phase", ["booting"])
 def test_ctrl_c_on_a_terminal_ends_it_in_order(blank_image: Path, base: Path, phase: str) -> None:
     """On a terminal the signal comes twice, from the terminal and from Apptainer: it counts once."""

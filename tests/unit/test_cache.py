@@ -280,7 +280,7 @@ def test_a_cache_that_is_no_folder_is_refused(shared: Repository, cache: Cache, 
 
 def test_whose_a_folder_is_counts_where_it_can_be_told() -> None:
     """Root's folders show as nobody's in here; those that only root could have made are taken for root's."""
-    assert Path("/usr").stat().st_uid in (0, ownership._nobody())
+    assert Path("/usr").stat().st_uid in (0, ownership.nobody())
     ownership.check_owner(Path("/usr"))
     ownership.check_owner(Path("/does/not/exist"))
     with pytest.raises(Refusal, match="others may write to it"):

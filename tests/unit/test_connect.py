@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
 from sevenlbd.messages import NativeTls
-from sevenlbd.outside import access, cli, connect, control, dispatch, folder, tls_files
+from sevenlbd.outside import access, bases, cli, connect, control, dispatch, folder, tls_files
 from sevenlbd.outside.access import Access, new_tokens
 from sevenlbd.state import Phase, SessionState
 
@@ -97,7 +97,7 @@ def test_ways_that_are_not_there_are_not_shown(tmp_path: Path) -> None:
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a session that is alive, as far as files tell."""
-    monkeypatch.setattr(folder, "base", lambda _wanted, _environment: tmp_path)
+    monkeypatch.setattr(bases, "all_bases", lambda _wanted, _environment: (tmp_path,))
     monkeypatch.setenv("SEVENLBD_STATE_DIR", "off")
     tmp_path.chmod(0o700)
     monkeypatch.chdir(tmp_path)
@@ -189,6 +189,23 @@ def obeyed(place: Path, renew: Callable[[], AsyncIterator[None]] | None, ask: Ca
             return await asyncio.to_thread(ask)
 
     return asyncio.run(both())
+
+
+def test_the_rdp_file_is_not_written_through_a_link(
+    session: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in ("link", "7lbd-a1.rdp"):
+        (tmp_path / name).symlink_to(victim)
+    called(capsys)
+    called(capsys, "--rdp", "link")
+    assert victim.read_text() == "mine"
+    for name in ("link", "7lbd-a1.rdp"):
+        assert not (tmp_path / name).is_symlink()
+        assert "full address" in (tmp_path / name).read_text()
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_renew_prints_the_new_link(session: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 import pytest
 from sevenlbd.errors import ExitCode, Refusal
-from sevenlbd.outside import folder
+from sevenlbd.outside import bases, folder, folder_lock
 
 
 def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
     base = tmp_path / "base"
     with folder.session_folder(base, "one") as place:
         assert place.stat().st_mode & 0o777 == 0o700
-        assert folder.is_alive(place)
-        assert folder.find(base, "") == place
+        assert folder_lock.is_alive(place)
+        assert folder.find([base], "") == place
         with pytest.raises(Refusal, match="is running already"):
             folder.check_name(base, "one")
     assert not base.exists()
@@ -24,17 +23,17 @@ def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
 
 def test_a_folder_that_the_container_does_not_show_is_told_and_not_taken(tmp_path: Path) -> None:
     hidden = {"SLURM_TMPDIR": "/scratch/job 7", "TMPDIR": str(tmp_path)}
-    assert folder.temporary(hidden) == tmp_path
-    [told] = folder.hidden(hidden)
+    assert bases.temporary(hidden) == tmp_path
+    [told] = bases.hidden(hidden)
     assert told == (
         f"SLURM_TMPDIR=/scratch/job 7 is not a folder that the container shows, so {tmp_path} is used: "
         "apptainer run --bind '/scratch/job 7' ..."
     )
-    both = folder.hidden({"SLURM_TMPDIR": "/a", "TMPDIR": "/b"})
+    both = bases.hidden({"SLURM_TMPDIR": "/a", "TMPDIR": "/b"})
     assert [text.partition("=")[0] for text in both] == ["SLURM_TMPDIR", "TMPDIR"]
     assert all("so /tmp is used" in text for text in both)
-    assert folder.hidden({"SLURM_TMPDIR": str(tmp_path), "TMPDIR": "/b"}) == []
-    assert folder.hidden({}) == []
+    assert bases.hidden({"SLURM_TMPDIR": str(tmp_path), "TMPDIR": "/b"}) == []
+    assert bases.hidden({}) == []
 
 
 def test_what_a_killed_session_left_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -49,32 +48,8 @@ def test_two_sessions_do_not_touch_each_other(tmp_path: Path) -> None:
     with folder.session_folder(tmp_path, "one"), folder.session_folder(tmp_path, "two"):
         assert [path.name for path in folder.alive(tmp_path)] == ["one", "two"]
         with pytest.raises(Refusal, match="several sessions are running; there are: one, two") as caught:
-            folder.find(tmp_path, "")
+            folder.find([tmp_path], "")
         assert caught.value.code is ExitCode.NO_SESSION
-
-
-def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with pytest.raises(Refusal, match="others may enter it"):
-        folder.check_base(tmp_path)
-
-
-def test_the_jobs_own_temporary_folder_is_taken_where_there_is_one(tmp_path: Path) -> None:
-    (tmp_path / "job").mkdir()
-    told = {"TMPDIR": str(tmp_path), "SLURM_TMPDIR": str(tmp_path / "job")}
-    name = f"7lbd-{os.getuid()}"
-    assert folder.base("", told) == tmp_path / "job" / name
-    assert folder.base("", told | {"SLURM_TMPDIR": str(tmp_path / "gone")}) == tmp_path / name
-    assert folder.base("", {"TMPDIR": str(tmp_path / "gone")}) == Path("/tmp") / name
-    assert folder.base(str(tmp_path / "mine"), told) == tmp_path / "mine"
-
-
-def test_a_link_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.mkdir(mode=0o700)
-    link.symlink_to(real)
-    with pytest.raises(Refusal, match="is not a folder of yours"):
-        folder.check_base(link)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "..", "-a", "x" * 32, "failed-a", "a\n"])
@@ -110,15 +85,6 @@ def test_a_session_being_made_is_not_taken_for_dead(tmp_path: Path) -> None:
     assert folder.remove_leftovers(tmp_path) == []
     os.utime(young, (0, 0))
     assert folder.remove_leftovers(tmp_path) == [young]
-
-
-def test_an_unlocked_folder_is_not_alive(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    lock.touch()
-    assert not folder.is_alive(tmp_path)
-    with lock.open("r+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        assert folder.is_alive(tmp_path)
 
 
 def test_what_is_not_ours_is_never_removed(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ def test_the_file_is_private_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "session.json"
     session = make()
     session.advance(Phase.BOOTING)
-    os.umask(0)
+    before = os.umask(0)
     session.write(path)
+    os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o600
     assert state.read(path) == session
     assert [entry.name for entry in tmp_path.iterdir()] == ["session.json"]

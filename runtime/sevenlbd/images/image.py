@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ..errors import ExitCode, Refusal, visible
 from ..paths import user_path
 from . import description, lock, names, qcow2
 from .description import Description
@@ -18,6 +18,10 @@ from .shelf.repository import Repository
 
 _MAX_LAYERS = 16
 _BARE_FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
+
+
+# On one line of a terminal, with what stands beside it.
+_LONGEST_TITLE = 100
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Image:
         if self.version:
             return f"{self.name}@{self.version}"
         named = "@".join(filter(None, (self.description.name, self.description.version)))
-        return named or self.layers[0].path.name
+        return visible(named or self.layers[0].path.name, _LONGEST_TITLE)
 
 
 def resolve(wanted: str, folders: Sequence[Path], cache: Path | None = None) -> Image:

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import messages, process, shared_files
+from .. import logs, messages, process, shared_files
 from ..messages import Event, NewCertificates, Notice, Plan, Stop
 from ..process import python
 from ..tls import fingerprint
@@ -386,7 +386,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
 
 def main(wire: socket.socket, builder: Builder) -> None:
     """Keep house in the namespaces that this process is PID 1 of."""
-    logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s: %(message)s")
+    logs.begin(logging.DEBUG)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.WARNING)
     process.started.add(builder.pid)

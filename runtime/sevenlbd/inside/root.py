@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .. import shared_files, syscalls
@@ -131,7 +132,10 @@ def _devices(new: Path, plan: Plan) -> None:
 
 
 def _shares(new: Path, plan: Plan) -> None:
-    """The shares, outer ones first; the sessions' folders never show in one, not even this session's."""
+    """The shares, outer ones first; what is the user's and ours never shows in one: sessions, keys, settings."""
+    for path in plan.hidden:
+        with suppress(OSError):  # made later, it would show
+            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
     if plan.wide_links:
         # The site lets links lead out of a share: then what they may lead to must be there.
         for entry in Path("/").iterdir():
@@ -142,8 +146,9 @@ def _shares(new: Path, plan: Plan) -> None:
         _bind(Path(share.path), target)
         if share.read_only:
             _restrict(target, MS_RDONLY)
-    for place in list(mounts.appearances(Path(plan.folder).parent, new)):
-        mount("tmpfs", place, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
+    for path in (str(Path(plan.folder).parent), *(path for path in plan.hidden if Path(path).is_dir())):
+        for place in list(mounts.appearances(Path(path), new)):
+            mount("tmpfs", place, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
 
 
 def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:

@@ -109,6 +109,7 @@ def render_smb_conf(plan: Plan) -> str:
         mapped_names=filenames.mapping(plan.guest.os),
         guest_access=plan.guest_access,
         wide_links=plan.wide_links,
+        protect_dot_files=plan.protect_dot_files,
         shares=plan.shares,
     )
 

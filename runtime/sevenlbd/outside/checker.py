@@ -85,7 +85,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         folders = places.image_folders(here, chosen)
         job = allocation.of(here.environment)
         prepared = preflight.prepare(chosen, here.environment, umask, folders, job)
-        prepared = replace(prepared, warnings=(*here.told, *told, *prepared.warnings))
+        prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *told, *prepared.warnings))
         return Answer(as_json, sif, prepared, report=report)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)

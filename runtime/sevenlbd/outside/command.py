@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from ..paths import user_path
 from ..settings import Loaded, Settings
-from . import cli, places
+from . import cli, places, terminal
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,10 @@ class CommandContext:
 
     @cached_property
     def here(self) -> places.Places:
-        """Where this copy of the appliance finds things."""
-        return places.look_around(os.environ)
+        """Where this copy of the appliance finds things. What may be a stranger's does not count, which is told."""
+        here = places.look_around(os.environ)
+        terminal.warn(*here.passed_over())
+        return here
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -71,4 +72,4 @@ class Command:
 
 def say(text: str, *, error: bool = False) -> None:
     """A line for whoever waits: at once, as some of what comes next takes minutes."""
-    print(f"7lbd: {text}", file=sys.stderr if error else sys.stdout, flush=True)
+    terminal.say(f"7lbd: {text}", error=error)

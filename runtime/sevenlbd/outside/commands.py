@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import ExitCode, Refusal
 from ..settings import Settings, flag_of, in_toml, variable_of
-from . import cli, folder, sessions
+from . import cli, folder, orphans, sessions, terminal
 from .command import Command, CommandContext
 
 BUILD_RECORD = Path("/usr/share/7lbd/build.json")
@@ -38,9 +37,9 @@ def doctor(context: CommandContext) -> int:
         text = "not looked at: the settings come first"
         findings.append(examination.Finding("this node", "warning", text, "mend what is said above, and ask again"))
     if options.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+        terminal.say_json([asdict(finding) for finding in findings])
     else:
-        print(examination.report(findings, colour=sys.stdout.isatty()))
+        terminal.write(examination.report(findings, colour=sys.stdout.isatty()) + "\n")
     return examination.exit_code(findings)
 
 
@@ -48,10 +47,10 @@ def config(context: CommandContext) -> int:
     """Show the settings in force; with --explain, where each comes from and what it means."""
     values = context.settings.model_dump(mode="json")
     if context.options.explain:
-        print(_explained(context, values))
+        terminal.say_text(_explained(context, values))
         return ExitCode.OK
     for name, value in values.items():
-        print(f"{name} = {in_toml(name, value)}")
+        terminal.say(f"{name} = {in_toml(name, value)}")
     return ExitCode.OK
 
 
@@ -74,23 +73,27 @@ def _explained(context: CommandContext, values: dict[str, object]) -> str:
 def collect(context: CommandContext) -> int:
     """Remove what dead sessions left."""
     ours = sessions.seat(context)
-    where = ours.where
-    removed = folder.remove_leftovers(where, failed_too=context.options.all) + ours.lookout.sweep(where)
+    all_too = context.options.all
+    removed = [path for base in ours.bases for path in folder.remove_leftovers(base, failed_too=all_too)]
+    removed += ours.lookout.sweep(ours.bases)
     for path in removed:
-        print(f"removed {path}")
-    print(f"{len(removed)} removed, {len(folder.alive(where))} running, {len(folder.failures(where))} failures kept")
+        terminal.say(f"removed {path}")
+    failures = sum(len(folder.failures(base)) for base in ours.bases)
+    terminal.say(f"{len(removed)} removed, {len(folder.alive(*ours.bases))} running, {failures} failures kept")
+    if ended := orphans.end_all():
+        terminal.say(f"{ended} mount{'s' if ended > 1 else ''} of the SIF that a killed Apptainer left")
     return ExitCode.OK
 
 
 def version(context: CommandContext) -> int:
     """Print the version; with --all, what the SIF was made from."""
-    print(f"7lbd {__version__}")
+    terminal.say(f"7lbd {__version__}")
     if context.options.all:
         try:
             record = BUILD_RECORD.read_text()
         except OSError:
             raise Refusal(ExitCode.NODE, f"{BUILD_RECORD} is missing: this is not the appliance's SIF") from None
-        print(record.rstrip())
+        terminal.write(record.rstrip() + "\n")
     return ExitCode.OK
 
 

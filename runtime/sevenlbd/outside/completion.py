@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from .. import __version__
 from ..errors import ExitCode
-from . import cli, verbs
+from . import cli, terminal, verbs
 from .command import Command, CommandContext
 
 
 def _print(_context: CommandContext) -> int:
-    print(text(), end="")
+    terminal.write(text())
     return ExitCode.OK
 
 

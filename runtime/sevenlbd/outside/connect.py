@@ -8,11 +8,12 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..errors import visible
 from ..rdp_file import FIRST_PORT, local_port, pasted
 from ..state import SessionState
+from . import bases
 from .access import Access
 from .cluster.node_programs import NODE_ROOT
-from .folder import base
 
 COMMAND = "_7LBD_COMMAND"
 """In the environment: what the user types to call us, when that is shorter than `apptainer run ...`."""
@@ -25,7 +26,7 @@ def call(sif: str, verb: str, state: SessionState) -> str:
     """How this user calls `verb` for this session, from another shell than the job's."""
     program = command(sif)
     where = Path(state.folder).parent
-    known = where == base("", {}) or state.host != os.uname().nodename
+    known = where in bases.all_bases("", {}) or state.host != os.uname().nodename
     place = "" if known else f" --session-dir {shlex.quote(str(where))}"
     return f"{program} {verb} {state.id}{place}"
 
@@ -51,7 +52,7 @@ def ready_block(state: SessionState, sif: str, link: str) -> str:
         "  your files       in the guest at \\\\169.254.100.2 (home, and what --share named)",
         f"  stop             Ctrl-C here, shut down the guest, or: {call(sif, 'stop', state)}",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def has_console(state: SessionState) -> bool:
@@ -131,7 +132,7 @@ def instructions(state: SessionState, account: str, sif: str, rdp: str, key: str
     if state.native_port:
         parts.append(_by_tls(state, sif))
     parts.append(_others(state, account))
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(map(visible, part)) for part in parts)
 
 
 def _by_browser(state: SessionState, sif: str, key: str) -> list[str]:

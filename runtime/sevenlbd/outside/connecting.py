@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import tls
+from .. import atomic, tls
 from ..errors import ExitCode, Refusal
 from ..rdp_file import local_port, rdp_file
 from ..state import Phase, SessionState
-from . import access, cli, connect, control, folder, sessions, tls_files
+from . import access, cli, connect, control, folder, sessions, terminal, tls_files
 from .access import Access
 from .cluster import register
 from .cluster.elsewhere import Elsewhere, said_there
@@ -32,9 +32,9 @@ def show_connection(context: CommandContext) -> int:
 def _show_here(options: argparse.Namespace, sif: str, target: Path) -> None:
     state, secret = _known(target)
     if options.password:
-        print(secret.password)
+        terminal.say(secret.password)
     elif options.url:
-        print(_link(state, secret, options.url))
+        terminal.say(_link(state, secret, options.url))
     elif options.renew:
         _renew(target, state, sif)
     elif options.client is not None:
@@ -56,7 +56,7 @@ def _show_elsewhere(options: argparse.Namespace, seat: Seat, found: Elsewhere) -
     elif options.url and not tokens:
         _ask_there(seat, found, f"--url={options.url}")
     elif options.url:
-        print(_link(state, Access(state.account, "", "", tokens), options.url))
+        terminal.say(_link(state, Access(state.account, "", "", tokens), options.url))
     else:
         _instruct(options, state, Access(state.account, "", "", tokens), seat.here.sif)
 
@@ -67,8 +67,8 @@ def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
     if done.code:
         raise said_there(done, found)
     if done.said:
-        print(done.said, file=sys.stderr)
-    print(done.printed, end="")
+        terminal.say_text(done.said, error=True)
+    terminal.say_text(done.printed.removesuffix("\n"))
 
 
 def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
@@ -77,10 +77,10 @@ def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
 
 def _instruct(options: argparse.Namespace, state: SessionState, secret: Access, sif: str) -> None:
     if state.phase is not Phase.READY:
-        print(f"the desktop is not ready yet ({state.phase}); {connect.command(sif)} status shows its progress")
+        terminal.say(f"the desktop is not ready yet ({state.phase}); {connect.command(sif)} status shows its progress")
     written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account, local_port(state.id))
     key = f"#token={secret.tokens['desktop']}" if secret.tokens and sys.stdout.isatty() else ""
-    print(connect.instructions(state, secret.account, sif, written, key))
+    terminal.say_text(connect.instructions(state, secret.account, sif, written, key))
 
 
 def _known(target: Path) -> tuple[SessionState, Access]:
@@ -110,13 +110,13 @@ def _renew(target: Path, state: SessionState, sif: str) -> None:
         raise deaf(target, error) from None
     if trouble:
         raise Refusal(ExitCode.RESOURCES, f"the locks of session {target.name} could not all be changed: {trouble}")
-    print(
-        f"session {target.name} has new locks: old links and the windows that they opened are cut off", file=sys.stderr
+    terminal.say(
+        f"session {target.name} has new locks: old links and the windows that they opened are cut off", error=True
     )
     if state.native_port:
         again = f"{connect.call(sif, 'connect', state)} --client"
-        print(f"so are clients with the old bundle; the new one: {again}", file=sys.stderr)
-    print(connect.link(*_known(target), "desktop"))
+        terminal.say(f"so are clients with the old bundle; the new one: {again}", error=True)
+    terminal.say(connect.link(*_known(target), "desktop"))
 
 
 def _give_bundle(target: Path, state: SessionState, where: Path) -> None:
@@ -135,14 +135,15 @@ def _give_bundle(target: Path, state: SessionState, where: Path) -> None:
     except OSError as error:
         hint = "name another folder, which is made: connect --client DIR"
         raise Refusal(ExitCode.USAGE, f"{where}: cannot be written: {error.strerror}", hint=hint) from None
-    print(connect.bundle_written(state, where, (where / tls.README).read_text()))
+    terminal.say_text(connect.bundle_written(state, where, (where / tls.README).read_text()))
 
 
 def _write_rdp(path: Path, account: str, port: int) -> str:
+    """In one step, into a new file: never through a link that somebody has laid there, or over his file."""
     try:
-        path.write_text(rdp_file(account, port), newline="")
+        atomic.replace(path, rdp_file(account, port).encode())
     except OSError as error:
-        print(f"7lbd: {path} could not be written: {error.strerror}", file=sys.stderr)
+        terminal.say(f"7lbd: {path} could not be written: {error.strerror}", error=True)
         return ""
     return str(path.absolute())
 

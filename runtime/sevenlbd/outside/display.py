@@ -15,10 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import Refusal
+from ..errors import Refusal, visible
 from ..state import Phase, SessionState
 from . import access
 from .connect import link, ready_block
+from .terminal import say_on
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -73,15 +74,9 @@ def choose(*, as_json: bool, sif: str) -> Display:
     return Lines(sif)
 
 
-def _say(text: str, *, error: bool = False) -> None:
-    """Print now. A reader that has gone, or a job's log on a full disk, must not end a desktop."""
-    try:
-        print(text, file=sys.stderr if error else sys.stdout, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if error else 1)
-    except OSError as trouble:
-        # What waits in the buffer is printed when there is room.
-        _Output.trouble = _Output.trouble or f"{output_of(2 if error else 1)}: {trouble.strerror}"
+def _say(*lines: str, error: bool = False) -> None:
+    if trouble := say_on(*lines, error=error):
+        _Output.trouble = _Output.trouble or trouble
 
 
 class _Output:
@@ -98,14 +93,6 @@ class _Output:
         return (
             f"the output cannot be written ({_Output.trouble}): what would stand there is on the page and in `status`"
         )
-
-
-def output_of(number: int) -> str:
-    """The name of what a descriptor leads to, for people."""
-    try:
-        return str(Path(f"/proc/self/fd/{number}").readlink())
-    except OSError:
-        return "standard output"
 
 
 class JsonLines(_Output):
@@ -174,14 +161,14 @@ class Lines(_Output):
         _say(f"7lbd: {_clock()}: {text}")
 
     def ready(self, state: SessionState) -> None:
-        _say("\n" + ready_block(state, self._sif, self._link) + "\n")
+        _say("", *ready_block(state, self._sif, self._link).split("\n"), "")
 
     def kept(self, place: Path) -> None:
         _say(f"7lbd: logs and last screen are kept in {place}")
 
     def finished(self, state: SessionState) -> None:
         if state.phase is Phase.FAILED:
-            _say(f"7lbd: FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""), error=True)
+            _say(f"7lbd: FAILED: {state.reason}", *([f"  {state.hint}"] if state.hint else []), error=True)
         else:
             machine = f"; {state.end}" if state.end and state.end != state.reason else ""
             _say(f"7lbd: {_clock()}: session {state.id} has ended: {state.reason}{machine}")
@@ -317,7 +304,7 @@ def _clock(at: float | None = None) -> str:
 
 
 def _literally(text: str) -> str:
-    """Text without meaning for rich: an image's name may have brackets in it."""
+    """Text without meaning for rich or for the terminal: an image's name may have brackets in it."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(visible(text))

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ExitCode, Refusal
+from ..errors import ExitCode, Refusal, visible
 from ..images import image as images
 from ..images.image import Image
 from ..settings import Accel, Settings
-from . import cpu_models, folder, node, places, preflight, rlimits, warmth
+from . import bases, cpu_models, node, places, preflight, rlimits, warmth
 from .cluster import allocation
 from .sizing import gib
 
@@ -61,9 +61,9 @@ def report(findings: list[Finding], *, colour: bool) -> str:
         mark = marks[finding.level]
         if colour:
             mark = f"\x1b[{colours[finding.level]}m{mark}\x1b[0m"
-        lines.append(f"{mark}  {finding.check}: {finding.text}")
+        lines.append(f"{mark}  {visible(finding.check)}: {visible(finding.text)}")
         if finding.mend:
-            lines.append(f"           to mend: {finding.mend}")
+            lines.append(f"           to mend: {visible(finding.mend)}")
     return "\n".join(lines)
 
 
@@ -133,9 +133,9 @@ def _limits(chosen: Settings, here: places.Places) -> Iterator[Finding]:
 
 
 def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
-    where = folder.base(chosen.session_dir, here.environment)
+    where = bases.base(chosen.session_dir, here.environment)
     try:
-        folder.check_base(where)
+        bases.check_base(where)
     except Refusal as refusal:
         yield Finding("session folder", "error", refusal.what, refusal.hint)
         return
@@ -145,7 +145,7 @@ def _space(chosen: Settings, here: places.Places) -> Iterator[Finding]:
         yield Finding("session folder", "error", text, "--session-dir DIR on a larger local disk")
     else:
         yield Finding("session folder", "ok", text)
-    for text in folder.hidden(here.environment) if not chosen.session_dir else ():
+    for text in bases.hidden(here.environment) if not chosen.session_dir else ():
         told, _, mend = text.partition(": ")
         yield Finding("session folder", "warning", told, mend)
 
@@ -194,7 +194,10 @@ def _site_file(here: places.Places) -> Finding:
             f"the container does not show {beside}, so a {places.SITE_FILE} or images there are not seen",
             f"apptainer run --bind {beside} ..., or `bind path = {beside}` in apptainer.conf",
         )
-    found = next((path for path in here.site_files if os.access(path, os.F_OK)), None)
+    if strangers := here.passed_over():
+        mend = "keep it where only its owner can put it: beside the SIF in such a folder, or in /etc/7lbd"
+        return Finding("site file", "warning", "; ".join(strangers), mend)
+    found, _ = places.site_file(here)
     return Finding("site file", "ok", str(found) if found else "none; the defaults hold")
 
 

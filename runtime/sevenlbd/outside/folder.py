@@ -5,27 +5,23 @@ The base may be any folder of the user's, with other things in it: nothing is re
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
-import shlex
 import shutil
-import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .. import atomic, foreign, shared_files, state
 from ..errors import ExitCode, Refusal
-from ..paths import user_path
+from . import bases, folder_lock
+from .folder_lock import LOCK, is_alive, is_marked
 
-LOCK = "lock"
 STATE = "session.json"
 CREDENTIALS = "credentials.json"
 CONTROL = "control.sock"
-_TEMPORARY = ("SLURM_TMPDIR", "TMPDIR")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # sun_path of unix(7) holds 108 bytes with its end mark; the longest socket here is control.sock.
 _MAX_PATH = 107 - len(f"/{CONTROL}")
@@ -36,85 +32,7 @@ _MOST_KEPT = 32 << 20
 _MAKING_SECONDS = 60
 _FAILED = "failed-"
 _NEW = ".new-"
-# The first bytes of the lock file of every folder that is ours to remove.
-_MARK = b"7lbd session\n"
-_ELSEWHERE = "choose another place: --session-dir DIR"
-
-
-def base(wanted: str, environment: Mapping[str, str]) -> Path:
-    """Where this user's session folders are. The folder need not exist yet."""
-    if wanted:
-        return user_path(wanted).absolute()
-    return temporary(environment).absolute() / f"7lbd-{os.getuid()}"
-
-
-def temporary(environment: Mapping[str, str]) -> Path:
-    """The folder for what does not outlive the job: where sites make one for each, they tell it in SLURM_TMPDIR."""
-    for name in _TEMPORARY:
-        if environment.get(name) and Path(environment[name]).is_dir():
-            return Path(environment[name])
-    return Path("/tmp")
-
-
-def hidden(environment: Mapping[str, str]) -> list[str]:
-    """Sentences on folders of the job's or the user's that the container does not show, so that others are taken."""
-    told = []
-    for name in _TEMPORARY:
-        wanted = environment.get(name, "")
-        if wanted and Path(wanted).is_dir():
-            break
-        if wanted:
-            taken = temporary(environment)
-            told.append(
-                f"{name}={wanted} is not a folder that the container shows, so {taken} is used: "
-                f"apptainer run --bind {shlex.quote(wanted)} ..."
-            )
-    return told
-
-
-def check_base(folder: Path) -> None:
-    """Refuse a base folder that somebody else could read or swap. Raises Refusal."""
-    if any(c == "%" or not c.isprintable() for c in str(folder)):
-        raise Refusal(
-            ExitCode.RESOURCES,
-            f"{str(folder)!r}: has a `%` or a character that is not printable, which the servers' logs cannot bear",
-            hint=_ELSEWHERE,
-        )
-    parent = folder
-    while not _is_there(parent):
-        parent = parent.parent
-    if parent == folder:
-        check_owned(folder)
-    if not os.access(parent, os.W_OK | os.X_OK):
-        why = "it is not writable for you" if parent == folder else f"{parent} is not a folder that you can write to"
-        raise Refusal(
-            ExitCode.RESOURCES, f"{folder}: no session's folder can be made there, because {why}", hint=_ELSEWHERE
-        )
-
-
-def check_owned(folder: Path) -> None:
-    """Refuse a base folder, if there is one, that somebody else could read or swap. Raises Refusal."""
-    try:
-        found = folder.lstat()
-    except OSError:
-        return
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise Refusal(
-            ExitCode.RESOURCES,
-            f"{folder}: is not a folder of yours; somebody else may have put it there",
-            hint=_ELSEWHERE,
-        )
-    if found.st_mode & 0o077:
-        raise Refusal(
-            ExitCode.RESOURCES, f"{folder}: others may enter it", hint=f"chmod 700 {shlex.quote(str(folder))}"
-        )
-
-
-def _is_there(path: Path) -> bool:
-    with suppress(OSError):
-        path.lstat()
-        return True
-    return path == path.parent
+_ATTEMPTS = 100
 
 
 def check_name(folder: Path, name: str) -> None:
@@ -146,29 +64,43 @@ def new_name() -> str:
 
 @contextmanager
 def session_folder(where: Path, name: str) -> Iterator[Path]:
-    """A private folder for one session, locked for as long as it lives, removed at the end.
-
-    Its lock (flock(2)) goes with the process, even with SIGKILL: that is how others know. Raises Refusal.
-    """
+    """A private folder for one session, locked for as long as it lives, removed at the end. Raises Refusal."""
     with trouble_told(where):
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_base(where)
         remove_leftovers(where)
-        fresh = where / f"{_NEW}{new_name()}"
-        fresh.mkdir(mode=0o700)
+        fresh, lock = _made(where)
     with ExitStack() as undo:
         undo.callback(_remove_empty, where)
-        undo.callback(_remove_empty, fresh)
+        undo.callback(os.close, lock)
+        for left in (fresh, where / name):
+            undo.callback(folder_lock.remove_held, lock, left)
         with trouble_told(where):
-            lock = os.open(fresh / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            undo.callback(os.close, lock)
-            for left in (fresh, where / name):
-                undo.callback(_remove_if_locked_by, lock, left)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(lock, _MARK)
             (fresh / shared_files.LOGS).mkdir(mode=0o700)
         _take_name(fresh, where / name)
         yield where / name
+
+
+def _made(where: Path) -> tuple[Path, int]:
+    """A new folder below the base, and its lock. Raises OSError or Refusal."""
+    for attempt in range(_ATTEMPTS):
+        bases.check_base(where)
+        try:
+            where.mkdir(mode=0o700, parents=True, exist_ok=True)
+            bases.check_owned(where)
+            return _claimed(where / f"{_NEW}{new_name()}")
+        except (FileNotFoundError, FileExistsError):
+            # The last session to end takes an empty base along: between any two steps of ours.
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError  # not reached
+
+
+def _claimed(fresh: Path) -> tuple[Path, int]:
+    fresh.mkdir(mode=0o700)
+    try:
+        return fresh, folder_lock.claim(fresh)
+    except BaseException:
+        folder_lock.remove_unborn(fresh)
+        raise
 
 
 @contextmanager
@@ -178,12 +110,7 @@ def trouble_told(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"{where}: the session's files cannot be made there: {error.strerror}"
-        raise Refusal(ExitCode.RESOURCES, what, hint=f"make room there, or {_ELSEWHERE}") from None
-
-
-def _remove_if_locked_by(lock: int, folder: Path) -> None:
-    if _owns(lock, folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        raise Refusal(ExitCode.RESOURCES, what, hint=f"make room there, or {bases.ELSEWHERE}") from None
 
 
 def _remove_empty(folder: Path) -> None:
@@ -202,69 +129,53 @@ def _take_name(fresh: Path, folder: Path) -> None:
         ) from None
 
 
-def _owns(lock: int, folder: Path) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.fstat(lock), (folder / LOCK).stat())
-    return False
-
-
-def is_alive(folder: Path) -> bool:
-    """Whether a supervisor holds the folder's lock."""
-    try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def alive(where: Path) -> list[Path]:
-    """Folders of running sessions, oldest first."""
-    return [folder for folder in _entries(where) if not folder.name.startswith(".") and is_alive(folder)]
+def alive(*where: Path) -> list[Path]:
+    """Folders of running sessions in these bases, oldest first in each."""
+    found = (folder for base in where for folder in _entries(base))
+    return [folder for folder in found if not folder.name.startswith(".") and is_alive(folder)]
 
 
 def failures(where: Path) -> list[Path]:
     """What failed sessions left for their user to look at, oldest first."""
-    return [folder for folder in _entries(where) if folder.name.startswith(_FAILED) and _is_marked(folder)]
+    return [folder for folder in _entries(where) if _is_failure(folder)]
+
+
+def _is_failure(folder: Path) -> bool:
+    return folder.name.startswith(_FAILED) and is_marked(folder)
 
 
 def _entries(where: Path) -> list[Path]:
-    with suppress(OSError):
-        folders = (path for path in where.iterdir() if path.is_dir() and not path.is_symlink())
-        return sorted(folders, key=lambda path: path.lstat().st_mtime)
-    return []
+    """The folders in there, oldest first. What goes meanwhile is left out."""
+    found = []
+    with suppress(OSError), os.scandir(where) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
+    return [path for _, path in sorted(found)]
 
 
 def remove_leftovers(where: Path, *, failed_too: bool = False) -> list[Path]:
     """Remove folders whose supervisor is gone, and all but the newest failures. Returns what was removed."""
     removed = []
-    kept = [] if failed_too else failures(where)[-_KEPT_FAILURES:]
-    for folder in _entries(where):
+    entries = _entries(where)
+    kept = [] if failed_too else [folder for folder in entries if _is_failure(folder)][-_KEPT_FAILURES:]
+    for folder in entries:
         if folder in kept or is_alive(folder):
             continue
-        if _is_marked(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.name.startswith(_NEW) and time.time() - folder.lstat().st_mtime > _MAKING_SECONDS:
-            _remove_empty(folder)
+        if is_marked(folder):
+            folder_lock.remove_dead(folder)
+        elif folder.name.startswith(_NEW) and _age(folder) > _MAKING_SECONDS:
+            folder_lock.remove_unborn(folder)
         if not folder.exists():
             removed.append(folder)
     return removed
 
 
-def _is_marked(folder: Path) -> bool:
-    """Whether we made this folder: the user may keep other things beside."""
+def _age(folder: Path) -> float:
     with suppress(OSError):
-        lock = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            return os.read(lock, len(_MARK)) == _MARK
-        finally:
-            os.close(lock)
-    return False
+        return time.time() - folder.lstat().st_mtime
+    return 0.0
 
 
 def kept_logs(folder: Path) -> Path:
@@ -279,10 +190,10 @@ def _kept(folder: Path) -> Path:
 def keep_failure(folder: Path) -> Path:
     """Save what explains a failure (state, logs, last screen; no secret, no disk) and return its place."""
     kept = _kept(folder)
-    if _is_marked(kept):
+    if is_marked(kept):
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(mode=0o700)
-    (kept / LOCK).write_bytes(_MARK)
+    (kept / LOCK).write_bytes(folder_lock.MARK)
     for name in (STATE, shared_files.SCREEN):
         _keep(folder, name, kept)
     with suppress(OSError):
@@ -300,16 +211,17 @@ def _keep(folder: Path, name: str | Path, kept: Path) -> None:
             atomic.replace(kept / name, content)
 
 
-def find(where: Path, name: str) -> Path:
-    """The folder of the running session `name`, or of the only one. Raises Refusal."""
-    running = alive(where)
+def find(where: Sequence[Path], name: str) -> Path:
+    """The folder of the running session `name`, or of the only one, in these bases. Raises Refusal."""
+    running = alive(*where)
+    names = ", ".join(folder.name for folder in running)
     if name:
         running = [folder for folder in running if folder.name == name]
     if len(running) == 1:
         return running[0]
-    names = ", ".join(folder.name for folder in alive(where))
     if not names:
-        what = f"no session of yours is running on {os.uname().nodename} (looked in {where})"
+        looked = f" (looked in {', '.join(map(str, where))})" if where else ""
+        what = f"no session of yours is running on {os.uname().nodename}{looked}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="start one: 7lbd run")
     what = f"there is no session `{name}`" if name else "several sessions are running"
     raise Refusal(ExitCode.NO_SESSION, f"{what}; there are: {names}", hint="name one of them")

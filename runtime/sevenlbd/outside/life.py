@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 from .. import messages, shared_files, tls
-from ..errors import ExitCode, Refusal
+from ..errors import ExitCode, Refusal, visible
 from ..images import lock
 from ..messages import Event
 from ..state import FINAL, Phase, SessionState
@@ -69,15 +69,15 @@ class Session:
             id=plan.session,
             user=prepared.login,
             host=os.uname().nodename,
-            image=prepared.image_title,
+            image=visible(prepared.image_title),
             accel=plan.accel,
             network=plan.network,
             pid=os.getpid(),
             folder=plan.folder,
-            warnings=list(prepared.warnings),
+            warnings=list(map(visible, prepared.warnings)),
             console=plan.console,
             account=plan.guest.account,
-            notes=list(prepared.notes),
+            notes=list(map(visible, prepared.notes)),
         )
         job = prepared.job
         if job:
@@ -248,7 +248,7 @@ class Session:
 
     def _warn(self, text: str) -> None:
         if len(self.state.warnings) < _MAX_WARNINGS:
-            self.state.warnings.append(text)
+            self.state.warnings.append(visible(text))
             self._display.warn(text)
 
     def _check_image(self) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
 from ..settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
+from . import belongings
+from .belongings import Owners, Strangers
 from .cluster import stale
 
 SITE_FILE = "7lbd.toml"
@@ -31,8 +33,18 @@ class Places:
 
     @property
     def image_folder(self) -> Path | None:
-        """`images` beside the SIF."""
-        return Path(self.sif).parent / "images" if self.sif else None
+        """`images` beside the SIF, unless it may be a stranger's."""
+        return None if not self.sif or _why_strangers(self._images_beside, self) else self._images_beside
+
+    @property
+    def _images_beside(self) -> Path:
+        return Path(self.sif).parent / "images"
+
+    def passed_over(self) -> list[str]:
+        """Warnings: what is there and does not count, because it may be a stranger's."""
+        found = [*self.site_files, *([self.user_file] if self.user_file else [])]
+        found += [self._images_beside] if self.sif else []
+        return [f"{path} is passed over: it {why}" for path in found if (why := _why_strangers(path, self))]
 
 
 def look_around(environment: Mapping[str, str]) -> Places:
@@ -40,23 +52,29 @@ def look_around(environment: Mapping[str, str]) -> Places:
     environment, told = stale.heeded(environment)
     sif = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER") or ""
     beside = (Path(sif).parent / SITE_FILE,) if sif else ()
-    home = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
+    ours = user_folder(environment)
     return Places(
         sif=sif,
         site_files=(*beside, ETC / SITE_FILE),
-        user_file=Path(home) / "7lbd" / SITE_FILE if home else None,
+        user_file=ours / SITE_FILE if ours else None,
         environment=environment,
         told=told,
     )
+
+
+def user_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where the user's own settings are."""
+    home = environment.get("XDG_CONFIG_HOME") or (f"{environment['HOME']}/.config" if environment.get("HOME") else "")
+    return Path(home) / "7lbd" if home else None
 
 
 def settings(places: Places, *first: Source) -> Loaded:
     """The settings in force; `first` comes before the environment. Raises Refusal for what is wrong in any source."""
     sources = [*first, from_environment(places.environment)]
     if places.user_file:
-        sources += _table(places.user_file, trusted=False)
+        sources += _table(places.user_file, places, trusted=False)
     for file in places.site_files:
-        found = _table(file, trusted=True)
+        found = _table(file, places, trusted=True)
         if found:
             sources += found
             break
@@ -77,7 +95,7 @@ def image_cache(chosen: Settings) -> Path | None:
 def site_file(places: Places) -> tuple[Path | None, dict[str, object]]:
     """The site's file and all that is in it, unchecked. Raises Refusal when it cannot be read."""
     for file in places.site_files:
-        if (found := _read(file)) is not None:
+        if (found := _read(file, places)) is not None:
             return file, found
     return None, {}
 
@@ -88,8 +106,8 @@ def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
     return file, {name: found[name] for name in TABLES if name in found}
 
 
-def _table(path: Path, *, trusted: bool) -> list[Source]:
-    found = _read(path)
+def _table(path: Path, places: Places, *, trusted: bool) -> list[Source]:
+    found = _read(path, places)
     if found is None:
         return []
     if trusted:
@@ -97,12 +115,32 @@ def _table(path: Path, *, trusted: bool) -> list[Source]:
     return [from_table(found, str(path), trusted=trusted)]
 
 
-def _read(path: Path) -> dict[str, object] | None:
-    """What is in a TOML file; None when there is none. Raises Refusal."""
+def _why_strangers(path: Path, places: Places) -> str:
+    """Why what is there does not count; empty when it does, or when there is nothing."""
+    try:
+        if path == places._images_beside:
+            belongings.check_folder(path, belongings.of_sif(places.sif))
+        else:
+            belongings.read(path, _owners(path, places))
+    except Strangers as strangers:
+        return str(strangers)
+    except (OSError, Refusal):
+        return ""
+    return ""
+
+
+def _owners(path: Path, places: Places) -> Owners:
+    return belongings.of_user() if path == places.user_file else belongings.of_sif(places.sif)
+
+
+def _read(path: Path, places: Places) -> dict[str, object] | None:
+    """What is in a TOML file; None when there is none that counts. Raises Refusal."""
     if not os.access(path, os.F_OK):
         return None  # or hidden behind a folder that the user may not enter, which is the same
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(belongings.read(path, _owners(path, places)).decode())
+    except Strangers:
+        return None  # of which `passed_over` tells
     except OSError as error:
         # Not to be passed over: what the site locks there would not hold.
         hint = f"its owner can: chmod a+r {path}"

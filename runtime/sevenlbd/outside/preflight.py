@@ -18,7 +18,7 @@ from ..images.image import Image
 from ..images.shelf import lookup
 from ..messages import Egress, Guest, Layer, Plan, Warm
 from ..settings import Accel, Network, Settings
-from . import connectors, folder, node, places, rlimits, shares, sizing, warmth
+from . import bases, connectors, folder, node, places, private_places, rlimits, shares, sizing, warmth
 from .cluster import allocation, register
 from .cluster.allocation import Allocation
 from .egress.allowed import Allowed
@@ -57,6 +57,7 @@ def prepare(
     egress = _egress(settings, described, name, warnings)
     inside = egress.inside(HOST) if egress else None
     size = sizing.decided_by(settings, described, environment, job, accel)
+    shared = shares.all_of(settings, environment)
     guest, warm = _machine(settings, image, accel, network, inside, size, warnings, notes)
     rlimits.check_file_size(image.size, settings.min_space, warnings)
     rlimits.check_processes(guest.cpus)
@@ -72,7 +73,7 @@ def prepare(
         network=network,
         layers=tuple(Layer(str(layer.path), layer.format) for layer in image.layers),
         guest=guest,
-        shares=shares.all_of(settings, environment),
+        shares=shared,
         guest_access=described.guest_access,
         wide_links=settings.wide_links,
         ready_timeout=settings.ready_timeout,
@@ -82,6 +83,8 @@ def prepare(
         warm=warm,
         egress=inside,
         network_rate=_network_rate(settings.network_rate),
+        protect_dot_files=settings.protect_dot_files,
+        hidden=private_places.hidden(settings, environment, shared),
         notice_hook=described.notice_hook if guest.agent else (),
     )
     return Prepared(
@@ -106,10 +109,10 @@ def _place(
     settings: Settings, environment: Mapping[str, str], job: Allocation | None, warnings: list[str]
 ) -> tuple[Path, str]:
     """Where the session's folder goes, and its name. Raises Refusal."""
-    where = folder.base(settings.session_dir, environment)
-    warnings += folder.hidden(environment) if not settings.session_dir else []
+    where = bases.base(settings.session_dir, environment)
+    warnings += bases.hidden(environment) if not settings.session_dir else []
     name = settings.name or (job.name(where) if job else folder.new_name())
-    folder.check_base(where)
+    bases.check_base(where)
     folder.check_name(where, name)
     _check_space(where, settings.min_space)
     return where, name

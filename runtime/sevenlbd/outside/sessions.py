@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 from .. import people
 from ..errors import ExitCode, Refusal, visible
 from ..state import SessionState
-from . import cli, connect, control, folder, places
+from . import bases, cli, connect, control, folder, folder_lock, places, terminal
 from .cluster import elsewhere
 from .cluster.elsewhere import Elsewhere, View
 from .cluster.slurm import Job
@@ -27,23 +25,23 @@ _PATIENCE_SECONDS = 150.0
 
 @dataclass(frozen=True)
 class Seat:
-    """From where a user looks at his sessions: this node's own, in `where`, and by `lookout` those elsewhere."""
+    """From where a user looks at his sessions: this node's own, in `bases`, and by `lookout` those elsewhere."""
 
     here: places.Places
-    where: Path
+    bases: tuple[Path, ...]
     lookout: elsewhere.Lookout
 
     def find(self, name: str) -> Path | Elsewhere:
         """The session that is meant: of this node, if there is one that fits, or else elsewhere. Raises Refusal."""
-        running = [path for path in folder.alive(self.where) if not name or _is_called(path, name)]
+        running = [path for path in folder.alive(*self.bases) if not name or _is_called(path, name)]
         if len(running) == 1:
             return running[0]
         if running and not name:
-            return folder.find(self.where, name)
+            return folder.find(self.bases, name)
         if running:
             what = f"several sessions are called `{name}`: {', '.join(path.name for path in running)}"
             raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
-        view = self.lookout.look(self.where)
+        view = self.lookout.look(self.bases)
         found = elsewhere.choose(view, name)
         if found:
             return self._at_hand(found) or found
@@ -54,14 +52,14 @@ class Seat:
         if view.sessions:
             what = f"there is no session `{name}`; there are: {elsewhere.named(view.sessions)}"
             raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
-        return folder.find(self.where, name)
+        return folder.find(self.bases, name)
 
     def _at_hand(self, found: Elsewhere) -> Path | None:
         """The folder of a session that is on this very node, but in another folder of sessions than this call's."""
         place = Path(found.state.folder)
-        if found.state.host != os.uname().nodename or not folder.is_alive(place):
+        if found.state.host != os.uname().nodename or not folder_lock.is_alive(place):
             return None
-        folder.check_owned(place.parent)
+        bases.check_owned(place.parent)
         return place
 
 
@@ -72,16 +70,15 @@ def _is_called(place: Path, name: str) -> bool:
 
 def seat(context: CommandContext) -> Seat:
     """Where we are; a folder that somebody else put there is not even looked into. Raises Refusal."""
-    where = folder.base(context.settings.session_dir, context.here.environment)
-    folder.check_owned(where)
-    return Seat(context.here, where, elsewhere.Lookout(context.here, context.settings))
+    bases_here = bases.all_bases(context.settings.session_dir, context.here.environment)
+    return Seat(context.here, bases_here, elsewhere.Lookout(context.here, context.settings))
 
 
 def status(context: CommandContext) -> int:
     """Show this user's sessions, on this node and elsewhere, and the desktops that wait in the queue."""
     options, ours = context.options, seat(context)
-    view = ours.lookout.look(ours.where)
-    abroad, local, waiting = view.sessions, folder.alive(ours.where), view.waiting
+    view = ours.lookout.look(ours.bases)
+    abroad, local, waiting = view.sessions, folder.alive(*ours.bases), view.waiting
     if options.session:
         found = ours.find(options.session)
         abroad = (found,) if isinstance(found, Elsewhere) else ()
@@ -89,7 +86,7 @@ def status(context: CommandContext) -> int:
         waiting = ()
     states = [state for state in map(folder.read_state, local) if state]
     if options.json:
-        print(json.dumps([asdict(state) for state in (*states, *(one.state for one in abroad))], indent=1))
+        terminal.say_json([asdict(state) for state in (*states, *(one.state for one in abroad))])
         return ExitCode.OK
     _print(states, abroad, waiting)
     _print_trouble(view, connect.command(ours.here.sif))
@@ -100,7 +97,7 @@ def _print(states: Iterable[SessionState], abroad: Iterable[Elsewhere], waiting:
     lines = [line for state in states for line in _described(state, "")]
     lines += [line for one in abroad for line in _described(one.state, f"  {one.place}")]
     lines += [f"job{job.id}  {visible(str(job))}  ({visible(job.name)})" for job in waiting]
-    print("\n".join(lines) if lines else f"no session of yours is running on {os.uname().nodename}, or known elsewhere")
+    terminal.say(*(lines or [f"no session of yours is running on {os.uname().nodename}, or known elsewhere"]))
 
 
 def _described(state: SessionState, place: str) -> Iterable[str]:
@@ -119,9 +116,9 @@ def _described(state: SessionState, place: str) -> Iterable[str]:
 
 def _print_trouble(view: View, ours: str) -> None:
     if view.trouble:
-        print(f"7lbd: the scheduler could not be asked, so a session may be gone: {view.trouble}", file=sys.stderr)
+        terminal.say(f"7lbd: the scheduler could not be asked, so a session may be gone: {view.trouble}", error=True)
     if view.gone:
-        print(f"7lbd: {len(view.gone)} left word and are gone; to remove it: {ours} gc", file=sys.stderr)
+        terminal.say(f"7lbd: {len(view.gone)} left word and are gone; to remove it: {ours} gc", error=True)
 
 
 def stop(context: CommandContext) -> int:
@@ -130,7 +127,7 @@ def stop(context: CommandContext) -> int:
     if options.session and (job := _in_queue(ours, options.session)):
         meant = job.task(options.session.removeprefix("job")) or job.id
         ours.lookout.slurm.cancel(meant)
-        print(f"job {meant} is taken out of the queue")
+        terminal.say(f"job {meant} is taken out of the queue")
         return ExitCode.OK
     target = ours.find(options.session)
     if isinstance(target, Elsewhere):
@@ -139,16 +136,16 @@ def stop(context: CommandContext) -> int:
         control.send_stop(target, now=options.now)
     except (OSError, ValueError) as error:
         raise deaf(target, error) from None
-    while folder.is_alive(target):
+    while folder_lock.is_alive(target):
         time.sleep(_POLL)
-    print(f"session {target.name} has ended")
+    terminal.say(f"session {target.name} has ended")
     return ExitCode.OK
 
 
 def _in_queue(ours: Seat, name: str) -> Job | None:
-    if any(_is_called(place, name) for place in folder.alive(ours.where)):
+    if any(_is_called(place, name) for place in folder.alive(*ours.bases)):
         return None
-    return elsewhere.waiting(ours.lookout.look(ours.where), name)
+    return elsewhere.waiting(ours.lookout.look(ours.bases), name)
 
 
 def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
@@ -156,9 +153,9 @@ def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if not found.record.exists() or found.record not in [
-            one.record for one in ours.lookout.look(ours.where).sessions
+            one.record for one in ours.lookout.look(ours.bases).sessions
         ]:
-            print(f"session {found.state.id} has ended")
+            terminal.say(f"session {found.state.id} has ended")
             return ExitCode.OK
         time.sleep(_POLL_ELSEWHERE)
     what = f"session {found.state.id} {found.place} was told to end, and still has not"

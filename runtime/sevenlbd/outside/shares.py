@@ -27,6 +27,9 @@ def all_of(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, .
         if share.name.lower() in {known.name.lower() for known in shares}:
             raise Refusal(ExitCode.SHARE, f"the share `{share.name}` is given twice", hint="give each its own name")
         shares.append(share)
+    if settings.protect_dot_files:
+        for share in shares:
+            _refuse_dot(share, Path(environment.get("HOME", "/")).resolve())
     return tuple(_cached(shares, settings.cached_shares))
 
 
@@ -40,6 +43,15 @@ def _cached(shares: list[Share], names: Iterable[str]) -> Iterator[Share]:
             raise Refusal(ExitCode.SHARE, what, hint="the home is `home`, the others are named by --share NAME=PATH")
     for share in shares:
         yield replace(share, cached=share.name.lower() in wanted)
+
+
+def _refuse_dot(share: Share, home: Path) -> None:
+    """What smbd keeps from the guest are names in a share, not those that lead to it."""
+    path = Path(share.path)
+    below = path.relative_to(home).parts if path.is_relative_to(home) else path.parts[-1:]
+    if any(part.startswith(".") for part in below):
+        what = f"share `{share.name}`: {share.path} is in a folder whose name begins with a dot"
+        raise Refusal(ExitCode.SHARE, what, hint="leave it out; or, if the site lets you: --no-protect-dot-files")
 
 
 def home(environment: Mapping[str, str]) -> Share:

@@ -23,7 +23,7 @@ def check_owner(path: Path) -> None:
         raise Refusal(ExitCode.RESOURCES, what, hint=f"its owner can: chmod go-w {path}; or {elsewhere}")
     if found.st_uid in (os.getuid(), 0):
         return
-    if found.st_uid != _nobody():
+    if found.st_uid != nobody():
         what = f"{path}: belongs to user {found.st_uid}, neither to you nor to root: it could hold anything"
         raise Refusal(ExitCode.RESOURCES, what, hint=elsewhere)
     # Apptainer's user namespace shows everybody but ourselves as nobody. What lies where only root, or whom root
@@ -34,7 +34,7 @@ def check_owner(path: Path) -> None:
         raise Refusal(ExitCode.RESOURCES, what, hint=f"root's must lie where only root can put it; or {elsewhere}")
 
 
-def _nobody() -> int:
+def nobody() -> int:
     """Who owns files here whose owner our user namespace has no number for (user_namespaces(7)); -1 without one."""
     whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str((1 << 32) - 1)]
     return -1 if whole else int(Path("/proc/sys/kernel/overflowuid").read_text())

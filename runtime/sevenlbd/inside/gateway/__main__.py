@@ -14,7 +14,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 
-from ... import tls
+from ... import logs, tls
 from ..root import PRIVATE
 from ..tls import NATIVE
 from . import native, relay
@@ -59,5 +59,5 @@ def _tls() -> ssl.SSLContext:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.begin(logging.INFO)
     asyncio.run(_serve(sys.argv[1:]))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import folder, node
+from .. import folder, folder_lock, node
 from ..node import Limit
 
 # slurm.h: the batch script, an interactive step and their like have numbers from here on, and are no steps of a user's.
@@ -47,7 +47,7 @@ class Allocation:
         """The session's id: `job123`, or `job123-2` when that one runs in `where` already."""
         for number in range(self.first, self.first + _MAX_SESSIONS):
             name = f"job{self.job}" if number == 1 else f"job{self.job}-{number}"
-            if not folder.is_alive(where / name):
+            if not folder_lock.is_alive(where / name):
                 return name
         return folder.new_name()
 

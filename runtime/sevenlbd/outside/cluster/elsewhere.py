@@ -7,7 +7,7 @@ can be asked, still has the job.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,9 @@ class Lookout:
         self._programs = NodePrograms(here.environment)
         self.slurm = Slurm(self._programs)
 
-    def look(self, where: Path) -> View:
-        """Everything of this user's that is not alive in `where`, this node's own folder of sessions."""
-        records = [record for record in register.records(self._register) if not _is_in(where, record.state)]
+    def look(self, bases: Sequence[Path]) -> View:
+        """Everything of this user's that is not alive in `bases`, this node's own folders of sessions."""
+        records = [record for record in register.records(self._register) if not _is_in(bases, record.state)]
         jobs, trouble = self._jobs()
         gone = [record for record in records if _is_gone(record, records, jobs)]
         sessions = tuple(
@@ -103,9 +103,9 @@ class Lookout:
         place = f"--session-dir={Path(found.state.folder).parent}"
         return self._programs.run("srun", *step, *call, place, seconds=_ON_NODE_SECONDS)
 
-    def sweep(self, where: Path) -> list[Path]:
+    def sweep(self, bases: Sequence[Path]) -> list[Path]:
         """Remove the records that nobody stands behind; returns them."""
-        gone = self.look(where).gone
+        gone = self.look(bases).gone
         for record in gone:
             register.remove(record)
         return [record.folder for record in gone]
@@ -161,9 +161,9 @@ def waiting(view: View, name: str) -> Job | None:
     return next((job for job in view.waiting if job.is_meant_by(name)), None)
 
 
-def _is_in(where: Path, found: SessionState) -> bool:
-    known = folder.read_state(where / found.id)
-    return known is not None and (known.host, known.started) == (found.host, found.started)
+def _is_in(bases: Iterable[Path], found: SessionState) -> bool:
+    here = (folder.read_state(base / found.id) for base in bases)
+    return any(known and (known.host, known.started) == (found.host, found.started) for known in here)
 
 
 def _is_gone(record: Record, others: Iterable[Record], jobs: list[Job] | None) -> bool:

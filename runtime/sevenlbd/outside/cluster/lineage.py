@@ -62,6 +62,11 @@ def _above(pid: int, proc: Path) -> Iterator[int]:
         yield pid
 
 
+def is_apptainers_child(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether one of Apptainer's own processes has started process `pid`, and still stands behind it."""
+    return _name(_parent(pid, proc), proc).lower().startswith(_APPTAINERS)
+
+
 def ours() -> bool:
     """The same of this process."""
     return leads_job(os.getpid())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
 from ...errors import visible
 from ...state import SessionState
-from .. import display
+from .. import display, terminal
 from .following import Watcher
 from .slurm import Job
 
@@ -61,7 +60,7 @@ class Events(display.JsonLines):
     def _job(self, job: str, state: str, note: str) -> None:
         if self._said != f"{state} {note}":
             self._said = f"{state} {note}"
-            print(json.dumps({"event": "job", "job": job, "state": state, "note": note}), flush=True)
+            terminal.say_json({"event": "job", "job": job, "state": state, "note": note}, indent=None)
 
 
 class Lines(display.Lines):
@@ -93,7 +92,7 @@ class Lines(display.Lines):
     def _say(self, text: str) -> None:
         if text != self._said:
             self._said = text
-            print(f"7lbd: {text}", flush=True)
+            terminal.say(f"7lbd: {text}")
 
 
 class Table(display.Terminal):

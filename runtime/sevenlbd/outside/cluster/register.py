@@ -39,6 +39,7 @@ OFF = "off"
 _ENTRY = re.compile(r"[a-z0-9][a-z0-9-]{0,30}@[A-Za-z0-9._-]{1,255}")
 _MOST = 1000
 _MAX_CONNECTION = 64 << 10
+_KEY = re.compile(r"k[a-z2-7]{20,100}")
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def tokens(record: Path) -> dict[str, str]:
         return {}
     found = dict(line.partition("=")[::2] for line in lines)
     names = {role: "token" if role == "desktop" else f"{role}_token" for role in ROLES}
-    return {role: found[name] for role, name in names.items() if found.get(name, "none") != "none"}
+    # What is no key of ours is nobody's: the file may lie in a share.
+    return {role: found[name] for role, name in names.items() if _KEY.fullmatch(found.get(name, ""))}
 
 
 def records(register: Path | None) -> list[Record]:

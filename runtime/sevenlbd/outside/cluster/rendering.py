@@ -8,7 +8,7 @@ from pathlib import Path
 from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
-from .. import cli
+from .. import cli, terminal
 from ..command import Command, CommandContext
 from . import jobscript, program, shown, site
 from .node_programs import NODE_ROOT
@@ -32,7 +32,7 @@ def job_options(parser: cli.Parser, *more: str) -> None:
 def slurm(context: CommandContext) -> int:
     """Print the job script."""
     want = jobscript.wanted(context.options, site.read(context.here).slurm)
-    print(jobscript.text(want, context.settings, context.here, f"7lbd render slurm ({__version__})"), end="")
+    terminal.write(jobscript.text(want, context.settings, context.here, f"7lbd render slurm ({__version__})"))
     return ExitCode.OK
 
 
@@ -52,7 +52,7 @@ def command(context: CommandContext) -> int:
         node=NODE_ROOT,
         apptainer=shlex.quote(known.apptainer),
     )
-    print(text, end="")
+    terminal.write(text)
     return ExitCode.OK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -13,7 +12,7 @@ from pydantic.fields import FieldInfo
 from ... import __version__
 from ...errors import ExitCode
 from ...settings import Settings, extra
-from .. import places
+from .. import places, terminal
 from ..command import Command, CommandContext
 from . import site
 from .keys import Table, metavar, written
@@ -48,9 +47,9 @@ NOT_FOR_ALL = frozenset({"name", "exit_when_ready", "json_events", "report_dir"}
 
 def _render(context: CommandContext) -> int:
     file, said = places.site_file(context.here)
-    print(text(said))
+    terminal.say_text(text(said))
     if file and said:
-        print(f"7lbd: what {file} sets is set in it, too; its comments are not in it", file=sys.stderr)
+        terminal.say(f"7lbd: what {file} sets is set in it, too; its comments are not in it", error=True)
     return ExitCode.OK
 
 

@@ -6,7 +6,7 @@ import sys
 
 from ... import __version__
 from ...errors import ExitCode
-from .. import cli, connect
+from .. import cli, connect, terminal
 from ..command import Command, CommandContext
 from . import following, jobscript, progress, rendering, site
 from .following import Outcome
@@ -24,7 +24,7 @@ def submit(context: CommandContext) -> int:
     job = scheduler.submit(script, jobscript.as_arguments(want))
     shown = progress.choose(as_json=context.settings.json_events)
     if context.options.detach:
-        print(job)
+        terminal.say(job)
         return ExitCode.OK
     try:
         shown.submitted(job)
@@ -33,12 +33,12 @@ def submit(context: CommandContext) -> int:
         found = following.follow(scheduler, None if useless else shared, job, shown)
     except KeyboardInterrupt:
         shown.close()
-        print(f"\n7lbd: job {job} goes on; {_later(context, job)}", file=sys.stderr)
+        terminal.say("", f"7lbd: job {job} goes on; {_later(context, job)}", error=True)
         return ExitCode.INTERRUPTED
     finally:
         shown.close()
     if not context.settings.json_events:
-        print(_told(context, found, job, scheduler, useless))
+        terminal.say_text(_told(context, found, job, scheduler, useless))
     return ExitCode.OK
 
 

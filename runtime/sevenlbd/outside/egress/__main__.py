@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ... import logs
 from . import confine, syscall_filter
 from .allowed import Allowed, unpack
 from .dialer import Dialer, Unreached
@@ -119,7 +120,7 @@ def _opened(path: str, control: socket.socket) -> int | None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.begin(logging.INFO)
     code = main(sys.argv[1:])
     # A thread that hangs in a file's answer must not keep us.
     logging.shutdown()

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ... import messages
+from ... import logs, messages
 from . import confine, limits, reach, syscall_filter, target
 from .allowed import Allowed, unpack
 from .courier import Courier
@@ -183,7 +183,7 @@ async def _until_end(loop: asyncio.AbstractEventLoop, control: socket.socket) ->
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.begin(logging.INFO)
     code = main(sys.argv[1:])
     # A thread that hangs in a name server's answer must not keep us.
     logging.shutdown()

@@ -16,7 +16,7 @@ from ...images.discs import media, product_keys, setup_media
 from ...images.discs.wim import Edition
 from ...paths import user_path
 from ...settings import nearest, parse_duration, parse_size
-from .. import cli
+from .. import cli, terminal
 from ..command import Command, CommandContext
 from . import answers, scratch
 from .answers import Wishes
@@ -213,7 +213,7 @@ def _shown(plan: Plan, files: Mapping[str, str], target: Path) -> int:
         )
     if machine.firmware is Firmware.UEFI and wishes.drivers == "w11":
         lines.append("note: without a TPM most editions of Windows 11 refuse to be installed")
-    print("\n".join(lines))
+    terminal.say(*lines)
     return ExitCode.OK
 
 

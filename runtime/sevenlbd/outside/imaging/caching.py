@@ -15,7 +15,7 @@ from ...images.copies.fetch import Source, Tally
 from ...images.names import Reference
 from ...images.seal import signature
 from ...images.shelf import lookup
-from .. import cli, places
+from .. import cli, places, terminal
 from ..command import Command, CommandContext, say
 from . import progress
 
@@ -46,7 +46,7 @@ def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
         what = f"{folder}: is in the cache itself, which is named as a repository, too"
         raise Refusal(ExitCode.USAGE, what, hint="let image_dirs name the repository only that it is to be copied from")
     if cache.holds(ref, _looked_at(context, folder)):
-        print(f"{ref} is in {cache.path} already")
+        terminal.say(f"{ref} is in {cache.path} already")
         return
 
     def told_to_wait() -> None:
@@ -55,9 +55,9 @@ def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
     with cache.locked(None if context.options.no_wait else told_to_wait) as ours:
         source = _looked_at(context, folder)
         if not ours:
-            print(f"{cache.path} is being filled by somebody else; not waiting")
+            terminal.say(f"{cache.path} is being filled by somebody else; not waiting")
         elif cache.holds(ref, source):
-            print(f"{ref} has been fetched meanwhile")
+            terminal.say(f"{ref} has been fetched meanwhile")
         else:
             _fetch_now(context, cache, ref, source)
 
@@ -85,7 +85,7 @@ def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: So
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
     came, spared = people.size(tally.fetched), people.size(tally.kept)
-    print(f"{ref} is in {cache.path}: {came} fetched, {spared} empty or here; {proved}")
+    terminal.say(f"{ref} is in {cache.path}: {came} fetched, {spared} empty or here; {proved}")
 
 
 def _drop(cache: Cache, ref: Reference) -> None:
@@ -95,7 +95,7 @@ def _drop(cache: Cache, ref: Reference) -> None:
             what = f"{cache.path}: somebody is fetching, perhaps {ref}"
             raise Refusal(ExitCode.IMAGE, what, hint="wait for it, or interrupt it first")
         cache.drop(ref)
-    print(f"{ref} is no longer in {cache.path}")
+    terminal.say(f"{ref} is no longer in {cache.path}")
 
 
 def _list(cache: Cache) -> None:
@@ -106,9 +106,9 @@ def _list(cache: Cache) -> None:
             with suppress(Refusal):
                 state = f"in use: {users[0]}" if (users := cache.users(entry.ref)) else state
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        print(f"{entry.ref}  {people.size(entry.size)}  used {used}  {state}")
+        terminal.say(f"{entry.ref}  {people.size(entry.size)}  used {used}  {state}")
     of = f" of {people.size(cache.quota)}" if cache.quota else ""
-    print(f"{people.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
+    terminal.say(f"{people.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
 
 
 def _options(parser: cli.Parser) -> None:

@@ -15,7 +15,7 @@ from ...images.seal import manifest, signature
 from ...images.shelf import lookup
 from ...paths import user_path
 from ...settings import in_words, parse_size
-from .. import cli
+from .. import cli, terminal
 from ..command import Command, CommandContext
 from . import progress
 
@@ -47,15 +47,15 @@ def _add(context: CommandContext) -> int:
         with shelf.staged(wanted.name, wanted.version) as folder:
             made = importer.fill(folder, disk, order, progress.shown)
             size, stored = image.from_folder(folder).size, (folder / importer.DISK).stat().st_blocks * formats.SECTOR
-    print(f"{wanted} is in {shelf.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
-    print(
+    terminal.say(f"{wanted} is in {shelf.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
+    terminal.say(
         f"{shelf.path / wanted.name / wanted.version / importer.DESCRIPTION}: {_in_short(made)}; see that it is right"
     )
     if options.publish:
         shelf.publish(wanted.name, wanted.version)
-        print(f"{wanted} is current")
+        terminal.say(f"{wanted} is current")
     else:
-        print(f"for new sessions: 7lbd image publish {wanted}")
+        terminal.say(f"for new sessions: 7lbd image publish {wanted}")
     return ExitCode.OK
 
 
@@ -85,7 +85,7 @@ class _Report:
 
     def tell(self, what: str, trouble: str = "") -> None:
         self.bad |= bool(trouble)
-        print(f"{'not ok' if trouble else 'ok':<8}{what}{': ' if trouble else ''}{trouble}", flush=True)
+        terminal.say(f"{'not ok' if trouble else 'ok':<8}{what}{': ' if trouble else ''}{trouble}")
 
 
 def _check(context: CommandContext) -> int:

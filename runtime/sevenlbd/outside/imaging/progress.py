@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ... import people
 from ...errors import visible
+from .. import terminal
 
 _LINE_SECONDS = 5.0
 
@@ -57,7 +58,7 @@ class _Lines:
         now = time.monotonic()
         if now - self._said >= _LINE_SECONDS:
             self._said = now
-            print(self._line(now - self._began), file=sys.stderr, flush=True)
+            terminal.say(self._line(now - self._began), error=True)
 
     def _line(self, seconds: float) -> str:
         rate = self._done / seconds

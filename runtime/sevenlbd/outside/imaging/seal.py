@@ -11,7 +11,7 @@ from ...images.seal import manifest, signature, signing, verified
 from ...images.shelf import lookup
 from ...images.shelf.repository import Repository
 from ...paths import user_path
-from .. import cli
+from .. import cli, terminal
 from ..command import Command, CommandContext
 from . import progress
 
@@ -32,8 +32,9 @@ def _keygen(context: CommandContext) -> int:
     except Refusal:
         private.unlink()
         raise
-    print(f"{private}: the private key. Whoever has it can sign images: keep it off the nodes")
-    print(f'{public}: the public one. For the site\'s settings file:\ntrusted_keys = ["{text}"]\nrequire_signed = true')
+    terminal.say(f"{private}: the private key. Whoever has it can sign images: keep it off the nodes")
+    terminal.say(f"{public}: the public one. For the site's settings file:")
+    terminal.say(f'trusted_keys = ["{text}"]', "require_signed = true")
     return ExitCode.OK
 
 
@@ -60,7 +61,7 @@ def _sign(context: CommandContext) -> int:
     key = signature.private_key(user_path(context.options.key))
     found = lookup.find(wanted, context.folders)
     made = signing.sign(Repository(found.parents[1]), wanted.name, wanted.version, key, progress.shown)
-    print(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
+    terminal.say(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
     return ExitCode.OK
 
 
@@ -75,7 +76,9 @@ def _verify(context: CommandContext) -> int:
     with progress.shown(f"verifying {folder}", known.size) as told:
         manifest.check(folder, known, told)
     verified.check_place(folder, known.name, known.version)
-    print(f"{known.name}@{known.version}: {len(known.parts)} parts, {known.size} bytes, as signed with {signed.key}")
+    terminal.say(
+        f"{known.name}@{known.version}: {len(known.parts)} parts, {known.size} bytes, as signed with {signed.key}"
+    )
     return ExitCode.OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from ...images.shelf import collection, history, lookup, stock
 from ...images.shelf.repository import Repository
 from ...images.shelf.stock import Item
 from ...settings import parse_duration
-from .. import cli
+from .. import cli, terminal
 from ..command import Command, CommandContext
 
 _KEEP = 3
@@ -49,12 +48,12 @@ def _list(context: CommandContext) -> int:
         lookup.holder(names.parse(wanted), context.folders)
     found = stock.items(context.folders, wanted)
     if context.options.json:
-        print(json.dumps([asdict(item) for item in found], indent=1))
+        terminal.say_json([asdict(item) for item in found])
     elif found:
-        print(_table(found, in_many=len({Path(item.folder).parents[1] for item in found}) > 1))
+        terminal.say_text(_table(found, in_many=len({Path(item.folder).parents[1] for item in found}) > 1))
     else:
         looked = ", ".join(map(str, context.folders)) or "nowhere: image_dirs is empty"
-        print(f"there is no image (looked in {looked})")
+        terminal.say(f"there is no image (looked in {looked})")
     return ExitCode.OK
 
 
@@ -85,11 +84,11 @@ def _table(found: Sequence[Item], *, in_many: bool) -> str:
 def _show(context: CommandContext) -> int:
     sheet = _sheet(context, names.parse(context.options.image))
     if context.options.json:
-        print(json.dumps(sheet, indent=1))
+        terminal.say_json(sheet)
         return ExitCode.OK
     rows = list(_rows(sheet))
     width = max(len(label) for label, _ in rows)
-    print("\n".join(visible(f"{label.ljust(width)}  {text}").rstrip() for label, text in rows))
+    terminal.say(*(f"{label.ljust(width)}  {text}".rstrip() for label, text in rows))
     return ExitCode.OK
 
 
@@ -170,7 +169,7 @@ def _publish(context: CommandContext) -> int:
     if context.settings.require_signed:
         signature.check(folder, signature.trusted(context.settings.trusted_keys))
     holder.publish(ref.name, ref.version)
-    print(f"{ref} is current in {holder.path}: new sessions get it")
+    terminal.say(f"{ref} is current in {holder.path}: new sessions get it")
     return ExitCode.OK
 
 
@@ -178,7 +177,7 @@ def _rollback(context: CommandContext) -> int:
     ref = _plain(context.options.image)
     holder = lookup.holder(ref, context.folders)
     version = holder.rollback(ref.name)
-    print(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
+    terminal.say(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
     return ExitCode.OK
 
 
@@ -195,7 +194,7 @@ def _remove(context: CommandContext) -> int:
     holder = lookup.holder(ref, context.folders)
     freed = sum(part.allocated for part in stock.parts(holder.folder(ref)))
     holder.remove(ref.name, ref.version, even_current=context.options.force)
-    print(f"{ref} is removed from {holder.path}: {people.size(freed)} freed")
+    terminal.say(f"{ref} is removed from {holder.path}: {people.size(freed)} freed")
     return ExitCode.OK
 
 
@@ -208,7 +207,7 @@ def _collect(context: CommandContext) -> int:
             shelf.tidy()
         for name in [ref.name] if ref else shelf.names():
             freed += _collect_one(context, shelf, name)
-    print(f"{people.size(freed)} {'would be freed' if context.options.dry_run else 'freed'}")
+    terminal.say(f"{people.size(freed)} {'would be freed' if context.options.dry_run else 'freed'}")
     return ExitCode.OK
 
 
@@ -227,9 +226,9 @@ def _collect_one(context: CommandContext, shelf: Repository, name: str) -> int:
                     raise
                 why = refusal.what
         if why:
-            print(visible(f"kept      {ref}: {why}"))
+            terminal.say(f"kept      {ref}: {why}")
         else:
-            print(f"{'would go ' if context.options.dry_run else 'removed  '} {ref}: {people.size(size)}")
+            terminal.say(f"{'would go ' if context.options.dry_run else 'removed  '} {ref}: {people.size(size)}")
             freed += size
     return freed
 

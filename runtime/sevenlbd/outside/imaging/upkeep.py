@@ -28,7 +28,7 @@ from ...images.shelf.repository import Repository
 from ...messages import Layer
 from ...paths import user_path
 from ...state import SessionState
-from .. import cli, disk, display, preflight
+from .. import cli, disk, display, preflight, terminal
 from ..command import Command, CommandContext, say
 from ..prepared import Prepared
 from . import flatten, installation, workshop
@@ -188,7 +188,7 @@ def _session(
 
 def _asked(context: CommandContext, ref: Reference, shelf: Repository, kept: Child, record: Record) -> int:
     """What the admin at the terminal wants."""
-    print(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.", flush=True)
+    terminal.say(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.")
     while True:
         try:
             word = input("Name of the new version, `discard`, or nothing to keep the child for later: ").strip()
@@ -203,7 +203,7 @@ def _asked(context: CommandContext, ref: Reference, shelf: Repository, kept: Chi
             _refuse_taken(shelf, Reference(ref.name, word))
             break
         except Refusal as refusal:
-            print(f"7lbd: {refusal}", flush=True)
+            terminal.say_text(f"7lbd: {refusal}")
     publish = input(f"Publish {ref.name}@{word} now, so that new sessions get it? [y/N] ").strip().lower() == "y"
     return _commit(context, shelf, kept, record, word, publish=publish)
 

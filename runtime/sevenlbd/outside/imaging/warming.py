@@ -19,7 +19,7 @@ from ...images.seal import manifest
 from ...images.shelf import exclusive, leftovers, lookup, repository
 from ...images.shelf.repository import Repository
 from ...state import SessionState
-from .. import cli, disk, display, folder, preflight, warmth
+from .. import cli, disk, display, folder, preflight, terminal, warmth
 from ..command import Command, CommandContext
 from ..prepared import Prepared
 from . import installation, workshop
@@ -35,7 +35,7 @@ def make_warm(context: CommandContext) -> int:
     where = _folder(image)
     prepared, needs = _prepared(context, image, where)
     if context.options.if_needed and _fits(where, needs):
-        print(f"7lbd: {image.title} has a warm state that fits")
+        terminal.say(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
     shelf = _shelf(image, context.options.as_version) if context.options.as_version else None
     if shelf is None:
@@ -49,7 +49,7 @@ def make_warm(context: CommandContext) -> int:
             _copy_version(shelf, image, context.options.as_version, fresh)
         else:
             _put_in_place(fresh, where)
-    print(made)
+    terminal.say_text(made)
     return ExitCode.OK
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from .... import __version__
 from ....errors import ExitCode, Refusal
 from ....paths import user_path
-from ... import cli
+from ... import cli, terminal
 from ...command import Command, CommandContext
 from .. import program, site
 from . import app, placing, table
@@ -23,12 +22,12 @@ def _render(context: CommandContext) -> int:
     folder = user_path(context.options.folder)
     made = app.compose(found, context.settings, sif, placing.read_own(folder))
     outcome = placing.place(folder, made, __version__, force=context.options.force)
-    print(_said(folder, outcome, sif))
+    terminal.say_text(_said(folder, outcome, sif))
     for name in outcome.kept:
-        print(f"7lbd: {folder / name} has been changed since it was written, and was left as it is", file=sys.stderr)
+        terminal.say(f"7lbd: {folder / name} has been changed since it was written, and was left as it is", error=True)
     if outcome.kept:
         own = folder / placing.SITE
-        print(f"  put what you add into {own}/, which is woven in; --force overwrites", file=sys.stderr)
+        terminal.say(f"  put what you add into {own}/, which is woven in; --force overwrites", error=True)
     return ExitCode.OK
 
 
