@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from .. import textfile
 from ..errors import ExitCode, Refusal
 from ..settings import Size, in_toml, in_words, nearest
 
@@ -45,9 +46,6 @@ class Display(StrEnum):
 class Channel(StrEnum):
     SMBIOS = "smbios"
     AGENT = "agent"
-
-
-_MAX_TEXT = 256 * 1024
 
 
 def _as_tuple(value: object) -> object:
@@ -113,7 +111,7 @@ class Description(BaseModel):
 def read(path: Path) -> Description:
     """The description in `path`. Raises Refusal that names the key."""
     try:
-        table = tomllib.loads(_text(path))
+        table = tomllib.loads(textfile.read(path))
     except OSError as error:
         hint = f"its owner can: chmod a+r {path}"
         raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None
@@ -130,17 +128,6 @@ def text(described: Description) -> str:
     values = described.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     lines = [f"{key} = {in_toml('memory' if key == 'memory' else 'name', value)}\n" for key, value in values.items()]
     return "schema = 1\n" + "".join(lines)
-
-
-def _text(path: Path) -> str:
-    """A file of a modest size; a pipe or a device in its place would never end. Raises OSError, ValueError."""
-    if not path.is_file():
-        raise ValueError("it is not a regular file")
-    with path.open() as file:
-        text = file.read(_MAX_TEXT + 1)
-    if len(text) > _MAX_TEXT:
-        raise ValueError("it is far too long")
-    return text
 
 
 def keys() -> list[str]:

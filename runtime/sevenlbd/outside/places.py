@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import textfile
 from ..errors import ExitCode, Refusal
 from ..paths import user_path
 from ..settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
@@ -138,7 +139,7 @@ def _read(path: Path, places: Places) -> dict[str, object] | None:
     if not os.access(path, os.F_OK):
         return None  # or hidden behind a folder that the user may not enter, which is the same
     try:
-        return tomllib.loads(belongings.read(path, _owners(path, places)).decode())
+        return tomllib.loads(textfile.decoded(belongings.read(path, _owners(path, places))))
     except Strangers:
         return None  # of which `passed_over` tells
     except OSError as error:
@@ -146,6 +147,6 @@ def _read(path: Path, places: Places) -> dict[str, object] | None:
         hint = f"its owner can: chmod a+r {path}"
         raise Refusal(ExitCode.USAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None
     except (ValueError, RecursionError) as error:
-        raise Refusal(
-            ExitCode.USAGE, f"{path}: is not TOML: {error}", hint="7lbd config --explain shows the keys"
-        ) from None
+        # No command helps who has such a file: each would read it.
+        hint = "mend it or move it away; docs/settings.md has the keys"
+        raise Refusal(ExitCode.USAGE, f"{path}: is not TOML: {error}", hint=hint) from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import textfile
 from ...errors import ExitCode, Refusal
 from ...images import description, names
 from ...images.description import Channel, Description, DiskBus, Firmware
@@ -174,10 +175,10 @@ def _product_key(text: str) -> str:
     if text.startswith("@"):
         path = user_path(text[1:])
         try:
-            with path.open() as file:
-                text = file.read(100).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            with path.open("rb") as file:
+                text = textfile.decoded(file.read(100)).strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise _wrong(f"--product-key: {path} cannot be read: {reason}", "a file with the key alone") from None
     if text and not _KEY.fullmatch(text.upper()):
         # The key itself is not repeated: refusals end up in logs.

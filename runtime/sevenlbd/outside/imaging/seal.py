@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ... import textfile
 from ...errors import ExitCode, Refusal
 from ...images import names
 from ...images.seal import manifest, signature, signing, verified
@@ -87,8 +88,8 @@ def _key_text(text: str) -> str:
     if text.startswith(signature.PREFIX):
         return text
     try:
-        with user_path(text).open() as file:
-            return file.read(1024).strip()
+        with user_path(text).open("rb") as file:
+            return textfile.decoded(file.read(1024)).strip()
     except (OSError, ValueError) as error:
         what = f"--trust {text}: is neither a public key nor a file with one: {error}"
         raise Refusal(ExitCode.USAGE, what, hint=f"a key is {signature.PREFIX}...; keygen wrote it to a .pub") from None

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ... import messages
+from ... import messages, textfile
 from ...errors import ExitCode, Refusal
 from ...images import description, names, qcow2
 from ...images import image as images
@@ -142,14 +142,14 @@ def _password(source: str) -> str:
         return ""
     try:
         if source != "-":
-            with user_path(source).open() as file:
-                text = file.read(4096)
+            with user_path(source).open("rb") as file:
+                text = textfile.decoded(file.read(4096))
         elif sys.stdin.isatty():
             text = getpass.getpass("password for the maintenance session: ")
         else:
             text = sys.stdin.readline(4096)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
+        why = getattr(error, "strerror", None) or error
         raise Refusal(
             ExitCode.USAGE, f"{source}: the password cannot be read: {why}", hint="one line of text"
         ) from None
