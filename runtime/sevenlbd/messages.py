@@ -55,6 +55,8 @@ class Guest:
     smbios: bool
     account: str
     variables: str
+    logical_block_size: int = 512
+    """The sector size that the disk shows, in bytes."""
 
 
 @dataclass(frozen=True)

@@ -205,3 +205,22 @@ def test_a_windows_disk_says_how_finely_it_trims_where_qemu_lets_it(bus: str, se
         words = command(replace(PLAN, guest=replace(GUEST, os=system, disk_bus=bus)))
         (disk,) = [value for value in values(words, "-device") if "drive=overlay" in value]
         assert ("discard_granularity=65536" in disk) is said
+
+
+@pytest.mark.parametrize("bus", ["virtio", "nvme", "scsi"])
+def test_this_qemu_shows_the_disks_sectors_on_every_bus_but_ahci(bus: str) -> None:
+    """Asked of the device itself, without a guest."""
+    guest = replace(GUEST, disk_bus=bus, logical_block_size=4096)
+    (disk,) = [value for value in values(command(replace(PLAN, guest=guest)), "-device") if "drive=overlay" in value]
+    controllers = ["-device", "virtio-scsi-pci,id=scsi"] if bus == "scsi" else []
+    words = ["-machine", "pc-q35-10.0", "-accel", "tcg", "-m", "64", "-S", "-nodefaults", "-display", "none"]
+    words += ["-object", "iothread,id=io", "-blockdev", "null-co,node-name=overlay,size=1048576", *controllers]
+    words += ["-device", f"{disk},id=disk".replace(",werror=enospc,rerror=report", ""), "-qmp", "stdio"]
+    asked = {"path": "/machine/peripheral/disk", "property": "logical_block_size"}
+    lines = [{"execute": "qmp_capabilities"}, {"execute": "qom-get", "arguments": asked}, {"execute": "quit"}]
+    given = "\n".join(map(json.dumps, lines))
+    done = subprocess.run(
+        ["qemu-system-x86_64", *words], input=given, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert '{"return": 4096}' in done.stdout, done.stderr
+    assert "block_size" not in " ".join(command())

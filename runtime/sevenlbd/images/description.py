@@ -7,7 +7,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .. import textfile
 from ..errors import ExitCode, Refusal
@@ -70,6 +78,10 @@ class Description(BaseModel):
         default="pc-q35-10.0", pattern=r"^pc-q35-\d+\.\d+$", description="QEMU's versioned machine type"
     )
     disk_bus: DiskBus = Field(default=DiskBus.AHCI, description="the disk controller that the image has a driver for")
+    logical_block_size: Literal[512, 4096] = Field(
+        default=512,
+        description="the sector size that the disk shows its system, in bytes; 4096 needs UEFI, and no ahci disk",
+    )
     nic: Nic = Field(default=Nic.VIRTIO, description="the network card that the image has a driver for")
     display: Display = Field(default=Display.AUTO, description="auto: virtio for linux, std for windows")
     channels: Annotated[tuple[Channel, ...], BeforeValidator(_as_tuple)] = Field(
@@ -106,6 +118,16 @@ class Description(BaseModel):
         "all of them, an empty list none",
     )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
+
+    @field_validator("logical_block_size")
+    @classmethod
+    def _check_logical_block_size(cls, size: int, info: ValidationInfo) -> int:
+        """QEMU's ahci disk has sectors of 512 bytes and no others, and SeaBIOS boots from no others."""
+        if size != 512 and info.data.get("disk_bus") is DiskBus.AHCI:
+            raise ValueError('not with disk_bus = "ahci", which is the default; with nvme, virtio or scsi')
+        if size != 512 and info.data.get("firmware") is Firmware.BIOS:
+            raise ValueError('not with firmware = "bios"')
+        return size
 
 
 def read(path: Path) -> Description:

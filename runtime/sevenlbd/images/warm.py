@@ -33,6 +33,7 @@ _WORDS = {
     "memory": "memory",
     "network": "network",
     "disk_bus": "disk bus",
+    "logical_block_size": "the disk's sector size",
     "nic": "network card",
     "layers": "size of the disk's files",
     "egress": "ways out",
@@ -66,6 +67,7 @@ class Needs:
 
     Who was told of more than there is finds the same wall a hop later.
     """
+    logical_block_size: int = 512
 
     def differences(self, here: Needs) -> list[str]:
         """What is not as it was frozen, in words; empty when the state fits."""

@@ -42,6 +42,7 @@ _HYPERV = (
 # Bytes. Windows with the updates of May 2026 trims no disk that leaves this open; 64 KiB is what was reported to work.
 _WINDOWS_DISCARD = 64 << 10
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_SECTOR = 512
 _DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
 
@@ -187,7 +188,10 @@ def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, obj
 
 def _disk_device(guest: Guest) -> Iterator[str]:
     yield from ("-object", "iothread,id=io")
-    drive = "drive=overlay,bootindex=0,werror=enospc,rerror=report"
+    # QEMU's default stays unsaid: a machine frozen before has the same command.
+    size = guest.logical_block_size
+    sectors = f",logical_block_size={size},physical_block_size={size}" if size != _SECTOR else ""
+    drive = f"drive=overlay,bootindex=0,werror=enospc,rerror=report{sectors}"
     if guest.os == "windows" and guest.disk_bus in ("virtio", "scsi"):  # QEMU takes none but 512 bytes for an ide-hd
         drive += f",discard_granularity={_WINDOWS_DISCARD}"
     match guest.disk_bus:
@@ -196,7 +200,7 @@ def _disk_device(guest: Guest) -> Iterator[str]:
         case "scsi":
             yield from ("-device", "virtio-scsi-pci,id=scsi,iothread=io", "-device", f"scsi-hd,bus=scsi.0,{drive}")
         case "nvme":
-            yield from ("-device", "nvme,drive=overlay,serial=7lbd,bootindex=0")
+            yield from ("-device", f"nvme,drive=overlay,serial=7lbd,bootindex=0{sectors}")
         case _:
             yield from ("-device", f"ide-hd,bus=ide.0,{drive}")
 

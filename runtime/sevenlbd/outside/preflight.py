@@ -169,6 +169,7 @@ def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
         smbios=Channel.SMBIOS in described.channels,
         account=described.user,
         variables=str(image.variables or ""),
+        logical_block_size=described.logical_block_size,
     )
 
 

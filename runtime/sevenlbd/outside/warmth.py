@@ -75,6 +75,7 @@ def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str, egress
         display=guest.display,
         layers=tuple(layer.path.stat().st_size for layer in image.layers),
         egress=_reach(egress),
+        logical_block_size=guest.logical_block_size,
     )
 
 
