@@ -1,4 +1,4 @@
-"""Text files that people write, on whatever system: read whole, bounded, and named for what they are when they are no UTF-8.
+"""Text files that people write, on whatever system: read whole, bounded; what is no UTF-8 is named for what it is.
 
 Notepad and PowerShell begin UTF-8 with a byte order mark, or write UTF-16. The mark says nothing and is skipped; of
 another encoding it is said which one it is, because what a parser says of it helps nobody. Source: Unicode 15, 23.8.

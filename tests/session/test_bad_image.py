@@ -31,6 +31,9 @@ HOSTILE = {
 }
 
 
+MIB = 1 << 20
+
+
 def with_backing(disk: bytes, backing: str, kind: str) -> bytes:
     """A qcow2 with another backing file in its header (QEMU, docs/interop/qcow2.rst): qemu-img balks at some."""
     extension = struct.pack(">II", 0xE2792ACA, len(kind)) + kind.encode().ljust(8, b"\0") + bytes(8)
@@ -39,6 +42,12 @@ def with_backing(disk: bytes, backing: str, kind: str) -> bytes:
     struct.pack_into(">QI", changed, 8, at + len(extension), len(backing))
     changed[at : at + len(extension) + len(backing)] = extension + backing.encode()
     return bytes(changed)
+
+
+def mbr(first: int, sectors: int) -> bytes:
+    """A partition table of one partition."""
+    entry = bytes.fromhex("80000000070000") + b"\0" + first.to_bytes(4, "little") + sectors.to_bytes(4, "little")
+    return (bytes(446) + entry).ljust(510, b"\0") + b"\x55\xaa"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +66,8 @@ def gallery(work: Path, blank_image: Path) -> Iterator[Path]:
     (folder / "corrupt.qcow2").write_bytes(whole[:79] + b"\x02" + whole[80:])
     (folder / "external.qcow2").write_bytes(whole[:79] + b"\x04" + whole[80:])
     (folder / "vmdk.qcow2").write_bytes(b"KDMV" + bytes(1 << 16))
+    (folder / "cloud.img").write_bytes(whole)
+    (folder / "cut.raw").write_bytes(mbr(2048, 65536).ljust(MIB, b"\0"))
     (folder / "zero.raw").touch()
     shutil.copy(folder / "base.raw", folder / "disk.vmdk")
     (folder / "closed.qcow2").write_bytes(whole)
@@ -80,7 +91,9 @@ def test_a_backing_file_that_leads_elsewhere_is_refused(refuse: Refuse, gallery:
         ("cut.qcow2", "truncated"),
         ("stub.qcow2", "truncated"),
         ("corrupt.qcow2", "marked as corrupt"),
-        ("vmdk.qcow2", "does not begin with a qcow2 header"),
+        ("vmdk.qcow2", "is named qcow2, but begins like vmdk"),
+        ("cloud.img", "is named raw, but begins like qcow2"),
+        ("cut.raw", "is truncated: its partitions go on to byte 34603008"),
         ("external.qcow2", "keeps its data in another file"),
         ("zero.raw", "is empty"),
         ("pipe.raw", "not a regular file"),
@@ -140,7 +153,8 @@ def own_image(blank_image: Path, work: Path) -> Iterator[Path]:
         ('user = "x;reboot"', ["`user`"]),
         ("schema = 2", ["`schema` = 2"]),
         ("a = " + "[" * 3000, ["is not TOML"]),
-        ("\xff", ["is not TOML"]),
+        ("\xff", ["is not TOML", "not UTF-8 in line 1"]),
+        ("\xff\xfeo\0s\0", ["is not TOML: it is UTF-16", "save it again as UTF-8"]),
     ],
 )
 def test_a_broken_description_is_refused_by_its_key(
@@ -148,6 +162,12 @@ def test_a_broken_description_is_refused_by_its_key(
 ) -> None:
     (own_image / "image.toml").write_text(text, encoding="latin-1")
     refuse("--image", str(own_image), code=IMAGE, says=[str(own_image), *says])
+
+
+def test_a_description_may_begin_with_a_byte_order_mark(refuse: Refuse, own_image: Path) -> None:
+    toml = own_image / "image.toml"
+    toml.write_text('os = "linux"\nfirmwear = "bios"\n', encoding="utf-8-sig")
+    refuse("--image", str(own_image), code=IMAGE, says=[str(toml), "`firmwear` is not a key"])
 
 
 def test_an_unreadable_or_endless_description_is_refused(refuse: Refuse, own_image: Path) -> None:

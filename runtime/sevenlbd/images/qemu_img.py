@@ -24,7 +24,12 @@ _PLAIN = ("-m", "16")
 # Compressing takes a core for each request; the order of what is packed does not matter.
 _PACKED = ("-m", "16", "-W", "-c", "-o", "compression_type=zstd")
 _WRITE_EVERY = 64 << 20
+_UNIT = 1 << 20
 _GRACE_SECONDS = 5.0
+_MOST_WORDS = 64 << 10
+_IN_USE = re.compile(r"\block\b")
+_COMPLAINT = re.compile(r"ERROR|qemu-img: (?!warning:)")
+_PREFIX = re.compile(r"^(qemu-img: |ERROR:? )+")
 
 
 def qcow2_node(path: Path) -> dict[str, object]:
@@ -67,22 +72,38 @@ def read(node: Mapping[str, object], at: int, length: int, scratch: Path) -> byt
         out.unlink(missing_ok=True)
 
 
+def create(path: Path, length: int) -> None:
+    """An empty qcow2 of at least `length` bytes. Raises Refusal."""
+    _finish([_PROGRAM, "create", "-q", "-f", "qcow2", str(path), str(-(-length // _UNIT) * _UNIT)], path)
+
+
+def repair(node: Mapping[str, object]) -> None:
+    """Have QEMU put in order what it only can in a disk that it may write to. Raises Refusal."""
+    _finish([_PROGRAM, "check", "-q", "-r", "all", _json(node)], Path("the disk"))
+
+
 def size(node: Mapping[str, object]) -> int:
     """The virtual size of the disk `node`, in bytes. Raises Refusal."""
-    told = json.loads(_finish([_PROGRAM, "info", "--output=json", _json(node)], Path("the disk")))
+    # `info` opens what it is given without its backing files, and must not meet a description of them.
+    whole = {"driver": "raw", "file": node}
+    told = json.loads(_finish([_PROGRAM, "info", "--output=json", _json(whole)], Path("the disk")))
     return int(told["virtual-size"])
 
 
 def check(path: Path, kind: str) -> str:
     """What `qemu-img check` finds wrong with the file at `path`; empty when it is in order."""
     node = qcow2_node(path) if kind == "qcow2" else {"driver": kind, "file": {"driver": "file", "filename": str(path)}}
+    return trouble(node)
+
+
+def trouble(node: Mapping[str, object]) -> str:
+    """What `qemu-img check` finds wrong with the disk `node`; empty when it is in order, or cannot be checked."""
     with _running([_PROGRAM, "check", "-q", _json(node)]) as running:
-        printed, _ = running.communicate()
-    # 3 says that clusters are leaked: wasted, but harmless (qemu-img(1)).
+        printed = _bounded(running)
+    # 3 says that clusters are leaked: wasted, but harmless; 63 that its format has no check (qemu-img(1)).
     if running.returncode in (0, 3, 63):
         return ""
-    lines = printed.decode(errors="replace").strip().splitlines()
-    return lines[0] if lines else f"qemu-img check ended with {running.returncode}"
+    return _reason(printed) or f"qemu-img check ended with {running.returncode}"
 
 
 def _json(node: Mapping[str, object]) -> str:
@@ -91,9 +112,18 @@ def _json(node: Mapping[str, object]) -> str:
 
 def _finish(command: list[str], target: Path) -> bytes:
     with _running(command) as running:
-        printed, _ = running.communicate()
+        printed = _bounded(running)
     if running.returncode:
         raise _failed(printed, target)
+    return printed
+
+
+def _bounded(running: subprocess.Popen[bytes]) -> bytes:
+    """What it prints, of which a damaged disk may have a line for each cluster: the first is enough."""
+    assert running.stdout
+    printed = running.stdout.read(_MOST_WORDS)
+    while running.stdout.read(_MOST_WORDS):
+        pass
     return printed
 
 
@@ -134,17 +164,25 @@ class _Writeback:
                     os.close(descriptor)
 
 
-def _failed(said: bytes, target: Path) -> Refusal:
-    """The reason in qemu-img's own words, without its progress and the JSON that only we wrote."""
+def _reason(said: bytes) -> str:
+    """Why qemu-img failed: its first complaint, not the hint below, and no JSON of ours."""
     text = _DONE.sub(b"", said).decode(errors="replace").replace("\r", "\n")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    why = (lines[-1] if lines else "qemu-img was killed").removeprefix("qemu-img: ")
-    why = re.sub(r"'?json:\{.*\}'?:? ?", "", why)
+    complaints = [line for line in lines if _COMPLAINT.match(line)] or lines
+    why = _PREFIX.sub("", complaints[0]) if complaints else ""
+    # Quoted, or the last thing in it.
+    why = re.sub(r"(Could not open )?'json:\{.*?\}+'(: )?", "", why) if "'json:" in why else why
+    return re.sub(r"json:\{.*\}:? ?", "", why).strip()
+
+
+def _failed(said: bytes, target: Path) -> Refusal:
+    """The reason in qemu-img's own words, without its progress and the JSON that only we wrote."""
+    why = _reason(said) or "qemu-img was killed"
     if _FULL.search(why):
         free = shutil.disk_usage(target.parent).free >> 20
         what = f"{target.parent}: no space is left for the disk ({free} MiB free): {why}"
         return Refusal(ExitCode.RESOURCES, what, hint="make room there, or name another repository: --image-dir DIR")
-    if "lock" in why:
+    if _IN_USE.search(why):
         what = f"the disk is in use by a virtual machine: {why}"
         return Refusal(ExitCode.IMAGE, what, hint="shut that machine down first")
     return Refusal(ExitCode.IMAGE, f"the disk cannot be read: {why}", hint="copy or export it anew; qemu-img check")

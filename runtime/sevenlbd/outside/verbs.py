@@ -52,7 +52,7 @@ VERBS = (
     Verb("image rollback", "let new sessions get the version that was current before", _I, "imaging.shelf"),
     Verb("image rm", "remove a version that is neither current nor in use anywhere", _I, "imaging.shelf"),
     Verb("image gc", "remove old versions that nobody uses, and what interrupted work left", _I, "imaging.shelf"),
-    Verb("image add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd or ova", _I, "imaging.intake"),
+    Verb("image add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd, vdi or ova", _I, "imaging.intake"),
     Verb("image check", "examine a version: description, disk, warm state, digests, signature", _I, "imaging.intake"),
     Verb("image keygen", "make a key pair for signing images", _I, "imaging.seal"),
     Verb("image sign", "sign a version, so that any change of it is noticed", _I, "imaging.seal"),

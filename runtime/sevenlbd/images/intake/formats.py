@@ -8,17 +8,22 @@ VMware, Virtual Disk Format 5.0; Microsoft, [MS-VHDX]; POSIX, pax (ustar).
 from __future__ import annotations
 
 import os
+import re
 import stat
-import struct
+import sys
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ExitCode, Refusal
 
-RAW, QCOW2, VMDK, VMDK_TEXT, VHDX, VPC, OVA = "raw", "qcow2", "vmdk", "vmdk-text", "vhdx", "vpc", "ova"
-CHOICES = (RAW, QCOW2, VMDK, VHDX, VPC, OVA)
+RAW, QCOW2, VMDK, VMDK_TEXT, VHDX, VPC = "raw", "qcow2", "vmdk", "vmdk-text", "vhdx", "vpc"
+VDI, OVA = "vdi", "ova"
+CHOICES = (RAW, QCOW2, VMDK, VHDX, VPC, VDI, OVA)
 """What a user may say that a disk is."""
 SECTOR = 512
+Node = dict[str, object]
+"""A disk as QEMU is told to open it."""
 
 _MAGIC = {
     b"QFI\xfb": QCOW2,
@@ -26,6 +31,7 @@ _MAGIC = {
     b"# Disk Descr": VMDK_TEXT,
     b"vhdxfile": VHDX,
     b"conectix": VPC,
+    b"<<< ": VDI,
 }
 # What people try instead, and what would help.
 _STRANGE = {
@@ -37,9 +43,22 @@ _STRANGE = {
     b"7z\xbc\xaf": ("a 7z archive", "unpack it, and add the disk in it"),
     b"<?xml": ("a text (an .ovf?), not a disk", "add the .ova, or the disk that stands beside the .ovf"),
     b"COWD": ("a delta or disk of an old ESX server", "export it anew as OVA, or with vmware-vdiskmanager -t 0"),
-    b"<<< ": ("a VirtualBox disk", "qemu-img convert -f vdi -O qcow2 FILE OUT, if you trust where it came from"),
     b"LUKS": ("encrypted", "an image must not be: many people start it"),
 }
+# A disk of one of these names that has no mark of its format has lost it: a VHD of fixed size is known by its end only.
+_NAMED = {
+    ".vhd": VPC,
+    ".vpc": VPC,
+    ".vhdx": VHDX,
+    ".avhd": VPC,
+    ".avhdx": VHDX,
+    ".vmdk": VMDK,
+    ".vdi": VDI,
+    ".qcow2": QCOW2,
+    ".ova": OVA,
+}
+# VMware's own names for an extent of plain bytes.
+_FLAT = re.compile(r"-(flat|f\d{3})\.vmdk$")
 _ISO9660 = (32769, b"CD001")
 _USTAR = (257, b"ustar")
 _HEAD = 34 << 10
@@ -60,9 +79,9 @@ class Piece:
             file.seek(self.offset + at)
             return file.read(max(0, min(length, self.size - at)))
 
-    def node(self) -> dict[str, object]:
+    def node(self) -> Node:
         """How QEMU is told to open just that, as bytes without a meaning (QEMU, qapi/block-core.json)."""
-        file: dict[str, object] = {"driver": "file", "filename": str(self.path), "read-only": True}
+        file: Node = {"driver": "file", "filename": str(self.path), "read-only": True}
         if self.whole:
             return file
         return {"driver": "raw", "offset": self.offset, "size": self.size, "file": file, "read-only": True}
@@ -82,6 +101,14 @@ def piece(path: Path) -> Piece:
     except OSError as error:
         what = f"{path}: cannot be read: {error.strerror}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"its owner can: chmod a+r {path}") from None
+
+
+def container(disk: Piece) -> str:
+    """The format that wraps a disk, by its first bytes; empty when they could be a disk's own. Raises Refusal."""
+    head = disk.read(0, _HEAD)
+    _refuse_strange(disk, head)
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+    return VMDK if kind == VMDK_TEXT else kind
 
 
 def told(disk: Piece, said: str = "") -> str:
@@ -116,9 +143,13 @@ def _by_magic(disk: Piece) -> str:
 def _check_raw(disk: Piece) -> None:
     """Anything at all could be a raw disk; what is plainly something else is refused. Raises Refusal."""
     head = disk.read(0, _HEAD)
-    for magic, (what, hint) in _STRANGE.items():
-        if head.startswith(magic):
-            raise Refusal(ExitCode.IMAGE, f"{disk.path}: is {what}", hint=hint)
+    _refuse_strange(disk, head)
+    name = disk.path.name.lower()
+    if disk.whole and (named := _NAMED.get(disk.path.suffix.lower())) and not _FLAT.search(name):
+        what = f"{disk.path}: is named {named}, but has not what marks one at its begin or end: truncated, or misnamed"
+        raise Refusal(
+            ExitCode.IMAGE, what, hint="copy or export it anew; if it is a raw disk nevertheless: --format raw"
+        )
     if head[_ISO9660[0] :].startswith(_ISO9660[1]):
         what = f"{disk.path}: is an installation disc, not an installed disk"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image build makes an image from one")
@@ -127,13 +158,31 @@ def _check_raw(disk: Piece) -> None:
         raise Refusal(ExitCode.IMAGE, what, hint="if it is a raw disk nevertheless: --format raw")
 
 
-def check_vpc(disk: Piece) -> None:
-    """A VHD must stand alone. Raises Refusal. Source: Microsoft, Virtual Hard Disk Image Format Specification."""
-    footer = disk.read(disk.size - SECTOR, SECTOR)
-    kind = struct.unpack_from(">I", footer, 60)[0] if footer.startswith(b"conectix") else 0
-    if kind not in (2, 3):
-        what = "is a differencing disk: it is nothing without its parent" if kind == 4 else "is truncated, or no VHD"
-        raise Refusal(ExitCode.IMAGE, f"{disk.path}: {what}", hint="export the whole disk anew")
+def _refuse_strange(disk: Piece, head: bytes) -> None:
+    for magic, (what, hint) in _STRANGE.items():
+        if head.startswith(magic):
+            raise Refusal(ExitCode.IMAGE, f"{disk.path}: is {what}", hint=hint)
+
+
+def truncated(disk: Piece, what: str) -> Refusal:
+    """For a disk that is not all there."""
+    return Refusal(ExitCode.IMAGE, f"{disk.path}: is truncated: {what}", hint="copy or export it anew")
+
+
+def little_endian(content: bytes, kind: str) -> array[int]:
+    """The numbers in `content`, of which `kind` (I, Q) says how wide they are. Half a number at the end is none."""
+    numbers = array(kind)
+    numbers.frombytes(content[: len(content) // numbers.itemsize * numbers.itemsize])
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def big_endian(content: bytes, kind: str) -> array[int]:
+    """The same, of numbers that begin with their highest byte."""
+    numbers = little_endian(content, kind)
+    numbers.byteswap()
+    return numbers
 
 
 def readable_beside(folder: Path, name: str, why: str) -> Piece:

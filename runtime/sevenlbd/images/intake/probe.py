@@ -1,23 +1,22 @@
 """What system is on a disk, as far as its partition table and the first sectors of its file systems tell.
 
-Nothing on the disk is executed, mounted or followed; some kilobytes are read. Sources: UEFI 2.10, chapter 5 (GPT);
-the kernel's Documentation for ext4 and btrfs, XFS Algorithms & Data Structures, Microsoft's NTFS boot sector;
-the Discoverable Partitions Specification.
+Nothing on the disk is executed, mounted or followed; some kilobytes are read. Sources: the kernel's Documentation for
+ext4 and btrfs, XFS Algorithms & Data Structures, Microsoft's NTFS boot sector; the Discoverable Partitions
+Specification.
 """
 
 from __future__ import annotations
 
-import struct
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..description import OS, Firmware
+from . import partitions
+from .partitions import Partition, Table
 
 Read = Callable[[int, int], bytes]
 """Bytes of the disk: where, and how many, in multiples of 512. Beyond its end there are none."""
 
-_TABLE = 1 << 20
 _BOOT = 72 << 10
 _MOST_PARTITIONS = 16
 _EFI = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
@@ -36,7 +35,7 @@ _LINUX_ONLY = {
     "933ac7e1-2eb4-4f13-b844-0e14e2aef915": "Linux /home",
 }
 _MBR_WINDOWS, _MBR_LINUX = {0x07, 0x27}, {0x82, 0x83, 0x8E, 0xFD}
-_MBR_EFI, _MBR_GPT = 0xEF, 0xEE
+_MBR_EFI = 0xEF
 # Name, system, where, what.
 _CONTENT = (
     ("NTFS", OS.WINDOWS, 3, b"NTFS    "),
@@ -56,50 +55,43 @@ class Findings:
     os: OS | None = None
     firmware: Firmware | None = None
     seen: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Partition:
-    kind: str
-    at: int
-    size: int
+    table: Table = field(default_factory=Table)
 
 
 def look(read: Read, size: int) -> Findings:
     """Look into a disk of `size` bytes."""
-    head = read(0, min(_TABLE, size // 512 * 512))
-    partitions, table = _gpt(head), "GPT"
-    if not partitions:
-        partitions, table = _mbr(head), "MBR"
-    found = Findings()
+    head = read(0, min(partitions.HEAD, size // 512 * 512))
+    table = partitions.read(head)
+    found = Findings(table=table)
     weight = {OS.WINDOWS: 0, OS.LINUX: 0}
-    for partition in partitions[:_MOST_PARTITIONS]:
+    for partition in table.partitions[:_MOST_PARTITIONS]:
         name, system, certain = _judged(partition, read, size)
         found.seen.append(name)
         if system:
             # What only one system has counts for more than a file system that any may have.
             weight[system] += min(partition.size, size) + (size if certain else 0)
-    if not partitions:
+    if not table.partitions:
         name, system = _content(head)
         if system:
             found.seen.append(f"{name} without partitions")
             weight[system] += 1
     if any(weight.values()):
         found.os = OS.WINDOWS if weight[OS.WINDOWS] >= weight[OS.LINUX] else OS.LINUX
-    if partitions:
-        found.firmware = _firmware(partitions, table)
-        found.seen.insert(0, f"{table} with {len(partitions)} partitions")
+    if table.partitions:
+        found.firmware = _firmware(table)
+        sectors = f" in sectors of {table.sector} bytes" if table.sector != partitions.SECTOR else ""
+        found.seen.insert(0, f"{table.name} with {len(table.partitions)} partitions{sectors}")
     return found
 
 
-def _firmware(partitions: list[_Partition], table: str) -> Firmware | None:
-    kinds = {partition.kind for partition in partitions}
+def _firmware(table: Table) -> Firmware | None:
+    kinds = {partition.kind for partition in table.partitions}
     if _EFI in kinds or f"{_MBR_EFI:#x}" in kinds:
         return Firmware.UEFI
-    return Firmware.BIOS if table == "MBR" or _BIOS_BOOT in kinds else None
+    return Firmware.BIOS if table.name == "MBR" or _BIOS_BOOT in kinds else None
 
 
-def _judged(partition: _Partition, read: Read, size: int) -> tuple[str, OS | None, bool]:
+def _judged(partition: Partition, read: Read, size: int) -> tuple[str, OS | None, bool]:
     """What a partition is called, whose it is, and whether that is certain."""
     if partition.kind in (_EFI, f"{_MBR_EFI:#x}"):
         return "EFI system partition", None, False
@@ -121,39 +113,3 @@ def _content(boot: bytes) -> tuple[str, OS | None]:
         if boot[at : at + len(magic)] == magic:
             return name, system
     return "", None
-
-
-def _gpt(head: bytes) -> list[_Partition]:
-    """The partitions of a GPT; none when there is no plausible one."""
-    for sector in (512, 4096):
-        header = head[sector : sector + 92]
-        if len(header) < 92 or not header.startswith(b"EFI PART"):
-            continue
-        at, count, length = struct.unpack_from("<QII", header, 72)
-        if length < 128 or length > 4096:
-            return []
-        found = []
-        for number in range(min(count, 256)):
-            entry = head[at * sector + number * length :][:128]
-            if len(entry) < 128:
-                break
-            if any(entry[:16]):
-                first, last = struct.unpack_from("<QQ", entry, 32)
-                kind = str(uuid.UUID(bytes_le=entry[:16]))
-                found.append(_Partition(kind, first * sector, max(0, last - first + 1) * sector))
-        return found
-    return []
-
-
-def _mbr(head: bytes) -> list[_Partition]:
-    """The four partitions of an MBR that are there."""
-    if head[510:512] != b"\x55\xaa":
-        return []
-    found = []
-    for number in range(4):
-        entry = head[446 + 16 * number :][:16]
-        first, count = struct.unpack_from("<II", entry, 8)
-        # A file system's own boot sector ends in 55 AA, too; its code makes no such table.
-        if entry[4] and entry[4] != _MBR_GPT and count and entry[0] in (0, 0x80):
-            found.append(_Partition(f"{entry[4]:#x}", first * 512, count * 512))
-    return found

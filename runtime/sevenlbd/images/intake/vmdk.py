@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ExitCode, Refusal
+from . import grains
 from .formats import SECTOR, Piece, readable_beside
 
 MAGIC = b"KDMV"
@@ -40,8 +41,8 @@ class Extent:
     at: int
 
 
-def check_sparse(disk: Piece) -> None:
-    """Refuse a sparse file that leads to another one. Raises Refusal."""
+def check_sparse(disk: Piece) -> int:
+    """Its disk's size in sectors. Raises Refusal for a sparse file that leads to another one, or is not all there."""
     header = disk.read(0, SECTOR)
     if len(header) < SECTOR or not header.startswith(MAGIC):
         raise Refusal(ExitCode.IMAGE, f"{disk.path}: is truncated, or no sparse VMDK", hint=_AGAIN)
@@ -54,6 +55,8 @@ def check_sparse(disk: Piece) -> None:
         places.append((at * SECTOR, min(length * SECTOR, _MOST_TEXT)))
     for start, size in places:
         _refuse_parent(disk, disk.read(start, size) if start < disk.size else b"")
+    grains.check(disk)
+    return int(capacity)
 
 
 def _refuse_parent(disk: Piece, text: bytes) -> None:
@@ -91,7 +94,8 @@ def _extent(disk: Piece, line: str) -> Extent:
     file = readable_beside(disk.path.parent, read["name"], str(disk.path))
     extent = Extent(int(read["sectors"]), _KINDS[read["kind"]], file, int(read["at"] or 0))
     if extent.kind == "SPARSE":
-        check_sparse(file)
+        if check_sparse(file) < extent.sectors:
+            raise Refusal(ExitCode.IMAGE, f"{file.path}: is smaller than {disk.path} says of it", hint=_AGAIN)
     elif (extent.at + extent.sectors) * SECTOR > file.size:
         raise Refusal(ExitCode.IMAGE, f"{file.path}: is truncated", hint="copy it anew")
     if not extent.sectors:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
 
 from ...errors import ExitCode, Refusal
-from ...images import image, names, qemu_img, warm
+from ...images import clusters, image, names, qcow2, qemu_img, warm
 from ...images.description import OS, Description, DiskBus, Firmware
-from ...images.intake import formats, importer, source
+from ...images.intake import formats, importer, partitions, source
 from ...images.seal import manifest, signature
 from ...images.shelf import lookup
 from ...paths import user_path
@@ -26,6 +27,9 @@ def _describing(group: Any) -> None:
     group.add_argument("--os", dest="described_os", choices=list(OS), help="its operating system")
     group.add_argument("--firmware", dest="described_firmware", choices=list(Firmware), help="what it boots with")
     group.add_argument("--disk-bus", dest="described_disk_bus", choices=list(DiskBus), help="its disk controller")
+    group.add_argument(
+        "--logical-block-size", dest="described_logical_block_size", metavar="512|4096", help="its disk's sector size"
+    )
     group.add_argument("--title", dest="described_title", metavar="TEXT", help="a line for people")
     group.add_argument("--memory", dest="described_memory", metavar="SIZE", help="memory it needs")
     group.add_argument("--cpus", dest="described_cpus", metavar="N", help="virtual CPUs it needs")
@@ -65,10 +69,16 @@ def _in_short(made: Description) -> str:
 
 def _given(options: Any) -> dict[str, object]:
     """The keys of the description that are options. Raises Refusal for a wrong value."""
-    keys = ("os", "firmware", "disk_bus", "title", "memory", "cpus")
-    given = {key: getattr(options, f"described_{key}") for key in keys if getattr(options, f"described_{key}")}
+    keys = ("os", "firmware", "disk_bus", "logical_block_size", "title", "memory", "cpus")
+    given: dict[str, Any] = {
+        key: getattr(options, f"described_{key}") for key in keys if getattr(options, f"described_{key}")
+    }
     try:
-        checked = Description.model_validate({**given, "memory": parse_size(given.get("memory", "4G"))})
+        # What is not given is not yet known: it must not speak against what is.
+        values = {"disk_bus": DiskBus.NVME, **given, "memory": parse_size(given.get("memory", "4G"))}
+        if (size := str(values.get("logical_block_size", ""))).isdecimal():
+            values["logical_block_size"] = int(size)
+        checked = Description.model_validate(values)
     except (ValidationError, ValueError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("memory",), "msg": str(error)}
         flag = str(first["loc"][0]).replace("_", "-")
@@ -93,11 +103,30 @@ def _check(context: CommandContext) -> int:
     report = _Report()
     found = _checked_description(folder, report)
     for layer in found.layers if found else ():
-        trouble = qemu_img.check(layer.path, layer.format) if layer.format != formats.RAW else ""
+        trouble = _layers_trouble(layer) if layer.format != formats.RAW else ""
         report.tell(f"disk {layer.path.name} ({layer.format})", trouble)
+    if found and not report.bad:
+        _check_partitions(found, report)
     _check_warm(folder, report)
     _check_seal(context, folder, report)
     return ExitCode.IMAGE if report.bad else ExitCode.OK
+
+
+def _layers_trouble(layer: image.ImageLayer) -> str:
+    trouble = qemu_img.check(layer.path, layer.format)
+    if not trouble and qcow2.read(layer.path).ragged and clusters.lost(layer.path):
+        return "it is truncated inside its last cluster"
+    return trouble
+
+
+def _check_partitions(found: image.Image, report: _Report) -> None:
+    """Whether the disk goes as far as its partition table says."""
+    node = source.chain(found.layers)
+    with TemporaryDirectory(prefix="7lbd-check-") as scratch:
+        table = partitions.read(qemu_img.read(node, 0, min(partitions.HEAD, found.size // 512 * 512), Path(scratch)))
+    if table.name:
+        count = len(table.partitions)
+        report.tell(f"{table.name} with {count} partition{'s' * (count != 1)}", table.lost(found.size))
 
 
 def _checked_description(folder: Path, report: _Report) -> image.Image | None:
