@@ -35,6 +35,24 @@ def test_a_link_in_place_of_the_base_is_refused(tmp_path: Path) -> None:
         bases.check_base(link)
 
 
+def test_a_base_that_goes_and_comes_again_meanwhile_is_not_barred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir(mode=0o700)
+
+    def made_anew(*_: object) -> bool:
+        base.rmdir()
+        base.mkdir(mode=0o700)
+        return False
+
+    monkeypatch.setattr(os, "access", made_anew)
+    bases.check_base(base)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(Refusal, match="it is not writable for you"):
+        bases.check_base(base)
+
+
 @pytest.mark.parametrize("kind", ["link", "file", "dangling"])
 def test_who_is_there_first_with_our_name_stops_nobody(tmp_path: Path, kind: str) -> None:
     """A link or a file stands for what a stranger can make there; a stranger's folder is the same by its owner."""

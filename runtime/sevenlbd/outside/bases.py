@@ -89,8 +89,7 @@ def check_base(folder: Path) -> None:
         parent = parent.parent
     if parent == folder:
         check_owned(folder)
-    # The last session to end takes an empty base along, at any moment.
-    if not os.access(parent, os.W_OK | os.X_OK) and _is_there(parent):
+    if _is_barred(parent):
         why = "it is not writable for you" if parent == folder else f"{parent} is not a folder that you can write to"
         raise Refusal(
             ExitCode.RESOURCES, f"{folder}: no session's folder can be made there, because {why}", hint=ELSEWHERE
@@ -133,6 +132,19 @@ def _is_ours(path: Path, *, alone: bool = False) -> bool:
         found = path.lstat()
         ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
         return ours and not (alone and found.st_mode & 0o077)
+    return False
+
+
+def _is_barred(folder: Path) -> bool:
+    """Whether it is there, and we may not write to it.
+
+    The last session to end takes an empty base along, at any moment, and the next one makes it anew: such a one is not.
+    """
+    with suppress(OSError):
+        before = folder.lstat()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            after = folder.lstat()
+            return (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns)
     return False
 
 
