@@ -48,7 +48,7 @@ class Newcomer(Caller):
 
 async def serve(listener: socket.socket, peers: Peers, target: str) -> None:
     """Relay the connections of `listener` to stunnel's socket, `target`, until cancelled."""
-    slots, relay = Slots(_STRANGERS, _TURN), Relay(target, Traffic(), most=_MOST)
+    slots, relay = Slots(_STRANGERS, _TURN), Relay(target, Traffic(), _MOST)
     tasks: set[asyncio.Task[object]] = set()
 
     def group(wire: socket.socket, address: object) -> str:

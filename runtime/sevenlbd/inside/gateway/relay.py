@@ -131,7 +131,7 @@ class Caller(End):
 class Relay:
     """One way in: the place in here that its connections lead to."""
 
-    def __init__(self, target: str, traffic: Traffic, most: int = _MAX_CONNECTIONS) -> None:
+    def __init__(self, target: str, traffic: Traffic, most: int) -> None:
         self._target, self._most = target, most
         self.traffic = traffic
 
@@ -165,6 +165,6 @@ class Relay:
 async def serve(listener: socket.socket, target: str, traffic: Traffic) -> None:
     """Relay every connection of `listener` to `target` (HOST:PORT or /PATH) until cancelled."""
     listener.setblocking(False)
-    relay = Relay(target, traffic)
+    relay = Relay(target, traffic, _MAX_CONNECTIONS)
     async with await asyncio.get_running_loop().create_unix_server(lambda: Caller(relay), sock=listener) as server:
         await server.serve_forever()
