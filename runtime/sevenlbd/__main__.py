@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import ExitCode, Refusal
-from .outside import rlimits, terminal, verbs
+from .base.errors import ExitCode, Refusal
+from .outside.cli import verbs
+from .outside.console import terminal
+from .outside.node import rlimits
 
 # What a node in trouble answers to a program without a fault.
 _TROUBLE = {
@@ -59,10 +61,10 @@ def _run(arguments: Sequence[str], umask: int) -> int:
     if words[0] in ("run", "image"):
         rlimits.raise_soft()
     if words[0] == "run":
-        from .outside import launch
+        from .outside.session import launch
 
         return launch.run(words, umask)
-    from .outside import dispatch
+    from .outside.cli import dispatch
 
     return dispatch.run(words, umask)
 

@@ -15,11 +15,12 @@ from typing import Any, get_args, get_origin
 
 import jinja2
 from sevenlbd import __version__
-from sevenlbd.errors import MEANING
+from sevenlbd.base.errors import MEANING
+from sevenlbd.config import tables
+from sevenlbd.config.settings import Settings, extra, flag_of, in_toml, variable_of
 from sevenlbd.images.description import Description
-from sevenlbd.outside import cli, verbs
-from sevenlbd.outside.cluster import keys, site
-from sevenlbd.settings import Settings, extra, flag_of, in_toml, variable_of
+from sevenlbd.outside.cli import command_line, verbs
+from sevenlbd.outside.site import site_tables
 
 REPO = Path(__file__).resolve().parents[2]
 DOCS = REPO / "docs"
@@ -106,7 +107,7 @@ def image_verbs_table() -> str:
 
 def _below(family: str) -> dict[str, argparse.ArgumentParser]:
     """Every verb below a family, by its name without that; families in it give way to their verbs."""
-    found = cli.build()
+    found = command_line.build()
     mine = [verb.name for verb in verbs.VERBS if verb.module and verb.name.startswith(f"{family} ")]
     return {name.removeprefix(f"{family} "): found[name] for name in mine}
 
@@ -123,8 +124,8 @@ def site_table(name: str) -> str:
 
 
 def _site_keys(name: str) -> Iterator[tuple[str, str, str]]:
-    for key, field in site.TABLES[name].model_fields.items():
-        yield key, keys.written(field.default, keys.metavar(field)), str(field.description)
+    for key, field in site_tables.TABLES[name].model_fields.items():
+        yield key, tables.written(field.default, tables.metavar(field)), str(field.description)
 
 
 def render_table() -> str:
@@ -139,7 +140,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "image-keys": image_keys_table,
     "image-verbs": image_verbs_table,
     "render-verbs": render_table,
-} | {name: partial(site_table, name) for name in site.TABLES}
+} | {name: partial(site_table, name) for name in site_tables.TABLES}
 
 
 def man_page() -> str:
@@ -166,7 +167,7 @@ def man_page() -> str:
                 "about": _sentence(" ".join(str(kind.__doc__).partition(": ")[2].split())),
                 "keys": list(_site_keys(name)),
             }
-            for name, kind in site.TABLES.items()
+            for name, kind in site_tables.TABLES.items()
         ],
         exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
     )
@@ -178,7 +179,7 @@ def _sentence(text: str) -> str:
 
 def _of_the_node() -> dict[str, argparse.ArgumentParser]:
     """All verbs but those below `image`, which have a chapter of their own."""
-    found = cli.build()
+    found = command_line.build()
     names = (verb.name for verb in verbs.VERBS if verb.module or verb.name == "image")
     return {name: found[name] for name in names if not name.startswith("image ")}
 

@@ -16,8 +16,8 @@ import sys
 import threading
 from pathlib import Path
 
-from sevenlbd import messages
-from sevenlbd.messages import Front
+from sevenlbd.wire import messages
+from sevenlbd.wire.messages import Front
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sevenlbd import messages
-from sevenlbd.messages import Door
-from sevenlbd.outside.egress import link
-from sevenlbd.outside.egress.allowed import Allowed
+from sevenlbd.outside.egress import relay_link
+from sevenlbd.outside.egress.relay.allowed import Allowed
+from sevenlbd.wire import messages
+from sevenlbd.wire.messages import Door
 
 HOME = "127.0.0.1"
 
@@ -24,7 +24,7 @@ HOME = "127.0.0.1"
 async def main(port: int) -> None:
     """Start, hand over, wait."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server((HOME, 0), backlog=128) as door:
-        async with link.started(Allowed(tcp=((HOME, port),)), Path(folder) / "egress.log", "bench") as relay:
+        async with relay_link.started(Allowed(tcp=((HOME, port),)), Path(folder) / "egress.log", "bench") as relay:
             socket.send_fds(relay.theirs, [messages.pack_doors([Door("tcp", HOME, port)])], [door.fileno()])
             relay.theirs.send(messages.pack_doors([]))
             print(json.dumps({"pid": relay.pid, "port": door.getsockname()[1]}), flush=True)

@@ -17,9 +17,9 @@ import pytest
 from conftest import StartSession
 from harness import HOST, Session
 
-RELAY = "sevenlbd.outside.egress "
+RELAY = "sevenlbd.outside.egress.relay "
 """With its space: the broker's name begins in the same way."""
-BROKER = "sevenlbd.outside.egress.broker "
+BROKER = "sevenlbd.outside.egress.relay.broker "
 DOWN = 18443
 """A port of the portal's where nobody listens at first."""
 # From inside the namespace, as the guest's programs would: by the proxy to the portal, which sends back what it gets.

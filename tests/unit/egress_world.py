@@ -15,14 +15,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sevenlbd import messages
-from sevenlbd.messages import Door
-from sevenlbd.outside.egress.allowed import Allowed
-from sevenlbd.outside.egress.broker import Broker
-from sevenlbd.outside.egress.dialer import Dialer
-from sevenlbd.outside.egress.house import House
-from sevenlbd.outside.egress.journal import Journal, Sheet
-from sevenlbd.outside.egress.relay import Relay
+from sevenlbd.outside.egress.relay.allowed import Allowed
+from sevenlbd.outside.egress.relay.broker import Broker
+from sevenlbd.outside.egress.relay.dialer import Dialer
+from sevenlbd.outside.egress.relay.forwarding import Relay
+from sevenlbd.outside.egress.relay.journal import Journal, Sheet
+from sevenlbd.outside.egress.relay.relay_context import House
+from sevenlbd.wire import messages
+from sevenlbd.wire.messages import Door
 
 HOME = "127.0.0.1"
 SESSION = "blue-fox"

@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pyasn1.codec.der import encoder
-from sevenlbd import messages
-from sevenlbd.inside.gateway import lock, rdcleanpath, relay
+from sevenlbd.inside.gateway import authentication, native_relay, rdcleanpath
 from sevenlbd.inside.gateway.app import Gate, application
 from sevenlbd.inside.gateway.peers import Peers
 from sevenlbd.inside.gateway.server import Listener, serve
 from sevenlbd.inside.gateway.traffic import Traffic
-from sevenlbd.messages import Front, NativeTls
+from sevenlbd.wire import messages
+from sevenlbd.wire.messages import Front, NativeTls
 
 SESSION = "blue-fox"
 TOKENS = {role: f"{role}-token".ljust(43, "x") for role in ("desktop", "console", "status")}
@@ -103,7 +103,7 @@ class World:
     def cookie(self, role: str) -> str:
         """A good cookie for the role, as a header's value."""
         assert self.gate.front
-        return f"{lock.cookie_name(SESSION)}={lock.make_cookie(role, self.gate.front.cookie_key)}"
+        return f"{authentication.cookie_name(SESSION)}={authentication.make_cookie(role, self.gate.front.cookie_key)}"
 
     def headers(self, role: str, **more: str) -> dict[str, str]:
         """What a browser with the role's cookie sends from our own page."""
@@ -402,7 +402,7 @@ async def relayed(folder: Path, target: str, traffic: Traffic) -> tuple[asyncio.
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(100)
-    return asyncio.create_task(relay.serve(listener, target, traffic)), path
+    return asyncio.create_task(native_relay.serve(listener, target, traffic)), path
 
 
 NATIVE = replace(FRONT, native=NativeTls(4489, ("node7",)))

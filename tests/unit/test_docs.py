@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import sevenlbd
 from reference import pages
+from sevenlbd.config import sources
+from sevenlbd.config.settings import Source, from_table, load
 from sevenlbd.images.description import Description
-from sevenlbd.outside import places
-from sevenlbd.outside.cluster import site
-from sevenlbd.settings import Source, from_table, load
+from sevenlbd.outside.site import site_tables
 
 REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -76,9 +76,9 @@ def test_settings_examples_load(mark: str, text: str, tmp_path: Path) -> None:
         load([from_table(tomllib.loads(text), "7lbd.toml", trusted=False)])
         return
     (tmp_path / "7lbd.toml").write_text(text)
-    here = places.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")})
-    places.settings(here, Source("command line", {}))
-    site.read(here)
+    here = sources.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")})
+    sources.settings(here, Source("command line", {}))
+    site_tables.read(here)
 
 
 @pytest.mark.parametrize(("mark", "text"), each_block("toml image"))

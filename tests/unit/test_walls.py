@@ -11,7 +11,7 @@ import sevenlbd
 PACKAGE = Path(sevenlbd.__file__).parent
 FORBIDDEN = {
     "outside": {"sevenlbd.inside"},
-    "inside": {"sevenlbd.outside", "sevenlbd.images", "sevenlbd.settings"},
+    "inside": {"sevenlbd.outside", "sevenlbd.images", "sevenlbd.config.settings"},
     "images": {"sevenlbd.inside", "sevenlbd.outside"},
 }
 

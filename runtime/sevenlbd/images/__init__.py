@@ -6,4 +6,20 @@ seal/      digests, manifests, signatures: that a version is unaltered, and whos
 intake/    disks from elsewhere become versions
 copies/    a node's own copies of versions
 discs/     installation discs as files
+
+- cache/: A node's own copies of versions
+- importing/: Disks from elsewhere
+- lookup/: From the name that a user gives to an image
+- media/: Installation discs as files
+- repository/: The repository on its disk
+- signing/: What proves that a version is unaltered, and whose
+- clusters: whether a qcow2 has all that its tables refer to
+- description: `image.toml`: what an image asks of its machine
+- formats: what a disk file is, told by its bytes
+- image_lock: an image in use is locked
+- names: names of images and versions
+- partitions: a partition table
+- qcow2: the header of a qcow2 file
+- qemu_img: qemu-img, told everything
+- warm: warm states, as files
 """

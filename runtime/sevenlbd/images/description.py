@@ -17,9 +17,9 @@ from pydantic import (
     field_validator,
 )
 
-from .. import textfile
-from ..errors import ExitCode, Refusal
-from ..settings import Size, in_toml, in_words, nearest
+from ..base import text_files
+from ..base.errors import ExitCode, Refusal
+from ..config.settings import Size, in_toml, in_words, nearest
 
 
 class OS(StrEnum):
@@ -133,7 +133,7 @@ class Description(BaseModel):
 def read(path: Path) -> Description:
     """The description in `path`. Raises Refusal that names the key."""
     try:
-        table = tomllib.loads(textfile.read(path))
+        table = tomllib.loads(text_files.read(path))
     except OSError as error:
         hint = f"its owner can: chmod a+r {path}"
         raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None

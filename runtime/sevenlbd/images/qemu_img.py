@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .. import process, syscalls
-from ..errors import ExitCode, Refusal
-from .seal.digest import Told
+from ..base import process, syscalls
+from ..base.errors import ExitCode, Refusal
+from .signing.digest import Told
 
 _PROGRAM = "/usr/bin/qemu-img"
 _DONE = re.compile(rb"\((\d+\.\d+)/100%\)")

@@ -1,1 +1,12 @@
-"""The inner side of the wall: everything that the guest can talk to, in namespaces with no way out."""
+"""The inner side of the wall: everything that the guest can talk to, in namespaces with no way out.
+
+- gateway/: the only way in to the desktop
+- init/: The place itself
+- net/: The guest's link, and what is at its other end
+- services/: The helpers that serve the guest, each started again when it dies
+- vm/: The virtual machine
+- __main__: through the wall, then the keeper
+- builder: the fork that runs `setup` and ends
+- keeper: PID 1: brings all of it up, watches it, takes it down
+- setup: the network and the servers' configuration, made once
+"""

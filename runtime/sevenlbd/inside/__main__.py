@@ -12,8 +12,8 @@ import socket
 import sys
 from contextlib import suppress
 
-from . import namespace, quota
 from .builder import Builder
+from .init import namespace, process_limit
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
             wire.send(json.dumps(event).encode())
         return
     namespace.close_the_curtain()
-    quota.limit_session()
+    process_limit.limit_session()
     builder = Builder()
     from . import keeper
 

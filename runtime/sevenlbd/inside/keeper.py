@@ -14,29 +14,19 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .. import logs, messages, process, shared_files
-from ..messages import Event, NewCertificates, Notice, Plan, Stop
-from ..process import python
-from ..tls import fingerprint
-from . import (
-    files,
-    helpers,
-    machine,
-    network,
-    qemu,
-    readiness,
-    root,
-    router,
-    standstill,
-    tls,
-    tpm,
-    trimming,
-    ways_out,
-)
-from .agent import AgentError
+from ..base import logs, process
+from ..base.process import python
+from ..wire import messages, shared_files
+from ..wire.messages import Event, NewCertificates, Notice, Plan, Stop
+from ..wire.tls import fingerprint
 from .builder import Builder
-from .migration import MachineError
-from .root import SESSION
+from .init import root
+from .init.root import SESSION
+from .net import network, router, ways_out
+from .services import helpers, native_rdp, samba, trimming
+from .vm import machine, qemu, readiness, stall, tpm
+from .vm.agent import AgentError
+from .vm.migration import MachineError
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +70,7 @@ class Keeper:
             tap = house.enter_context(network.tap_descriptor(plan.network))
             # Without what it has no use for.
             builder.begin(messages.pack_plan(replace(plan, certificates={})))
-            tls.write(plan.certificates)
+            native_rdp.write(plan.certificates)
             await house.enter_async_context(tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self.warn))
             if tap is None:
                 # QEMU's own network listens on our loopback as soon as it starts.
@@ -94,7 +84,7 @@ class Keeper:
             house.callback(ready.cancel)
             await _gone(builder.pid)
             builder.finish()
-            account = asyncio.create_task(files.add_account(plan))
+            account = asyncio.create_task(samba.add_account(plan))
             await house.enter_async_context(line.listening(plan.network))
             if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
                 ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self.warn)
@@ -107,14 +97,14 @@ class Keeper:
                 )
             await account
             smbd_out = SESSION / shared_files.SMBD_OUT
-            await house.enter_async_context(helpers.kept_running("smbd", files.smbd(plan), smbd_out, self.warn))
+            await house.enter_async_context(helpers.kept_running("smbd", samba.smbd(plan), smbd_out, self.warn))
             served.set()
             if self._plan.warm:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
             await porch.enter_async_context(self._gateway())
             if "rdp-tls" in self._sockets:
-                knocking = house.enter_context(tls.listening())
+                knocking = house.enter_context(native_rdp.listening())
                 self._stunnel = await house.enter_async_context(self._native_tls(knocking.fileno()))
             await self._attend(vm)
 
@@ -144,7 +134,7 @@ class Keeper:
         return helpers.kept_running("gateway", command, log_file, self.warn, pass_fds=list(inherited.values()))
 
     def _native_tls(self, descriptor: int) -> AbstractAsyncContextManager[helpers.Kept]:
-        command, log_file = tls.stunnel(descriptor), SESSION / shared_files.STUNNEL_LOG
+        command, log_file = native_rdp.stunnel(descriptor), SESSION / shared_files.STUNNEL_LOG
         return helpers.kept_running("stunnel", command, log_file, self.warn, pass_fds=[descriptor])
 
     async def _attend(self, vm: machine.Machine) -> None:
@@ -203,8 +193,8 @@ class Keeper:
         """While a guest boots in emulation."""
         if self._plan.accel != "tcg" or self._plan.warm:
             return
-        await standstill.mend_once(vm.unended_interrupts, vm.reset)
-        self.warn(standstill.TOLD)
+        await stall.mend_once(vm.unended_interrupts, vm.reset)
+        self.warn(stall.TOLD)
         if self._plan.keys_at_boot:
             await vm.press_keys()
 
@@ -250,7 +240,7 @@ class Keeper:
 
     def _serve_with(self, certificates: dict[str, str]) -> None:
         try:
-            tls.write(certificates)
+            native_rdp.write(certificates)
         except OSError as error:
             self.warn(f"the new certificates cannot be served with: {error.strerror}")
         if self._stunnel:

@@ -8,12 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
-from .. import messages, shared_files
-from ..addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
-from ..messages import Egress, Plan
-from ..tls import AUTHORITY, SERVER
-from . import filenames, files, network, shaping, tls
-from .root import PRIVATE, SESSION
+from ..base.addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
+from ..wire import messages, shared_files
+from ..wire.messages import Egress, Plan
+from ..wire.tls import AUTHORITY, SERVER
+from .init.root import PRIVATE, SESSION
+from .net import network, shaping
+from .services import filenames, native_rdp, samba
 
 _templates = Environment(
     loader=PackageLoader("sevenlbd.inside"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -70,8 +71,8 @@ def write_configuration(plan: Plan) -> None:
     network.DNSMASQ_CONF.write_text(render_dnsmasq_conf(plan))
     if plan.egress:
         network.NAMES.write_text(render_names(plan.egress))
-    files.CONFIGURATION.write_text(render_smb_conf(plan))
-    tls.CONFIGURATION.write_text(render_stunnel_conf(plan.network, PRIVATE))
+    samba.CONFIGURATION.write_text(render_smb_conf(plan))
+    native_rdp.CONFIGURATION.write_text(render_stunnel_conf(plan.network, PRIVATE))
 
 
 def render_dnsmasq_conf(plan: Plan) -> str:
@@ -102,7 +103,7 @@ def render_smb_conf(plan: Plan) -> str:
     """smb.conf for the plan's shares."""
     return _templates.get_template("smb.conf").render(
         user=plan.user,
-        private=files.SAMBA,
+        private=samba.SAMBA,
         log=SESSION / shared_files.SMBD_LOG,
         # An address, not a device: what else is on the device is not for the shares.
         interface=f"{HOST}/{PREFIX_LENGTH}" if plan.network == "tap" else "127.0.0.1/8",

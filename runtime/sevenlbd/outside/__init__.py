@@ -1,1 +1,18 @@
-"""The node's side of the wall: whatever needs the user's terminal, files or the node's network."""
+"""The node's side of the wall: whatever needs the user's terminal, files or the node's network.
+
+- access/: Who may come in and by which way
+- checks/: `doctor`
+- cli/: The command line
+- commands/: The verbs that belong to no other room
+- console/: What a user reads on the terminal
+- egress/: The way out
+- folders/: Folders on this node
+- imaging/: The verb `image`
+- job/: A scheduler's job
+- node/: What this node is and has
+- ondemand/: Open OnDemand
+- presence/: Sessions as other nodes see them
+- schedulers/: Schedulers, one module each
+- session/: The supervisor's part
+- site/: The site's file
+"""

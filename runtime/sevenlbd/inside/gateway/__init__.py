@@ -24,4 +24,27 @@
     metrics      OpenMetrics
 
 It can reach nothing but these namespaces, and holds no secret but this session's.
+
+- __main__: the process
+- admission: between accept(2) and the application
+- api: what pages and programs ask for
+- app: the routes, and what each request goes through
+- authentication: tokens, cookies, roles, origins
+- bridge: a WebSocket and a stream, made one
+- desktop: /ws/rdp
+- fairness: whoever has the most gives way first
+- first_bytes: what a connection's first bytes say
+- gate: who may come in and who is there, shared by all parts
+- limits: what a stranger may cost
+- metrics: OpenMetrics
+- native: before native RDP: who may knock at stunnel
+- native_relay: native clients' bytes, unseen
+- pages: the pages and what belongs to them
+- peers: whose connection it is
+- rdcleanpath: what is said before TLS
+- responses: how we answer
+- server: the application on its sockets
+- supervisor_link: the wire to the supervisor
+- traffic: counts
+- vnc_console: /ws/console
 """

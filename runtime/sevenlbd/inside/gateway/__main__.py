@@ -14,15 +14,16 @@ import ssl
 import sys
 from collections.abc import Sequence
 
-from ... import logs, tls
-from ..root import PRIVATE
-from ..tls import NATIVE
-from . import native, relay
+from ...base import logs
+from ...wire import tls
+from ..init.root import PRIVATE
+from ..services.native_rdp import NATIVE
+from . import native, native_relay
 from .app import application
 from .gate import Gate
-from .link import Link
 from .peers import Peers
 from .server import Listener, serve
+from .supervisor_link import Link
 
 
 async def _serve(words: Sequence[str]) -> None:
@@ -38,12 +39,12 @@ async def _serve(words: Sequence[str]) -> None:
     async with asyncio.TaskGroup() as all_of_it:
         all_of_it.create_task(link.follow(gate))
         all_of_it.create_task(serve(application(gate), gate, pages))
-        all_of_it.create_task(relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
+        all_of_it.create_task(native_relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
         if "rdp-tls" in given:
             callers = Peers(_inherited(given["rdp-tls-peers"]) if "rdp-tls-peers" in given else None)
             all_of_it.create_task(native.serve(_inherited(given["rdp-tls"]), callers, str(NATIVE)))
         if vnc:
-            all_of_it.create_task(relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))
+            all_of_it.create_task(native_relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))
 
 
 def _inherited(descriptor: str) -> socket.socket:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from .crowd import Crowd, Slots, Visit
+from .fairness import Crowd, Slots, Visit
 from .first_bytes import PEEK, Verdict
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from urllib.parse import parse_qs
 
 from aiohttp import HttpVersion11, web
 
-from ... import messages
-from ...messages import Front
-from ...rdp_file import local_port, pasted, rdp_file
-from . import answers
-from .answers import Refused
+from ...base.rdp_file import local_port, pasted, rdp_file
+from ...wire import messages
+from ...wire.messages import Front
+from . import responses
+from .authentication import DESKTOP, STATUS, Visitor
 from .gate import Gate
-from .lock import DESKTOP, STATUS, Visitor
+from .responses import Refused
 
 _MAX_BODY = 64 * 1024
 _BODY_SECONDS = 10.0
@@ -111,7 +111,7 @@ async def status(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.
     """GET api/status: once as JSON, or as a stream of events for a browser's EventSource."""
     if request.method == "GET" and "text/event-stream" in request.headers.get("Accept", ""):
         return await _stream(request, gate, visitor)
-    return answers.as_json(shown(gate, visitor))
+    return responses.as_json(shown(gate, visitor))
 
 
 async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
@@ -119,7 +119,7 @@ async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web
     if gate.watchers(stream=True) >= _MAX_STREAMS:
         raise Refused(503, "too many pages watch this session", "close some of them")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-    answers.dress(response)
+    responses.dress(response)
     await response.prepare(request)
     try:
         with gate.watching(visitor, stream=True):
@@ -141,7 +141,7 @@ async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web
 async def secrets(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/desktop: what the browser's client logs in with (CredSSP needs the password)."""
     front = _front(gate)
-    return answers.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
+    return responses.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
 
 
 async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
@@ -150,7 +150,7 @@ async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.St
     if not isinstance(now, bool):
         raise Refused(400, "'now' is true or false")
     gate.ask(messages.STOP, now=now)
-    return answers.as_json({"stopping": True}, 202)
+    return responses.as_json({"stopping": True}, 202)
 
 
 async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:

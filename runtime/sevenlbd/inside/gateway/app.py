@@ -15,13 +15,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ...messages import Front
-from . import answers, api, console, lock
-from .answers import Refused
+from ...wire.messages import Front
+from . import api, authentication, responses, vnc_console
+from .authentication import CONSOLE, DESKTOP, STATUS, Visitor
 from .gate import Gate
 from .limits import Guarded
-from .lock import CONSOLE, DESKTOP, STATUS, Visitor
 from .pages import FREE, SLASH, Pages
+from .responses import Refused
 
 __all__ = ["WEB", "Gate", "application"]
 
@@ -73,7 +73,7 @@ class Site:
             ("POST", "api/client"): Route(api.client, DESKTOP, bearer=True),
             ("GET", "metrics"): Route(api.metrics, STATUS, bearer=True),
             ("GET", "ws/rdp"): Route(_desktop, DESKTOP, socket=True),
-            ("GET", "ws/console"): Route(console.serve, CONSOLE, socket=True),
+            ("GET", "ws/console"): Route(vnc_console.serve, CONSOLE, socket=True),
         }
         self._paths = {path for _, path in self._routes}
 
@@ -87,7 +87,7 @@ class Site:
             if not response.prepared:
                 if protocol.outstays:
                     response.force_close()
-                answers.dress(response, _called(request, self._gate.front))
+                responses.dress(response, _called(request, self._gate.front))
                 await response.prepare(request)
             await response.write_eof()
             return response
@@ -100,15 +100,15 @@ class Site:
         except Refused as refused:
             count = self._gate.counters.refused
             count[refused.status] = count.get(refused.status, 0) + 1
-            return answers.refusal(refused)
+            return responses.refusal(refused)
         except web.HTTPException as error:
             # aiohttp's own: a handshake that is none.
-            return answers.refusal(Refused(error.status, error.reason))
+            return responses.refusal(Refused(error.status, error.reason))
 
     async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
         path, prefix = _without_prefix(request.rel_url.raw_path)
         if path is None:
-            return answers.go(f"{prefix}/")
+            return responses.go(f"{prefix}/")
         if (request.method, path) == ("GET", "healthz"):
             self._check_host(request, self._gate.front)
             return web.Response(text="ok")
@@ -132,7 +132,7 @@ class Site:
         if not visitor:
             return self._closed(route, path, _COOKIE_LOST if entered else "", _port_without_slash(request))
         if entered:
-            return answers.go(path or "./")
+            return responses.go(path or "./")
         _guarded(request).trust()
         if method == "GET" and path.startswith("assets/"):
             return self._pages.asset(path)
@@ -156,20 +156,20 @@ class Site:
         self, request: web.BaseRequest, route: Route | None, front: Front
     ) -> tuple[Visitor | None, bool]:
         """Who asks, and whether by the token itself."""
-        token = lock.bearer(request.headers.get("Authorization", ""))
+        token = authentication.bearer(request.headers.get("Authorization", ""))
         if token and route and route.bearer:
-            role = lock.role_of_token(token, front.tokens)
+            role = authentication.role_of_token(token, front.tokens)
             if not role:
                 await self._refuse_guess()
             return (Visitor(role) if role else None), True
-        found = lock.visitors(request.headers.getall("Cookie", ()), front.session, front.cookie_key)
+        found = authentication.visitors(request.headers.getall("Cookie", ()), front.session, front.cookie_key)
         return next((visitor for visitor in found if not self._gate.left(visitor)), None), False
 
     async def _login(self, request: web.BaseRequest, front: Front) -> web.StreamResponse:
         if request.headers.get("Origin"):
             _check_origin(request, front)
         form = await api.form(request)
-        role = lock.role_of_token(form.get("token", ""), front.tokens)
+        role = authentication.role_of_token(form.get("token", ""), front.tokens)
         if not role:
             try:
                 await self._refuse_guess()
@@ -177,11 +177,11 @@ class Site:
                 return self._pages.page("login", message=f"{refused.error}: {refused.hint}.", status=refused.status)
             return self._pages.page("login", message="This key does not open this session.", status=403)
         _guarded(request).trust()
-        response = answers.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
-        secure = request.secure or lock.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
+        response = responses.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
+        secure = request.secure or authentication.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
         response.set_cookie(
-            lock.cookie_name(front.session),
-            lock.make_cookie(role, front.cookie_key),
+            authentication.cookie_name(front.session),
+            authentication.make_cookie(role, front.cookie_key),
             path="",
             httponly=True,
             samesite="Strict",
@@ -205,7 +205,7 @@ class Site:
 
     def _check_host(self, request: web.BaseRequest, front: Front | None) -> None:
         forwarded = request.headers.get("X-Forwarded-Host", "")
-        if front and not lock.host_allowed(request.headers.get("Host", ""), forwarded, front):
+        if front and not authentication.host_allowed(request.headers.get("Host", ""), forwarded, front):
             raise Refused(421, "this session is not reached by that name", "use the address that 7lbd connect shows")
 
     def _page(self, name: str) -> Handler:
@@ -244,13 +244,13 @@ def _guarded(request: web.BaseRequest) -> Guarded:
 
 def _called(request: web.BaseRequest, front: Front | None) -> str:
     """How the browser calls us: by a portal's name where there may be one."""
-    forwarded = lock.last(request.headers.get("X-Forwarded-Host", "")) if front and front.portals else ""
+    forwarded = authentication.last(request.headers.get("X-Forwarded-Host", "")) if front and front.portals else ""
     return forwarded or request.headers.get("Host", "")
 
 
 def _check_origin(request: web.BaseRequest, front: Front) -> None:
     origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
-    if not lock.origin_allowed(origin, host, front):
+    if not authentication.origin_allowed(origin, host, front):
         raise Refused(403, "the request comes from another site", "open the session's own page and try there")
 
 
@@ -262,10 +262,10 @@ async def _desktop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> we
 
 async def _logout(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     gate.leave(visitor)
-    response = answers.go("./")
+    response = responses.go("./")
     if gate.front:
         response.set_cookie(
-            lock.cookie_name(gate.front.session),
+            authentication.cookie_name(gate.front.session),
             "",
             max_age=0,
             path="",

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
+from .authentication import Visitor
 from .gate import SESSION_ENDED, Gate, Watcher
 from .limits import Guarded
-from .lock import Visitor
 from .traffic import Traffic
 
 Goodbye = tuple[int, str]

@@ -17,13 +17,13 @@ from functools import cache
 
 from aiohttp import WSMsgType, web
 
-from ... import tls
+from ...wire import tls
 from . import rdcleanpath
-from .answers import Refused
+from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
-from .lock import Visitor
 from .rdcleanpath import Error, Malformed
+from .responses import Refused
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from ...messages import Front
-from . import lock
+from ...wire.messages import Front
+from . import authentication
 
 PEEK = 16 * 1024
 _END = b"\r\n\r\n"
@@ -54,14 +54,16 @@ def _headers(head: bytes) -> Iterator[tuple[bytes, str]]:
 
 def _opens(name: bytes, value: str, front: Front) -> bool:
     if name == b"cookie":
-        return any(True for _ in lock.visitors([value], front.session, front.cookie_key))
-    return name == b"authorization" and bool(lock.role_of_token(lock.bearer(value), front.tokens))
+        return any(True for _ in authentication.visitors([value], front.session, front.cookie_key))
+    return name == b"authorization" and bool(authentication.role_of_token(authentication.bearer(value), front.tokens))
 
 
 def _of_login(body: bytes, front: Front) -> Verdict:
     """More of the body may still come; until it has, it is a stranger's."""
     token = _TOKEN.search(body)
-    return Verdict.KNOWN if token and lock.role_of_token(token[1].decode(), front.tokens) else Verdict.STRANGER
+    return (
+        Verdict.KNOWN if token and authentication.role_of_token(token[1].decode(), front.tokens) else Verdict.STRANGER
+    )
 
 
 def of_tls(data: bytes) -> Verdict:

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ... import messages
-from ...messages import Front
-from ...state import FINAL
-from .lock import Guesses, Visitor
+from ...wire import messages
+from ...wire.messages import Front
+from ...wire.state import FINAL
+from .authentication import Guesses, Visitor
 from .traffic import Traffic
 
 # Close codes of our WebSockets (RFC 6455 section 7.4.2: 4000 and above are the application's own).

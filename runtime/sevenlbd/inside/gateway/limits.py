@@ -17,9 +17,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from .answers import Refused, dress, refusal
-from .crowd import Slots, Visit
+from .fairness import Slots, Visit
 from .pages import too_large
+from .responses import Refused, dress, refusal
 
 log = logging.getLogger(__name__)
 

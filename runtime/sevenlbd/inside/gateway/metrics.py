@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from ...process import finish
-from .. import filenames, files
+from ...base.process import finish
+from ..services import filenames, samba
 from .gate import Gate
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _name(process: Path) -> str:
 async def _smb_operations() -> dict[str, int]:
     """What smbd has counted, by smbstatus(1). It insists on being root, so it is, in a user namespace of its own."""
     command = ["/usr/bin/unshare", "--user", "--map-root-user", *filenames.WITH_CHARSET, "/usr/bin/smbstatus"]
-    command += [f"--configfile={files.CONFIGURATION}", "--profile", "--json"]
+    command += [f"--configfile={samba.CONFIGURATION}", "--profile", "--json"]
     try:
         async with asyncio.timeout(_SMB_SECONDS), _one_at_a_time:
             return _counts(await finish(command))

@@ -11,9 +11,9 @@ import socket
 
 from . import first_bytes
 from .admission import Room
-from .crowd import Slots, Visit
+from .fairness import Slots, Visit
+from .native_relay import Caller, Relay
 from .peers import Peers
-from .relay import Caller, Relay
 from .traffic import Traffic
 
 _WAITING = 1024

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from .answers import Refused
+from .responses import Refused
 
 SLASH = "assets/slash.js"
 FREE = frozenset({"assets/login.js", "assets/style.css", "assets/icon.svg", SLASH})

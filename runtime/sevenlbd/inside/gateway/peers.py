@@ -2,8 +2,8 @@
 
 A neighbour on the node can call from any address of the node, loopback's sixteen million among them, and the user calls
 from the same ones. The kernel knows who owns the other end of such a connection; it is asked through a socket that was
-opened outside, since in here there is another network, and that can learn nothing else (`outside/peer_socket.py`).
-Source: sock_diag(7).
+opened outside, since in here there is another network, and that can learn nothing else
+(`outside/access/peer_socket.py`). Source: sock_diag(7).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from . import first_bytes
 from .admission import Room
-from .crowd import Slots, Visit
+from .fairness import Slots, Visit
 from .gate import Gate
 from .limits import LINGER_SECONDS, Guarded
 from .peers import Peers

@@ -1,1 +1,17 @@
-"""The verb `image`: what an admin does with golden images. Each module here is one group of its verbs."""
+"""The verb `image`: what an admin does with golden images. Each module is one group of its verbs, or a step of them.
+
+- adding: add and check
+- build_debian: `image build debian`
+- build_windows: `image build windows`
+- caching: `image cache`
+- flatten: several layers into one file
+- image_session: sessions whose fruit is kept
+- installation: from a blank disk to a ready image
+- maintain: a version changed by hand, as a new one
+- publishing: list, show, publish, rollback, rm, gc
+- scratch: a folder for what is half made
+- serial: what an installation says of itself
+- setup_answers: the disc that answers Windows' Setup
+- signatures: keys, sign, verify
+- warming: `image warm`
+"""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import ExitCode, Refusal
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from ...config.settings import parse_duration, parse_size
 from ...images import description, names
 from ...images.description import Description
-from ...images.discs import media
-from ...paths import user_path
-from ...settings import parse_duration, parse_size
-from .. import cli
-from ..command import Command, CommandContext
+from ...images.media import disc_files
+from ..cli import command_line
+from ..cli.command import Command, CommandContext
 
 # What scripts/build-install-iso puts on its disc.
 _SYSTEM, _DESCRIPTION = "install/root.img.zst", "install/image.toml"
@@ -42,7 +42,7 @@ def call(context: CommandContext) -> int:
 
     with tempfile.TemporaryDirectory(prefix="7lbd-answers-") as folder:
         disc = Path(folder) / "answers.iso"
-        media.write(disc, "answers", {_ANSWERS: wanted.answers.encode()})
+        disc_files.write(disc, "answers", {_ANSWERS: wanted.answers.encode()})
         return installation.install(
             context,
             installation.Installation(
@@ -80,7 +80,7 @@ def planned(context: CommandContext) -> Wanted:
 
 def _described(iso: Path) -> Description:
     """The machine that the disc is for; it says so itself."""
-    with media.opened(iso) as disc:
+    with disc_files.opened(iso) as disc:
         if _SYSTEM not in disc or _DESCRIPTION not in disc:
             what = f"{iso}: is not the stand-in's disc: there is no {_SYSTEM} on it"
             raise Refusal(ExitCode.IMAGE, what, hint="scripts/build-install-iso makes one: build/install/debian.iso")
@@ -105,8 +105,8 @@ def _wrong(what: str, hint: str) -> Refusal:
     return Refusal(ExitCode.USAGE, f"command line: {what}", hint=hint)
 
 
-def _options(parser: cli.Parser) -> None:
-    cli.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: command_line.Parser) -> None:
+    command_line.options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("--iso", required=True, metavar="ISO", help="its disc: scripts/build-install-iso makes one")
     parser.add_argument("--name", required=True, help="the image's name")
     parser.add_argument("--version", required=True, help="the image's version")

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import textfile
-from ...errors import ExitCode, Refusal
+from ...base import text_files
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from ...config.settings import nearest, parse_duration, parse_size
 from ...images import description, names
 from ...images.description import Channel, Description, DiskBus, Firmware
-from ...images.discs import media, product_keys, setup_media
-from ...images.discs.wim import Edition
-from ...paths import user_path
-from ...settings import nearest, parse_duration, parse_size
-from .. import cli, terminal
-from ..command import Command, CommandContext
-from . import answers, scratch
-from .answers import Wishes
+from ...images.media import disc_files, product_keys, setup_media
+from ...images.media.wim import Edition
+from ..cli import command_line
+from ..cli.command import Command, CommandContext
+from ..console import terminal
+from . import scratch, setup_answers
+from .setup_answers import Wishes
 
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
@@ -36,7 +37,7 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,18}[A-Za-z0-9_-])?")
 # Setup makes none of these: they are Windows' own, or the computer's name. learn.microsoft.com, "Local accounts".
 _TAKEN_ACCOUNTS = frozenset(
     {"administrator", "guest", "defaultaccount", "defaultuser0", "wdagutilityaccount", "system", "none"}
-    | {"localservice", "networkservice", "users", "administrators", answers.COMPUTER.lower()}
+    | {"localservice", "networkservice", "users", "administrators", setup_answers.COMPUTER.lower()}
 )
 _MAX_TITLE = 100
 # What the machine and its session are to be like, as with `run`.
@@ -58,14 +59,14 @@ class Plan:
 def call(context: CommandContext) -> int:
     """Install, or show what would be done."""
     plan = planned(context)
-    files = answers.render(plan.wishes)
+    files = setup_answers.render(plan.wishes)
     if context.options.dry_run:
         return _shown(plan, files, user_path(context.options.dry_run))
     from . import installation
 
     with scratch.folder("7lbd-answers-") as folder:
         disc = folder / "answers.iso"
-        media.write(disc, answers.LABEL, answers.encoded(files))
+        disc_files.write(disc, setup_answers.LABEL, setup_answers.encoded(files))
         wanted = installation.Installation(
             description=plan.description,
             disk_size=plan.disk_size,
@@ -176,7 +177,7 @@ def _product_key(text: str) -> str:
         path = user_path(text[1:])
         try:
             with path.open("rb") as file:
-                text = textfile.decoded(file.read(100)).strip()
+                text = text_files.decoded(file.read(100)).strip()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise _wrong(f"--product-key: {path} cannot be read: {reason}", "a file with the key alone") from None
@@ -187,7 +188,7 @@ def _product_key(text: str) -> str:
 
 
 def _check_timezone(text: str) -> None:
-    known = answers.timezones()
+    known = setup_answers.timezones()
     if text not in known:
         hint = "Windows' own names, as `tzutil /l` lists them, for instance `W. Europe Standard Time`"
         raise _wrong(f"--timezone `{text[:80]}` is none of Windows'{nearest(text, known)}", hint)
@@ -227,17 +228,17 @@ def _write(target: Path, plan: Plan, files: Mapping[str, str]) -> None:
         raise _wrong(f"--dry-run: {target} cannot be made: {parent} is no folder that you may write to", "name another")
     with scratch.folder(f".{target.name}-", parent) as place:
         made = place / "made"
-        media_files = answers.encoded(files)
+        media_files = setup_answers.encoded(files)
         for path, content in media_files.items():
             (made / path).parent.mkdir(parents=True, exist_ok=True)
             (made / path).write_bytes(content)
         (made / "image.toml").write_text(description.text(plan.description))
-        media.write(made / "answers.iso", answers.LABEL, media_files)
+        disc_files.write(made / "answers.iso", setup_answers.LABEL, media_files)
         made.rename(target)
 
 
-def _options(parser: cli.Parser) -> None:
-    cli.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: command_line.Parser) -> None:
+    command_line.options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("--iso", required=True, metavar="ISO", help="Microsoft's installation disc, for x86-64")
     parser.add_argument("--virtio", required=True, metavar="ISO", help="the virtio-win disc: drivers and guest agent")
     parser.add_argument("--name", required=True, help="the image's name")

@@ -6,24 +6,25 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ... import people
-from ...errors import ExitCode, Refusal
+from ...base import units
+from ...base.errors import ExitCode, Refusal
+from ...config import sources
 from ...images import names
-from ...images.copies import fetch
-from ...images.copies.cache import Cache
-from ...images.copies.fetch import Source, Tally
+from ...images.cache import fetch
+from ...images.cache.fetch import Source, Tally
+from ...images.cache.node_cache import Cache
+from ...images.lookup import repositories
 from ...images.names import Reference
-from ...images.seal import signature
-from ...images.shelf import lookup
-from .. import cli, places, terminal
-from ..command import Command, CommandContext, say
-from . import progress
+from ...images.signing import signature
+from ..cli import command_line
+from ..cli.command import Command, CommandContext, say
+from ..console import progress_bar, terminal
 
 _SETTINGS = ("image_cache", "image_cache_quota", "image_cache_rate")
 
 
 def _cache(context: CommandContext) -> int:
-    path = places.image_cache(context.settings)
+    path = sources.image_cache(context.settings)
     if not path:
         hint = "name a folder on a local disk: --image-cache DIR, or image_cache in a settings file"
         raise Refusal(ExitCode.USAGE, "there is no image cache: image_cache is not set", hint=hint)
@@ -38,7 +39,7 @@ def _cache(context: CommandContext) -> int:
 
 
 def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
-    ref, folder = lookup.locate(wanted, context.folders)
+    ref, folder = repositories.locate(wanted, context.folders)
     if not ref.version:
         what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
         raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")
@@ -72,7 +73,7 @@ def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: So
     total = sum(status.st_size for status in source.files.values())
     done = 0
     try:
-        with progress.shown(f"fetching {ref}", total) as told:
+        with progress_bar.shown(f"fetching {ref}", total) as told:
 
             def advance(tally: Tally) -> None:
                 nonlocal done
@@ -84,7 +85,7 @@ def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: So
         say(f"what has arrived of {ref} is kept; the next context goes on from there", error=True)
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
-    came, spared = people.size(tally.fetched), people.size(tally.kept)
+    came, spared = units.size(tally.fetched), units.size(tally.kept)
     terminal.say(f"{ref} is in {cache.path}: {came} fetched, {spared} empty or here; {proved}")
 
 
@@ -106,13 +107,13 @@ def _list(cache: Cache) -> None:
             with suppress(Refusal):
                 state = f"in use: {users[0]}" if (users := cache.users(entry.ref)) else state
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        terminal.say(f"{entry.ref}  {people.size(entry.size)}  used {used}  {state}")
-    of = f" of {people.size(cache.quota)}" if cache.quota else ""
-    terminal.say(f"{people.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
+        terminal.say(f"{entry.ref}  {units.size(entry.size)}  used {used}  {state}")
+    of = f" of {units.size(cache.quota)}" if cache.quota else ""
+    terminal.say(f"{units.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
 
 
-def _options(parser: cli.Parser) -> None:
-    cli.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: command_line.Parser) -> None:
+    command_line.options(parser, "image_dirs", *_SETTINGS)
     only = parser.add_mutually_exclusive_group()
     only.add_argument(
         "image",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...images import qemu_img
-from ...images.image import ImageLayer
-from . import progress
+from ...images.lookup.image import ImageLayer
+from ..console import progress_bar
 
 
 def flatten(layers: Sequence[ImageLayer], target: Path, what: str) -> None:
@@ -16,7 +16,7 @@ def flatten(layers: Sequence[ImageLayer], target: Path, what: str) -> None:
     Zeroes, and what the guest has discarded, take no space in it.
     """
     stored = sum(layer.path.stat().st_blocks * 512 for layer in layers)
-    with progress.shown(what, stored) as told:
+    with progress_bar.shown(what, stored) as told:
         qemu_img.convert(_chain(layers), target, compress=False, stored=stored, told=told)
 
 

@@ -16,20 +16,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import atomic, foreign, messages, shared_files
-from ...errors import ExitCode, Refusal
+from ...base import atomic, foreign_files
+from ...base.errors import ExitCode, Refusal
+from ...base.process import ENVIRONMENT
 from ...images import description
-from ...images import image as images
 from ...images.description import Channel, Description
+from ...images.lookup import image as images
+from ...images.lookup import repositories
 from ...images.names import Reference, check_name, check_version
-from ...images.shelf import lookup, repository
-from ...images.shelf.repository import Repository
-from ...process import ENVIRONMENT
-from ...state import Phase, SessionState
-from .. import access, connect, control, display, folder, preflight
-from ..command import CommandContext, say
-from ..prepared import Prepared, Wishes
-from . import flatten, serial, workshop
+from ...images.repository import versions
+from ...images.repository.versions import Repository
+from ...wire import messages, shared_files
+from ...wire.state import Phase, SessionState
+from ..access import credentials
+from ..cli.command import CommandContext, say
+from ..console import display, instructions
+from ..folders import session_folders
+from ..session import control
+from ..session.preflight import prepare
+from ..session.preflight.prepared import Prepared, Wishes
+from . import flatten, image_session, serial
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
 MOST_DRIVES = 4
@@ -63,7 +69,7 @@ def install(context: CommandContext, wanted: Installation) -> int:
     described = wanted.description
     check_name(described.name)
     check_version(described.version)
-    shelf = lookup.writable(context.targets)
+    shelf = repositories.writable(context.targets)
     check_discs(wanted.cdroms)
     with shelf.staged(described.name, described.version) as staging:
         _make_disk(staging / DISK, wanted.disk_size)
@@ -112,7 +118,7 @@ def _make_disk(path: Path, size: int) -> None:
 
 
 def _describe(staging: Path, described: Description) -> None:
-    (staging / repository.DESCRIPTION).write_text(description.text(described))
+    (staging / versions.DESCRIPTION).write_text(description.text(described))
 
 
 def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
@@ -127,16 +133,16 @@ def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
             take_variables(place, staging / VARIABLES)
         else:
             with suppress(OSError):
-                kept.append(folder.keep_failure(place))
+                kept.append(session_folders.keep_failure(place))
 
-    outcome = workshop.run(prepared, shown, harvest)
+    outcome = image_session.run(prepared, shown, harvest)
     if outcome.state is None or not _is_done(outcome.state, wanted.description):
         raise _failure(outcome, shown.listener, kept)
 
 
 def take_variables(place: Path, target: Path) -> None:
     """What a machine left of its UEFI variables, if there are any. Raises OSError."""
-    if content := foreign.read(place, shared_files.VARIABLES, MOST_VARIABLES):
+    if content := foreign_files.read(place, shared_files.VARIABLES, MOST_VARIABLES):
         atomic.replace(target, content)
 
 
@@ -146,7 +152,7 @@ def _is_done(state: SessionState, described: Description) -> bool:
     return state.reason == messages.GUEST_SHUT_DOWN and sign in state.milestones
 
 
-def _failure(outcome: workshop.Outcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
+def _failure(outcome: image_session.Outcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
     reason = outcome.state.reason if outcome.state else "there is no word of its end"
     if heard.error:
         what = heard.error
@@ -161,7 +167,7 @@ def _failure(outcome: workshop.Outcome, heard: serial.Listener, kept: Sequence[P
 
 def _prepared(context: CommandContext, wanted: Installation, staging: Path) -> Prepared:
     """A session of nobody's, on a disk that is blank. Raises Refusal."""
-    prepared = _session(context, staging, f"build-{folder.new_name()}", wanted.time_limit)
+    prepared = _session(context, staging, f"build-{session_folders.new_name()}", wanted.time_limit)
     plan = replace(
         prepared.plan,
         layers=(),
@@ -192,7 +198,7 @@ def _session(
             "time_limit": 0.0,
         }
     )
-    return preflight.prepare(chosen, context.here.environment, context.umask, context.folders)
+    return prepare.prepare(chosen, context.here.environment, context.umask, context.folders)
 
 
 def _complete(staging: Path, described: Description) -> None:
@@ -210,8 +216,8 @@ def _check(context: CommandContext, shelf: Repository, described: Description) -
     say(f"booting {title} as a session, to see whether it gets ready")
     place = shelf.folder(Reference(described.name, described.version))
     seconds = max(_CHECK_SECONDS, context.settings.ready_timeout)
-    prepared = _session(context, place, f"check-{folder.new_name()}", seconds, exit_when_ready=True)
-    outcome = workshop.run(prepared, Steps(described, prepared), lambda _place, _state: None)
+    prepared = _session(context, place, f"check-{session_folders.new_name()}", seconds, exit_when_ready=True)
+    outcome = image_session.run(prepared, Steps(described, prepared), lambda _place, _state: None)
     if outcome.code or outcome.state is None or Phase.READY not in outcome.state.phases:
         why = outcome.state.reason if outcome.state else "it did not start"
         what = f"{title} was imported, but it does not get ready: {why}"
@@ -259,7 +265,7 @@ class Steps(display.Lines):
         if not state.url or not sys.stdout.isatty():
             return state.url
         try:
-            return connect.link(state, access.read(Path(state.folder)), "console")
+            return instructions.link(state, credentials.read(Path(state.folder)), "console")
         except (OSError, ValueError):
             return ""
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ... import foreign
-from ...errors import visible
-from ...shared_files import SERIAL_LOG
+from ...base import foreign_files
+from ...base.errors import visible
+from ...wire.shared_files import SERIAL_LOG
 
 _LINE = re.compile(rb"7lbd: ([^\r\n]+)[\r\n]")
 _ERROR = "error:"
@@ -57,7 +57,7 @@ class Listener:
             self._read()
 
     def _read(self) -> None:
-        with suppress(OSError), foreign.opened(self._session, SERIAL_LOG) as file:
+        with suppress(OSError), foreign_files.opened(self._session, SERIAL_LOG) as file:
             if os.fstat(file).st_size < self._at:
                 self._at = 0  # it grew too long, and was begun anew
             piece = os.pread(file, _MOST_BYTES, self._at)

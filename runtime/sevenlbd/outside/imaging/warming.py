@@ -8,21 +8,27 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ... import foreign, shared_files
-from ...errors import ExitCode, Refusal
+from ...base import foreign_files
+from ...base.errors import ExitCode, Refusal
 from ...images import description, names, warm
-from ...images import image as images
 from ...images.description import Channel, DiskBus
-from ...images.image import Image
+from ...images.lookup import image as images
+from ...images.lookup import repositories
+from ...images.lookup.image import Image
 from ...images.names import Reference
-from ...images.seal import manifest
-from ...images.shelf import exclusive, leftovers, lookup, repository
-from ...images.shelf.repository import Repository
-from ...state import SessionState
-from .. import cli, disk, display, folder, preflight, terminal, warmth
-from ..command import Command, CommandContext
-from ..prepared import Prepared
-from . import installation, workshop
+from ...images.repository import exclusive, leftovers, versions
+from ...images.repository.versions import Repository
+from ...images.signing import manifest
+from ...wire import shared_files
+from ...wire.state import SessionState
+from ..cli import command_line
+from ..cli.command import Command, CommandContext
+from ..console import display, terminal
+from ..folders import session_folders
+from ..session import overlay_disk
+from ..session.preflight import prepare, warmth
+from ..session.preflight.prepared import Prepared
+from . import image_session, installation
 
 # The devices of a machine with every kind that we give it have about a megabyte, and the largest screen 64.
 _MOST_DEVICES = 1 << 30
@@ -55,7 +61,7 @@ def make_warm(context: CommandContext) -> int:
 
 def _shelf(image: Image, version: str) -> Repository:
     """Where a new version of the image will be. Raises Refusal when there cannot be one of this name."""
-    found = lookup.owner(image.folder) if image.folder else None
+    found = repositories.owner(image.folder) if image.folder else None
     if found is None:
         what = f"{image.title}: is not a version in a repository, so there can be no other version of it"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
@@ -74,12 +80,12 @@ def _copy_version(shelf: Repository, image: Image, version: str, fresh: Path) ->
     with shelf.staged(name, version) as staging:
         try:
             for part in manifest.files(image.folder):
-                if not part.startswith(f"{warm.FOLDER}/") and part != repository.DESCRIPTION:
+                if not part.startswith(f"{warm.FOLDER}/") and part != versions.DESCRIPTION:
                     (staging / part).parent.mkdir(parents=True, exist_ok=True)
-                    foreign.copy(image.folder, part, staging / part, (image.folder / part).stat().st_size)
+                    foreign_files.copy(image.folder, part, staging / part, (image.folder / part).stat().st_size)
             fresh.rename(staging / warm.FOLDER)
             described = image.description.model_copy(update={"name": name, "version": version})
-            (staging / repository.DESCRIPTION).write_text(description.text(described))
+            (staging / versions.DESCRIPTION).write_text(description.text(described))
         except OSError as error:
             what = f"{staging.parent}: the new version cannot be kept there: {error}"
             raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
@@ -92,7 +98,7 @@ def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: wa
         if "frozen" in state.milestones:
             _take(place, warm.WarmState(target, needs, state.certificate), prepared.disk_size)
 
-    outcome = workshop.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
+    outcome = image_session.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if (target / warm.RECORD).exists():
         return ExitCode.OK
     if outcome.code is ExitCode.OK:
@@ -143,7 +149,7 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
     if not again:
         what = f"{title} has a warm state already"
         raise Refusal(ExitCode.IMAGE, what, hint=f"--again replaces it when no session runs from it; {other}")
-    found = lookup.owner(where)
+    found = repositories.owner(where)
     if found and (users := Repository(found[0]).users(found[1].name, found[1].version)):
         what = f"{title} is in use, and sessions may run from its warm state: {'; '.join(users)}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
@@ -155,7 +161,7 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
     chosen = context.settings.model_copy(
         update={
             "image": str(where),
-            "name": f"warm-{folder.new_name()}",
+            "name": f"warm-{session_folders.new_name()}",
             "home_share": False,
             "shares": (),
             "warm": False,
@@ -168,7 +174,7 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
             "min_space": context.settings.min_space + memory,
         }
     )
-    prepared = preflight.prepare(chosen, context.here.environment, context.umask, context.folders)
+    prepared = prepare.prepare(chosen, context.here.environment, context.umask, context.folders)
     plan = prepared.plan
     cpu = warmth.cpu_model(context.settings, plan.accel)
     guest = replace(plan.guest, smbios=False, cpu=cpu)
@@ -198,7 +204,7 @@ def _staging(where: Path) -> Iterator[Path]:
 def _take(place: Path, state: warm.WarmState, size: int) -> None:
     """Copy what the frozen machine, with a disk of `size` bytes, left. Raises Refusal."""
     wanted = [
-        (Path(disk.OVERLAY), state.disk, disk.most(size)),
+        (Path(overlay_disk.OVERLAY), state.disk, overlay_disk.most(size)),
         (shared_files.MEMORY, state.memory, state.needs.memory),
         (shared_files.STATE, state.state, _MOST_DEVICES),
     ]
@@ -206,7 +212,7 @@ def _take(place: Path, state: warm.WarmState, size: int) -> None:
         wanted.append((shared_files.VARIABLES, state.variables, installation.MOST_VARIABLES))
     try:
         for source, target, most in wanted:
-            foreign.copy(place, source, target, most)
+            foreign_files.copy(place, source, target, most)
         warm.write(state)
     except OSError as error:
         what = f"{state.folder.parent}: the warm state cannot be kept there: {error}"
@@ -217,7 +223,7 @@ def _put_in_place(fresh: Path, where: Path) -> None:
     """Show the warm state to sessions by one rename; an old one goes aside first, and they boot meanwhile."""
     for path in fresh.iterdir():
         path.chmod(0o444)
-    found = lookup.owner(where)
+    found = repositories.owner(where)
     with Repository(found[0]).amended(found[1].name, found[1].version) if found else _open(where):
         place = where / warm.FOLDER
         if place.exists():
@@ -244,8 +250,8 @@ def _allocated(path: Path) -> int:
     return 0
 
 
-def _options(parser: cli.Parser) -> None:
-    cli.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: command_line.Parser) -> None:
+    command_line.options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--again", action="store_true", help="replace the warm state that it has")

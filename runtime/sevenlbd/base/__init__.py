@@ -1,0 +1,18 @@
+"""The ground: what knows nothing of sessions, and imports nothing above itself.
+
+- addresses: the guest's link, the same in every session
+- atomic: files replaced in one step
+- belongings: whose a file is that was found, not named
+- errors: refusals and exit codes
+- foreign_files: files that somebody else may have written
+- heartbeat: files that say who is at something, and go stale with him
+- lineage: whose child we are
+- logs: the programs' own logs, one line a record
+- ownership: whose a folder must be
+- paths: paths as users write them
+- process: the one place that starts processes
+- rdp_file: the file that an RDP client opens
+- syscalls: system calls that Python does not offer
+- text_files: text that people write, on whatever system
+- units: durations and sizes, for people
+"""

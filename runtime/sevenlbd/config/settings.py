@@ -1,0 +1,396 @@
+"""The settings: each declared once; command line, environment, TOML, man page and docs follow from it.
+
+Order: command line, `SEVENLBD_*`, the user's TOML, the site's TOML, the default. A setting that the
+site lists in `locked` can be changed by nobody else. This module knows no file's place and prints
+nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..base.errors import ExitCode, Refusal
+
+PREFIX = "SEVENLBD_"
+TABLES = ("slurm", "ondemand")
+"""Tables of the site's file that are no settings of a session: what `render` makes of the site."""
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_size(value: object) -> object:
+    """Bytes from `4G`, `512M`, `4GiB` or a number of bytes. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError("a size is a number with K, M, G or T, for instance 4G")
+    size = float(found[1]) * _UNITS[found[2].upper()]
+    if not math.isfinite(size):
+        raise ValueError("a size has an end")
+    return int(size)
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `10m`, `2h`, `1d` or Slurm's `HH:MM:SS`. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    if found := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value.strip()):
+        return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+    if not found:
+        raise ValueError("a duration is a number with s, m, h or d, or HH:MM:SS; for instance 90m")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _parse_list(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
+
+
+class Accel(StrEnum):
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Network(StrEnum):
+    AUTO = "auto"
+    TAP = "tap"
+    USER = "user"
+
+
+def _setting(default: Any, description: str, *, metavar: str = "", flag: str = "", site: bool = False) -> Any:
+    """A setting's one declaration. `flag` is its name on the command line when it is not its own.
+
+    A `site` setting is accepted from the site's file only.
+    """
+    more: dict[str, Any] = {"metavar": metavar, "flag": flag, "site": site}
+    return Field(default=default, description=description, json_schema_extra=more)
+
+
+class Settings(BaseModel):
+    """Every setting of the appliance. Sizes in bytes, durations in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    image: str = _setting(
+        "",
+        "The image to boot: NAME or NAME@VERSION from a repository, a folder with image.toml, or a bare disk file.",
+        metavar="IMAGE",
+    )
+    image_dirs: Words = _setting(
+        (), "A repository in which images are looked up by name; first match wins.", metavar="DIR", flag="image-dir"
+    )
+    image_cache: str = _setting(
+        "", "Folder on a local disk for copies of images, looked into before every repository.", metavar="DIR"
+    )
+    image_cache_trusted: bool = _setting(
+        False,
+        "Only root, or whom the site trusts, fills image_cache: signed copies in it need not be read at a first start.",
+        site=True,
+    )
+    image_cache_quota: Size = _setting(0, "Most that the image cache may hold; 0 is no limit.", metavar="SIZE")
+    image_cache_rate: Size = _setting(0, "Most bytes a second that fetching may take; 0 is no limit.", metavar="SIZE")
+    require_signed: bool = _setting(False, "Refuse images that no key of trusted_keys has signed.", site=True)
+    trusted_keys: Words = _setting((), "Public keys (ed25519) whose signed images are trusted.", site=True)
+    warm: bool = _setting(True, "Start from the image's warm state when it has one that fits.")
+    warm_cpu_model: str = _setting(
+        "auto",
+        "CPU model that warm states are made for; auto is a common one with KVM and `max` without.",
+        metavar="MODEL",
+    )
+    memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
+    cpus: int = _setting(0, "Virtual CPUs of the guest; 0 takes what the image asks for.", metavar="N")
+    cpu_model: str = _setting("auto", "QEMU's CPU model; auto is `host` with KVM and `max` without.", metavar="MODEL")
+    shares: Words = _setting(
+        (), "A folder for the guest beside `home`; may be given several times.", metavar="NAME=PATH[:ro]", flag="share"
+    )
+    home_share: bool = _setting(True, "Serve the user's home folder as the share `home`.")
+    cached_shares: Words = _setting(
+        (),
+        "A share in which nothing but the guest works: it may keep what it has read and written, which is quicker.",
+        metavar="NAME",
+        flag="cached-share",
+    )
+    protect_dot_files: bool = _setting(
+        False,
+        "Keep names that begin with a dot from the guest, in all shares: it neither sees them nor makes any.",
+    )
+    wide_links: bool = _setting(False, "Let symbolic links lead out of a share.", site=True)
+    accel: Accel = _setting(
+        Accel.AUTO, "auto uses KVM when it really works and says so when it does not; kvm refuses instead."
+    )
+    network: Network = _setting(
+        Network.AUTO, "tap needs /dev/net/tun; user is QEMU's slower network; auto takes tap when it can."
+    )
+    name: str = _setting("", "The session's id; a short random one when empty.", metavar="NAME")
+    web: str = _setting(
+        "127.0.0.1:0",
+        "Where the desktop's page listens beside the session's own web.sock: ADDRESS:PORT, a range of ports, or off.",
+        metavar="ADDRESS:PORT[-LAST]|off",
+    )
+    web_tls: bool = _setting(False, "Serve the page by HTTPS on loopback, too; elsewhere it always is.")
+    web_certificate: str = _setting(
+        "", "Certificate chain of the page (PEM); empty makes one for each session.", metavar="FILE"
+    )
+    web_key: str = _setting("", "Private key of web_certificate (PEM).", metavar="FILE")
+    web_plain_http: bool = _setting(
+        False, "Serve the page by plain HTTP beyond loopback, as Open OnDemand's proxy wants it.", site=True
+    )
+    portals: Words = _setting(
+        (),
+        "An origin under which a portal shows the page, for instance https://ondemand.example.edu.",
+        metavar="ORIGIN",
+        flag="portal",
+    )
+    web_names: Words = _setting(
+        (),
+        "A further name of this node by which the page is called, where portals are set: they bar names unheard of.",
+        metavar="NAME",
+        flag="web-name",
+    )
+    console: bool = _setting(True, "Offer the machine's own screen beside the desktop.")
+    rdp_tls: str = _setting(
+        "", "Where native RDP over mutual TLS listens; empty is nowhere.", metavar="ADDRESS:PORT[-LAST]"
+    )
+    egress: bool = _setting(True, "Give the guest the ways out that the site allows (egress_allow).")
+    egress_allow: Words = _setting(
+        (),
+        "A way out: tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST], or http(s)://PATTERN[:PORT] by the proxy.",
+        metavar="URL",
+        site=True,
+    )
+    egress_hosts: Words = _setting(
+        (),
+        "Where a host of egress_allow is, instead of what DNS says: NAME=ADDRESS.",
+        metavar="NAME=ADDRESS",
+        site=True,
+    )
+    egress_connections: int = _setting(
+        256,
+        "Most connections out that a session has at a time; as many UDP correspondents beside them.",
+        metavar="N",
+        site=True,
+    )
+    egress_rate: Size = _setting(
+        0, "Most bytes a second, each way, of all of a session's ways out; 0 is no limit.", metavar="SIZE", site=True
+    )
+    egress_idle: Duration = _setting(
+        7200, "A connection out that carries nothing for so long is closed.", metavar="DURATION", site=True
+    )
+    egress_log: str = _setting(
+        "", "Folder in which each session leaves its list of connections out (JSON lines).", metavar="DIR", site=True
+    )
+    network_rate: int = _setting(
+        0, "Most Mbit/s that the guest's network carries, each way; 0 is no limit.", metavar="MBIT"
+    )
+    time_limit: Duration = _setting(
+        0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
+    )
+    exit_when_ready: bool = _setting(False, "Stop as soon as the desktop is ready (for tests and measurements).")
+    json_events: bool = _setting(False, "Print events as JSON lines (for programs).", flag="json")
+    session_dir: str = _setting(
+        "", "Where session folders are made, on a local disk; by default 7lbd-UID in TMPDIR or /tmp.", metavar="DIR"
+    )
+    min_space: Size = _setting(2 << 30, "Refuse to start with less free space for the overlay.", metavar="SIZE")
+    state_dir: str = _setting(
+        "",
+        "Folder, seen from all nodes, in which your sessions leave word of themselves: by default 7lbd in "
+        "XDG_STATE_HOME or ~/.local/state; `off` for none.",
+        metavar="DIR|off",
+    )
+    share_access: bool = _setting(
+        True, "Leave the page's key there, too, for `connect` on other nodes; its file is readable for you only."
+    )
+    report_dir: str = _setting(
+        "",
+        "Folder in which this session leaves word of itself beside that, for the portal that started it.",
+        metavar="DIR",
+    )
+    ready_timeout: Duration = _setting(
+        600, "Fail the session when the desktop is not ready by then.", metavar="DURATION"
+    )
+    stop_grace: Duration = _setting(
+        25, "Time that the guest gets to shut down before it is switched off.", metavar="DURATION"
+    )
+    end_notice: Duration = _setting(
+        300,
+        "How long before a known end the desktop's user is told of it in the guest; 0 is not at all.",
+        metavar="DURATION",
+    )
+    signal_lead: Duration = _setting(
+        120,
+        "How long before the job's end the scheduler sends SIGUSR1, where it does not say when the end is.",
+        metavar="DURATION",
+    )
+    locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where values come from: a name to show, and raw values by setting."""
+
+    name: str
+    values: Mapping[str, object]
+    trusted: bool = False
+    """True for the site's own file: it alone may set what it locks."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and for each the name of the source that gave it."""
+
+    settings: Settings
+    origin: Mapping[str, str]
+
+
+def flag_of(name: str) -> str:
+    """The command-line option of a setting, for instance `--exit-when-ready`."""
+    return "--" + (extra(name)["flag"] or name.replace("_", "-"))
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; empty for one that only the site's file may set."""
+    return "" if extra(name)["site"] else PREFIX + name.upper()
+
+
+def in_toml(name: str, value: object) -> str:
+    """A setting's value as it stands in a TOML file, in the units that people use: `"2G"`, `"10m"`."""
+    return written(value, extra(name)["metavar"])
+
+
+def written(value: object, kind: str = "") -> str:
+    """A value as it stands in a TOML file; `kind` is the metavar of its declaration."""
+    if isinstance(value, int | float) and value and kind in ("SIZE", "DURATION"):
+        units = _UNITS if kind == "SIZE" else _SECONDS
+        fits = [(unit, factor) for unit, factor in units.items() if value % factor == 0] or [("", 1)]
+        unit, factor = max(fits, key=lambda pair: (pair[1], pair[0]))
+        return json.dumps(f"{value / factor:.0f}{unit}") if value % 1 == 0 else json.dumps(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {written(below)}" for name, below in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def extra(name: str) -> dict[str, Any]:
+    """What the declaration says beside type, default and description."""
+    declared = Settings.model_fields[name].json_schema_extra
+    assert isinstance(declared, dict)
+    return dict(declared)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for a mistyped word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def in_words(message: str) -> str:
+    """What pydantic says of a wrong value, for the person who wrote it."""
+    plain = message.removeprefix("Value error, ").partition(", unable to")[0]
+    plain = plain.replace("Input should", "it must").replace("String should", "it must")
+    return plain.replace("a valid integer", "a whole number").replace("a valid string", "text")
+
+
+def from_environment(environment: Mapping[str, str]) -> Source:
+    """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
+    found = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+    _refuse_unknown(values, "the environment", lambda name: PREFIX + name.upper())
+    return Source(ENVIRONMENT, values)
+
+
+def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
+    """The settings of a TOML file, without its tables. Raises Refusal for a key that does not exist."""
+    for name in TABLES:
+        if name in values:
+            what = f"{where}: the table [{name}] is for the site's settings file only"
+            raise Refusal(ExitCode.USAGE, what, hint="leave it out, or ask the site")
+    _refuse_unknown(values, where, str, TABLES if trusted else ())
+    return Source(where, values, trusted)
+
+
+def _refuse_unknown(values: Mapping[str, object], where: str, spelling: Any, more: tuple[str, ...] = ()) -> None:
+    for name in values:
+        if name not in Settings.model_fields:
+            guess = nearest(name, [*Settings.model_fields, *more])
+            raise Refusal(
+                ExitCode.USAGE,
+                f"{where}: `{spelling(name)}` is not a setting{guess}",
+                hint="7lbd config --explain lists every setting",
+            )
+
+
+def load(sources: Iterable[Source]) -> Loaded:
+    """Merge `sources`, strongest first. Raises Refusal for a locked setting or a wrong value."""
+    values: dict[str, object] = {}
+    origin: dict[str, str] = dict.fromkeys(Settings.model_fields, "default")
+    ordered = list(sources)
+    locked = {name for source in ordered if source.trusted for name in _locked_by(source)}
+    for source in ordered:
+        for name, value in source.values.items():
+            if (name in locked or extra(name)["site"]) and not source.trusted:
+                raise Refusal(
+                    ExitCode.USAGE,
+                    f"{source.name}: `{_spelt(name, source.name)}` is for the site's settings file only",
+                    hint="leave it out, or ask the site",
+                )
+            if name not in values:
+                values[name], origin[name] = value, source.name
+    return Loaded(_validated(values, origin), origin)
+
+
+def _locked_by(source: Source) -> Iterator[str]:
+    """What a source locks. A lock that locks nothing, because of a typing mistake, must not go unseen."""
+    names = _parse_list(source.values.get("locked", ()))
+    for name in names if isinstance(names, list | tuple) else ():
+        if name not in Settings.model_fields:
+            raise Refusal(
+                ExitCode.USAGE,
+                f"{source.name}: `locked` names `{name}`, which is not a setting"
+                + nearest(str(name), Settings.model_fields),
+                hint="7lbd config --explain lists every setting",
+            )
+        yield name
+
+
+def _spelt(name: str, source: str) -> str:
+    """A setting as one writes it there."""
+    if source == COMMAND_LINE:
+        return flag_of(name)
+    return PREFIX + name.upper() if source == ENVIRONMENT else name
+
+
+def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        message = in_words(first["msg"])
+        where = origin.get(name, "?")
+        raise Refusal(
+            ExitCode.USAGE,
+            f"{where}: `{_spelt(name, where)}` = {json.dumps(first['input'], default=str)}: {message}",
+            hint=f"{name}: {Settings.model_fields[name].description}",
+        ) from None

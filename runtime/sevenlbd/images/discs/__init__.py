@@ -1,1 +1,0 @@
-"""Installation discs as files: written, read, and recognised."""

@@ -1,0 +1,7 @@
+"""Installation discs as files: written, read, and recognised.
+
+- disc_files: discs as files: ISO 9660, Joliet, UDF
+- product_keys: by which Setup chooses an edition
+- setup_media: Microsoft's disc, and the drivers'
+- wim: the Windows editions on a disc
+"""

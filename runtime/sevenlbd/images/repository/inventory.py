@@ -1,0 +1,117 @@
+"""What a repository holds, for people and programs: each version with its size, its state and its place."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...base.errors import Refusal
+from .. import warm
+from ..names import Reference
+from ..signing.manifest import SIGNATURE
+from .versions import DESCRIPTION, Repository
+
+_MAX_SIGNATURE = 4096
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a version. Both sizes in bytes: what it seems, and what it takes on the disk."""
+
+    name: str
+    apparent: int
+    allocated: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """A version of an image; without a version, an image that is a folder of its own."""
+
+    name: str
+    version: str
+    current: bool
+    made: str
+    apparent: int
+    allocated: int
+    warm: str
+    signer: str
+    folder: str
+
+
+def items(folders: Sequence[Path], name: str = "") -> list[Item]:
+    """Everything in `folders`, or all versions of one image; the oldest version of each first."""
+    found = []
+    for folder in folders:
+        repository = Repository(folder)
+        for each in repository.names():
+            if name in ("", each):
+                found += _of(repository, each)
+    return sorted(found, key=lambda item: item.name)
+
+
+def item(repository: Repository, ref: Reference, current: str) -> Item:
+    """One version. Raises Refusal when it is not there."""
+    folder = repository.folder(ref)
+    measured = parts(folder)
+    made = (folder / DESCRIPTION).stat().st_mtime
+    return Item(
+        name=ref.name,
+        version=ref.version,
+        current=ref.version == current,
+        made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made)),
+        apparent=sum(part.apparent for part in measured),
+        allocated=sum(part.allocated for part in measured),
+        warm=_warm(folder),
+        signer=signer(folder),
+        folder=str(folder),
+    )
+
+
+def parts(folder: Path) -> list[Part]:
+    """Every file of a version."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        with suppress(OSError):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                found.append(Part(str(path.relative_to(folder)), status.st_size, status.st_blocks * 512))
+    return found
+
+
+def signer(folder: Path) -> str:
+    """The public key that is said to have signed it, unproved (7lbd image verify proves it); empty when nobody has."""
+    try:
+        with (folder / SIGNATURE).open("rb") as file:
+            lines = file.read(_MAX_SIGNATURE).decode("ascii", "replace").splitlines()
+    except OSError:
+        return ""
+    return lines[1][:80] if len(lines) > 1 else "unreadable"
+
+
+def _of(repository: Repository, name: str) -> list[Item]:
+    current = ""
+    with suppress(Refusal):
+        current = repository.current(name)
+    references = [Reference(name, version) for version in repository.versions(name)]
+    if not current and repository.is_bare(name):
+        references.insert(0, Reference(name))
+    found = []
+    for ref in references:
+        with suppress(Refusal, OSError):  # one that is removed meanwhile
+            found.append(item(repository, ref, current))
+    return found
+
+
+def _warm(folder: Path) -> str:
+    """What the warm state needs, in a few words; empty without one."""
+    try:
+        state = warm.read(folder)
+    except warm.WarmError as error:
+        return f"broken: {error}"
+    if state is None:
+        return ""
+    return f"QEMU {state.needs.qemu}, {state.needs.machine}, {state.needs.accel}, CPU model {state.needs.cpu}"

@@ -1,0 +1,37 @@
+"""What lies hidden in an image's folder while somebody is at work there, and is removed when he was interrupted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from ...base import heartbeat
+from . import readonly
+
+NEW, MAKING, OLD, LINK = ".new-", ".making-", ".old-", ".current-"
+"""A version in the making and the mark of its maker, a version that is being removed, a link before it is `current`."""
+
+
+def clear(home: Path) -> None:
+    """Remove what nobody is at any more. The caller holds the lock of `home`. Raises OSError."""
+    now = heartbeat.clock(home)
+    for path in home.glob(".*"):
+        if path.name.startswith(LINK):
+            path.unlink(missing_ok=True)
+        elif path.name.startswith(OLD):
+            remove(path)
+        elif path.name.startswith(NEW):
+            mark = heartbeat.read(home / f"{MAKING}{path.name.removeprefix(NEW)}")
+            if mark is None or heartbeat.is_stale(mark, now):
+                remove(path)
+        elif path.name.startswith(MAKING):
+            mark = heartbeat.read(path)
+            if mark and heartbeat.is_stale(mark, now):
+                remove(home / f"{NEW}{path.name.removeprefix(MAKING)}")
+                path.unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, if it is still there. Raises OSError."""
+    with suppress(FileNotFoundError):
+        readonly.remove(folder)

@@ -1,0 +1,109 @@
+"""The child of an image that is being maintained: a writable disk on top of a version, in a hidden folder beside it.
+
+    NAME/.maintain/     disk.qcow2  variables.fd  child.json
+    NAME/.maintaining   who is at it now (a mark, see `marks`)
+
+It outlives the session that works on it, and whatever ended that. The version below it must stay as long as it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...base import atomic, heartbeat
+from ...base.errors import ExitCode, Refusal
+from .. import names
+from . import exclusive
+
+FOLDER, MARK = ".maintain", ".maintaining"
+DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"
+_SCHEMA = 1
+_MAX_RECORD = 4096
+# Long enough to take away the mark of one who is gone; nobody waits for one who is not.
+_PATIENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a child: the version below it, since when there is one, and how its last session ended."""
+
+    base: str
+    since: float
+    clean: bool
+    """Whether the guest shut itself down: else its file systems are as after a power cut."""
+
+
+class Child:
+    """The child of the image whose folder is `home`. Methods raise Refusal."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.folder = home / FOLDER
+        self.disk = self.folder / DISK
+        self.variables = self.folder / VARIABLES
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only one at it, on all nodes."""
+        name = self.home.name
+        try:
+            lasting = exclusive.by_mark(self.home / MARK, _PATIENCE)
+            lasting.__enter__()
+        except Refusal:
+            mark = heartbeat.read(self.home / MARK)
+            what = f"image `{name}` is being maintained already" + (f": {mark}" if mark else "")
+            raise Refusal(ExitCode.IMAGE, what, hint="wait until that has ended") from None
+        except OSError as error:
+            what = f"{self.home}: cannot be written to, so nothing can be maintained there: {error.strerror}"
+            raise Refusal(ExitCode.RESOURCES, what, hint="do it where the repository is yours and has room") from None
+        try:
+            yield
+        finally:
+            lasting.__exit__(None, None, None)
+
+    def record(self) -> Record | None:
+        """What is known of the child that is there; None when there is none."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            with (self.folder / RECORD).open("rb") as file:
+                said = json.loads(file.read(_MAX_RECORD))
+            base, since, clean = said["base"], float(said["since"]), said["clean"] is True
+            names.check_version(base)
+        except (OSError, ValueError, KeyError, TypeError, Refusal):
+            what = f"{self.folder}: what is kept there is not whole"
+            raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image maintain {self.home.name} --discard") from None
+        return Record(base, since, clean)
+
+    def begin(self, base: str) -> None:
+        """Make the folder for a new child. Raises OSError."""
+        self.folder.mkdir(mode=0o700)
+        self.note(Record(base, time.time(), clean=True))
+
+    def note(self, record: Record) -> None:
+        """Write down what is known, in one step. Raises OSError."""
+        content = json.dumps({"schema": _SCHEMA, **asdict(record)}).encode()
+        atomic.replace(self.folder / RECORD, content, lasting=True)
+
+    def discard(self) -> None:
+        """Remove the child: first out of sight, so that half of one is never taken for one."""
+        aside = self.home / f"{FOLDER}-gone-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            self.folder.rename(aside)
+        for left in self.home.glob(f"{FOLDER}-gone-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def base_of(home: Path) -> str:
+    """The version that a child lies on; empty when there is none, or none that says so."""
+    with suppress(Refusal):
+        record = Child(home).record()
+        return record.base if record else ""
+    return ""

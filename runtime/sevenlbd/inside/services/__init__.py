@@ -1,0 +1,9 @@
+"""The helpers that serve the guest, each started again when it dies.
+
+- filenames: names that Windows forbids
+- helpers: what is started again when it dies
+- native_rdp: stunnel before the guest's RDP
+- samba: smbd, as the user
+- trimming: the logs' size
+- umask: a umask that a program cannot change
+"""

@@ -1,0 +1,177 @@
+"""The QEMU guest agent: sets the password, shuts the guest down. Source: QEMU, docs/interop/qemu-ga-ref.
+
+A guest may answer late, wrongly or never: every call has a time limit, and no answer is believed
+beyond what it was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ...base.errors import visible
+
+_ANSWER_SECONDS = 10.0
+_MAX_ANSWER = 64 * 1024
+_MAX_WORDS = 200
+_CLOCK_NS = 2_000_000_000
+_CLOCK_TRIES = 3
+_EXEC_POLL = 0.05
+
+
+class AgentError(Exception):
+    """The agent does not answer, or refused a command."""
+
+
+class AgentRefusal(AgentError):
+    """It has answered, and will not."""
+
+
+class Agent:
+    """A connection to the agent, which may not be there yet, and may restart."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._socket = wire
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._turn = asyncio.Lock()
+        self._in_step = False
+
+    async def close(self) -> None:
+        """Give up the connection."""
+        if self._streams:
+            self._streams[1].close()
+        else:
+            self._socket.close()
+
+    async def answers(self) -> bool:
+        """Whether the agent is there and in step with us."""
+        try:
+            async with self._turn:
+                await self._synchronise(2.0)
+        except (AgentError, OSError):
+            return False
+        return True
+
+    async def set_password(self, user: str, password: str) -> None:
+        """Set an account's password in the guest. Raises AgentError."""
+        encoded = base64.b64encode(password.encode()).decode()
+        words = {"username": user, "password": encoded, "crypted": False}
+        await self._execute("guest-set-user-password", lambda: words)
+
+    async def set_clock(self) -> None:
+        """Set the guest's clock to the node's. Raises AgentError when it does not go right afterwards.
+
+        Linux' agent also sets the hardware clock, and fails if it lacks the tool: what counts is the clock. On a busy
+        node an order may come late, and its time with it: then once more.
+        """
+        for _ in range(_CLOCK_TRIES):
+            with suppress(AgentError):
+                await self._execute("guest-set-time", lambda: {"time": time.time_ns()})
+            asked = time.time_ns()
+            told = await self._execute("guest-get-time")
+            if isinstance(told, int) and asked - _CLOCK_NS < told < time.time_ns() + _CLOCK_NS:
+                return
+        raise AgentError("the guest's clock could not be set")
+
+    async def run(self, command: Sequence[str], given: str, seconds: float) -> None:
+        """Run a program in the guest with `given` on its standard input. Raises AgentError when that fails."""
+        encoded = base64.b64encode(given.encode()).decode()
+        words = {"path": command[0], "arg": list(command[1:]), "input-data": encoded, "capture-output": True}
+        started = await self._execute("guest-exec", lambda: words)
+        pid = started.get("pid") if isinstance(started, dict) else None
+        if not isinstance(pid, int):
+            raise AgentError(f"{command[0]} in the guest has no number to ask for it by")
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < deadline:
+            status = await self._execute("guest-exec-status", lambda: {"pid": pid})
+            if isinstance(status, dict) and status.get("exited"):
+                code = status.get("exitcode")
+                if code == 0:
+                    return
+                spelt = code if isinstance(code, int) else "a signal"
+                raise AgentError(f"{command[0]} in the guest ended with {spelt}: {_decoded(status.get('err-data'))}")
+            await asyncio.sleep(_EXEC_POLL)
+        raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
+
+    async def shutdown(self) -> None:
+        """Ask for a power-off; the agent sends no answer when it obeys."""
+        async with self._turn:
+            await self._synchronise(2.0)
+            await self._send({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})
+
+    async def _execute(self, command: str, arguments: Callable[[], dict[str, object]] = dict) -> object:
+        """Send a command when it is its turn, with the arguments as they are then. Raises AgentError."""
+        async with self._turn:
+            if not self._in_step:
+                await self._synchronise(_ANSWER_SECONDS)
+            # Until the answer is here, whatever goes wrong may leave one on the way.
+            self._in_step = False
+            await self._send({"execute": command, "arguments": arguments()})
+            answer = await self._receive(_ANSWER_SECONDS)
+            self._in_step = bool(answer)
+        if "error" in answer:
+            raise AgentRefusal(f"{command}: {_reason(answer['error'])}")
+        return answer.get("return")
+
+    async def _synchronise(self, seconds: float) -> None:
+        """guest-sync: skip whatever is still on the way from before."""
+        self._in_step = False
+        token = secrets.randbelow(1 << 31)
+        await self._send({"execute": "guest-sync", "arguments": {"id": token}})
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            left = deadline - asyncio.get_running_loop().time()
+            answer = await self._receive(max(left, 0.0))
+            if answer.get("return") == token:
+                self._in_step = True
+                return
+
+    async def _send(self, message: dict[str, object]) -> None:
+        _, writer = await self._connection()
+        writer.write(json.dumps(message).encode() + b"\n")
+        await writer.drain()
+
+    async def _receive(self, seconds: float) -> dict[str, object]:
+        reader, _ = await self._connection()
+        try:
+            line = await asyncio.wait_for(reader.readline(), seconds)
+        except TimeoutError:
+            raise AgentError("the guest agent does not answer") from None
+        except ValueError:
+            raise AgentError("the guest agent's answer is too long") from None
+        if not line:
+            raise AgentError("the guest agent's channel is closed")
+        # A thousand brackets are no answer either, and no reason for the caller to fail.
+        with suppress(ValueError, RecursionError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                return answer
+        return {}
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            self._socket.setblocking(False)
+            self._streams = await asyncio.open_unix_connection(sock=self._socket, limit=_MAX_ANSWER)
+        return self._streams
+
+
+def _reason(error: object) -> str:
+    """What the agent says of its refusal; only for people to read. Whatever else it sent is not looked into."""
+    said = error.get("desc") if isinstance(error, dict) else None
+    return visible(said[:_MAX_WORDS]) if isinstance(said, str) else "it does not say why"
+
+
+def _decoded(text: object) -> str:
+    """The last line of what a program in the guest printed; only for people to read."""
+    if not isinstance(text, str):
+        return ""
+    with suppress(ValueError):
+        lines = base64.b64decode(text).decode(errors="replace").strip().splitlines()
+        return visible(lines[-1][:_MAX_WORDS]) if lines else ""
+    return ""

@@ -1,0 +1,283 @@
+"""The virtual machine: launched, watched and stopped over QMP. Its life is a ladder; clean-up is the last rung."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from ...base import syscalls
+from ...base.process import spawn
+from ...wire import shared_files
+from ...wire.messages import Plan
+from ..init.root import OVERLAY, PRIVATE, SESSION, WARM_STATE
+from . import migration, qemu, stall
+from .agent import Agent, AgentError
+from .migration import MachineError
+
+FROZEN_STATE, KEPT_VARIABLES = SESSION / shared_files.STATE, SESSION / shared_files.VARIABLES
+_LOG = SESSION / shared_files.QEMU_LOG
+_ROOM_TO_RESUME = 256 << 20
+_QUIT_SECONDS = 5.0
+_LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02
+_KEY_PRESSES = 180
+_READ_IN_EARNEST = 8 << 20  # bytes; a boot manager with its fonts has about 4 MiB, the system behind it hundreds
+
+
+Tell = Callable[[str], None]
+
+
+class Machine:
+    """A running QEMU and its QMP connection."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, warn: Tell, *, lasting: bool = False
+    ) -> None:
+        self._process = process
+        self._lasting = lasting
+        self._qmp = qmp
+        self._warn = warn
+        self.agent = agent
+        self._waits_for_room = False
+        self._resuming: asyncio.Task[None] | None = None
+        # From the first moment on: a guest may be gone before anybody watches.
+        self._events = EventListener(("SHUTDOWN", "BLOCK_IO_ERROR", "GUEST_PANICKED"))
+        qmp.register_listener(self._events)
+        self.shutdown_reason = ""
+        """QEMU's ShutdownCause once it has come, for instance `guest-shutdown`."""
+
+    async def watch(self, tell_pause: Tell, tell_resume: Callable[[], None]) -> str:
+        """Follow QMP's events until QEMU is gone. Returns why it ended; raises MachineError if it crashed.
+
+        While the overlay has no room the guest stands still; it goes on by itself when there is some.
+        """
+        events_seen = asyncio.create_task(self._on_events(self._events, tell_pause, tell_resume))
+        try:
+            code = await self._process.wait()
+            if not code:
+                await self._last_event()
+            if self._lasting:
+                self._keep_variables()
+        finally:
+            events_seen.cancel()
+        if code or not self.shutdown_reason:
+            raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
+        return self.shutdown_reason
+
+    def _keep_variables(self) -> None:
+        """Before the end is told: nobody waits for us after that."""
+        try:
+            if qemu.VARIABLES.exists():
+                shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+        except OSError as error:
+            self._warn(f"the machine's UEFI variables could not be kept: {error.strerror}")
+
+    async def _last_event(self) -> None:
+        """The reason of an orderly end may still be on its way when QEMU is gone."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_EVENT_SECONDS):
+                while not self.shutdown_reason:
+                    await asyncio.sleep(_LAST_EVENT_POLL)
+
+    async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
+        async for event in events:
+            told = event["data"]
+            data = told if isinstance(told, dict) else {}
+            if event["event"] == "SHUTDOWN":
+                self.shutdown_reason = str(data.get("reason"))
+            elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and not self._waits_for_room:
+                self._waits_for_room = True
+                tell_pause("no space left for what the guest writes: it stands still until there is room")
+                self._resuming = asyncio.create_task(self._resume_when_room(tell_resume))
+            elif event["event"] == "GUEST_PANICKED":
+                self._warn("the guest's system has crashed")
+
+    async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
+        while shutil.disk_usage(OVERLAY).free < _ROOM_TO_RESUME:
+            await asyncio.sleep(1)
+        # Before the guest goes on: its very next write may find the disk full again.
+        self._waits_for_room = False
+        tell_resume()
+        await self._qmp.execute("cont")
+
+    async def freeze(self) -> None:
+        """Stop the machine for good and leave its devices and memory in the session's folder. Raises MachineError.
+
+        The memory is in its file already: only the devices' state is written (QEMU, docs/devel/migration).
+        """
+        await migration.freeze(self._qmp, FROZEN_STATE)
+        if qemu.VARIABLES.exists():
+            shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+
+    async def idle(self, share: float, seconds: float) -> None:
+        """Return when QEMU has used less than `share` of a CPU for `seconds` on end."""
+        quiet_since: float | None = None
+        loop = asyncio.get_running_loop()
+        before, at = _cpu_seconds(self._process.pid), loop.time()
+        while quiet_since is None or loop.time() - quiet_since < seconds:
+            await asyncio.sleep(1)
+            used, now = _cpu_seconds(self._process.pid), loop.time()
+            if (used - before) / (now - at) > share:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = at
+            before, at = used, now
+
+    async def press_keys(self) -> None:
+        """Press a key each second until more than a boot loader has been read from the first drive.
+
+        The key is one that does nothing on a page of an installation or in a menu: a space would open
+        that of Windows' boot manager, which waits for ever.
+        """
+        before: int | None = None
+        for _ in range(_KEY_PRESSES):
+            with suppress(QMPError, OSError):
+                await self._qmp.execute("send-key", {"keys": [{"type": "qcode", "data": "up"}]})
+                read = await self._bytes_read("cdrom0")
+                before = read if before is None else before
+                if read - before > _READ_IN_EARNEST:
+                    return
+            await asyncio.sleep(1)
+
+    async def _bytes_read(self, node: str) -> int:
+        told = await self._qmp.execute("query-blockstats")
+        assert isinstance(told, list)
+        return sum(drive["stats"]["rd_bytes"] for drive in told if drive.get("node-name") == node)
+
+    async def screenshot(self, path: Path) -> None:
+        """Save the screen as PNG. Raises QMPError or OSError."""
+        await self._qmp.execute("screendump", {"filename": str(path), "format": "png"})
+
+    async def reset(self) -> None:
+        """Begin anew with the firmware, as a reset button does; a machine that is gone needs none."""
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("system_reset")
+
+    async def unended_interrupts(self) -> stall.Interrupts:
+        """What standstill looks for; nothing while the machine is paused, or gone."""
+        found = set()
+        with suppress(QMPError, OSError):
+            told = await self._qmp.execute("query-status")
+            if not isinstance(told, dict) or not told.get("running"):
+                return frozenset()
+            cpus = await self._qmp.execute("query-cpus-fast")
+            assert isinstance(cpus, list)
+            for cpu in (one["cpu-index"] for one in cpus):
+                # There is no command of QMP's own for this.
+                words = {"command-line": "info lapic", "cpu-index": cpu}
+                dump = await self._qmp.execute("human-monitor-command", words)
+                found |= {(cpu, vector) for vector in stall.unended(str(dump))}
+        return frozenset(found)
+
+    async def stop(self, grace: float) -> None:
+        """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
+        if grace > 0:
+            # An agent that hangs must not make the grace longer than it is.
+            asking = asyncio.create_task(self._ask_guest())
+            try:
+                if await self._gone_within(grace):
+                    return
+            finally:
+                asking.cancel()
+            self._warn(f"the guest did not shut down within {grace:.0f} s and is switched off")
+        self.shutdown_reason = self.shutdown_reason or "host-qmp-quit"
+        with suppress(QMPError, OSError):
+            await asyncio.wait_for(self._qmp.execute("quit"), _QUIT_SECONDS)
+        if not await self._gone_within(_QUIT_SECONDS):
+            self._warn("QEMU does not quit and is killed")
+            self._process.kill()
+            await self._process.wait()
+
+    async def _ask_guest(self) -> None:
+        """Both ways at once: a guest that hangs in one often hears the other."""
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("cont")
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("system_powerdown")
+        # An agent that does not answer must not break the ladder: a guest may have stopped it on purpose.
+        with suppress(AgentError, OSError):
+            await self.agent.shutdown()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(asyncio.shield(self._process.wait()), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> AsyncIterator[Machine]:
+    """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError.
+
+    `serial` is the listening socket of the serial line, `tap` the guest's link.
+    """
+    _copy_variables(plan)
+    qmp_ours, qmp_theirs = socket.socketpair()
+    agent_ours, agent_theirs = socket.socketpair()
+    fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), serial, tap)
+    command = qemu.command(plan, fds, _oem_strings(plan), io_uring=syscalls.io_uring_works())
+    process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
+    qmp_theirs.close()
+    agent_theirs.close()
+    qmp = QMPClient("machine")
+    agent = Agent(agent_ours)
+    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting)
+    try:
+        try:
+            await qmp.connect(qmp_ours)
+        except QMPError:
+            code = await process.wait()
+            raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
+        if plan.warm:
+            await migration.thaw(qmp, WARM_STATE)
+        yield machine
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await agent.close()
+        with suppress(QMPError, EOFError, OSError):
+            await qmp.disconnect()
+
+
+def _oem_strings(plan: Plan) -> tuple[Path, ...]:
+    """SMBIOS type 11 strings, by file: the password stands in no process list."""
+    # A frozen machine keeps what it was started with, so it is started without.
+    if not plan.guest.smbios or plan.freeze or plan.warm:
+        return ()
+    paths = []
+    shares = ",".join(share.name for share in plan.shares)
+    for name, value in (("user", plan.user), ("password", plan.password), ("shares", shares)):
+        path = PRIVATE / f"oem-{name}"
+        path.write_text(f"{name}={value}")
+        paths.append(path)
+    return tuple(paths)
+
+
+def _copy_variables(plan: Plan) -> None:
+    if found := qemu.firmware(plan):
+        shutil.copyfile(found[1], qemu.VARIABLES)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far (proc(5), stat: utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _spell(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _tail(path: Path, size: int = 2000) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read().decode(errors="replace").strip()
+    return ""

@@ -1,0 +1,56 @@
+"""Who may come in: the session's password and the tokens of its page. Kept in a file that goes with the session."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...base import atomic, foreign_files
+from ..folders.session_folders import CREDENTIALS
+
+_MAX_FILE = 64 << 10
+ROLES = ("desktop", "console", "status")
+"""What a token opens: all; the machine's screen and the status; the status alone."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Secrets of one session. `tokens` has 256 random bits for each role."""
+
+    account: str
+    password: str
+    share_user: str
+    tokens: dict[str, str]
+
+    def renewed(self) -> Access:
+        """The same with new tokens: the guest's password stays."""
+        return Access(self.account, self.password, self.share_user, new_tokens())
+
+    def digests(self) -> dict[str, str]:
+        """What the gateway needs to know a token when it comes: SHA-256, in hex."""
+        return {role: hashlib.sha256(token.encode()).hexdigest() for role, token in self.tokens.items()}
+
+    def write(self, folder: Path) -> None:
+        """Into the session's folder, mode 0600, in one step. Raises OSError."""
+        atomic.replace(folder / CREDENTIALS, json.dumps(asdict(self)).encode())
+
+
+def new_tokens() -> dict[str, str]:
+    """A fresh token for each role: `k` and base32 (RFC 4648) in lower case, which shells and YAML leave alone."""
+    return {role: _token() for role in ROLES}
+
+
+def _token() -> str:
+    return "k" + base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+
+
+def read(folder: Path) -> Access:
+    """The secrets of a session. Raises OSError or ValueError when it has ended or is only just beginning."""
+    try:
+        return Access(**json.loads(foreign_files.read(folder, CREDENTIALS, _MAX_FILE)))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"{folder / CREDENTIALS}: {error}") from error

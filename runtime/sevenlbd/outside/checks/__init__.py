@@ -1,0 +1,12 @@
+"""`doctor`: a node, and a whole site file against it, as sessions, jobs and the portal would meet them.
+
+- checked_site: what the site's checks work with
+- doctor: every precondition of a session
+- jobs: what portal and scheduler make of it
+- plausibility: what a site cannot have meant
+- provided: images and shares that the site's file gives
+- reachability: the ways in and out
+- servers: the servers of the ways out, tried from here
+- site_check: `doctor --site`: the checks in their order
+- surroundings: folders, and the container's view of them
+"""

@@ -1,0 +1,61 @@
+"""What a portal or Slurm would make of the site's file: Slurm is asked, with jobs that are only tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...base.errors import Refusal
+from ..job import job_script
+from ..node.node_programs import Missing, NodePrograms
+from ..site.ondemand_table import amiss
+from ..site.site_tables import Slurm
+from .checked_site import CALLED, Site, refused
+from .doctor import Finding
+
+
+def of_portal(found: Site) -> Iterator[Finding]:
+    if "ondemand" not in found.said:
+        return
+    wrong = list(amiss(found.ondemand, found.settings))
+    for text in wrong:
+        yield Finding("portal", "error", text, "see docs/ondemand.md")
+    if not wrong:
+        portals = ", ".join(found.ondemand.portals or found.settings.portals)
+        yield Finding("portal", "ok", f"{portals}; clusters: {', '.join(found.ondemand.cluster)}")
+
+
+def of_scheduler(found: Site) -> Iterator[Finding]:
+    """Whether sbatch would take each job (sbatch(1), --test-only): partition, account, features, sizes."""
+    programs = NodePrograms(found.here.environment)
+    if not programs.has("sbatch"):
+        if "slurm" in found.said or "ondemand" in found.said:
+            yield Finding("scheduler", "warning", "sbatch cannot be called from here, so no job was tried", CALLED)
+        return
+    for what, slurm in _jobs(found):
+        yield _tried(found, programs, what, slurm)
+
+
+def _jobs(found: Site) -> Iterator[tuple[str, Slurm]]:
+    yield "the job of submit", found.slurm
+    if "ondemand" in found.said:
+        for size in found.ondemand.sizes:
+            options = (*found.slurm.options, *found.ondemand.options, *size.options)
+            changes = {"memory": size.memory, "cpus": size.cpus, "options": options}
+            yield f"[ondemand] size `{size.title}`", found.slurm.model_copy(update=changes)
+
+
+def _tried(found: Site, programs: NodePrograms, what: str, slurm: Slurm) -> Finding:
+    try:
+        want = job_script.Wanted(slurm, {}, (), ())
+        script = job_script.text(want, found.settings, found.here, "7lbd doctor")
+        done = programs.run("sbatch", "--test-only", stdin=script)
+    except Missing as missing:
+        return Finding("scheduler", "warning", missing.what, CALLED)
+    except Refusal as refusal:
+        return refused("scheduler", refusal, "warning")
+    said = " ".join(done.said.replace("sbatch: ", "").split())
+    if done.code:
+        return Finding(
+            "scheduler", "error", f"{what} would be refused: {said}", "see [slurm] of the site's file, and: sinfo"
+        )
+    return Finding("scheduler", "ok", f"{what}: {said}")

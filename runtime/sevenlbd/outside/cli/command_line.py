@@ -1,0 +1,194 @@
+"""The command line: the parser of the table of verbs, and the settings as options. It parses and does nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ... import __version__
+from ...base.errors import MEANING, ExitCode, Refusal
+from ...config.settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
+from . import verbs
+from .verbs import Group, Verb
+
+if TYPE_CHECKING:
+    from .command import Command
+
+_ABOUT = """\
+7lbd gives you an isolated desktop (Windows, as a rule) on this node: a read-only image, your own files,
+no network, and nothing left behind.
+
+Without a verb, `run` is meant: apptainer run 7lbd.sif --image win11
+"""
+_ABOUT_IMAGES = """\
+Keep golden images: one read-only disk for thousands of sessions, versioned, signed, warm.
+
+They are in repositories: the folders of image_dirs, in order, then `images` beside the SIF. NAME is an image's
+current version, NAME@VERSION that one.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with a refusal in place of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")
+
+    def refuse(self, word: str) -> NoReturn:
+        """Refuse a word that nobody asked for, with the nearest option."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        self.error(f"`{word}` is not an option of {self.prog}{nearest(word, known)}")
+
+
+class _Root(Parser):
+    """The program itself: its help shows the verbs in groups."""
+
+    def format_help(self) -> str:
+        """argparse's own page (its parts are those of ArgumentParser.format_help), with a heading for each group."""
+        page = self._get_formatter()
+        page.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        page.add_text(self.description)
+        listed = {action.dest: action for action in self._subparsers._group_actions[0]._get_subactions()}  # type: ignore[union-attr]
+        for group in Group:
+            page.start_section(group)
+            page.add_arguments([listed[verb.name] for verb in verbs.children(None) if verb.group is group])
+            page.end_section()
+        page.start_section("options")
+        page.add_arguments(self._optionals._group_actions)
+        page.end_section()
+        page.add_text(self.epilog)
+        return page.format_help()
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How the verbs below another one are called, and what is said when none or an unknown one is named."""
+
+    title: str
+    metavar: str
+    missing: str = ""
+    unknown: str = ""
+    about: str = ""
+    """A page for its help, with the exit codes below."""
+
+
+_FAMILIES: Mapping[str, _Family] = {
+    "": _Family("verbs", "VERB", unknown="is not a verb"),
+    "image": _Family("verbs", "VERB", "`image` wants a verb", "is not a verb of `image`", _ABOUT_IMAGES),
+    "image build": _Family("systems", "SYSTEM"),
+    "render": _Family("things", "THING", "`render` wants to know what", "is nothing that `render` makes"),
+}
+
+
+def parse(arguments: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
+    """The verb and its options. Raises Refusal when they are wrong."""
+    words = verbs.complete(arguments)
+    verb = verbs.find(words)
+    parsers = build([verb] if verb else [])
+    _check_verb(words, verb, parsers)
+    options, unknown = parsers[""].parse_known_args(words)
+    assert verb is not None, "the parser has ended for a word that is no verb"
+    if unknown:
+        parsers[verb.name].refuse(unknown[0].partition("=")[0])
+    return verb, options
+
+
+def _check_verb(words: Sequence[str], verb: Verb | None, parsers: Mapping[str, Parser]) -> None:
+    """Refuse a family without one of its verbs, in our words. Raises Refusal."""
+    name = verb.name if verb else ""
+    if name not in _FAMILIES:
+        return
+    family, below = _FAMILIES[name], [verbs.last(child) for child in verbs.children(verb)]
+    word = next(iter(words[len(name.split()) :]), "")
+    if not word and family.missing:
+        parsers[name].error(f"{family.missing}: {', '.join(below)}")
+    if word and not word.startswith("-") and family.unknown:
+        near = nearest(word, below)
+        parsers[name].error(f"`{word}` {family.unknown}{near}; there are {', '.join(below)}")
+
+
+def command(verb: Verb) -> Command:
+    """What the verb's own module says of it; only now is that loaded."""
+    module = importlib.import_module(f"sevenlbd.outside.{verb.module}")
+    found: Command = module.COMMANDS[verb.name]
+    return found
+
+
+def source(options: argparse.Namespace) -> Source:
+    """The settings that the command line names."""
+    given = vars(options)
+    return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
+
+
+def build(whole: Sequence[Verb] = verbs.VERBS) -> dict[str, Parser]:
+    """The parser of each verb by its name, and at "" that of all. Only those in `whole` know their options."""
+    root = _Root(
+        prog="7lbd",
+        description=_ABOUT,
+        epilog=exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"7lbd {__version__}")
+    parsers: dict[str, Parser] = {"": root}
+    branches = {"": _branch(root, "")}
+    for verb in verbs.VERBS:
+        above = verb.name.rpartition(" ")[0]
+        parsers[verb.name] = parser = branches[above].add_parser(verbs.last(verb), **_described(verb))
+        if not verb.module:
+            branches[verb.name] = _branch(parser, verb.name)
+        elif verb in whole:
+            command(verb).options(parser)
+    return parsers
+
+
+def _branch(parser: Parser, name: str) -> Any:
+    family = _FAMILIES[name]
+    return parser.add_subparsers(title=family.title, metavar=family.metavar, required=True, parser_class=Parser)
+
+
+def _described(verb: Verb) -> dict[str, Any]:
+    words: dict[str, Any] = {"help": verb.about, "aliases": verb.aliases, "allow_abbrev": False}
+    family = _FAMILIES.get(verb.name)
+    if family and family.about:
+        raw = argparse.RawDescriptionHelpFormatter
+        return words | {"description": family.about, "epilog": exit_codes(), "formatter_class": raw}
+    return words | {"description": verb.about[0].upper() + verb.about[1:] + "."}
+
+
+def options(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Some settings as options."""
+    for name in names:
+        option(parser, name)
+
+
+def option(parser: argparse._ActionsContainer, name: str) -> None:
+    """One setting as an option. Values stay text here: the settings model checks them all in one place."""
+    field = Settings.model_fields[name]
+    flag = flag_of(name)
+    keywords: dict[str, Any] = {"dest": name, "default": None, "help": _help(name)}
+    if field.annotation is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
+    elif field.annotation is not None and str(field.annotation).startswith("tuple"):
+        parser.add_argument(flag, action="append", metavar=extra(name)["metavar"], **keywords)
+    elif isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        parser.add_argument(flag, choices=[str(choice) for choice in field.annotation], **keywords)
+    else:
+        parser.add_argument(flag, metavar=extra(name)["metavar"] or "VALUE", **keywords)
+
+
+def _help(name: str) -> str:
+    field = Settings.model_fields[name]
+    hidden = field.annotation is bool or field.default in ("", (), 0)
+    shown = "" if hidden else f" (default: {json.loads(in_toml(name, field.default))})"
+    return (str(field.description) + shown).replace("%", "%%")
+
+
+def exit_codes() -> str:
+    """All exit codes, for the end of a help text."""
+    return "exit codes:\n" + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANING.items())

@@ -1,0 +1,152 @@
+"""The verbs, one table: how each is called, what it means, and where it is.
+
+Parser, dispatch, shell completion, man page and docs are made from it.
+
+Loads nothing of what a verb does: `run` begins its work before the rest is loaded, and each other loads its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """Under which heading a verb stands in the help."""
+
+    DESKTOPS = "desktops"
+    IMAGES = "images"
+    SITE = "sites and nodes"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb. Its module, below `sevenlbd.outside`, has the rest in COMMANDS; a family of verbs has none."""
+
+    name: str
+    """As it is typed, for instance `image add`."""
+    about: str
+    group: Group
+    module: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+_D, _I, _S = Group.DESKTOPS, Group.IMAGES, Group.SITE
+
+VERBS = (
+    Verb("run", "start a desktop and stay with it until it ends", _D, "cli.run_options"),
+    Verb(
+        "submit",
+        "have the scheduler start a desktop, follow it until it is ready, show how to connect",
+        _D,
+        "job.submission",
+    ),
+    Verb("status", "show your sessions, on this node and on others", _D, "commands.session_verbs"),
+    Verb("stop", "shut a desktop down in order", _D, "commands.session_verbs"),
+    Verb("connect", "show how to reach a desktop, and write its .rdp file", _D, "commands.connecting"),
+    Verb("image", "keep golden images: add, sign, publish, warm, maintain ...", _I),
+    Verb("image list", "show every image and version there is", _I, "imaging.publishing"),
+    Verb("image show", "show one version: what it is, its parts, who signed and who uses it", _I, "imaging.publishing"),
+    Verb("image publish", "let new sessions get this version; running ones keep theirs", _I, "imaging.publishing"),
+    Verb("image rollback", "let new sessions get the version that was current before", _I, "imaging.publishing"),
+    Verb("image rm", "remove a version that is neither current nor in use anywhere", _I, "imaging.publishing"),
+    Verb("image gc", "remove old versions that nobody uses, and what interrupted work left", _I, "imaging.publishing"),
+    Verb("image add", "make a new version from a disk: raw, qcow2, vmdk, vhdx, vhd, vdi or ova", _I, "imaging.adding"),
+    Verb("image check", "examine a version: description, disk, warm state, digests, signature", _I, "imaging.adding"),
+    Verb("image keygen", "make a key pair for signing images", _I, "imaging.signatures"),
+    Verb("image sign", "sign a version, so that any change of it is noticed", _I, "imaging.signatures"),
+    Verb("image verify", "read all of a version and compare it with what was signed", _I, "imaging.signatures"),
+    Verb(
+        "image warm",
+        "boot an image once and keep the machine as it is when it is ready: sessions start from there in seconds",
+        _I,
+        "imaging.warming",
+    ),
+    Verb(
+        "image maintain",
+        "work on a writable child of a version, then commit it as a new version or discard it",
+        _I,
+        "imaging.maintain",
+    ),
+    Verb("image build", "install a system from its media, unattended", _I),
+    Verb("image build windows", "install Windows unattended", _I, "imaging.build_windows"),
+    Verb(
+        "image build debian",
+        "install the stand-in, a Debian that honours the guest contract",
+        _I,
+        "imaging.build_debian",
+    ),
+    Verb(
+        "image cache",
+        "copy an image to this node's own disk, where sessions find it from then on; or show and remove copies",
+        _I,
+        "imaging.caching",
+    ),
+    Verb("render", "write a job script, an Open OnDemand app, a site's settings file, or the `7lbd` command", _S),
+    Verb(
+        "render slurm",
+        "print a job script that starts a desktop: 7lbd render slurm --image win11 | sbatch",
+        _S,
+        "job.rendering",
+    ),
+    Verb(
+        "render command",
+        "print the `7lbd` command for the nodes: a script that calls Apptainer with all that the site needs",
+        _S,
+        "job.rendering",
+    ),
+    Verb(
+        "render site",
+        "print a 7lbd.toml with every key, its meaning, and what you have set already",
+        _S,
+        "site.site_file",
+    ),
+    Verb(
+        "render ondemand",
+        "write the Open OnDemand app, of the site's table [ondemand]; again after each upgrade",
+        _S,
+        "ondemand.render_app",
+        aliases=("ood",),
+    ),
+    Verb(
+        "render completion",
+        "print what lets bash complete the `7lbd` command, its verbs and options",
+        _S,
+        "cli.completion",
+    ),
+    Verb("doctor", "check whether this node can run a desktop, and what would mend it", _S, "commands.node_verbs"),
+    Verb("config", "show the settings in force", _S, "commands.node_verbs"),
+    Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
+    Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),
+)
+
+
+def complete(arguments: Sequence[str]) -> list[str]:
+    """The arguments with their verb: without one, `run` is meant."""
+    words = list(arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "run")
+    return words
+
+
+def find(words: Sequence[str]) -> Verb | None:
+    """The verb that arguments begin with, or the family as far as they name one; None when they name neither."""
+    found = None
+    for word in words:
+        below = {known: verb for verb in children(found) for known in (last(verb), *verb.aliases)}
+        if word not in below:
+            break
+        found = below[word]
+    return found
+
+
+def children(family: Verb | None) -> Iterator[Verb]:
+    """The verbs right below a family, or with None those at the top."""
+    above = family.name if family else ""
+    return (verb for verb in VERBS if verb.name.rpartition(" ")[0] == above)
+
+
+def last(verb: Verb) -> str:
+    """A verb's own word, without those of its family."""
+    return verb.name.rpartition(" ")[2]

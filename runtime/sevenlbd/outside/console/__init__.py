@@ -1,0 +1,7 @@
+"""What a user reads on the terminal: progress, links, lines to paste.
+
+- display: how `run` tells its progress
+- instructions: links and lines to paste
+- progress_bar: how far something long has come
+- terminal: the one place that writes for people
+"""

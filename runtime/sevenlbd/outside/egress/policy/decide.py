@@ -1,0 +1,152 @@
+"""What a session may reach: the site's list, narrowed by the image's, each host found and each address checked."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ....base.addresses import HOST
+from ....base.errors import ExitCode, Refusal
+from ....base.paths import user_path
+from ....wire.messages import MAX_MESSAGE
+from ..relay import resolve
+from ..relay.allowed import Allowed
+from . import rules
+from .rules import Way
+
+if TYPE_CHECKING:
+    from ....config.settings import Settings
+
+MAX_DOORS = 512
+ALL = "all"
+UNREACHABLE = "it cannot be reached from the guest"
+"""What a note says of a host that has no address left."""
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a session may reach; None is nothing. `notes` say what of the site's list is left out, and why."""
+
+    allowed: Allowed | None
+    notes: tuple[str, ...] = ()
+
+
+def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "") -> Decision:
+    """The ways out of a session whose image asks for those in `image`. Raises Refusal for what is no way out.
+
+    `session` names the file that its connections are written to, where the site has a folder for such files.
+    """
+    pinned = rules.hosts(settings.egress_hosts)
+    _check_limits(settings)
+    ways = [rules.parse(text) for text in settings.egress_allow]
+    if not settings.egress:
+        return Decision(None)
+    ways, notes = _narrowed(ways, image)
+    places, more = _places([way for way in ways if not way.by_proxy], pinned)
+    tcp, udp = (tuple(_doors(ways, scheme, places)) for scheme in ("tcp", "udp"))
+    _check_number(len(tcp) + len(udp))
+    allowed = Allowed(
+        tcp=tcp,
+        udp=udp,
+        names=tuple((name, found) for name, found in places.items() if not resolve.is_address(name)),
+        proxy=tuple(dict.fromkeys(way.pattern for way in ways if way.by_proxy)),
+        pinned=tuple((name, address) for name, found in pinned.items() for address in found),
+        connections=settings.egress_connections,
+        rate=settings.egress_rate,
+        idle=settings.egress_idle,
+        log=_log(settings.egress_log, session),
+    )
+    if not (allowed.tcp or allowed.udp or allowed.proxy):
+        return Decision(None, (*notes, *more))
+    _check_size(allowed)
+    return Decision(allowed, (*notes, *more))
+
+
+def _narrowed(ways: Sequence[Way], image: Sequence[str]) -> tuple[list[Way], list[str]]:
+    """The ways that the image gets, each named as it stands in the site's list."""
+    if ALL in image:
+        return list(ways), []
+    wanted = {text.strip() for text in image}
+    strange = sorted(wanted - {way.text for way in ways})
+    notes = [f"the image asks for the way out `{text}`, which is not in the site's egress_allow" for text in strange]
+    return [way for way in ways if way.text in wanted], notes
+
+
+def _places(ways: Sequence[Way], pinned: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Each host with its addresses, and what there is to say of those that have none."""
+    hosts = list(dict.fromkeys(way.host for way in ways))
+    found = {host: resolve.Found((host,)) for host in hosts if resolve.is_address(host)}
+    found |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
+    found |= resolve.look_up(host for host in hosts if host not in found)
+    places, notes = {}, []
+    for host in hosts:
+        usable, why = found[host].addresses, found[host].why
+        if not resolve.has_ipv6() and any(":" in address for address in usable):
+            usable = tuple(address for address in usable if ":" not in address)
+            why = why or "this node has no IPv6"
+        if usable:
+            places[host] = usable
+        if why:
+            notes.append(f"egress_allow: {host}: {why}" + ("" if usable else f"; {UNREACHABLE}"))
+    return places, notes
+
+
+def _pinned(addresses: Sequence[str]) -> resolve.Found:
+    """The site's own word, but for what in the guest would be the guest: only the proxy can lead there."""
+    own = [address for address in addresses if ipaddress.ip_address(address).is_loopback]
+    why = f"egress_hosts says {', '.join(own)}, which in the guest is the guest itself" if own else ""
+    return resolve.Found(tuple(address for address in addresses if address not in own), why)
+
+
+def _doors(ways: Sequence[Way], scheme: str, places: Mapping[str, tuple[str, ...]]) -> Iterator[Place]:
+    seen: set[Place] = set()
+    for way in ways:
+        if way.scheme == scheme:
+            for address in places.get(way.host, ()):
+                for port in way.ports:
+                    if (address, port) not in seen:
+                        seen.add((address, port))
+                        yield address, port
+                        _check_number(len(seen))
+
+
+def _log(folder: str, session: str) -> str:
+    """How the session's file in the site's folder begins. Raises Refusal: it cannot be left out unseen."""
+    if not folder:
+        return ""
+    place = user_path(folder).absolute()
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "you cannot write there" if place.is_dir() else "is not a folder that the container shows"
+        hint = f"as the site: chmod 1733 {place}; or show it: apptainer run --bind {place} ..."
+        raise Refusal(ExitCode.USAGE, f"`egress_log` = {folder}: {why}", hint=hint)
+    return str(place / f"{os.uname().nodename}-{os.getuid()}-{session}")
+
+
+def _check_number(doors: int) -> None:
+    """Raises Refusal for more doors than there are descriptors to spare."""
+    if doors > MAX_DOORS:
+        raise Refusal(
+            ExitCode.USAGE,
+            f"`egress_allow` leads to more than {MAX_DOORS} pairs of address and port",
+            hint="give narrower ranges of ports: a vendor daemon can be told its one port (VENDOR name PORT=...)",
+        )
+
+
+def _check_size(allowed: Allowed) -> None:
+    """Raises Refusal when the plan would not fit into one message."""
+    size = len(json.dumps(asdict(allowed.inside(HOST))))
+    if size > MAX_MESSAGE // 2:
+        raise Refusal(
+            ExitCode.USAGE, "`egress_allow` is too long", hint="name fewer hosts, or whole domains by the proxy"
+        )
+
+
+def _check_limits(settings: Settings) -> None:
+    if settings.egress_connections < 1:
+        what = f"`egress_connections` = {settings.egress_connections}: a session with ways out needs one connection"
+        raise Refusal(ExitCode.USAGE, what, hint="egress = false switches them off")

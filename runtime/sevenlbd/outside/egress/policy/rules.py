@@ -1,0 +1,121 @@
+"""What a site writes of the ways out, read: `egress_allow` and `egress_hosts`. Looks up nothing.
+
+    tcp://HOST:PORT[-LAST]    udp://HOST:PORT[-LAST]    HOST is a name, an IPv4 address, or an IPv6 one in []
+    https://PATTERN[:PORT[-LAST]]    http://PATTERN[:PORT[-LAST]]    by the proxy; PATTERN is HOST or *.NAME
+
+Names: RFC 952, RFC 1123 2.1, and the underscore that people use all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ....base.errors import ExitCode, Refusal
+from ..relay.allowed import Pattern
+from ..relay.resolve import literal, unusable
+
+_ENTRY = re.compile(
+    r"(?P<scheme>[a-z]+)://(?P<host>\[[^\[\]/@?#]*\]|[^\[\]/@?#:]*)(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?",
+    re.ASCII,
+)
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+# What the C library takes for an IPv4 address in another spelling (inet_aton(3)): 127.1, 0x7f000001.
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
+_USUAL = {"http": 80, "https": 443}
+_MAX_PORT = 65535
+_HINT = "tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST] or https://PATTERN[:PORT]; see docs/egress.md"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One entry of `egress_allow`. `host` is a name or a pattern in lower case, or an address in its usual form."""
+
+    text: str
+    scheme: str
+    host: str
+    first: int
+    last: int
+
+    @property
+    def by_proxy(self) -> bool:
+        """Whether the proxy carries it, name and all, instead of a door of its own."""
+        return self.scheme in _USUAL
+
+    @property
+    def ports(self) -> range:
+        """The ports that it leads to."""
+        return range(self.first, self.last + 1)
+
+    @property
+    def pattern(self) -> Pattern:
+        """The proxy's word for it."""
+        return Pattern(self.scheme, self.host, self.first, self.last)
+
+
+def parse(text: str) -> Way:
+    """An entry of `egress_allow`. Raises Refusal for one that is none, or leads where nothing may lead."""
+    found = _ENTRY.fullmatch(text.strip().lower())
+    if not found:
+        raise _refusal(text, "that is not a way out")
+    scheme, usual = found["scheme"], _USUAL.get(found["scheme"], 0)
+    if scheme not in ("tcp", "udp", "http", "https"):
+        raise _refusal(text, f"`{scheme}` is none of tcp, udp, http and https")
+    first = int(found["first"] or usual)
+    last = int(found["last"] or first)
+    if not 1 <= first <= last <= _MAX_PORT:
+        raise _refusal(text, "it has no port" if not found["first"] else f"its ports are not within 1 to {_MAX_PORT}")
+    return Way(text.strip(), scheme, _host(text, found["host"], pattern=bool(usual)), first, last)
+
+
+def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """`egress_hosts`: where hosts are, each with its addresses in the order given. Raises Refusal."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in entries:
+        name, _, place = (part.strip() for part in text.lower().partition("="))
+        address = literal(place)
+        if not _is_name(name) or address is None:
+            raise Refusal(
+                ExitCode.USAGE,
+                f"`egress_hosts`: `{text}` is not NAME=ADDRESS",
+                hint="for instance license.example.edu=192.0.2.10",
+            )
+        if why := unusable(address):
+            raise Refusal(ExitCode.USAGE, f"`egress_hosts`: `{text}` {why}", hint="name the host's own address")
+        if str(address) not in found.get(name, ()):
+            found[name] = (*found.get(name, ()), str(address))
+    return found
+
+
+def _host(text: str, written: str, *, pattern: bool) -> str:
+    if written.startswith("[") or literal(written):
+        address = literal(written.strip("[]"))
+        if address is None or (written.startswith("[") and address.version != 6):
+            raise _refusal(text, f"`{written}` is not an IPv6 address")
+        if why := unusable(address):
+            raise _refusal(text, f"{address} {why}")
+        if address.is_loopback and not pattern:
+            raise _refusal(text, f"{address} means the guest itself, in the guest")
+        return str(address)
+    if written == "*":
+        raise _refusal(
+            text, "`*` would let everything through", hint="name the hosts, or a domain: https://*.example.edu"
+        )
+    name = written.removeprefix("*.") if pattern else written
+    if not _is_name(name):
+        raise _refusal(text, f"`{written}` is neither a host's name nor an address{_puny(written)}")
+    return written.removesuffix(".")
+
+
+def _is_name(name: str) -> bool:
+    labels = name.removesuffix(".").split(".")
+    return len(name) <= 253 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.fullmatch(labels[-1])
+
+
+def _puny(name: str) -> str:
+    return "" if name.isascii() else ", in the letters that DNS has (xn--...)"
+
+
+def _refusal(text: str, why: str, *, hint: str = _HINT) -> Refusal:
+    return Refusal(ExitCode.USAGE, f"`egress_allow`: `{text}`: {why}", hint=hint)

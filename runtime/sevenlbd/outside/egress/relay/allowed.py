@@ -1,0 +1,67 @@
+"""What a session may reach, fully decided: addresses instead of names, but for the proxy's patterns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ....wire.messages import Door, Egress
+
+PROXY_PORT = 3128
+"""Where the session's proxy is, on the host's address inside."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What the proxy lets through: `*.example.edu` is every name below it, ports from `first` to `last`."""
+
+    scheme: str
+    """`https` is CONNECT, `http` a request with an absolute address (RFC 9110 9.3.6, RFC 9112 3.2.2)."""
+    host: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The relay's orders. Rates in bytes a second (0: no limit), times in seconds."""
+
+    tcp: tuple[tuple[str, int], ...] = ()
+    udp: tuple[tuple[str, int], ...] = ()
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What the session's DNS answers."""
+    proxy: tuple[Pattern, ...] = ()
+    pinned: tuple[tuple[str, str], ...] = ()
+    """Where the proxy finds a host, instead of what DNS says (egress_hosts)."""
+    connections: int = 256
+    rate: int = 0
+    idle: float = 7200.0
+    log: str = ""
+    """How the name of the site's file begins, where each connection is written when it ends; empty: there is none."""
+
+    def inside(self, host: str) -> Egress:
+        """What the keeper has to make of it; `host` is the host's address on the guest's link."""
+        return Egress(tuple(self._doors(host)), self.names)
+
+    def _doors(self, host: str) -> Iterator[Door]:
+        for kind, places in (("tcp", self.tcp), ("udp", self.udp)):
+            for address, port in places:
+                yield Door(kind, address, port)
+        if self.proxy:
+            yield Door("proxy", host, PROXY_PORT)
+
+    def pack(self) -> bytes:
+        """For the relay's process."""
+        return json.dumps(asdict(self)).encode()
+
+
+def unpack(data: bytes) -> Allowed:
+    """The orders of a message made by `Allowed.pack`."""
+    raw: dict[str, Any] = json.loads(data)
+    for name in ("tcp", "udp", "pinned"):
+        raw[name] = tuple((first, second) for first, second in raw[name])
+    raw["names"] = tuple((name, tuple(found)) for name, found in raw["names"])
+    raw["proxy"] = tuple(Pattern(**pattern) for pattern in raw["proxy"])
+    return Allowed(**raw)

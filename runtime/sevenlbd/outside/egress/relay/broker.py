@@ -1,0 +1,191 @@
+"""The process that opens connections for the relay: python -I -m sevenlbd.outside.egress.relay.broker CONTROL WIRE.
+
+CONTROL brings the orders on one line; its end is ours. WIRE brings what the relay wants, one JSON object a message, and
+takes the answers, with the connected socket where there is one. The relay reads a guest's bytes and can open nothing;
+we open what the orders list, and read of a guest's no more than the name of a host. Whoever has taken over the relay
+gets connections to what is on the list, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ....base import logs
+from ....wire import messages
+from . import confine, quotas, reach, syscall_filter, target
+from .allowed import Allowed, unpack
+from .courier import Courier
+from .dialer import PING
+from .proxy_hosts import Names
+from .reasons import BUSY
+
+log = logging.getLogger(__name__)
+
+_EACH_ADDRESS_SECONDS = 10.0
+_MOST_AT_ONCE = 2048
+# A look-up's thread: the usual 8 MiB, 64 times, would count against a job's limit of address space.
+_STACK = 512 * 1024
+Answer = tuple[dict[str, object], socket.socket | None]
+
+
+class Broker:
+    """Serves one relay."""
+
+    def __init__(self, allowed: Allowed, wire: socket.socket) -> None:
+        self._allowed = allowed
+        self._tcp, self._udp = frozenset(allowed.tcp), frozenset(allowed.udp)
+        self._wire = wire
+        self._names = Names(allowed)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._couriers: set[Courier] = set()
+
+    async def serve(self) -> None:
+        """Until the relay is gone."""
+        self._wire.setblocking(False)
+        try:
+            while data := await self._loop.sock_recv(self._wire, messages.MAX_MESSAGE):
+                self._take(data)
+        except OSError:
+            return
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            for courier in list(self._couriers):
+                courier.close()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            said = json.loads(data)
+            number = said["id"]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return
+        if type(number) is not int:
+            return
+        if len(self._tasks) >= _MOST_AT_ONCE:
+            with suppress(OSError):
+                self._wire.send(json.dumps({"id": number, "why": BUSY, "address": ""}).encode())
+            return
+        task = self._loop.create_task(self._answer(number, said))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, number: int, said: dict[str, Any]) -> None:
+        told, given = await self._done(said)
+        try:
+            await self._send(json.dumps({"id": number, **told}).encode(), given)
+        except OSError as error:
+            log.warning("an answer is lost: %s", error.strerror)
+        finally:
+            if given:
+                given.close()
+
+    async def _send(self, data: bytes, given: socket.socket | None) -> None:
+        while True:
+            try:
+                socket.send_fds(self._wire, [data], [given.fileno()] if given else [])
+                return
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+
+    async def _done(self, said: dict[str, Any]) -> Answer:
+        """What it comes to: never more than the orders say, whatever the message has in it."""
+        want, host, port, small = said.get("want"), said.get("host"), said.get("port"), said.get("small") is True
+        if want == PING:
+            return {}, None
+        if not isinstance(host, str) or type(port) is not int:
+            return _failed("malformed")
+        try:
+            if want == "tcp" and (host, port) in self._tcp:
+                return {"address": host}, await reach.tcp(host, port, small=small)
+            if want == "udp" and (host, port) in self._udp:
+                return {"address": host}, self._carried(host, port)
+            if want in ("http", "https"):
+                return await self._by_name(want, host, port, small)
+        except OSError as error:
+            return _failed(reach.spell(error), host)
+        return _failed("not on this site's list")
+
+    def _carried(self, address: str, port: int) -> socket.socket:
+        """The relay's end of a correspondence; the other is ours, because a UDP socket could be sent anywhere from."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            courier = Courier(ours, reach.udp(address, port), self._couriers.discard)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self._couriers.add(courier)
+        return theirs
+
+    async def _by_name(self, scheme: str, host: str, port: int, small: bool) -> Answer:
+        spelled = f"[{host}]" if ":" in host else host
+        try:
+            parsed = target.of_connect(f"{spelled}:{port}".encode("ascii"))
+        except (target.Malformed, UnicodeError):
+            return _failed("malformed")
+        wanted = target.Target(scheme, parsed.host, parsed.port)
+        if parsed.host != host or not target.is_listed(wanted, self._allowed.proxy):
+            return _failed("not on this site's list")
+        found = await self._names.find(host)
+        if not found.addresses:
+            return _failed(found.why)
+        why, address = "", ""
+        for address in found.addresses:
+            try:
+                return {"address": address}, await reach.tcp(address, port, small=small, seconds=_EACH_ADDRESS_SECONDS)
+            except OSError as error:
+                why = reach.spell(error)
+        self._names.forget(host)
+        return _failed(why, address)
+
+
+def _failed(why: str, address: str = "") -> Answer:
+    return {"why": why, "address": address}, None
+
+
+def main(words: Sequence[str]) -> int:
+    """Serve until the relay or the supervisor hangs up; returns the exit code."""
+    control, wire = (socket.socket(fileno=int(word)) for word in words)
+    try:
+        allowed = unpack(control.makefile("rb").readline())
+    except (OSError, ValueError):
+        return 1
+    quotas.connections(allowed.connections, 0)
+    threading.stack_size(_STACK)
+    confine.broker(allowed)
+    asyncio.run(_serve(allowed, control, wire))
+    return 0
+
+
+async def _serve(allowed: Allowed, control: socket.socket, wire: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    control.setblocking(False)
+    confine.filtered(syscall_filter.broker)
+    serving = asyncio.create_task(Broker(allowed, wire).serve())
+    hearing = asyncio.create_task(_until_end(loop, control))
+    await asyncio.wait([serving, hearing], return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _until_end(loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
+    with suppress(OSError):
+        while await loop.sock_recv(control, 4096):
+            pass
+
+
+if __name__ == "__main__":
+    logs.begin(logging.INFO)
+    code = main(sys.argv[1:])
+    # A thread that hangs in a name server's answer must not keep us.
+    logging.shutdown()
+    os._exit(code)

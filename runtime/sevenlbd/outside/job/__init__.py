@@ -1,0 +1,10 @@
+"""A scheduler's job: what it gives to a session, and how one is written, submitted and followed.
+
+- allocation: what a job gives
+- following: from the queue to a ready desktop
+- job_script: a job's script
+- queue_display: what `submit` shows meanwhile
+- rendering: `render slurm`, `render command`
+- sizing: memory and CPUs of the guest: asked for, frozen, or the job's part
+- submission: `submit`
+"""

@@ -1,0 +1,70 @@
+"""`submit`: hands a desktop's job to the scheduler, follows it until the desktop is ready, and says how to connect."""
+
+from __future__ import annotations
+
+import sys
+
+from ... import __version__
+from ...base.errors import ExitCode
+from ..cli import command_line
+from ..cli.command import Command, CommandContext
+from ..console import instructions, terminal
+from ..node.node_programs import NodePrograms
+from ..presence.records import tokens, usable, where
+from ..schedulers.slurm import Slurm
+from ..site import site_tables
+from . import following, job_script, queue_display, rendering
+from .following import Outcome
+
+
+def submit(context: CommandContext) -> int:
+    """Hand in, follow, tell. Ctrl-C ends the following, never the job."""
+    known = site_tables.read(context.here).slurm
+    want = job_script.wanted(context.options, known)
+    script = job_script.text(want, context.settings, context.here, f"7lbd submit ({__version__})")
+    scheduler = Slurm(NodePrograms(context.here.environment))
+    job = scheduler.submit(script, job_script.as_arguments(want))
+    shown = queue_display.choose(as_json=context.settings.json_events)
+    if context.options.detach:
+        terminal.say(job)
+        return ExitCode.OK
+    try:
+        shown.submitted(job)
+        shared = where(context.settings.state_dir, context.here.environment)
+        useless = usable(shared)
+        found = following.follow(scheduler, None if useless else shared, job, shown)
+    except KeyboardInterrupt:
+        shown.close()
+        terminal.say("", f"7lbd: job {job} goes on; {_later(context, job)}", error=True)
+        return ExitCode.INTERRUPTED
+    finally:
+        shown.close()
+    if not context.settings.json_events:
+        terminal.say_text(_told(context, found, job, scheduler, useless))
+    return ExitCode.OK
+
+
+def _later(context: CommandContext, job: str) -> str:
+    ours = instructions.command(context.here.sif)
+    return f"how it does: {ours} status; to end it: {ours} stop job{job}"
+
+
+def _told(context: CommandContext, found: Outcome, job: str, scheduler: Slurm, useless: str) -> str:
+    state = found.state
+    if state is None or found.record is None:
+        output = scheduler.why_ended(job).get("StdOut", "")
+        lost = f"no word of its session can be seen here ({useless or 'nothing has come so far'})"
+        return f"7lbd: job {job} runs, but {lost}; see its output: {output or f'scontrol show job {job}'}"
+    keys = tokens(found.record)
+    key = f"#token={keys['desktop']}" if keys and sys.stdout.isatty() else ""
+    ready = f"READY after {state.phases.get('ready', 0.0):.0f} s"
+    end = f"  stop: {instructions.call(context.here.sif, 'stop', state)}"
+    return f"\n{ready}: {instructions.instructions(state, state.account, context.here.sif, '', key)}\n\n{end}"
+
+
+def _options(parser: command_line.Parser) -> None:
+    rendering.job_options(parser, "json_events")
+    parser.add_argument("--detach", action="store_true", help="print the job's number and do not follow it")
+
+
+COMMANDS = {"submit": Command(submit, _options)}

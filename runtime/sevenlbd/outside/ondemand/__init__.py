@@ -1,0 +1,7 @@
+"""Open OnDemand: the app that a portal shows, made of the site's file, and what comes back from its form.
+
+- app_files: the app's files
+- form: what came back from the form
+- placing: written, and again after an upgrade
+- render_app: `render ondemand`
+"""

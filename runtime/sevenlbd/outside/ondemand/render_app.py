@@ -1,0 +1,48 @@
+"""`7lbd render ondemand`: the words of the command line, and what it says when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ... import __version__
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from ..cli import command_line
+from ..cli.command import Command, CommandContext
+from ..console import terminal
+from ..site import appliance_call, ondemand_table, site_tables
+from . import app_files, placing
+
+
+def _render(context: CommandContext) -> int:
+    found = site_tables.read(context.here)
+    for trouble in ondemand_table.amiss(found.ondemand, context.settings):
+        where = found.file or "7lbd.toml beside the SIF"
+        raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
+    sif = appliance_call.sif(found.slurm, context.here)
+    folder = user_path(context.options.folder)
+    made = app_files.compose(found, context.settings, sif, placing.read_own(folder))
+    outcome = placing.place(folder, made, __version__, force=context.options.force)
+    terminal.say_text(_said(folder, outcome, sif))
+    for name in outcome.kept:
+        terminal.say(f"7lbd: {folder / name} has been changed since it was written, and was left as it is", error=True)
+    if outcome.kept:
+        own = folder / placing.SITE
+        terminal.say(f"  put what you add into {own}/, which is woven in; --force overwrites", error=True)
+    return ExitCode.OK
+
+
+def _said(folder: Path, outcome: placing.Outcome, sif: str) -> str:
+    lines = [f"the app is in {folder}; its jobs run {sif}"]
+    for name, paths in vars(outcome).items():
+        if paths and name != "kept":
+            lines.append(f"  {name:9}  {', '.join(paths)}")
+    return "\n".join(lines)
+
+
+def _options(parser: command_line.Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="the app's folder, for instance /var/www/ood/apps/sys/desktop")
+    parser.add_argument("--force", action="store_true", help="overwrite files there that somebody has changed, too")
+
+
+COMMANDS = {"render ondemand": Command(_render, _options)}

@@ -1,0 +1,89 @@
+"""When a session ends by itself, and what its user is told: the wished limit, the job's end, the walltime signal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from .preflight.prepared import Wishes
+
+# What comes after the guest's own shutdown: QMP's quit, a kill, the end of the namespace, the folder's removal.
+AFTER_GUEST_SECONDS = 10.0
+# Slurm sends the walltime signal up to a minute early (sbatch(1), --signal); half a minute more for a busy node.
+_EARLY_SECONDS = 90.0
+_NOTHING_LEFT = 1.0
+
+GOING_NOW = "This desktop is being shut down now: its job was cancelled, or its node is needed."
+
+
+class Ending:
+    """The moment at which the shutdown begins, as far as it is known, and the timers for it."""
+
+    def __init__(self, started: float, wishes: Wishes, job_ends: float) -> None:
+        """`started` and `job_ends` in seconds since the epoch; 0 when the scheduler does not say."""
+        self._wishes = wishes
+        self._job_ends = job_ends
+        self.at = 0.0
+        """When the shutdown begins; 0 when nobody knows of an end."""
+        self.why = ""
+        self._told = False
+        self._timers: list[asyncio.TimerHandle] = []
+        if wishes.time_limit:
+            self._no_later_than(started + wishes.time_limit, "its time is up")
+        if job_ends:
+            self._no_later_than(self._before(job_ends), "the job ends")
+
+    def watch(self, tell: Callable[[], None], stop: Callable[[str], None]) -> None:
+        """Have `tell` called when the user is to be told, and `stop(why)` when the shutdown is to begin."""
+        self._tell, self._stop = tell, stop
+        self._set_timers()
+
+    def unwatch(self) -> None:
+        """Call nobody any more."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+
+    def hasten(self) -> bool:
+        """The walltime signal has come. Whether there is time left for anything but the shutdown.
+
+        Where the scheduler has told the end, that holds, unless the signal is far too early for it: then it speaks of
+        another end, a preemption's.
+        """
+        now, lead = time.time(), self._wishes.signal_lead
+        ends = self._job_ends if 0 < self._job_ends - now <= lead + _EARLY_SECONDS else now + lead
+        self._no_later_than(self._before(ends), "the job ends")
+        self._told = False
+        self._set_timers()
+        return self.at > now + _NOTHING_LEFT
+
+    def notice(self) -> str:
+        """What the user is to be told now; empty when that has been done, is not wanted, or is too early."""
+        if self._told or not self.at or not self._wishes.end_notice or self._until_notice() > 0:
+            return ""
+        self._told = True
+        minutes = max(round((self.at - time.time()) / 60), 1)
+        clock = time.strftime("%H:%M", time.localtime(self.at))
+        in_time = f"in {minutes} minutes" if minutes > 1 else "in a minute"
+        return f"This desktop will be shut down at {clock}, {in_time}: {self.why}. Please save your work."
+
+    def _before(self, job_ends: float) -> float:
+        return job_ends - self._wishes.stop_grace - AFTER_GUEST_SECONDS
+
+    def _no_later_than(self, at: float, why: str) -> None:
+        if not self.at or at < self.at:
+            self.at, self.why = at, why
+
+    def _until_notice(self) -> float:
+        return self.at - self._wishes.end_notice - time.time()
+
+    def _set_timers(self) -> None:
+        self.unwatch()
+        if not self.at:
+            return
+        loop = asyncio.get_running_loop()
+        self._timers = [
+            loop.call_later(max(self._until_notice(), 0.0), self._tell),
+            loop.call_later(max(self.at - time.time(), 0.0), self._stop, self.why),
+        ]

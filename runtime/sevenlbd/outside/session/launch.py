@@ -1,0 +1,38 @@
+"""The verb `run`. Checker and keeper start before anything slow is loaded here, so that all three load at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...base.errors import Refusal
+from . import keeper_link
+from .preflight.checker import Checker
+
+
+def run(words: Sequence[str], umask: int) -> int:
+    """Start a desktop and stay until it ends; returns the exit code. Raises Refusal."""
+    return asyncio.run(_run(Checker(words, umask)))
+
+
+async def _run(checker: Checker) -> int:
+    """Without a plan the keeper does nothing, so a refusal needs nothing undone but the keeper."""
+    async with keeper_link.started() as link:
+        from ..console import display
+        from ..presence import records
+        from . import supervisor
+
+        checked = await checker.answer()
+        shown = display.choose(as_json=checked.as_json, sif=checked.sif)
+        try:
+            checked.raise_trouble()
+            if checked.prepared is None:
+                return checked.code
+            await link.inside()
+            return await supervisor.run(link, checked.prepared, shown)
+        except Refusal as refusal:
+            shown.refused(refusal)
+            if checked.report:
+                records.refused(Path(checked.report), refusal)
+            raise

@@ -1,0 +1,306 @@
+"""A session's life: its state, and what moves it: the keeper's events, signals, orders, and time.
+
+It knows the guest only by the keeper's word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+
+from ...base import lineage
+from ...base.errors import ExitCode, Refusal, visible
+from ...images import image_lock
+from ...wire import messages, shared_files, tls
+from ...wire.messages import Event
+from ...wire.state import FINAL, Phase, SessionState
+from ..access.gateway_link import GatewayLink
+from ..console.display import Display
+from ..egress import relay_link as egress_link
+from ..egress.relay.allowed import Allowed
+from ..egress.relay_link import EgressLink
+from ..folders import session_folders
+from ..presence.announcer import Herald
+from . import mishap
+from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
+from .keeper_link import KeeperLink
+from .preflight.prepared import Prepared
+
+# Who sends these has not asked the desktop's user.
+_UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+_ONE_SIGNAL_SECONDS = 1.0
+_MAX_WARNINGS = 100
+
+
+def _of_deaf_shell(prepared: Prepared) -> list[str]:
+    """That signals to the job's batch script do not come to us. A portal's own script passes them on."""
+    in_portal = any(target.portal for target in prepared.word)
+    shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
+    if not shell:
+        return []
+    return [
+        "what Slurm signals to the job's script (the end of its time ahead, scancel --batch) stays with its shell, "
+        f"`{shell}`, and the guest would be cut off. To mend: exec apptainer run ..., in --wrap, too"
+    ]
+
+
+class Session:
+    """One session, from the moment it is checked. Everybody who shows it is told of each change."""
+
+    def __init__(self, prepared: Prepared, display: Display, link: KeeperLink) -> None:
+        plan = prepared.plan
+        self._link = link
+        self._wishes = prepared.wishes
+        self._writes_to = Path(plan.overlay).parent if plan.overlay else plan.folder
+        self._seen = prepared.seen
+        self._display = display
+        self._signal: signal.Signals | None = None
+        self._signalled_at = 0.0
+        self._was_ready = False
+        self._gateway: GatewayLink | None = None
+        self._herald: Herald | None = None
+        self._loop = asyncio.get_running_loop()
+        self._code = ExitCode.OK
+        self.state = SessionState(
+            id=plan.session,
+            user=prepared.login,
+            host=os.uname().nodename,
+            image=visible(prepared.image_title),
+            accel=plan.accel,
+            network=plan.network,
+            pid=os.getpid(),
+            folder=plan.folder,
+            warnings=list(map(visible, prepared.warnings)),
+            console=plan.console,
+            account=plan.guest.account,
+            notes=list(map(visible, prepared.notes)),
+        )
+        job = prepared.job
+        if job:
+            self.state.job, self.state.step, self.state.restarts = job.job, job.step, job.restarts
+            self.state.array = job.array
+            self.state.leads_job = lineage.ours()
+            self.state.warnings += _of_deaf_shell(prepared)
+        self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
+        self.state.ends_at = self._ending.at
+
+    def settle(self, place: Path, url: str, word: Herald) -> None:
+        """The folder is there: from now on `status` sees the session, on other nodes, too."""
+        self._place = place
+        self._herald = word
+        self.state.url = url
+        self._show()
+
+    def open(self, gateway: GatewayLink, native_port: int, web_certificate: str) -> None:
+        """The door is there: from now on the page sees the session."""
+        self._gateway = gateway
+        self.state.native_port = native_port
+        self.state.web_certificate = web_certificate
+        self._show()
+
+    def time_left(self) -> float:
+        """Seconds until its time is up; 0 when nobody knows of a limit."""
+        return max(self.state.ends_at - time.time(), 1.0) if self.state.ends_at else 0.0
+
+    async def live(self) -> None:
+        """Follow the keeper's events until the session is over."""
+        self._ending.watch(self._tell_user, self.stop)
+        async for event in self._link.events():
+            self._on_event(event)
+            if self.state.phase in FINAL:
+                break
+        self._ending.unwatch()
+        if self.state.phase is Phase.STOPPING:
+            self._advance(Phase.ENDED)
+        elif self.state.phase not in FINAL:
+            self._fail(ExitCode.BROKE, "the keeper died", mishap.hint("", self._log_named_in("")))
+
+    def bury(self) -> None:
+        """After the end: keep what explains a failure, before the folder goes."""
+        if self.state.phase is Phase.FAILED:
+            with suppress(OSError):
+                kept = session_folders.keep_failure(self._place)
+                self._display.kept(kept)
+
+    def exit_code(self) -> ExitCode:
+        """What the whole session comes to."""
+        if self._code is ExitCode.OK and self._signal and not self._was_ready:
+            return ExitCode.INTERRUPTED if self._signal is signal.SIGINT else ExitCode.TERMINATED
+        return self._code
+
+    def on_signal(self, number: int) -> None:
+        """Begin the end; the second time, at once.
+
+        A Ctrl-C comes from the terminal and again from Apptainer, which passes it on: that is one signal.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._signal and now - self._signalled_at < _ONE_SIGNAL_SECONDS:
+            return
+        again = self._signal is not None
+        if number == signal.SIGUSR1 and self.state.phase is Phase.READY and self._on_walltime():
+            return
+        self._signal, self._signalled_at = signal.Signals(number), now
+        self.stop(f"{self._signal.name} came", now=again, notice=GOING_NOW if number in _UNASKED else "")
+
+    def _on_walltime(self) -> bool:
+        """The scheduler says that the end is near. Whether the user has still time to do something about it."""
+        has_time = self._ending.hasten()
+        self.state.ends_at = self._ending.at
+        self._show()
+        return has_time
+
+    def _tell_user(self) -> None:
+        """Tell the desktop's user when it ends, in the desktop. One that is not ready is told when it is."""
+        if self.state.phase is Phase.READY and (text := self._ending.notice()):
+            self._display.note(f"the desktop's user is told: {text}")
+            self._link.send_notice(text)
+
+    def stop(self, why: str, now: bool = False, notice: str = "") -> None:
+        """Begin the stop ladder, or with `now` leap to its last rungs. May come at any time.
+
+        A `notice` is shown to the desktop's user first.
+        """
+        if self.state.phase in FINAL:
+            return
+        if self.state.phase is not Phase.STOPPING:
+            guest_runs = self.state.phase in (Phase.GUEST_UP, Phase.READY)
+            now = now or not guest_runs
+            self.state.reason = why
+            self._advance(Phase.STOPPING)
+        elif not now:
+            return
+        grace = 0.0 if now else self._wishes.stop_grace
+        self._ending.unwatch()
+        is_used = self._was_ready and self._wishes.end_notice
+        self._link.send_stop(grace, notice if is_used else "")
+        asyncio.get_running_loop().call_later(grace + AFTER_GUEST_SECONDS, self._link.kill)
+
+    def stop_from_page(self, now: bool) -> None:
+        """The stop button."""
+        self.stop("stopped from its page", now)
+
+    def _on_event(self, event: Event) -> None:
+        match event.kind:
+            case messages.BOOTING:
+                self._step(Phase.BOOTING)
+                self._check_image()
+            case messages.MILESTONE:
+                if event.text in messages.MILESTONES:
+                    self.state.milestones.setdefault(event.text, self.state.elapsed())
+                    self._step(Phase.GUEST_UP)
+            case messages.READY:
+                self._step(Phase.READY)
+                self._ready()
+            case messages.CERTIFICATE if tls.is_fingerprint(event.text):
+                self.state.certificate = event.text
+            case messages.WARNING:
+                self._warn(event.text)
+            case messages.PAUSED:
+                self.state.paused = f"{event.text}, in {self._writes_to}"
+                self._display.warn(self.state.paused)
+            case messages.RESUMED:
+                self.state.paused = ""
+                self._display.warn(event.text)
+            case messages.NOT_READY:
+                self._fail(ExitCode.NOT_READY, event.text, event.hint)
+            case messages.BROKE:
+                self._fail(ExitCode.BROKE, event.text, mishap.hint(event.text, self._log_named_in(event.hint)))
+            case messages.ENDED:
+                self._end(event.text)
+        self._show()
+
+    def _log_named_in(self, hint: str) -> Path:
+        """Where the log of what broke will be. It has a name inside that nobody outside can open."""
+        return session_folders.kept_logs(self._place) / ("qemu.log" if "qemu.log" in hint else "keeper.log")
+
+    def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
+        """The relay of the guest's ways out, which is watched, and summed up at its end."""
+        log_file = self._place / shared_files.LOGS / "egress.log"
+        return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note, self._ways_out)
+
+    def _ways_out(self, wrong: Sequence[str]) -> None:
+        """What is wrong with the ways out now, for all who look; a job's log is told of each once, and of the end."""
+        for text in wrong:
+            if text not in self.state.ways_out:
+                self._display.warn(f"ways out: {text}")
+        if self.state.ways_out and not wrong:
+            self._display.note("the ways out are well again")
+        self.state.ways_out = list(wrong)
+        self._show()
+
+    def warn_from_thread(self, text: str) -> None:
+        """A warning that another thread has; too late is not at all."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.warn, text)
+
+    def warn(self, text: str) -> None:
+        """A warning that comes of itself."""
+        self._warn(text)
+        self._show()
+
+    def tell_anew(self) -> None:
+        """The locks have been changed: whoever was told the old key is told the new one."""
+        self._show()
+
+    def _warn(self, text: str) -> None:
+        if len(self.state.warnings) < _MAX_WARNINGS:
+            self.state.warnings.append(visible(text))
+            self._display.warn(text)
+
+    def _check_image(self) -> None:
+        """QEMU has opened the files by their names: they must still be those that were checked."""
+        try:
+            image_lock.check_unchanged(self._seen)
+        except Refusal as refusal:
+            self._fail(refusal.code, refusal.what, refusal.hint)
+
+    def _step(self, phase: Phase) -> None:
+        """A step forward on the keeper's word; one that comes late (after a stop, say) changes nothing."""
+        order = [Phase.PREPARING, Phase.BOOTING, Phase.GUEST_UP, Phase.READY]
+        if self.state.phase not in order or order.index(phase) != order.index(self.state.phase) + 1:
+            return
+        self._advance(phase)
+
+    def _ready(self) -> None:
+        if self.state.phase is Phase.READY and not self._was_ready:
+            self._was_ready = True
+            self._display.ready(self.state)
+            self._tell_user()
+            if self._wishes.exit_when_ready:
+                self.stop("the desktop was ready, which was all that was asked for")
+
+    def _end(self, why: str) -> None:
+        self.state.end = why
+        if self.state.phase is not Phase.STOPPING:
+            self.state.reason = why
+            self._advance(Phase.STOPPING)
+        self._advance(Phase.ENDED)
+
+    def _fail(self, code: ExitCode, reason: str, hint: str) -> None:
+        if self.state.phase is Phase.STOPPING:
+            self._advance(Phase.ENDED)
+            return
+        self._code = code
+        self.state.reason, self.state.hint = reason, hint
+        self._advance(Phase.FAILED)
+
+    def _advance(self, phase: Phase) -> None:
+        self.state.advance(phase)
+        self._show()
+
+    def _show(self) -> None:
+        """Let the file and the display follow. A full disk must not end a session."""
+        self._display.update(self.state)
+        if text := self._display.unheard():
+            self.state.warnings.append(text)
+        with suppress(OSError):
+            self.state.write(self._place / session_folders.STATE)
+        if self._gateway:
+            self._gateway.show(self.state)
+        if self._herald:
+            self._herald.show(self.state)

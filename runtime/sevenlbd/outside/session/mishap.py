@@ -1,0 +1,38 @@
+"""What it means that a session's machine died, and what helps: in particular, that the kernel killed it.
+
+The keeper's words are the inside's: they are looked at for a signal's number and not believed any further.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+from ..node import abilities
+
+_SIGNAL = re.compile(r"\bsignal (\d{1,2})\b")
+
+
+def hint(told: str, log: Path) -> str:
+    """What helps, and where there is more."""
+    found = _SIGNAL.search(told)
+    more = f"its log: {log}"
+    match int(found[1]) if found else 0:
+        case signal.SIGKILL:
+            return f"{_killed()}; {more}"
+        case signal.SIGXFSZ:
+            return f"what the guest has written is more than one file may have here (ulimit -f); {more}"
+        case signal.SIGXCPU:
+            return f"it has used up the time of a CPU that it may have here (ulimit -t); {more}"
+    return more
+
+
+def _killed() -> str:
+    """Who kills a machine: the kernel, when memory is short. It counts that (cgroups(7), memory.events)."""
+    counted = abilities.killed_for_memory()
+    so_far = f", which counts {counted} processes killed for that" if counted else ""
+    return (
+        f"so the kernel ends what is beyond a limit of memory: the job's, its control group's{so_far}, or the node's. "
+        "Ask the scheduler for more (--mem), or give the guest less (--memory)"
+    )

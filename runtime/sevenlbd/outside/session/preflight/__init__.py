@@ -1,0 +1,9 @@
+"""The checker's part: everything about a session is checked before the first side effect. A fork of the supervisor.
+
+- checker: the fork that checks while the supervisor is loaded
+- prepare: the checks, and the plan that comes of them
+- prepared: a session that can begin
+- private_places: folders of ours that no share shows
+- trust: whether the site's keys vouch for an image
+- warmth: whether a warm state fits
+"""

@@ -1,0 +1,126 @@
+"""A fork that reads the command line and the settings and checks the session, while we load the supervisor.
+
+The models of settings and images are large. They go with this process, before the session's long life begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ....base.errors import ExitCode, Refusal
+
+if TYPE_CHECKING:
+    from ....config.settings import Source
+    from ....config.sources import Places
+    from .prepared import Prepared
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the check came to. One of `prepared` and `trouble` is there, or else `code` says how we end."""
+
+    as_json: bool = False
+    sif: str = ""
+    prepared: Prepared | None = None
+    trouble: OSError | tuple[ExitCode, str, str] | None = None
+    code: int = ExitCode.OK
+    report: str = ""
+    """Where a portal looks for what becomes of its form."""
+
+    def raise_trouble(self) -> None:
+        """Raises what the check raised: Refusal or OSError."""
+        if isinstance(self.trouble, OSError):
+            raise self.trouble
+        if self.trouble:
+            code, what, hint = self.trouble
+            raise Refusal(code, what, hint=hint)
+
+
+class Checker:
+    """The check under way."""
+
+    def __init__(self, words: Sequence[str], umask: int) -> None:
+        self._answer, answer = os.pipe()
+        sys.stdout.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._answer)
+            with os.fdopen(answer, "wb") as pipe:
+                pickle.dump(_checked(words, umask), pipe)
+            os._exit(0)
+        os.close(answer)
+
+    async def answer(self) -> Answer:
+        """Wait for the check to end."""
+        reader = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._answer, "rb")
+        )
+        packed = await reader.read()
+        pipe.close()
+        os.waitpid(self._pid, 0)
+        return pickle.loads(packed) if packed else Answer(code=ExitCode.BUG)
+
+
+def _checked(words: Sequence[str], umask: int) -> Answer:
+    """The whole check, in the fork. What it prints (help, usage) is out before this returns."""
+    as_json, sif, report = False, "", ""
+    try:
+        from ....config import sources as places
+        from ...cli import command_line
+        from ...job import allocation
+        from . import prepare
+
+        _, options = command_line.parse(words)
+        here = places.look_around(os.environ)
+        sif, report = here.sif, _report(options.form)
+        sources, told = _asked(options.form, here)
+        chosen = places.settings(here, command_line.source(options), *sources).settings
+        as_json = chosen.json_events
+        folders = places.image_folders(here, chosen)
+        job = allocation.of(here.environment)
+        prepared = prepare.prepare(chosen, here.environment, umask, folders, job)
+        prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *told, *prepared.warnings))
+        return Answer(as_json, sif, prepared, report=report)
+    except Refusal as refusal:
+        return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
+    except OSError as error:
+        return Answer(as_json, sif, trouble=error, report=report)
+    except SystemExit as end:
+        return Answer(code=_flushed(end.code if isinstance(end.code, int) else ExitCode.USAGE))
+    except BaseException:
+        traceback.print_exc()
+        return Answer(code=ExitCode.BUG)
+
+
+def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:
+    """What a portal's form asks for, and what its user should know of it. Raises Refusal."""
+    if not file:
+        return [], ()
+    from ...ondemand import form
+
+    found = form.read(file, here)
+    return [found.source], found.notes
+
+
+def _report(file: str) -> str:
+    if not file:
+        return ""
+    from ...ondemand import form
+
+    return str(form.report_of(file))
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return ExitCode.OK
+    return code

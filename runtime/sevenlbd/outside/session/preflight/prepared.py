@@ -1,0 +1,53 @@
+"""A session that is checked and can begin: what the checker hands to the supervisor. Loads no settings model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ....images.image_lock import Identity
+from ....images.names import Reference
+from ....wire.messages import Plan
+from ...access.connectors import Connectors
+from ...egress.relay.allowed import Allowed
+from ...job.allocation import Allocation
+from ...presence.records import Target
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the settings want of the supervisor itself. Durations in seconds; a time limit of 0 is none."""
+
+    time_limit: float
+    stop_grace: float
+    exit_when_ready: bool
+    end_notice: float = 0.0
+    """How long before a known end the desktop's user is told; 0 is not at all."""
+    signal_lead: float = 0.0
+    """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked session: its plan, without connectors yet, its disk, and what the user should be told."""
+
+    login: str
+    plan: Plan
+    image_title: str
+    disk_size: int
+    where: Path
+    connectors: Connectors
+    wishes: Wishes
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the user may like to know, and need not mend."""
+    job: Allocation | None = None
+    """The scheduler's job that the session runs in."""
+    seen: dict[str, Identity] = field(default_factory=dict)
+    """The image's files as they were when they were checked."""
+    lease: tuple[Path, Reference] | None = None
+    """The repository that is told, and of which version, that this session uses it."""
+    egress: Allowed | None = None
+    """What the relay may connect to; None when the guest has no way out, and there is no relay."""
+    word: tuple[Target, ...] = ()
+    """Where the session leaves word of itself, for other nodes and for a portal."""

@@ -1,0 +1,121 @@
+"""The supervisor: owns a session from its folder to its end, and never touches a packet of the guest's.
+
+What undoes itself hangs on one stack, in the order of the house.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ...base import syscalls
+from ...base.errors import ExitCode, Refusal
+from ...images import image_lock
+from ...images.repository import leases
+from ...wire import shared_files
+from ...wire.messages import Plan
+from ...wire.state import SessionState
+from ..access import connectors, tls_files
+from ..access.access_control import Door
+from ..console.display import Display
+from ..folders import session_folders
+from ..presence import announcer
+from . import control, overlay_disk
+from .keeper_link import KeeperLink
+from .life import Session
+from .preflight.prepared import Prepared
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+Harvest = Callable[[Path, SessionState], None]
+"""Takes what an ended session leaves in its folder, before the folder goes."""
+
+
+async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: Harvest | None = None) -> ExitCode:
+    """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
+    # Apptainer killed is a session ended: it would not come back for us.
+    syscalls.signal_when_parent_dies(signal.SIGTERM)
+    ways = prepared.connectors
+    if ways.certificate and ways.key:
+        await tls_files.check(ways.certificate, ways.key)
+    session = Session(prepared, display, link)
+    # Until the session is settled nothing waits, so no signal is heard before it has a place.
+    with _signals(session):
+        async with AsyncExitStack() as house:
+            house.enter_context(_claimed(prepared))
+            sockets = house.enter_context(connectors.tcp_sockets(ways))
+            place = house.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
+            word = house.enter_context(announcer.heard(prepared.word, place, session.warn_from_thread))
+            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), word)
+            native_port = connectors.port_of(sockets, "rdp-tls")
+            door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
+            with session_folders.trouble_told(place):
+                shared_files.make(place, prepared.plan)
+                sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
+                overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
+                    place, prepared.plan.layers, prepared.disk_size
+                )
+                gateway = await house.enter_async_context(door.kept(session.stop_from_page))
+
+                async def renew() -> None:
+                    await door.renew()
+                    link.send_new_certificates(door.certificates)
+                    session.tell_anew()
+
+                await house.enter_async_context(control.serve(place, session.stop, renew))
+                if prepared.egress:
+                    relay = await house.enter_async_context(session.way_out(prepared.egress))
+                    sockets["egress"] = relay.theirs
+            session.open(gateway, native_port, door.web_certificate)
+            sockets["link"] = gateway.theirs
+            plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=door.certificates)
+            link.send_plan(plan, list(sockets.values()))
+            await session.live()
+            await gateway.farewell()
+            nobody_left = await link.leave()
+            session.bury()
+            if harvest:
+                _harvest(harvest, place, session.state, nobody_left=nobody_left)
+    display.finished(session.state)
+    return session.exit_code()
+
+
+def _harvest(harvest: Harvest, place: Path, state: SessionState, *, nobody_left: bool) -> None:
+    """Only what nobody inside can change any more is taken. Raises Refusal."""
+    if not nobody_left:
+        what = f"{place}: the machine's processes do not end, so nothing that it left is taken"
+        raise Refusal(ExitCode.BROKE, what, hint="a disk or a file server does not answer: 7lbd doctor")
+    harvest(place, state)
+
+
+@contextmanager
+def _signals(session: Session) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, session.on_signal, number)
+    try:
+        yield
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _claimed(prepared: Prepared) -> Iterator[None]:
+    """Say which version is in use, then hold its files: in this order nobody can remove it unseen. Raises Refusal."""
+    with ExitStack() as claim:
+        if prepared.lease:
+            repository, image = prepared.lease
+            claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
+        claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.seen))
+        yield
+
+
+def _files_of_image(plan: Plan) -> list[str]:
+    warm = [plan.warm.disk, plan.warm.memory] if plan.warm else []
+    return [*(layer.path for layer in plan.layers), *warm]

@@ -1,0 +1,8 @@
+"""The site's file: its tables, and how the appliance is called where they say.
+
+- appliance_call: how the appliance is called on a node
+- binds: which folders a container must show
+- ondemand_table: `[ondemand]`
+- site_file: `render site`: the file, made from the declarations
+- site_tables: the tables, each key declared once
+"""

@@ -1,0 +1,67 @@
+"""How the appliance is called on a node: from a job's script, a portal's, or the `7lbd` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...base.errors import ExitCode, Refusal
+from ...config.settings import Settings, Source, flag_of
+from ...config.sources import Places
+from ..node.node_programs import NODE_ROOT
+from .site_tables import Slurm
+
+
+def sif(slurm: Slurm, here: Places) -> str:
+    """The SIF's path on the nodes. Raises Refusal when nobody knows it."""
+    found = slurm.sif or here.sif
+    if not found:
+        raise Refusal(
+            ExitCode.USAGE,
+            "it is not known where the SIF is on the nodes",
+            hint="say it in 7lbd.toml: [slurm] sif = ...",
+        )
+    return found
+
+
+def call(slurm: Slurm, here: Places) -> list[str]:
+    """The words that call the appliance on a node where it runs already, up to the SIF itself."""
+    image = sif(slurm, here)
+    shows = dict.fromkeys([str(Path(image).parent), *binds(slurm, here)])
+    return [slurm.apptainer, "run", *(word for bind in shows for word in ("--bind", bind)), image]
+
+
+def binds(slurm: Slurm, here: Places) -> list[str]:
+    """The site's binds, for Apptainer's `--bind`, and those of this very call."""
+    return list(dict.fromkeys([*slurm.binds, *_shown(here)]))
+
+
+def _shown(here: Places) -> list[str]:
+    """What this container shows of the node at its own place: a job that is asked for from in here needs it, too.
+
+    Apptainer tells only where its binds are seen, so those that are seen elsewhere than at their own place are left to
+    the site's `binds`.
+    """
+    told = here.environment.get("APPTAINER_BIND") or here.environment.get("SINGULARITY_BIND") or ""
+    return [place for place in told.split(",") if place.startswith("/") and _is_the_nodes(Path(place))]
+
+
+def _is_the_nodes(place: Path) -> bool:
+    if not NODE_ROOT.is_dir():
+        return not place.is_relative_to("/usr")
+    try:
+        return place != NODE_ROOT and place.samefile(f"{NODE_ROOT}{place}")
+    except OSError:
+        return False
+
+
+def words(given: Source) -> list[str]:
+    """What the command line said of settings, as words of `run`."""
+    found: list[str] = []
+    for name, value in given.values.items():
+        flag = flag_of(name)
+        if Settings.model_fields[name].annotation is bool:
+            found.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                found.append(f"{flag}={one}")
+    return found

@@ -1,0 +1,161 @@
+"""A session's state: its phases, the one place that changes them, and `session.json`.
+
+Both sides know the words; only the supervisor writes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ..base import atomic, foreign_files
+from ..base.errors import visible
+
+# A hundred warnings of four kilobytes, each character escaped, are the most that a session says.
+_MAX_FILE = 4 << 20
+
+
+class Phase(StrEnum):
+    """The life of a session, in order."""
+
+    PREPARING = "preparing"
+    BOOTING = "booting"
+    GUEST_UP = "guest-up"
+    READY = "ready"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+_NEXT = {
+    Phase.PREPARING: {Phase.BOOTING, Phase.STOPPING, Phase.FAILED},
+    Phase.BOOTING: {Phase.GUEST_UP, Phase.STOPPING, Phase.FAILED},
+    Phase.GUEST_UP: {Phase.READY, Phase.STOPPING, Phase.FAILED},
+    Phase.READY: {Phase.STOPPING, Phase.FAILED},
+    Phase.STOPPING: {Phase.ENDED, Phase.FAILED},
+    Phase.ENDED: set(),
+    Phase.FAILED: set(),
+}
+
+FINAL = {Phase.ENDED, Phase.FAILED}
+
+
+class StateError(Exception):
+    """A change of phase that the life of a session does not have."""
+
+
+@dataclass
+class SessionState:
+    """What `session.json` holds. `phases` maps each phase to seconds since the session's start."""
+
+    id: str
+    user: str
+    host: str
+    image: str
+    accel: str
+    network: str
+    pid: int
+    folder: str
+    started: float = field(default_factory=time.time)
+    phase: Phase = Phase.PREPARING
+    phases: dict[str, float] = field(default_factory=dict)
+    milestones: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the user may like to know of how it was started, and need not mend."""
+    ways_out: list[str] = field(default_factory=list)
+    """What is wrong with the guest's ways out now: servers that are down, and since when."""
+    paused: str = ""
+    reason: str = ""
+    hint: str = ""
+    end: str = ""
+    """How the machine itself ended, whatever the reason: for instance "the guest shut down"."""
+    ends_at: float = 0.0
+    """When its time is up, in seconds since the epoch; 0 when nobody knows of a limit."""
+    url: str = ""
+    """Where the page is, without the key to it."""
+    certificate: str = ""
+    """SHA-256 of the guest's RDP certificate, `AA:BB:...`, as soon as the guest has shown it."""
+    web_certificate: str = ""
+    """SHA-256 of the page's certificate, when the session made its own."""
+    native_port: int = 0
+    """Where RDP over mutual TLS listens; 0 when it does not."""
+    job: str = ""
+    """The scheduler's id of the job that it runs in; empty outside of any."""
+    array: str = ""
+    """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
+    step: str = ""
+    """The job step (Slurm), or empty for the batch script itself or a shell of salloc's."""
+    leads_job: bool = False
+    """Whether what the scheduler signals to the job's batch shell comes to the session itself."""
+    restarts: int = 0
+    """How often the scheduler has started this job anew."""
+    console: bool = False
+    """Whether the machine's own screen is offered."""
+    account: str = ""
+    """Who logs in to the desktop."""
+
+    def elapsed(self) -> float:
+        """Seconds since the session began."""
+        return time.time() - self.started
+
+    def advance(self, phase: Phase) -> None:
+        """Move to `phase` now. Raises StateError when the life of a session has no such step."""
+        if phase not in _NEXT[self.phase]:
+            raise StateError(f"a session cannot go from {self.phase} to {phase}")
+        self.phase = phase
+        self.phases[phase] = self.elapsed()
+
+    def write(self, path: Path) -> None:
+        """Replace `path` atomically, mode 0600; on a full disk write over it in place. Raises OSError."""
+        text = json.dumps(asdict(self), indent=1).encode()
+        try:
+            atomic.replace(path, text)
+        except OSError:
+            _write_over(path, text)
+
+
+def _write_over(path: Path, text: bytes) -> None:
+    """Into the blocks that the file has already: how `status` learns that there are no others."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+        file.truncate()
+
+
+def read(path: Path) -> SessionState:
+    """The state in `path`. Raises OSError or ValueError when it is not there or not whole.
+
+    What another version of us says beside that is passed over: on other nodes there may be an older or newer SIF.
+    """
+    try:
+        said: dict[str, Any] = json.loads(foreign_files.read(path.parent, path.name, _MAX_FILE))
+        known = {field.name: field.type for field in fields(SessionState)}
+        told = {name: _plain(value, str(known[name])) for name, value in said.items() if name in known}
+        return SessionState(**told | {"phase": Phase(said["phase"])})
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a session's state: {error}") from error
+
+
+def _plain(value: Any, kind: str) -> Any:
+    """A value as its field has it. The register may be written by others than ourselves: by the guest, in a home share.
+
+    Texts are on one line. Raises TypeError for another kind.
+    """
+    if kind in ("str", "Phase") and isinstance(value, str):
+        return visible(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind in ("int", "float") and type(value) in (int, float) and math.isfinite(value):
+        return value
+    if kind == "list[str]" and isinstance(value, list):
+        return [_plain(one, "str") for one in value]
+    if kind == "dict[str, float]" and isinstance(value, dict):
+        return {_plain(name, "str"): _plain(one, "float") for name, one in value.items()}
+    raise TypeError(f"{value!r:.80} is no {kind}")

@@ -1,0 +1,274 @@
+"""Leases: who uses a version is seen from everywhere, ends with its holder, and believes nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sevenlbd.base import heartbeat
+from sevenlbd.base.errors import Refusal
+from sevenlbd.images.repository import exclusive, leases
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A repository's folder."""
+    leases.prepare(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
+    """Runs Python code with a path in another process, until it has said a word."""
+    started = []
+
+    def run(code: str, path: Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline()
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+HOLD = """
+import sys, time; from pathlib import Path; from sevenlbd.images.repository import leases
+with leases.held(Path(sys.argv[1]), "win", "1", "abc"):
+    print("held", flush=True); time.sleep(60)
+"""
+
+
+def users(shelf: Path) -> list[tuple[str, str]]:
+    """What is in use."""
+    return sorted((lease.name, lease.version) for lease in leases.alive(shelf))
+
+
+def the_file(shelf: Path) -> Path:
+    """The one lease."""
+    (path,) = (shelf / leases.FOLDER).iterdir()
+    return path
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change what a lease says, and nothing else."""
+    age = path.stat().st_mtime
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    os.utime(path, (age, age))
+
+
+def test_a_lease_is_seen_while_it_is_held(shelf: Path) -> None:
+    with leases.held(shelf, "win", "1", "abc"), leases.held(shelf, "win", "1", "def"):
+        assert users(shelf) == [("win", "1"), ("win", "1")]
+        said = "\n".join(sorted(map(str, leases.alive(shelf))))
+        assert f"session abc of {heartbeat.user_name()} on {os.uname().nodename}, since 20" in said
+        assert all(path.stat().st_mode & 0o777 == 0o644 for path in (shelf / leases.FOLDER).iterdir())
+    assert not list((shelf / leases.FOLDER).iterdir())
+
+
+def test_the_folder_is_for_everybody_but_nobody_removes_anothers(shelf: Path) -> None:
+    assert (shelf / leases.FOLDER).stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_killed_holders_lease_is_stale_at_once(
+    shelf: Path, child: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    holder = child(HOLD, shelf)
+    assert users(shelf) == [("win", "1")]
+    holder.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # a zombie still has its PID
+    assert users(shelf) == []
+    holder.wait()
+    assert users(shelf) == []
+    assert leases.sweep(shelf) == 1
+    assert not list((shelf / leases.FOLDER).iterdir())
+
+
+def test_a_pid_that_came_round_again_is_not_the_holder(shelf: Path) -> None:
+    with leases.held(shelf, "win", "1", "abc"):
+        path = the_file(shelf)
+        rewrite(path, born=json.loads(path.read_text())["born"] + 1)
+        assert users(shelf) == []
+
+
+@pytest.mark.parametrize("change", [{"boot": "0f0e0d0c-another-node"}, {"space": 4026530000}])
+def test_a_pid_of_another_node_or_container_says_nothing(shelf: Path, change: dict[str, Any]) -> None:
+    with leases.held(shelf, "win", "1", "abc"):
+        rewrite(the_file(shelf), pid=2**22 + 1, **change)
+        assert users(shelf) == [("win", "1")]
+
+
+@pytest.mark.parametrize(("age", "alive"), [(0.0, True), (0.9 * HOUR, True), (1.1 * HOUR, False), (-2 * HOUR, False)])
+def test_a_lease_from_another_node_lives_as_long_as_it_is_renewed(shelf: Path, age: float, alive: bool) -> None:
+    """A time in the future, which would never pass, is nobody's renewal."""
+    with leases.held(shelf, "win", "1", "abc"):
+        path = the_file(shelf)
+        rewrite(path, boot="another", host="node7")
+        at = path.stat().st_mtime - age
+        os.utime(path, (at, at))
+        assert bool(leases.alive(shelf)) is alive
+        assert leases.sweep(shelf) == (not alive)
+
+
+def test_the_file_systems_clock_counts_and_not_ours(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with leases.held(shelf, "win", "1", "abc"):
+        rewrite(the_file(shelf), boot="another")
+        monkeypatch.setattr(time, "time", lambda: 1.0)
+        assert users(shelf) == [("win", "1")]
+
+
+def test_a_lease_is_renewed_and_comes_back_when_it_was_swept_away(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.02)
+    with leases.held(shelf, "win", "1", "abc"):
+        path = the_file(shelf)
+        os.utime(path, (1, 1))
+        until(lambda: path.stat().st_mtime > 1)
+        path.unlink()
+        until(path.exists)
+        assert users(shelf) == [("win", "1")]
+    until(lambda: not path.exists())
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it, not for ever."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_on_a_repository_that_is_read_only_nothing_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with leases.held(tmp_path, "win", "1", "abc"):
+        assert list(tmp_path.iterdir()) == []
+        assert users(tmp_path) == []
+    tmp_path.chmod(0o700)
+
+
+def test_nothing_is_written_through_a_link_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / leases.FOLDER).symlink_to("elsewhere")
+    with leases.held(tmp_path, "win", "1", "abc"):
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
+    folder = shelf / leases.FOLDER
+    (folder / "win@1@a.lease").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "win@1@b.lease")
+    (folder / "win@1@c.lease").mkdir()
+    (folder / "win@..@d.lease").touch()
+    (folder / "WIN@1@e.lease").touch()
+    (folder / "win@1@f.txt").touch()
+    (folder / "\x1b[31m\n@1@g.lease").touch()
+    (folder / "\udcff@1@h.lease").touch()
+    assert users(shelf) == []
+    assert leases.sweep(shelf) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[" * 2000,
+        "null",
+        "\xff\x00",
+        json.dumps({"pid": "1", "host": ["a"], "user": {}, "since": 1e300, "born": -1, "space": True}),
+        json.dumps({"pid": -1, "host": "n" * 1000, "since": 10**40}),
+        "x" * (8 << 20),
+    ],
+)
+def test_a_lease_that_makes_no_sense_still_keeps_until_it_is_stale(shelf: Path, content: str) -> None:
+    """As one does that a full disk left empty."""
+    path = shelf / leases.FOLDER / "win@1@a.lease"
+    path.write_text(content, encoding="latin-1")
+    (lease,) = leases.alive(shelf)
+    assert len(str(lease)) < 300
+    os.utime(path, (1, 1))
+    assert leases.alive(shelf) == []
+
+
+def test_what_a_lease_says_cannot_play_with_a_terminal(shelf: Path) -> None:
+    path = shelf / leases.FOLDER / "win@1@a.lease"
+    path.write_text(json.dumps({"host": "\x1b]0;owned\x07", "user": "root\n", "note": "\u202esession"}))
+    (lease,) = leases.alive(shelf)
+    assert str(lease).isprintable()
+    assert "owned" in str(lease)
+
+
+def test_who_pretends_to_be_another_is_named_by_his_file(shelf: Path) -> None:
+    path = shelf / leases.FOLDER / "win@1@a.lease"
+    for user, shown in (("bob", f"bob (in a file of {heartbeat.user_name()})"), ("", heartbeat.user_name())):
+        path.write_text(json.dumps({"user": user, "note": "session x", "host": "node7"}))
+        assert f"session x of {shown} on node7" in str(leases.alive(shelf)[0])
+
+
+def test_more_files_than_there_can_be_sessions_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_MOST", 50)
+    for number in range(51):
+        (shelf / leases.FOLDER / f"{number}").touch()
+    with pytest.raises(Refusal, match="more than 50 files"):
+        leases.alive(shelf)
+
+
+# Adds one to a number in a file, in a way that loses counts unless one is alone.
+COUNT = """
+import sys, time; from pathlib import Path; from sevenlbd.images.repository import exclusive
+path = Path(sys.argv[1]); print("begins", flush=True)
+for _ in range(25):
+    with exclusive.{lock}(path.with_name("lock")):
+        number = int(path.read_text()); time.sleep(0.001); path.write_text(str(number + 1))
+"""
+
+
+@pytest.mark.parametrize("lock", ["lock", "by_mark"])
+def test_only_one_at_a_time_holds_a_lock(
+    tmp_path: Path, child: Callable[[str, Path], subprocess.Popen[str]], lock: str
+) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    others = [child(COUNT.format(lock=lock), number) for _ in range(3)]
+    assert [other.wait(60) for other in others] == [0, 0, 0]
+    assert number.read_text() == "75"
+
+
+def test_a_lock_that_is_not_given_back_is_told_with_its_holder(tmp_path: Path) -> None:
+    for held in (exclusive.lock, exclusive.by_mark):
+        path = tmp_path / held.__name__
+        with held(path), pytest.raises(Refusal, match="somebody else is changing it"), held(path, 0.1):
+            pass
+        with held(path):
+            pass
+
+
+def test_a_lock_of_the_dead_is_taken_over_and_one_of_another_node_is_not(
+    tmp_path: Path, child: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    path = tmp_path / "lock"
+    code = HOLD.replace('leases.held(Path(sys.argv[1]), "win", "1", "abc")', "exclusive.by_mark(Path(sys.argv[1]))")
+    holder = child(code.replace("import leases", "import exclusive"), path)
+    said = json.loads(path.read_text())
+    holder.kill()
+    holder.wait()
+    with exclusive.by_mark(path, 1):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    path.write_text(json.dumps(said | {"boot": "another", "host": "node7", "user": "bob"}))
+    with pytest.raises(Refusal, match="bob.* on node7"), exclusive.by_mark(path, 0.1):
+        pass
+    os.utime(path, (1, 1))
+    with exclusive.by_mark(path, 1):
+        pass
+    assert list(tmp_path.iterdir()) == []

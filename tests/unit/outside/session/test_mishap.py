@@ -1,0 +1,37 @@
+"""A machine that the kernel has killed is told with what the kernel kills for, and with the place of its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sevenlbd.outside.node import abilities
+from sevenlbd.outside.session import mishap
+
+LOG = Path("/tmp/7lbd-1/failed-a/logs/qemu.log")
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(abilities, "_cgroup_files", lambda: [tmp_path / "memory.max"])
+    return tmp_path
+
+
+def test_signal_9_names_the_limits_of_memory_and_the_log(group: Path) -> None:
+    told = mishap.hint("QEMU ended with signal 9; its last words: ", LOG)
+    assert "limit of memory: the job's, its control group's, or the node's" in told
+    assert "--mem" in told
+    assert told.endswith("/tmp/7lbd-1/failed-a/logs/qemu.log")
+    (group / "memory.events").write_text("low 0\noom 2\noom_kill 3\n")
+    assert "which counts 3 processes killed for that" in mishap.hint("QEMU ended with signal 9", LOG)
+
+
+def test_the_first_version_of_control_groups_counts_too(group: Path) -> None:
+    (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+    assert abilities.killed_for_memory() == 1
+
+
+def test_other_ends_name_what_they_are() -> None:
+    assert "ulimit -f" in mishap.hint("QEMU ended with signal 25; its last words: ", LOG)
+    assert "ulimit -t" in mishap.hint("QEMU ended with signal 24; its last words: ", LOG)
+    assert mishap.hint("QEMU ended with exit code 1; its last words: x", LOG) == f"its log: {LOG}"
