@@ -16,7 +16,7 @@ from pathlib import Path
 from sevenlbd.outside.egress import relay_link
 from sevenlbd.outside.egress.relay.allowed import Allowed
 from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 HOME = "127.0.0.1"
 
@@ -25,8 +25,8 @@ async def main(port: int) -> None:
     """Start, hand over, wait."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server((HOME, 0), backlog=128) as door:
         async with relay_link.started(Allowed(tcp=((HOME, port),)), Path(folder) / "egress.log", "bench") as relay:
-            socket.send_fds(relay.theirs, [messages.pack_doors([Door("tcp", HOME, port)])], [door.fileno()])
-            relay.theirs.send(messages.pack_doors([]))
+            socket.send_fds(relay.theirs, [messages.pack_forwards([Forward("tcp", HOME, port)])], [door.fileno()])
+            relay.theirs.send(messages.pack_forwards([]))
             print(json.dumps({"pid": relay.pid, "port": door.getsockname()[1]}), flush=True)
             await asyncio.to_thread(sys.stdin.read)
 

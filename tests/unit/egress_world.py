@@ -20,9 +20,9 @@ from sevenlbd.outside.egress.relay.broker import Broker
 from sevenlbd.outside.egress.relay.dialer import Dialer
 from sevenlbd.outside.egress.relay.forwarding import Relay
 from sevenlbd.outside.egress.relay.journal import Journal, Sheet
-from sevenlbd.outside.egress.relay.relay_context import House
+from sevenlbd.outside.egress.relay.relay_context import RelayContext
 from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 HOME = "127.0.0.1"
 SESSION = "blue-fox"
@@ -56,10 +56,10 @@ class World:
         ours, theirs = messages.pair()
         self._broker, self._wire = asyncio.create_task(Broker(allowed, theirs).serve()), theirs
         self._dialer = Dialer(ours, lambda: None)
-        self.house = House(allowed, Journal(SESSION, [Sheet(number)]), self._dialer)
+        self.house = RelayContext(allowed, Journal(SESSION, [Sheet(number)]), self._dialer)
         self.relay = Relay(self.house)
 
-    def open(self, door: Door) -> tuple[str, int]:
+    def open(self, door: Forward) -> tuple[str, int]:
         """Hand over a socket for the door; returns where the guest finds it."""
         ours = udp() if door.kind == "udp" else socket.create_server((HOME, 0), backlog=128)
         place: tuple[str, int] = ours.getsockname()
@@ -96,10 +96,10 @@ async def world(allowed: Allowed) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def tcp_door(serve: Serve, **orders: Any) -> AsyncIterator[tuple[World, tuple[str, int]]]:
+async def tcp_forward(serve: Serve, **orders: Any) -> AsyncIterator[tuple[World, tuple[str, int]]]:
     """A server that does `serve` with each connection, and a door to it: the world, and where the door is inside."""
     async with server(serve) as port, world(Allowed(tcp=((HOME, port),), **orders)) as here:
-        yield here, here.open(Door("tcp", HOME, port))
+        yield here, here.open(Forward("tcp", HOME, port))
 
 
 @asynccontextmanager

@@ -38,7 +38,9 @@ PROCESSES = {
         elsewhere=("__main__", "outside.session.preflight.checker"),
     ),
     "checker": Process(
-        ("outside.session.preflight.checker",), ("base", "wire", "config", "images", "outside"), but=("outside.imaging",)
+        ("outside.session.preflight.checker",),
+        ("base", "wire", "config", "images", "outside"),
+        but=("outside.imaging",),
     ),
     "keeper and builder": Process(("inside.__main__",), ("base", "wire", "inside"), but=("inside.gateway",)),
     # The inner root's paths, and how smbd is asked for its counts.
@@ -46,7 +48,12 @@ PROCESSES = {
         ("inside.gateway.__main__",),
         (
             *("base", "wire", "inside.gateway", "inside.init.root", "inside.init.mounts"),
-            *("inside.services.samba", "inside.services.umask", "inside.services.filenames", "inside.services.native_rdp"),
+            *(
+                "inside.services.samba",
+                "inside.services.umask",
+                "inside.services.filenames",
+                "inside.services.native_rdp",
+            ),
         ),
     ),
     "relay of the ways out": Process(("outside.egress.relay.__main__",), ("base", "wire", "outside.egress.relay")),
@@ -89,7 +96,9 @@ def test_a_process_loads_what_it_may(name: str) -> None:
     assert not wrong, f"the {name} loads what it must not:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("place", sorted({entry for process in PROCESSES.values() for entry in process.may + process.but}))
+@pytest.mark.parametrize(
+    "place", sorted({entry for process in PROCESSES.values() for entry in process.may + process.but})
+)
 def test_the_table_of_processes_names_what_is_there(place: str) -> None:
     assert place in MODULES
 

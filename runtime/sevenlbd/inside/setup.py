@@ -41,7 +41,7 @@ async def bring_up(plan: Plan) -> None:
 async def _addresses(ip: AsyncIPRoute, egress: Egress) -> None:
     """Every address that a way out has is ours in here, on `lo`, where the guest's packets to it end."""
     (index,) = await ip.link_lookup(ifname="lo")
-    for address in dict.fromkeys(door.address for door in egress.doors):
+    for address in dict.fromkeys(forward.address for forward in egress.doors):
         if address != HOST:
             await ip.addr("add", index=index, address=address, prefixlen=128 if ":" in address else 32)
 
@@ -90,7 +90,7 @@ def render_dnsmasq_conf(plan: Plan) -> str:
         egress=egress,
         names=network.NAMES,
         domain=network.DOMAIN,
-        proxy=next((door.port for door in egress.doors if door.kind == "proxy"), 0) if egress else 0,
+        proxy=next((forward.port for forward in egress.doors if forward.kind == "proxy"), 0) if egress else 0,
     )
 
 

@@ -80,7 +80,7 @@ class Warm:
 
 
 @dataclass(frozen=True)
-class Door:
+class Forward:
     """One place inside that leads out: a listening socket, or a bound one for UDP."""
 
     kind: str
@@ -93,7 +93,7 @@ class Door:
 class Egress:
     """The ways out, as the keeper makes them appear inside. What they lead to is decided outside."""
 
-    doors: tuple[Door, ...]
+    doors: tuple[Forward, ...]
     names: tuple[tuple[str, tuple[str, ...]], ...]
     """Each name that the session's DNS knows, with its addresses."""
 
@@ -263,7 +263,7 @@ def unpack_plan(data: bytes) -> Plan:
     for name in ("connectors", "cdroms", "notice_hook", "hidden"):
         raw[name] = tuple(raw[name])
     if raw["egress"]:
-        doors = tuple(Door(**door) for door in raw["egress"]["doors"])
+        doors = tuple(Forward(**door) for door in raw["egress"]["doors"])
         raw["egress"] = Egress(doors, tuple((name, tuple(found)) for name, found in raw["egress"]["names"]))
     if raw["warm"]:
         raw["warm"] = Warm(**raw["warm"] | {"hook": tuple(raw["warm"]["hook"])})
@@ -308,20 +308,20 @@ def unpack_front(raw: dict[str, Any]) -> Front:
     return Front(**fields_of | {"native": native, "portals": tuple(raw["portals"]), "hosts": tuple(raw["hosts"])})
 
 
-def pack_doors(doors: Sequence[Door]) -> bytes:
+def pack_forwards(doors: Sequence[Forward]) -> bytes:
     """What the descriptors of a message are, in their order; the last message of a keeper has none."""
     return json.dumps([asdict(door) for door in doors]).encode()
 
 
-def unpack_doors(data: bytes) -> list[Door]:
-    """The doors of a message made by `pack_doors`; what is none is left out, so that the count tells."""
+def unpack_forwards(data: bytes) -> list[Forward]:
+    """The forwards of a message made by `pack_forwards`; what is none is left out, so that the count tells."""
     try:
         raw = json.loads(data)
     except (ValueError, RecursionError):
         return []
     rows = [row for row in raw if isinstance(row, dict)] if isinstance(raw, list) else []
     return [
-        Door(row["kind"], row["address"], row["port"])
+        Forward(row["kind"], row["address"], row["port"])
         for row in rows
         if isinstance(row.get("kind"), str) and isinstance(row.get("address"), str) and type(row.get("port")) is int
     ]

@@ -58,6 +58,6 @@ def outward(found: Site) -> Iterator[Finding]:
     if allowed := decision.allowed:
         for name, addresses in allowed.names:
             yield Finding("ways out", "ok", f"{name}: {', '.join(addresses)}")
-        doors, patterns = len(allowed.tcp) + len(allowed.udp), len(allowed.proxy)
-        yield Finding("ways out", "ok", f"{doors} ports of servers, {patterns} patterns of the proxy")
+        forwards, patterns = len(allowed.tcp) + len(allowed.udp), len(allowed.proxy)
+        yield Finding("ways out", "ok", f"{forwards} ports of servers, {patterns} patterns of the proxy")
         yield from servers.tried(found, allowed)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from ..egress.policy import rules
-from ..egress.policy.rules import Way
+from ..egress.policy.rules import EgressEntry
 from ..egress.relay import reach, resolve, target
 from ..egress.relay.allowed import Allowed
 from .checked_site import Site
@@ -46,7 +46,7 @@ def tried(found: Site, allowed: Allowed) -> Iterator[Finding]:
             yield Finding("ways out", "warning", text, "allow it, or leave it out")
 
 
-def _addresses(way: Way, names: Mapping[str, tuple[str, ...]], allowed: Allowed) -> Sequence[str]:
+def _addresses(way: EgressEntry, names: Mapping[str, tuple[str, ...]], allowed: Allowed) -> Sequence[str]:
     """Of an entry for TCP; none when it has no address, which is told elsewhere."""
     if way.scheme != "tcp":
         return ()
@@ -58,12 +58,12 @@ def _is_name(host: str, pinned: Mapping[str, tuple[str, ...]]) -> bool:
     return not host.startswith("*.") and host not in pinned and not resolve.is_address(host)
 
 
-def _is_for(name: str, way: Way) -> bool:
+def _is_for(name: str, way: EgressEntry) -> bool:
     wanted = target.Target(way.scheme, name, way.first)
     return way.host == name or way.by_proxy and target.is_listed(wanted, [way.pattern])
 
 
-def _by_proxy(way: Way, looked_up: Mapping[str, resolve.Found]) -> Iterator[Finding]:
+def _by_proxy(way: EgressEntry, looked_up: Mapping[str, resolve.Resolution]) -> Iterator[Finding]:
     if (answer := looked_up.get(way.host)) is None:
         return
     if answer.addresses:
@@ -73,7 +73,7 @@ def _by_proxy(way: Way, looked_up: Mapping[str, resolve.Found]) -> Iterator[Find
         yield Finding("ways out", "warning", f"{way.text}: {way.host}: {answer.why}", mend)
 
 
-def _server(way: Way, outcomes: Mapping[Place, str]) -> Finding:
+def _server(way: EgressEntry, outcomes: Mapping[Place, str]) -> Finding:
     """One entry: a range is well when one of its ports is, because a vendor daemon has one of them."""
     kinds: dict[str, list[Place]] = {}
     for place, outcome in outcomes.items():

@@ -17,10 +17,14 @@ from sevenlbd.inside import setup
 from sevenlbd.inside.builder import Builder
 from sevenlbd.inside.net import router, ways_out
 from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Door, Egress
+from sevenlbd.wire.messages import Egress, Forward
 from test_qemu import PLAN, command, values
 
-DOORS = (Door("tcp", "192.0.2.10", 27000), Door("udp", "2001:db8::10", 5093), Door("proxy", "169.254.100.2", 3128))
+DOORS = (
+    Forward("tcp", "192.0.2.10", 27000),
+    Forward("udp", "2001:db8::10", 5093),
+    Forward("proxy", "169.254.100.2", 3128),
+)
 EGRESS = Egress(DOORS, (("lic.example.edu", ("192.0.2.10",)), ("lic6.example.edu", ("2001:db8::10", "192.0.2.11"))))
 
 
@@ -87,11 +91,11 @@ class Relay:
         self.theirs = theirs.detach()
         self.wire.settimeout(5)
 
-    def doors(self) -> list[tuple[Door, socket.socket]]:
-        found: list[tuple[Door, socket.socket]] = []
+    def doors(self) -> list[tuple[Forward, socket.socket]]:
+        found: list[tuple[Forward, socket.socket]] = []
         while True:
             data, descriptors, _, _ = socket.recv_fds(self.wire, messages.MAX_MESSAGE, 64)
-            given = messages.unpack_doors(data)
+            given = messages.unpack_forwards(data)
             if not given:
                 assert not descriptors
                 return found
@@ -120,8 +124,8 @@ def open_descriptors() -> int:
 def test_each_door_is_a_socket_at_its_own_address_and_all_are_given_away(relay: Relay) -> None:
     before = open_descriptors()
     ports = free_ports(150)
-    doors = [Door("udp" if port % 2 else "tcp", "127.0.0.1", port) for port in ports]
-    doors.append(Door("proxy", "169.254.100.2", free_ports(1)[0]))
+    doors = [Forward("udp" if port % 2 else "tcp", "127.0.0.1", port) for port in ports]
+    doors.append(Forward("proxy", "169.254.100.2", free_ports(1)[0]))
     warnings: list[str] = []
     ways_out.hand_over(relay.theirs, Egress(tuple(doors), ()), "127.0.0.1", warnings.append)
     assert not warnings
@@ -140,9 +144,9 @@ def test_a_door_that_cannot_be_made_is_told_and_the_others_are_there(relay: Rela
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         doors = (
-            Door("tcp", "127.0.0.1", port),
-            Door("tcp", "198.51.100.7", 1),
-            Door("tcp", "127.0.0.1", free_ports(1)[0]),
+            Forward("tcp", "127.0.0.1", port),
+            Forward("tcp", "198.51.100.7", 1),
+            Forward("tcp", "127.0.0.1", free_ports(1)[0]),
         )
         warnings: list[str] = []
         ways_out.hand_over(relay.theirs, Egress(doors, ()), "127.0.0.1", warnings.append)
@@ -157,7 +161,7 @@ def test_a_door_that_cannot_be_made_is_told_and_the_others_are_there(relay: Rela
 def test_a_relay_that_is_gone_is_told(relay: Relay) -> None:
     relay.wire.close()
     warnings: list[str] = []
-    ways_out.hand_over(relay.theirs, Egress((Door("tcp", "127.0.0.1", free_ports(1)[0]),), ()), "", warnings.append)
+    ways_out.hand_over(relay.theirs, Egress((Forward("tcp", "127.0.0.1", free_ports(1)[0]),), ()), "", warnings.append)
     assert "cannot be handed to the relay" in warnings[0]
 
 

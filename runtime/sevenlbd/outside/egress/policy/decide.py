@@ -16,12 +16,12 @@ from ....wire.messages import MAX_MESSAGE
 from ..relay import resolve
 from ..relay.allowed import Allowed
 from . import rules
-from .rules import Way
+from .rules import EgressEntry
 
 if TYPE_CHECKING:
     from ....config.settings import Settings
 
-MAX_DOORS = 512
+MAX_FORWARDS = 512
 ALL = "all"
 UNREACHABLE = "it cannot be reached from the guest"
 """What a note says of a host that has no address left."""
@@ -48,7 +48,7 @@ def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "")
         return Decision(None)
     ways, notes = _narrowed(ways, image)
     places, more = _places([way for way in ways if not way.by_proxy], pinned)
-    tcp, udp = (tuple(_doors(ways, scheme, places)) for scheme in ("tcp", "udp"))
+    tcp, udp = (tuple(_forwards(ways, scheme, places)) for scheme in ("tcp", "udp"))
     _check_number(len(tcp) + len(udp))
     allowed = Allowed(
         tcp=tcp,
@@ -67,7 +67,7 @@ def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "")
     return Decision(allowed, (*notes, *more))
 
 
-def _narrowed(ways: Sequence[Way], image: Sequence[str]) -> tuple[list[Way], list[str]]:
+def _narrowed(ways: Sequence[EgressEntry], image: Sequence[str]) -> tuple[list[EgressEntry], list[str]]:
     """The ways that the image gets, each named as it stands in the site's list."""
     if ALL in image:
         return list(ways), []
@@ -77,10 +77,12 @@ def _narrowed(ways: Sequence[Way], image: Sequence[str]) -> tuple[list[Way], lis
     return [way for way in ways if way.text in wanted], notes
 
 
-def _places(ways: Sequence[Way], pinned: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def _places(
+    ways: Sequence[EgressEntry], pinned: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Each host with its addresses, and what there is to say of those that have none."""
     hosts = list(dict.fromkeys(way.host for way in ways))
-    found = {host: resolve.Found((host,)) for host in hosts if resolve.is_address(host)}
+    found = {host: resolve.Resolution((host,)) for host in hosts if resolve.is_address(host)}
     found |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
     found |= resolve.look_up(host for host in hosts if host not in found)
     places, notes = {}, []
@@ -96,14 +98,14 @@ def _places(ways: Sequence[Way], pinned: Mapping[str, tuple[str, ...]]) -> tuple
     return places, notes
 
 
-def _pinned(addresses: Sequence[str]) -> resolve.Found:
+def _pinned(addresses: Sequence[str]) -> resolve.Resolution:
     """The site's own word, but for what in the guest would be the guest: only the proxy can lead there."""
     own = [address for address in addresses if ipaddress.ip_address(address).is_loopback]
     why = f"egress_hosts says {', '.join(own)}, which in the guest is the guest itself" if own else ""
-    return resolve.Found(tuple(address for address in addresses if address not in own), why)
+    return resolve.Resolution(tuple(address for address in addresses if address not in own), why)
 
 
-def _doors(ways: Sequence[Way], scheme: str, places: Mapping[str, tuple[str, ...]]) -> Iterator[Place]:
+def _forwards(ways: Sequence[EgressEntry], scheme: str, places: Mapping[str, tuple[str, ...]]) -> Iterator[Place]:
     seen: set[Place] = set()
     for way in ways:
         if way.scheme == scheme:
@@ -127,12 +129,12 @@ def _log(folder: str, session: str) -> str:
     return str(place / f"{os.uname().nodename}-{os.getuid()}-{session}")
 
 
-def _check_number(doors: int) -> None:
-    """Raises Refusal for more doors than there are descriptors to spare."""
-    if doors > MAX_DOORS:
+def _check_number(forwards: int) -> None:
+    """Raises Refusal for more forwards than there are descriptors to spare."""
+    if forwards > MAX_FORWARDS:
         raise Refusal(
             ExitCode.USAGE,
-            f"`egress_allow` leads to more than {MAX_DOORS} pairs of address and port",
+            f"`egress_allow` leads to more than {MAX_FORWARDS} pairs of address and port",
             hint="give narrower ranges of ports: a vendor daemon can be told its one port (VENDOR name PORT=...)",
         )
 

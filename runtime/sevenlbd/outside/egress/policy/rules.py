@@ -29,7 +29,7 @@ _HINT = "tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST] or https://PATTERN[:PORT
 
 
 @dataclass(frozen=True)
-class Way:
+class EgressEntry:
     """One entry of `egress_allow`. `host` is a name or a pattern in lower case, or an address in its usual form."""
 
     text: str
@@ -40,7 +40,7 @@ class Way:
 
     @property
     def by_proxy(self) -> bool:
-        """Whether the proxy carries it, name and all, instead of a door of its own."""
+        """Whether the proxy carries it, name and all, instead of a forward of its own."""
         return self.scheme in _USUAL
 
     @property
@@ -54,7 +54,7 @@ class Way:
         return Pattern(self.scheme, self.host, self.first, self.last)
 
 
-def parse(text: str) -> Way:
+def parse(text: str) -> EgressEntry:
     """An entry of `egress_allow`. Raises Refusal for one that is none, or leads where nothing may lead."""
     found = _ENTRY.fullmatch(text.strip().lower())
     if not found:
@@ -66,7 +66,7 @@ def parse(text: str) -> Way:
     last = int(found["last"] or first)
     if not 1 <= first <= last <= _MAX_PORT:
         raise _refusal(text, "it has no port" if not found["first"] else f"its ports are not within 1 to {_MAX_PORT}")
-    return Way(text.strip(), scheme, _host(text, found["host"], pattern=bool(usual)), first, last)
+    return EgressEntry(text.strip(), scheme, _host(text, found["host"], pattern=bool(usual)), first, last)
 
 
 def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""The process: python -I -m sevenlbd.outside.egress.relay CONTROL DOORS BROKER LIST SESSION.
+"""The process: python -I -m sevenlbd.outside.egress.relay CONTROL FORWARDS BROKER LIST SESSION.
 
-All but the last are descriptors. CONTROL brings the orders on one line, and takes a heartbeat; its end is ours. DOORS
-brings the sockets from inside. BROKER leads to the process that opens connections, LIST takes the list of them. This is
-the only code outside that looks at a guest's bytes.
+All but the last are descriptors. CONTROL brings the orders on one line, and takes a heartbeat; its end is ours.
+FORWARDS brings the sockets from inside. BROKER leads to the process that opens connections, LIST takes the list of
+them. This is the only code outside that looks at a guest's bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .dialer import Dialer, Unreached
 from .forwarding import Relay
 from .journal import Journal, Sheet
 from .reasons import GONE
-from .relay_context import House
+from .relay_context import RelayContext
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _BEAT_SECONDS = 2.0
 
 def main(words: Sequence[str]) -> int:
     """Serve until the supervisor hangs up; returns the exit code."""
-    control, doors, broker = (socket.socket(fileno=int(word)) for word in words[:3])
+    control, forwards, broker = (socket.socket(fileno=int(word)) for word in words[:3])
     try:
         allowed = unpack(control.makefile("rb").readline())
     except (OSError, ValueError) as error:
@@ -46,23 +46,23 @@ def main(words: Sequence[str]) -> int:
     _load(allowed)
     confine.relay()
     sheets = [Sheet(int(words[3]), _MAX_LIST)] + ([] if sites is None else [Sheet(sites)])
-    asyncio.run(_serve(allowed, Journal(words[4], sheets), control, doors, broker))
+    asyncio.run(_serve(allowed, Journal(words[4], sheets), control, forwards, broker))
     return 0
 
 
 async def _serve(
-    allowed: Allowed, journal: Journal, control: socket.socket, doors: socket.socket, broker: socket.socket
+    allowed: Allowed, journal: Journal, control: socket.socket, forwards: socket.socket, broker: socket.socket
 ) -> None:
     loop = asyncio.get_running_loop()
     orders_end = asyncio.create_task(_until_end(loop, control))
     dialer = Dialer(broker, orders_end.cancel)
-    house = House(allowed, journal, dialer)
+    context = RelayContext(allowed, journal, dialer)
     confine.filtered(syscall_filter.relay)
-    house.spawn(Relay(house).take_doors(doors))
-    house.spawn(house.health.watch())
-    house.spawn(_beat(loop, control, house))
+    context.spawn(Relay(context).take_forwards(forwards))
+    context.spawn(context.health.watch())
+    context.spawn(_beat(loop, control, context))
     await asyncio.wait([orders_end])
-    await house.end()
+    await context.end()
     if orders_end.cancelled():
         _tell(control, {"trouble": GONE})
     else:
@@ -81,12 +81,12 @@ async def _until_end(loop: asyncio.AbstractEventLoop, control: socket.socket) ->
         log.warning("the supervisor is gone")
 
 
-async def _beat(loop: asyncio.AbstractEventLoop, control: socket.socket, house: House) -> None:
+async def _beat(loop: asyncio.AbstractEventLoop, control: socket.socket, context: RelayContext) -> None:
     """Say that we run, and so does the broker, and how the ways out are."""
     while True:
         with suppress(Unreached):
-            await house.dialer.ping()
-        _tell(control, {"beat": house.health.told()})
+            await context.dialer.ping()
+        _tell(control, {"beat": context.health.told()})
         await asyncio.sleep(_BEAT_SECONDS)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ....wire.messages import Door, Egress
+from ....wire.messages import Egress, Forward
 
 PROXY_PORT = 3128
 """Where the session's proxy is, on the host's address inside."""
@@ -43,14 +43,14 @@ class Allowed:
 
     def inside(self, host: str) -> Egress:
         """What the keeper has to make of it; `host` is the host's address on the guest's link."""
-        return Egress(tuple(self._doors(host)), self.names)
+        return Egress(tuple(self._forwards(host)), self.names)
 
-    def _doors(self, host: str) -> Iterator[Door]:
+    def _forwards(self, host: str) -> Iterator[Forward]:
         for kind, places in (("tcp", self.tcp), ("udp", self.udp)):
             for address, port in places:
-                yield Door(kind, address, port)
+                yield Forward(kind, address, port)
         if self.proxy:
-            yield Door("proxy", host, PROXY_PORT)
+            yield Forward("proxy", host, PROXY_PORT)
 
     def pack(self) -> bytes:
         """For the relay's process."""

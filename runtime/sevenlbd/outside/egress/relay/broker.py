@@ -132,7 +132,7 @@ class Broker:
         spelled = f"[{host}]" if ":" in host else host
         try:
             parsed = target.of_connect(f"{spelled}:{port}".encode("ascii"))
-        except (target.Malformed, UnicodeError):
+        except (target.MalformedTarget, UnicodeError):
             return _failed("malformed")
         wanted = target.Target(scheme, parsed.host, parsed.port)
         if parsed.host != host or not target.is_listed(wanted, self._allowed.proxy):

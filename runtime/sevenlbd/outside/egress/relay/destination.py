@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class Destination(NamedTuple):
     """`kind` is `tcp`, `udp`, or of the proxy `connect`, `http` and `proxy`; what is not known is empty, or 0."""
 
     kind: str

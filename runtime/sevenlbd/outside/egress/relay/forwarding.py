@@ -1,6 +1,6 @@
-"""Takes the sockets that come from inside, each with the door that it stands for, and has them served.
+"""Takes the sockets that come from inside, each with the forward that it stands for, and has them served.
 
-Who sends them could be a guest that broke out. It gains nothing: a door leads where the orders say, or is closed.
+Who sends them could be a guest that broke out. It gains nothing: a forward leads where the orders say, or is closed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import socket
 from contextlib import suppress
 
 from ....wire import messages
-from ....wire.messages import Door
+from ....wire.messages import Forward
 from . import tcp, udp
 from .allowed import PROXY_PORT
-from .relay_context import House
+from .relay_context import RelayContext
 
 log = logging.getLogger(__name__)
 
@@ -24,69 +24,71 @@ _MOST_COMPLAINTS = 20
 
 
 class Relay:
-    """Knows which doors there may be, and which are there."""
+    """Knows which forwards there may be, and which are there."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        allowed = house.allowed
-        self._missing = {Door("tcp", *place) for place in allowed.tcp} | {Door("udp", *place) for place in allowed.udp}
+    def __init__(self, context: RelayContext) -> None:
+        self._context = context
+        allowed = context.allowed
+        self._missing = {Forward("tcp", *place) for place in allowed.tcp} | {
+            Forward("udp", *place) for place in allowed.udp
+        }
         self._proxy = bool(allowed.proxy)
         self._complaints = 0
 
-    async def take_doors(self, wire: socket.socket) -> None:
+    async def take_forwards(self, wire: socket.socket) -> None:
         """Until the sender says that there are no more, or is gone; then the wire is closed."""
         wire.setblocking(False)
         with wire:
-            while doors := await self._received(wire):
-                for door, given in doors:
-                    self.open(door, given)
+            while forwards := await self._received(wire):
+                for forward, given in forwards:
+                    self.open(forward, given)
         if self._missing or self._proxy:
             log.warning("%d doors did not come", len(self._missing) + self._proxy)
 
-    async def _received(self, wire: socket.socket) -> list[tuple[Door, socket.socket | None]]:
-        """One message: its doors, each with its socket, or None for what is no socket."""
+    async def _received(self, wire: socket.socket) -> list[tuple[Forward, socket.socket | None]]:
+        """One message: its forwards, each with its socket, or None for what is no socket."""
         await _readable(wire)
         data, given, flags, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MOST_AT_ONCE)
-        doors = messages.unpack_doors(data)
+        forwards = messages.unpack_forwards(data)
         sockets = [_socket(number) for number in given]
-        if len(doors) != len(sockets) or flags & socket.MSG_CTRUNC:
+        if len(forwards) != len(sockets) or flags & socket.MSG_CTRUNC:
             self._complain("a message does not fit its descriptors")
             for one in filter(None, sockets):
                 one.close()
             # As good as an end: who counts wrongly is not ours.
             return []
-        return list(zip(doors, sockets, strict=True))
+        return list(zip(forwards, sockets, strict=True))
 
-    def open(self, door: Door, given: socket.socket | None) -> None:
-        """Serve a door through its socket, if it is one of the orders and the socket one of its kind."""
+    def open(self, forward: Forward, given: socket.socket | None) -> None:
+        """Serve a forward through its socket, if it is one of the orders and the socket one of its kind."""
         if given is None:
-            self._complain(f"{door}: not a socket")
-        elif not self._expected(door):
-            self._complain(f"{door}: not in the orders, or there already")
+            self._complain(f"{forward}: not a socket")
+        elif not self._expected(forward):
+            self._complain(f"{forward}: not in the orders, or there already")
             given.close()
-        elif not _fits(door, given):
-            self._complain(f"{door}: not that kind of socket")
+        elif not _fits(forward, given):
+            self._complain(f"{forward}: not that kind of socket")
             given.close()
         else:
-            self._serve(door, given)
+            self._serve(forward, given)
 
-    def _expected(self, door: Door) -> bool:
-        if door.kind == "proxy":
-            return self._proxy and door.port == PROXY_PORT
-        return door in self._missing
+    def _expected(self, forward: Forward) -> bool:
+        if forward.kind == "proxy":
+            return self._proxy and forward.port == PROXY_PORT
+        return forward in self._missing
 
-    def _serve(self, door: Door, given: socket.socket) -> None:
-        if door.kind == "proxy":
+    def _serve(self, forward: Forward, given: socket.socket) -> None:
+        if forward.kind == "proxy":
             from . import proxy  # not every session has one
 
             self._proxy = False
-            self._house.spawn(proxy.serve(self._house, given, door.address))
+            self._context.spawn(proxy.serve(self._context, given, forward.address))
             return
-        self._missing.discard(door)
-        if door.kind == "tcp":
-            self._house.spawn(tcp.serve(self._house, given, door.address, door.port))
+        self._missing.discard(forward)
+        if forward.kind == "tcp":
+            self._context.spawn(tcp.serve(self._context, given, forward.address, forward.port))
         else:
-            self._house.spawn(udp.Flows(self._house, given, door.address, door.port).serve())
+            self._context.spawn(udp.Flows(self._context, given, forward.address, forward.port).serve())
 
     def _complain(self, what: str) -> None:
         self._complaints += 1
@@ -103,7 +105,7 @@ def _socket(number: int) -> socket.socket | None:
         return None
 
 
-def _fits(door: Door, given: socket.socket) -> bool:
+def _fits(forward: Forward, given: socket.socket) -> bool:
     """Whether it listens (TCP) or is bound (UDP)."""
     if given.family not in (socket.AF_INET, socket.AF_INET6):
         return False
@@ -112,7 +114,7 @@ def _fits(door: Door, given: socket.socket) -> bool:
         listens = bool(given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except OSError:
         return False
-    if door.kind == "udp":
+    if forward.kind == "udp":
         return bound and (given.type, given.proto) == (socket.SOCK_DGRAM, socket.IPPROTO_UDP)
     return listens and (given.type, given.proto) == (socket.SOCK_STREAM, socket.IPPROTO_TCP)
 

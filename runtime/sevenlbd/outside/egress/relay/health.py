@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from .allowed import Allowed
-from .destination import Place
+from .destination import Destination
 from .dialer import Dialer, Unreached
 from .reasons import OURS
 
@@ -27,20 +27,20 @@ class Health:
         # A name that only a pattern with a star lets through is the guest's choice, and no server of the list.
         self._spelled = {pattern.host for pattern in allowed.proxy}
         self._met: set[str] = set()
-        self._down: dict[Place, str] = {}
+        self._down: dict[Destination, str] = {}
 
     def met(self, limit: str) -> None:
         """A limit was in the guest's way."""
         self._met.add(limit)
 
-    def failed(self, place: Place, why: str) -> None:
+    def failed(self, place: Destination, why: str) -> None:
         """A connection could not be made."""
         place = _without_address(place)
         is_theirs = why not in OURS and (place.kind == "tcp" or place.host in self._spelled)
         if is_theirs and (place in self._down or len(self._down) < _MOST_DOWN):
             self._down[place] = why
 
-    def worked(self, place: Place) -> None:
+    def worked(self, place: Destination) -> None:
         """A connection was made."""
         self._down.pop(_without_address(place), None)
 
@@ -55,7 +55,7 @@ class Health:
             await asyncio.sleep(_AGAIN_SECONDS)
             await asyncio.gather(*map(self._try, list(self._down)))
 
-    async def _try(self, place: Place) -> None:
+    async def _try(self, place: Destination) -> None:
         host = place.address if place.kind == "tcp" else place.host
         try:
             wire, _ = await self._dialer.connect(_SCHEMES[place.kind], host, place.port)
@@ -66,6 +66,6 @@ class Health:
             self.worked(place)
 
 
-def _without_address(place: Place) -> Place:
+def _without_address(place: Destination) -> Destination:
     """A proxy's host is one server, wherever it was found this time."""
     return place if place.kind == "tcp" else place._replace(address="")

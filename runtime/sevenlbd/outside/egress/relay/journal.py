@@ -25,7 +25,7 @@ _MAX_HOST = 255
 
 
 @dataclass(frozen=True)
-class Record:
+class ConnectionRecord:
     """One connection that is over, or one that was refused. Times in seconds, bytes of payload."""
 
     start: float
@@ -103,7 +103,7 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self.connections = self.refused = self.up = self.down = 0
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ConnectionRecord) -> None:
         """A connection is over."""
         self.connections += not record.refused
         self.refused += record.refused
@@ -130,7 +130,7 @@ class Journal:
         self._tokens -= 1
         return True
 
-    def _sum_up(self, record: Record) -> None:
+    def _sum_up(self, record: ConnectionRecord) -> None:
         # What a guest asked for in vain may be any name: those go under one heading.
         place = ("", "", 0) if record.refused else (record.host[:_MAX_HOST], record.address, record.port)
         key = (record.kind, *place, record.refused)
@@ -167,7 +167,7 @@ class _Sum:
     down: int = 0
     end: str = "added up"
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ConnectionRecord) -> None:
         """One more."""
         self.connections += 1
         self.seconds = round(self.seconds + record.seconds, 3)

@@ -18,27 +18,27 @@ import h11
 
 from . import pac, pump, reach, reasons, target, tcp
 from .allowed import PROXY_PORT
-from .destination import Place
+from .destination import Destination
 from .dialer import Unreached
 from .exchange import VIA, Exchange
-from .journal import Record
+from .journal import ConnectionRecord
 from .metered_socket import MAX_HEAD, Wire
 from .target import Target
 
 if TYPE_CHECKING:
-    from .relay_context import House
+    from .relay_context import RelayContext
 
 _HEAD_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
 _VERSIONS = (b"1.0", b"1.1")
-_NOWHERE = Place("http", "", "", 0)
+_NOWHERE = Destination("http", "", "", 0)
 _UNSAID = (h11.IDLE, h11.SEND_RESPONSE)
 
 
-class Refused(Exception):
+class ProxyRefusal(Exception):
     """A request that nobody else gets to see. `place` is what it asked for, as far as that is known."""
 
-    def __init__(self, status: HTTPStatus, why: str, place: Place = _NOWHERE) -> None:
+    def __init__(self, status: HTTPStatus, why: str, place: Destination = _NOWHERE) -> None:
         super().__init__(f"{place.host}, port {place.port}: {why}" if place.host else why)
         self.status = status
         self.why = why
@@ -49,20 +49,20 @@ class Failed(Exception):
     """A request that broke off on its way."""
 
 
-async def serve(house: House, listener: socket.socket, address: str) -> None:
+async def serve(context: RelayContext, listener: socket.socket, address: str) -> None:
     """Serve the guest's programs on `listener`, which is at `address` inside, until cancelled."""
-    page = pac.page(house.allowed.proxy, address)
-    place = Place("proxy", "", address, PROXY_PORT)
-    await tcp.accept_all(house, listener, place, lambda near: Visit(house, page, near).run())
+    page = pac.page(context.allowed.proxy, address)
+    place = Destination("proxy", "", address, PROXY_PORT)
+    await tcp.accept_all(context, listener, place, lambda near: Visit(context, page, near).run())
 
 
 class Visit:
     """One connection of the guest's, with one request after the other. Owns its socket and a slot."""
 
-    def __init__(self, house: House, page: bytes, near: socket.socket) -> None:
-        self._house = house
+    def __init__(self, context: RelayContext, page: bytes, near: socket.socket) -> None:
+        self._context = context
         self._page = page
-        self._near = Wire(near, house.allowed.idle, house.up)
+        self._near = Wire(near, context.allowed.idle, context.up)
         self._here = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     async def run(self) -> None:
@@ -70,17 +70,17 @@ class Visit:
         try:
             while await self._serve_one():
                 self._here.start_next_cycle()
-        except Refused as refused:
+        except ProxyRefusal as refused:
             await self._refuse(refused)
         except h11.RemoteProtocolError as error:
-            await self._refuse(Refused(HTTPStatus(error.error_status_hint), "that is not HTTP as it should be"))
+            await self._refuse(ProxyRefusal(HTTPStatus(error.error_status_hint), "that is not HTTP as it should be"))
         except Failed as failed:
             await self._answer(HTTPStatus.BAD_GATEWAY, f"7lbd: {failed}\n".encode())
         except (OSError, h11.LocalProtocolError):
             pump.reset(self._near.socket)
         finally:
             self._near.socket.close()
-            self._house.slots.give_back()
+            self._context.slots.give_back()
 
     async def _serve_one(self) -> bool:
         """One request; returns whether there may be another one on this connection."""
@@ -92,7 +92,7 @@ class Visit:
         if not isinstance(request, h11.Request):
             return False
         if request.http_version not in _VERSIONS:
-            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1, please")
+            raise ProxyRefusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1, please")
         if request.method == b"CONNECT":
             await self._connect(request)
             return False
@@ -104,7 +104,7 @@ class Visit:
 
     async def _connect(self, request: h11.Request) -> None:
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
-            raise Refused(HTTPStatus.BAD_REQUEST, "a CONNECT has no body")
+            raise ProxyRefusal(HTTPStatus.BAD_REQUEST, "a CONNECT has no body")
         wanted = self._parsed(target.of_connect, request)
         far, place = await self._reach(wanted)
         start, began = time.time(), time.monotonic()
@@ -114,9 +114,11 @@ class Visit:
             answer = h11.Response(status_code=200, reason=b"Connection established", headers=[])
             await self._near.send(self._here.send(answer))
             early, _ = self._here.trailing_data
-            await Wire(far, self._house.allowed.idle, self._house.down).send(early)
+            await Wire(far, self._context.allowed.idle, self._context.down).send(early)
             up = len(early)
-            coupled = pump.Pump(self._near.socket, far, self._house.up, self._house.down, self._house.allowed.idle)
+            coupled = pump.Pump(
+                self._near.socket, far, self._context.up, self._context.down, self._context.allowed.idle
+            )
             try:
                 end = await coupled.run()
             finally:
@@ -126,15 +128,15 @@ class Visit:
             raise
         finally:
             pump.reset(far)
-            self._house.journal.add(Record(start, time.monotonic() - began, *place, up, down, end))
+            self._context.journal.add(ConnectionRecord(start, time.monotonic() - began, *place, up, down, end))
 
     async def _forward(self, request: h11.Request) -> None:
         if request.method == b"TRACE":
-            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "no TRACE through this proxy")
+            raise ProxyRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "no TRACE through this proxy")
         wanted = self._parsed(target.of_request, request)
         far, place = await self._reach(wanted)
         start, began, end = time.time(), time.monotonic(), "session ended"
-        wire = Wire(far, self._house.allowed.idle, self._house.down)
+        wire = Wire(far, self._context.allowed.idle, self._context.down)
         exchange = Exchange(self._here, self._near, wire)
         try:
             end = str(await exchange.carry(request, wanted))
@@ -145,42 +147,42 @@ class Visit:
         finally:
             far.close()
             seconds = time.monotonic() - began
-            self._house.journal.add(Record(start, seconds, *place, exchange.up, wire.received, end))
+            self._context.journal.add(ConnectionRecord(start, seconds, *place, exchange.up, wire.received, end))
 
     def _parsed(self, parse: Callable[[bytes], Target], request: h11.Request) -> Target:
         """What the request asks for, if it is on the list. Raises Refused."""
         try:
             wanted = parse(request.target)
-        except target.Malformed as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
-        if not target.is_listed(wanted, self._house.allowed.proxy):
+        except target.MalformedTarget as error:
+            raise ProxyRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        if not target.is_listed(wanted, self._context.allowed.proxy):
             why = f"not on this site's list for {wanted.scheme}"
-            raise Refused(HTTPStatus.FORBIDDEN, why, _place(wanted))
+            raise ProxyRefusal(HTTPStatus.FORBIDDEN, why, _place(wanted))
         return wanted
 
-    async def _reach(self, wanted: Target) -> tuple[socket.socket, Place]:
+    async def _reach(self, wanted: Target) -> tuple[socket.socket, Destination]:
         """A connection to the first of its addresses that takes one; the broker finds them. Raises Refused."""
-        await self._house.pace.taken(1)  # a connection of the guest's can ask for many
+        await self._context.pace.taken(1)  # a connection of the guest's can ask for many
         try:
-            dialed = self._house.dialer.connect(wanted.scheme, wanted.host, wanted.port, small=self._house.crowded)
+            dialed = self._context.dialer.connect(wanted.scheme, wanted.host, wanted.port, small=self._context.crowded)
             far, address = await dialed
         except Unreached as error:
             place = _place(wanted, error.address)
             raise self._not_reached(place, error.why) from None
         place = _place(wanted, address)
-        self._house.health.worked(place)
+        self._context.health.worked(place)
         return far, place
 
-    def _not_reached(self, place: Place, why: str) -> Refused:
+    def _not_reached(self, place: Destination, why: str) -> ProxyRefusal:
         if why == reasons.TOO_MANY:
-            self._house.health.met(reasons.NAMES)
-            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, why, place)
-        self._house.health.failed(place, why)
+            self._context.health.met(reasons.NAMES)
+            return ProxyRefusal(HTTPStatus.SERVICE_UNAVAILABLE, why, place)
+        self._context.health.failed(place, why)
         status = HTTPStatus.GATEWAY_TIMEOUT if reasons.is_silence(why) else HTTPStatus.BAD_GATEWAY
-        return Refused(status, why, place)
+        return ProxyRefusal(status, why, place)
 
-    async def _refuse(self, refused: Refused) -> None:
-        self._house.refuse(refused.place, refused.why)
+    async def _refuse(self, refused: ProxyRefusal) -> None:
+        self._context.refuse(refused.place, refused.why)
         await self._answer(refused.status, f"7lbd: {refused}\n".encode())
 
     async def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
@@ -200,5 +202,5 @@ class Visit:
                     pass
 
 
-def _place(wanted: Target, address: str = "") -> Place:
-    return Place("connect" if wanted.scheme == "https" else "http", wanted.host, address, wanted.port)
+def _place(wanted: Target, address: str = "") -> Destination:
+    return Destination("connect" if wanted.scheme == "https" else "http", wanted.host, address, wanted.port)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from . import resolve
 from .allowed import Allowed
 from .reasons import NO_ANSWER, TOO_MANY, is_silence
-from .resolve import Found
+from .resolve import Resolution
 
 _SECONDS = 10.0
 # glibc gives up after some 10 s for each of three name servers: a guest that asks for made-up names below a domain
@@ -35,34 +35,34 @@ class Names:
         for host, address in allowed.pinned:
             self._pinned[host] += (address,)
         self._spelled = {pattern.host for pattern in allowed.proxy}
-        self._known: OrderedDict[str, tuple[float, Found]] = OrderedDict()
-        self._asking: dict[str, asyncio.Future[Found]] = {}
+        self._known: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
+        self._asking: dict[str, asyncio.Future[Resolution]] = {}
         self._loop = asyncio.get_running_loop()
 
-    async def find(self, host: str) -> Found:
+    async def find(self, host: str) -> Resolution:
         """The addresses of a host that may be connected to, or why there are none."""
         if pinned := self._pinned.get(host):
-            return Found(pinned)
+            return Resolution(pinned)
         if resolve.is_address(host):
-            return Found((host,))  # on the list as it stands
-        until, known = self._known.get(host, (0.0, Found()))
+            return Resolution((host,))  # on the list as it stands
+        until, known = self._known.get(host, (0.0, Resolution()))
         if self._loop.time() < until:
             return known
         if not (answer := self._asking.get(host)):
             if len(self._asking) >= (_THREADS if host in self._spelled else _THREADS_FOR_MADE_UP):
-                return Found(why=TOO_MANY)
+                return Resolution(why=TOO_MANY)
             answer = self._ask(host)
         try:
             return await asyncio.wait_for(asyncio.shield(answer), _SECONDS)
         except TimeoutError:
-            self._learn(host, silent := Found(why=NO_ANSWER))
+            self._learn(host, silent := Resolution(why=NO_ANSWER))
             return silent
 
     def forget(self, host: str) -> None:
         """What is known of it has led nowhere: next time it is asked anew."""
         self._known.pop(host, None)
 
-    def _ask(self, host: str) -> asyncio.Future[Found]:
+    def _ask(self, host: str) -> asyncio.Future[Resolution]:
         """By a thread of its own: one that hangs holds up nobody, not even our end."""
         answer = self._asking[host] = self._loop.create_future()
 
@@ -74,16 +74,16 @@ class Names:
         try:
             threading.Thread(target=ask, name="names", daemon=True).start()
         except RuntimeError:  # the user may have no more
-            self._answered(host, answer, Found(why=TOO_MANY))
+            self._answered(host, answer, Resolution(why=TOO_MANY))
         return answer
 
-    def _answered(self, host: str, answer: asyncio.Future[Found], found: Found) -> None:
+    def _answered(self, host: str, answer: asyncio.Future[Resolution], found: Resolution) -> None:
         del self._asking[host]
         found = replace(found, addresses=found.addresses[:_MOST_ADDRESSES])
         self._learn(host, found)
         answer.set_result(found)
 
-    def _learn(self, host: str, found: Found) -> None:
+    def _learn(self, host: str, found: Resolution) -> None:
         seconds = _GOOD_SECONDS if found.addresses else _SILENT_SECONDS if is_silence(found.why) else _BAD_SECONDS
         self._known[host] = (self._loop.time() + seconds, found)
         self._known.move_to_end(host)

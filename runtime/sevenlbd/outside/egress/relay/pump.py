@@ -62,7 +62,7 @@ class Pipes:
 _pipes = Pipes()
 
 
-class Way:
+class Direction:
     """One direction."""
 
     def __init__(
@@ -192,8 +192,8 @@ class Pump:
         self._near, self._far, self._idle = near, far, idle
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[str] = self._loop.create_future()
-        self._up = Way(self, near, far, GUEST, SERVER, up)
-        self._down = Way(self, far, near, SERVER, GUEST, down)
+        self._up = Direction(self, near, far, GUEST, SERVER, up)
+        self._down = Direction(self, far, near, SERVER, GUEST, down)
         self._first = ""
         self._touched = self._loop.time()
 

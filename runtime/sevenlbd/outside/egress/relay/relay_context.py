@@ -9,10 +9,10 @@ from collections.abc import Coroutine
 
 from . import quotas
 from .allowed import Allowed
-from .destination import Place
+from .destination import Destination
 from .dialer import Dialer
 from .health import Health
-from .journal import Journal, Record
+from .journal import ConnectionRecord, Journal
 from .udp_flows import Crowd
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _GENEROUS = 32
 _NEW_A_SECOND, _NEW_AT_ONCE = 100, 512
 
 
-class House:
+class RelayContext:
     """One session's relay."""
 
     def __init__(self, allowed: Allowed, journal: Journal, dialer: Dialer) -> None:
@@ -30,8 +30,8 @@ class House:
         self.journal = journal
         self.dialer = dialer
         self.health = Health(allowed, dialer)
-        doors = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy)
-        most = quotas.connections(allowed.connections, doors)
+        forwards = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy)
+        most = quotas.connections(allowed.connections, forwards)
         if most < allowed.connections:
             log.warning("the node allows descriptors for %d connections only", most)
         self.slots, self.crowd = quotas.Slots(most), Crowd(most)
@@ -49,9 +49,9 @@ class House:
         """The name that the guest knows an address by; empty when it has none."""
         return self._names.get(address, "")
 
-    def refuse(self, place: Place, why: str, limit: str = "") -> None:
+    def refuse(self, place: Destination, why: str, limit: str = "") -> None:
         """Write down that something was not carried, and which limit it met, if it was one."""
-        self.journal.add(Record(time.time(), 0.0, *place, 0, 0, why, refused=True))
+        self.journal.add(ConnectionRecord(time.time(), 0.0, *place, 0, 0, why, refused=True))
         if limit:
             self.health.met(limit)
 

@@ -40,16 +40,16 @@ _WHY = {
 
 
 @dataclass(frozen=True)
-class Found:
+class Resolution:
     """What a name came to. `why` says what is wrong when there is no address, or some were left out."""
 
     addresses: tuple[str, ...] = ()
     why: str = ""
 
 
-def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
+def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Resolution]:
     """Each name with its believable addresses, many asked at once."""
-    answers: dict[str, Found] = {}
+    answers: dict[str, Resolution] = {}
     wanted = list(dict.fromkeys(names))
     left = deque(wanted)
 
@@ -66,15 +66,15 @@ def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Found]:
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Found(why=f"{NO_ANSWER} within {seconds:g} s")
+    late = Resolution(why=f"{NO_ANSWER} within {seconds:g} s")
     return {name: answers.get(name, late) for name in wanted}
 
 
-def believed(answers: Iterable[str]) -> Found:
+def believed(answers: Iterable[str]) -> Resolution:
     """The addresses among a name's `answers` that may be connected to."""
     reasons = {answer: unbelievable(answer) for answer in dict.fromkeys(answers)}
     good = tuple(answer for answer, why in reasons.items() if not why)
-    return Found(good, "; ".join(f"{answer} {why}" for answer, why in reasons.items() if why))
+    return Resolution(good, "; ".join(f"{answer} {why}" for answer, why in reasons.items() if why))
 
 
 def unbelievable(answer: str) -> str:
@@ -124,7 +124,7 @@ def has_ipv6() -> bool:
     return _IPV6.exists()
 
 
-def asked(name: str) -> Found:
+def asked(name: str) -> Resolution:
     """The believable addresses of a name, by /etc/hosts, then DNS (getaddrinfo(3)).
 
     The name is whole: with the node's search domain, a wildcard there would stand for every name that is missing, and
@@ -133,13 +133,13 @@ def asked(name: str) -> Found:
     if listed := _in_hosts_file(name):
         return believed(listed)
     try:
-        # A family that the node has no address of would be a door to nowhere.
+        # A family that the node has no address of would be a forward to nowhere.
         whole = f"{name}.".encode("ascii")
         rows = socket.getaddrinfo(whole, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except socket.gaierror as error:
-        return Found(why=_WHY.get(error.errno or 0) or error.strerror or str(error))
+        return Resolution(why=_WHY.get(error.errno or 0) or error.strerror or str(error))
     except (OSError, UnicodeError) as error:
-        return Found(why=getattr(error, "strerror", None) or str(error))
+        return Resolution(why=getattr(error, "strerror", None) or str(error))
     return believed(str(row[4][0]) for row in rows)
 
 

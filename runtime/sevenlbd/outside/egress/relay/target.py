@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _MAX_PORT = 65535
 
 
-class Malformed(Exception):
+class MalformedTarget(Exception):
     """Not an address that a proxy is asked for."""
 
 
@@ -44,7 +44,7 @@ def of_connect(text: bytes) -> Target:
     """The target of a CONNECT. Raises Malformed."""
     host, port = _place(text)
     if port is None:
-        raise Malformed("CONNECT needs HOST:PORT")
+        raise MalformedTarget("CONNECT needs HOST:PORT")
     return Target("https", host, port)
 
 
@@ -52,7 +52,7 @@ def of_request(text: bytes) -> Target:
     """The target of any other method. Raises Malformed."""
     found = _URL.fullmatch(text)
     if not found:
-        raise Malformed("a proxy is asked for http://HOST[:PORT]/..., or by CONNECT")
+        raise MalformedTarget("a proxy is asked for http://HOST[:PORT]/..., or by CONNECT")
     host, port = _place(found[1])
     path = found[2] or b"/"
     return Target("http", host, 80 if port is None else port, path if path.startswith(b"/") else b"/" + path)
@@ -77,10 +77,10 @@ def _matches(host: str, pattern: str) -> bool:
 def _place(text: bytes) -> tuple[str, int | None]:
     found = _AUTHORITY.fullmatch(text)
     if not found:
-        raise Malformed("that is not HOST:PORT")
+        raise MalformedTarget("that is not HOST:PORT")
     port = None if found[2] is None else int(found[2])
     if port is not None and not 1 <= port <= _MAX_PORT:
-        raise Malformed("that is not a port")
+        raise MalformedTarget("that is not a port")
     return _host(found[1].decode("ascii").lower()), port
 
 
@@ -92,7 +92,7 @@ def _host(text: str) -> str:
         if _NUMBER.fullmatch(labels[-1]):
             return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise Malformed("that is not an address in its usual form") from None
+        raise MalformedTarget("that is not an address in its usual form") from None
     if not all(map(_LABEL.fullmatch, labels)):
-        raise Malformed("that is not a host's name")
+        raise MalformedTarget("that is not a host's name")
     return ".".join(labels)

@@ -1,4 +1,4 @@
-"""UDP doors: each guest's address and port that speaks to a door gets a correspondence of its own outside, connected.
+"""UDP forwards: each guest's address and port that speaks to one gets a correspondence of its own outside, connected.
 
 So only the server's own answers come back. A guest can pretend to be many: the flows are bounded (crowd.py). The socket
 that is outside is the broker's: one of ours could be sent anywhere from.
@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import courier, reach, reasons
-from .destination import Place
+from .destination import Destination
 from .dialer import Unreached
-from .journal import Record
+from .journal import ConnectionRecord
 from .lane import Lane
 
 if TYPE_CHECKING:
-    from .relay_context import House
+    from .relay_context import RelayContext
 
 # How long a flow is remembered (RFC 4787, section 4.3: not less than two minutes), and one that nobody answered.
 _IDLE_SECONDS, _UNANSWERED_SECONDS = 180.0, 30.0
@@ -33,8 +33,8 @@ Address = tuple[Any, ...]
 class Flow:
     """One correspondent inside and the server outside."""
 
-    def __init__(self, door: Flows, house: House, who: Address) -> None:
-        self._door, self._house, self._who = door, house, who
+    def __init__(self, forward: Flows, context: RelayContext, who: Address) -> None:
+        self._door, self._context, self._who = forward, context, who
         self._loop = asyncio.get_running_loop()
         self._far: socket.socket | None = None
         self.start, self.began = time.time(), self._loop.time()
@@ -42,8 +42,8 @@ class Flow:
         self.up = self.down = 0
         self.answered = False
         self.end = "idle"
-        self.to_server = Lane(house.up, self._send)
-        self._to_guest = Lane(house.down, self._deliver)
+        self.to_server = Lane(context.up, self._send)
+        self._to_guest = Lane(context.down, self._deliver)
         self._to_guest.open()
 
     def opened(self, far: socket.socket) -> None:
@@ -95,7 +95,7 @@ class Flow:
             if message[:1] == courier.TROUBLE:
                 self.end = message[1:].decode()
             elif not self._to_guest.offer(message[1:]):
-                self._house.health.met(reasons.RATE)
+                self._context.health.met(reasons.RATE)
 
     def _deliver(self, data: bytes) -> None:
         self._door.deliver(data, self._who)
@@ -105,16 +105,16 @@ class Flow:
 
     def _touch(self) -> None:
         self.touched = self._loop.time()
-        self._house.crowd.touch(self, answered=self.answered)
+        self._context.crowd.touch(self, answered=self.answered)
 
 
 class Flows:
     """A bound socket inside and its flows."""
 
-    def __init__(self, house: House, near: socket.socket, address: str, port: int) -> None:
-        self._house = house
+    def __init__(self, context: RelayContext, near: socket.socket, address: str, port: int) -> None:
+        self._context = context
         self._near = near
-        self._place = Place("udp", house.name(address), address, port)
+        self._place = Destination("udp", context.name(address), address, port)
         self._flows: dict[Address, Flow] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -143,9 +143,9 @@ class Flows:
         """A flow is over."""
         flow = self._flows.pop(who)
         flow.close()
-        self._house.crowd.leave(flow)
+        self._context.crowd.leave(flow)
         seconds = flow.touched - flow.began
-        self._house.journal.add(Record(flow.start, seconds, *self._place, flow.up, flow.down, end))
+        self._context.journal.add(ConnectionRecord(flow.start, seconds, *self._place, flow.up, flow.down, end))
 
     def _from_guest(self) -> None:
         for count in range(_AT_ONCE):
@@ -156,7 +156,7 @@ class Flows:
                     self._look_again()
                 return
             if (flow := self._flow(who)) and not flow.to_server.offer(data):
-                self._house.health.met(reasons.RATE)
+                self._context.health.met(reasons.RATE)
 
     def _look_again(self) -> None:
         """Ready, and nothing to read: whoever made the socket may have seen to that (ip(7), IP_RECVERR)."""
@@ -170,21 +170,21 @@ class Flows:
     def _flow(self, who: Address) -> Flow | None:
         if found := self._flows.get(who):
             return found
-        if not self._house.pace.take(1):
-            self._house.refuse(self._place, reasons.BUSY, reasons.PACE)
+        if not self._context.pace.take(1):
+            self._context.refuse(self._place, reasons.BUSY, reasons.PACE)
             return None
-        if self._house.crowd.make_room():
-            self._house.health.met(reasons.FLOWS)
-        flow = self._flows[who] = Flow(self, self._house, who)
-        self._house.crowd.touch(flow, answered=False)
-        self._house.spawn(self._open(who, flow))
+        if self._context.crowd.make_room():
+            self._context.health.met(reasons.FLOWS)
+        flow = self._flows[who] = Flow(self, self._context, who)
+        self._context.crowd.touch(flow, answered=False)
+        self._context.spawn(self._open(who, flow))
         if not self._timer:
             self._look_later()
         return flow
 
     async def _open(self, who: Address, flow: Flow) -> None:
         try:
-            far, _ = await self._house.dialer.connect("udp", self._place.address, self._place.port)
+            far, _ = await self._context.dialer.connect("udp", self._place.address, self._place.port)
         except Unreached as error:
             if self._flows.get(who) is flow:
                 self.close(who, error.why)
@@ -195,11 +195,11 @@ class Flows:
             far.close()
 
     def _look_later(self) -> None:
-        seconds = min(_SWEEP_SECONDS, self._house.allowed.idle)
+        seconds = min(_SWEEP_SECONDS, self._context.allowed.idle)
         self._timer = self._loop.call_later(seconds, self._sweep) if self._flows else None
 
     def _sweep(self) -> None:
-        now, idle = self._loop.time(), min(self._house.allowed.idle, _IDLE_SECONDS)
+        now, idle = self._loop.time(), min(self._context.allowed.idle, _IDLE_SECONDS)
         for who, flow in list(self._flows.items()):
             if now - flow.touched >= (idle if flow.answered else min(idle, _UNANSWERED_SECONDS)):
                 self.close(who, flow.end if flow.answered or flow.end != "idle" else "no answer")

@@ -221,7 +221,7 @@ def test_the_hosts_file_counts_before_dns_and_nothing_is_added_to_a_name(
     assert resolve.asked("lic.example.edu").addresses == ("192.0.2.1", "2001:db8::1")
     assert resolve.asked("lic").addresses == ("192.0.2.1",)
     assert resolve.asked("other").addresses == ("192.0.2.8",)
-    assert resolve.asked("home") == resolve.Found((), "127.0.0.1 is a loopback address")
+    assert resolve.asked("home") == resolve.Resolution((), "127.0.0.1 is a loopback address")
     assert resolve.asked("gone").why == "there is no such name"
 
 

@@ -22,7 +22,7 @@ from sevenlbd.outside.egress.relay.allowed import Allowed, Pattern, unpack
 from sevenlbd.outside.egress.relay_link import EgressLink
 from sevenlbd.outside.egress.relay_report import Summary
 from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 
 @asynccontextmanager
@@ -50,13 +50,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def give(relay: EgressLink, doors: list[tuple[Door, socket.socket]]) -> None:
+def give(relay: EgressLink, doors: list[tuple[Forward, socket.socket]]) -> None:
     numbers = [ours.fileno() for _, ours in doors]
-    socket.send_fds(relay.theirs, [messages.pack_doors([door for door, _ in doors])], numbers)
+    socket.send_fds(relay.theirs, [messages.pack_forwards([door for door, _ in doors])], numbers)
 
 
 def end(relay: EgressLink) -> None:
-    relay.theirs.send(messages.pack_doors([]))
+    relay.theirs.send(messages.pack_forwards([]))
     relay.theirs.close()
 
 
@@ -78,7 +78,7 @@ async def test_it_carries_and_sums_up_and_both_lists_are_written(tmp_path: Path)
         allowed = Allowed(tcp=((HOME, port),), names=(("license.example.edu", (HOME,)),), log=str(tmp_path / "site"))
         async with started(allowed, tmp_path) as relay:
             with socket.create_server((HOME, 0)) as inside:
-                give(relay, [(Door("tcp", HOME, port), inside)])
+                give(relay, [(Forward("tcp", HOME, port), inside)])
                 end(relay)
                 assert await echoed(inside.getsockname())
             summary = await relay.leave()
@@ -97,7 +97,7 @@ async def test_it_carries_and_sums_up_and_both_lists_are_written(tmp_path: Path)
 @live
 async def test_what_is_not_in_the_orders_or_no_such_socket_is_closed(tmp_path: Path) -> None:
     port, udp_port = free_port(), free_port()
-    tcp_door, udp_door = Door("tcp", HOME, port), Door("udp", HOME, udp_port)
+    tcp_forward, udp_door = Forward("tcp", HOME, port), Forward("udp", HOME, udp_port)
     allowed = Allowed(tcp=((HOME, port),), udp=((HOME, udp_port),))
     async with started(allowed, tmp_path) as relay:
         listening, bound = socket.create_server((HOME, 0)), udp()
@@ -108,23 +108,23 @@ async def test_what_is_not_in_the_orders_or_no_such_socket_is_closed(tmp_path: P
         local.bind(str(tmp_path / "s"))
         local.listen()
         wrong = [
-            (Door("tcp", "192.0.2.1", port), listening),  # nobody said so
-            (Door("tcp", HOME, 22), listening),
-            (Door("proxy", HOME, 3128), listening),
-            (Door("sctp", HOME, port), listening),
+            (Forward("tcp", "192.0.2.1", port), listening),  # nobody said so
+            (Forward("tcp", HOME, 22), listening),
+            (Forward("proxy", HOME, 3128), listening),
+            (Forward("sctp", HOME, port), listening),
             (udp_door, listening),
             (udp_door, unbound),
-            (tcp_door, bound),
-            (tcp_door, idle),
-            (tcp_door, connected),
-            (tcp_door, local),
+            (tcp_forward, bound),
+            (tcp_forward, idle),
+            (tcp_forward, connected),
+            (tcp_forward, local),
         ]
         for door, ours in wrong:
             give(relay, [(door, ours)])
         with (tmp_path / "file").open("w") as file:
-            socket.send_fds(relay.theirs, [messages.pack_doors([tcp_door])], [file.fileno()])
-        give(relay, [(udp_door, bound), (tcp_door, listening)])
-        give(relay, [(tcp_door, listening)])  # once is enough
+            socket.send_fds(relay.theirs, [messages.pack_forwards([tcp_forward])], [file.fileno()])
+        give(relay, [(udp_door, bound), (tcp_forward, listening)])
+        give(relay, [(tcp_forward, listening)])  # once is enough
         end(relay)
         errors = tmp_path / "egress.out"
         await until(lambda: errors.read_text().count("from inside came") == len(wrong) + 2)
@@ -138,7 +138,7 @@ async def test_what_is_not_in_the_orders_or_no_such_socket_is_closed(tmp_path: P
 async def test_garbage_from_inside_ends_the_wire_and_nothing_else(tmp_path: Path, garbage: bytes) -> None:
     async with server(echo) as port, started(Allowed(tcp=((HOME, port),)), tmp_path) as relay:
         with socket.create_server((HOME, 0)) as inside, udp() as other:
-            give(relay, [(Door("tcp", HOME, port), inside)])
+            give(relay, [(Forward("tcp", HOME, port), inside)])
             socket.send_fds(relay.theirs, [garbage], [other.fileno()])
             assert await echoed(inside.getsockname())
         assert await relay.leave() == Summary(1, 0, 1, 1)
@@ -151,7 +151,7 @@ async def test_hundreds_of_doors_come_in_many_messages(tmp_path: Path) -> None:
     async with server(echo) as last:
         allowed = Allowed(tcp=(*(("192.0.2.1", port) for port in ports), (HOME, last)))
         async with started(allowed, tmp_path) as relay:
-            doors = [Door("tcp", *place) for place in allowed.tcp]
+            doors = [Forward("tcp", *place) for place in allowed.tcp]
             inside = [socket.create_server((HOME, 0), backlog=1) for _ in doors]
             for start in range(0, len(doors), 64):
                 give(relay, list(zip(doors, inside, strict=True))[start : start + 64])
@@ -175,7 +175,7 @@ async def test_a_list_that_cannot_be_written_costs_the_list_and_nothing_else(tmp
         allowed = Allowed(tcp=((HOME, port),), log=str(folder / "node-1000-blue-fox"))
         async with kept(allowed, tmp_path, warnings) as relay:
             with socket.create_server((HOME, 0)) as inside:
-                give(relay, [(Door("tcp", HOME, port), inside)])
+                give(relay, [(Forward("tcp", HOME, port), inside)])
                 assert await echoed(inside.getsockname())
             if trouble == "the folder is gone":
                 await until(lambda: bool(warnings))
@@ -223,7 +223,7 @@ async def test_a_relay_that_dies_is_told_once_and_what_it_held_is_closed(tmp_pat
         allowed = Allowed(tcp=((HOME, port),))
         async with kept(allowed, tmp_path, warnings) as relay:
             with socket.create_server((HOME, 0)) as inside:
-                give(relay, [(Door("tcp", HOME, port), inside)])
+                give(relay, [(Forward("tcp", HOME, port), inside)])
                 end(relay)
                 assert await echoed(inside.getsockname())
                 os.kill(relay.pid, signal.SIGKILL)

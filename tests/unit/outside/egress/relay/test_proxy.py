@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sevenlbd.outside.egress.relay import proxy, proxy_hosts, reach
 from sevenlbd.outside.egress.relay.allowed import PROXY_PORT, Allowed, Pattern
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 NAME = "portal.example.edu"
 CORPUS = sorted((Path(__file__).parents[3] / "corpus" / "proxy").iterdir())
@@ -57,7 +57,7 @@ async def site(serve: Serve, *patterns: Pattern, **orders: Any) -> AsyncIterator
         listed = patterns or tuple(Pattern(scheme, NAME, port, port) for scheme in ("http", "https"))
         pinned = ((NAME, HOME),)
         async with world(Allowed(proxy=listed, pinned=pinned, **orders)) as here:
-            yield Site(here, here.open(Door("proxy", HOME, PROXY_PORT)), port)
+            yield Site(here, here.open(Forward("proxy", HOME, PROXY_PORT)), port)
 
 
 def keeps(into: list[bytes], answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") -> Serve:
@@ -342,7 +342,7 @@ async def test_a_name_that_leads_home_is_refused_unless_the_site_says_so() -> No
     async with server(echo) as port:
         listed = tuple(Pattern("https", host, port, port) for host in ("localhost", "home.example.edu", HOME))
         async with world(Allowed(proxy=listed, pinned=(("home.example.edu", HOME),))) as here:
-            portal = Site(here, here.open(Door("proxy", HOME, PROXY_PORT)), port)
+            portal = Site(here, here.open(Forward("proxy", HOME, PROXY_PORT)), port)
             request = "CONNECT {}:{} HTTP/1.1\r\nHost: x\r\n\r\nhello"
             refused = await portal.ask(request.format("localhost", port).encode())
             assert status(refused) == 502
@@ -498,7 +498,7 @@ class Fuzzed:
         failures: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         async with server(forbidden) as port, world(Allowed(proxy=(Pattern("https", NAME, 443, 443),))) as here:
-            portal = Site(here, here.open(Door("proxy", HOME, PROXY_PORT)), port)
+            portal = Site(here, here.open(Forward("proxy", HOME, PROXY_PORT)), port)
             got = await portal.ask(request.replace(b"PORT", b"%d" % port), seconds=2.0)
             await until(lambda: here.house.slots.taken == 0)
         assert not failures, failures

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from egress_world import live
 from sevenlbd.outside.egress.relay import journal
-from sevenlbd.outside.egress.relay.journal import Journal, Record, Sheet
+from sevenlbd.outside.egress.relay.journal import ConnectionRecord, Journal, Sheet
 from sevenlbd.outside.egress.relay.quotas import Bucket, connections
 
 
-def record(**changes: Any) -> Record:
+def record(**changes: Any) -> ConnectionRecord:
     usual: dict[str, Any] = {
         "start": 0.0,
         "seconds": 1.5,
@@ -26,7 +26,7 @@ def record(**changes: Any) -> Record:
         "address": "192.0.2.1",
         "port": 1,
     }
-    return Record(**usual | {"up": 10, "down": 20, "end": "closed by guest"} | changes)
+    return ConnectionRecord(**usual | {"up": 10, "down": 20, "end": "closed by guest"} | changes)
 
 
 def opened(path: Path, limit: int = 0) -> Sheet:

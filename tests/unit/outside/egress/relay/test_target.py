@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.outside.egress.relay import pac, resolve, target
 from sevenlbd.outside.egress.relay.allowed import Pattern
-from sevenlbd.outside.egress.relay.target import Malformed, Target
+from sevenlbd.outside.egress.relay.target import MalformedTarget, Target
 
 PATTERNS = (
     Pattern("https", "*.example.edu", 443, 443),
@@ -53,7 +53,7 @@ def test_connect_has_a_host_and_a_port(text: bytes, host: str, port: int) -> Non
     ],
 )  # fmt: skip
 def test_nothing_else_is_one(text: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedTarget):
         target.of_connect(text)
 
 
@@ -81,7 +81,7 @@ def test_a_request_has_a_whole_address(text: bytes, host: str, port: int, path: 
     ],
 )  # fmt: skip
 def test_no_other_form_is_taken(text: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedTarget):
         target.of_request(text)
 
 
@@ -113,7 +113,7 @@ def test_whatever_comes_is_a_clean_target_or_malformed(text: bytes) -> None:
     for parse in (target.of_connect, target.of_request):
         try:
             found = parse(text)
-        except Malformed:
+        except MalformedTarget:
             continue
         assert 1 <= found.port <= 65535
         assert re.fullmatch(rb"[a-z0-9._\[\]:-]+", found.authority)

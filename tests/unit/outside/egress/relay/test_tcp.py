@@ -12,10 +12,10 @@ from asyncio import StreamWriter as Writer
 from pathlib import Path
 
 import pytest
-from egress_world import HOME, echo, free_port, is_calm, live, reset, server, tcp_door, until, world
+from egress_world import HOME, echo, free_port, is_calm, live, reset, server, tcp_forward, until, world
 from sevenlbd.outside.egress.relay import health, reach, relay_context
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 MEGABYTE = 1_000_000
 
@@ -37,7 +37,7 @@ async def is_reset(reader: Reader) -> bool:
 @live
 async def test_bytes_arrive_whole_both_ways_at_once() -> None:
     sent = random.Random(7).randbytes(20 * MEGABYTE)
-    async with tcp_door(echo) as (here, door):
+    async with tcp_forward(echo) as (here, door):
         reader, writer = await asyncio.open_connection(*door)
 
         async def send() -> None:
@@ -73,7 +73,7 @@ async def test_an_urgent_byte_goes_through_in_its_place_and_costs_nothing(by: st
             for piece, flags in ((b"before", 0), (b"!", socket.MSG_OOB), (b"after", 0)):
                 wire.send(piece, flags)
 
-    async with tcp_door(hears if by == "guest" else speaks) as (_, door):
+    async with tcp_forward(hears if by == "guest" else speaks) as (_, door):
         reader, writer = await asyncio.open_connection(*door)
         if by == "guest":
             urge(writer)
@@ -85,7 +85,7 @@ async def test_an_urgent_byte_goes_through_in_its_place_and_costs_nothing(by: st
 
 @live
 async def test_an_urgent_byte_that_is_the_last_one_keeps_nobody_busy() -> None:
-    async with tcp_door(echo) as (_, door):
+    async with tcp_forward(echo) as (_, door):
         reader, writer = await asyncio.open_connection(*door)
         with writer.get_extra_info("socket").dup() as wire:
             wire.send(b"!", socket.MSG_OOB)
@@ -101,7 +101,7 @@ async def test_a_server_that_is_down_is_known_until_it_is_back(monkeypatch: pyte
     allowed = Allowed(tcp=(place,), names=(("license.example.edu", (HOME,)),))
     async with world(allowed) as here:
         here.house.spawn(here.house.health.watch())
-        door = here.open(Door("tcp", *place))
+        door = here.open(Forward("tcp", *place))
         assert here.house.health.told() == {"met": [], "down": []}, "nobody has called it"
         reader, _ = await asyncio.open_connection(*door)
         assert await is_reset(reader)
@@ -112,7 +112,7 @@ async def test_a_server_that_is_down_is_known_until_it_is_back(monkeypatch: pyte
 
 @live
 async def test_the_limit_of_connections_is_told_when_it_is_met() -> None:
-    async with tcp_door(echo, connections=1) as (here, door):
+    async with tcp_forward(echo, connections=1) as (here, door):
         first = await asyncio.open_connection(*door)
         await until(lambda: here.house.slots.taken == 1)
         assert here.house.health.told()["met"] == []
@@ -129,7 +129,7 @@ async def test_a_guest_that_has_said_all_still_hears_the_answer() -> None:
         await asyncio.sleep(0.1)
         writer.write(b"%d" % len(everything))
 
-    async with tcp_door(sums_up) as (_, door):
+    async with tcp_forward(sums_up) as (_, door):
         reader, writer = await asyncio.open_connection(*door)
         writer.write(b"x" * 5000)
         writer.write_eof()
@@ -145,7 +145,7 @@ async def test_a_server_that_has_said_all_still_hears_the_guest() -> None:
         writer.write_eof()
         heard.set_result(await reader.read(-1))
 
-    async with tcp_door(says_and_listens) as (here, door):
+    async with tcp_forward(says_and_listens) as (here, door):
         reader, writer = await asyncio.open_connection(*door)
         assert await reader.read(-1) == b"hello"
         writer.write(b"still here")
@@ -162,7 +162,7 @@ async def test_a_server_that_resets_resets_the_guest() -> None:
         await reader.read(1)
         reset(writer)
 
-    async with tcp_door(resets) as (here, door):
+    async with tcp_forward(resets) as (here, door):
         reader, writer = await asyncio.open_connection(*door)
         writer.write(b"x")
         assert await is_reset(reader)
@@ -176,7 +176,7 @@ async def test_a_guest_that_resets_resets_the_server() -> None:
     async def waits(reader: Reader, writer: Writer) -> None:
         seen.set_result(await is_reset(reader))
 
-    async with tcp_door(waits) as (here, door):
+    async with tcp_forward(waits) as (here, door):
         _, writer = await asyncio.open_connection(*door)
         await until(lambda: here.house.slots.taken == 1)
         await asyncio.sleep(0.05)
@@ -190,7 +190,7 @@ async def test_a_server_that_is_down_resets_at_once() -> None:
     port = free_port()
     async with world(Allowed(tcp=((HOME, port),), names=(("license.example.edu", (HOME,)),))) as here:
         began = time.monotonic()
-        reader, _ = await asyncio.open_connection(*here.open(Door("tcp", HOME, port)))
+        reader, _ = await asyncio.open_connection(*here.open(Forward("tcp", HOME, port)))
         assert await is_reset(reader)
         assert time.monotonic() - began < 1
         record = (await here.recorded())[0]
@@ -208,7 +208,7 @@ async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
             one.connect_ex((HOME, port))
         monkeypatch.setattr(reach.tcp, "__kwdefaults__", {"small": False, "seconds": 0.3})
         async with world(Allowed(tcp=((HOME, port),))) as here:
-            reader, _ = await asyncio.open_connection(*here.open(Door("tcp", HOME, port)))
+            reader, _ = await asyncio.open_connection(*here.open(Forward("tcp", HOME, port)))
             assert await is_reset(reader)
             assert (await here.recorded())[0]["end"] == "timed out"
         for one in waiting:
@@ -226,7 +226,7 @@ async def test_a_slow_reader_slows_its_writer_and_fills_no_memory() -> None:
         while data := await reader.read(1 << 20):
             got += len(data)
 
-    async with tcp_door(reads_late) as (here, door):
+    async with tcp_forward(reads_late) as (here, door):
         _, writer = await asyncio.open_connection(*door)
         chunk, taken = bytes(MEGABYTE), 0
         try:
@@ -248,7 +248,7 @@ async def test_a_slow_reader_slows_its_writer_and_fills_no_memory() -> None:
 
 @live
 async def test_a_connection_that_carries_nothing_is_ended_and_one_that_does_is_not() -> None:
-    async with tcp_door(echo, idle=0.4) as (here, door):
+    async with tcp_forward(echo, idle=0.4) as (here, door):
         quiet, _ = await asyncio.open_connection(*door)
         reader, writer = await asyncio.open_connection(*door)
 
@@ -266,7 +266,7 @@ async def test_a_connection_that_carries_nothing_is_ended_and_one_that_does_is_n
 
 @live
 async def test_one_connection_too_many_is_reset_and_there_is_room_again_later() -> None:
-    async with tcp_door(echo, connections=2) as (here, door):
+    async with tcp_forward(echo, connections=2) as (here, door):
         first, second = [await asyncio.open_connection(*door) for _ in range(2)]
         await until(lambda: here.house.slots.taken == 2)
         third, _ = await asyncio.open_connection(*door)
@@ -285,7 +285,7 @@ async def test_one_connection_too_many_is_reset_and_there_is_room_again_later() 
 async def test_new_connections_come_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_context, "_NEW_A_SECOND", 50)
     monkeypatch.setattr(relay_context, "_NEW_AT_ONCE", 10)
-    async with tcp_door(echo) as (here, door):
+    async with tcp_forward(echo) as (here, door):
         began = time.monotonic()
         for _ in range(40):
             _, writer = await asyncio.open_connection(*door)
@@ -310,7 +310,7 @@ async def test_all_connections_together_keep_to_the_rate(way: str) -> None:
         while await reader.read(1 << 20):
             pass
 
-    async with tcp_door(serve, rate=rate) as (here, door):
+    async with tcp_forward(serve, rate=rate) as (here, door):
         began = time.monotonic()
         ends = [await asyncio.open_connection(*door) for _ in range(4)]
         counts = [0] * 4
@@ -337,7 +337,7 @@ async def test_all_connections_together_keep_to_the_rate(way: str) -> None:
 
 @live
 async def test_a_slow_rate_does_not_hold_up_the_other_direction() -> None:
-    async with tcp_door(echo, rate=100_000) as (_, door):
+    async with tcp_forward(echo, rate=100_000) as (_, door):
         reader, writer = await asyncio.open_connection(*door)
         writer.write(bytes(150_000))
         began = time.monotonic()
@@ -355,7 +355,7 @@ async def test_nothing_is_left_of_many_connections_however_they_end() -> None:
             writer.write(bytes(3 * MEGABYTE))  # which nobody reads
             await writer.drain()
 
-    async with tcp_door(whims) as (here, door):
+    async with tcp_forward(whims) as (here, door):
         before = len(descriptors())
         for number in range(120):
             reader, writer = await asyncio.open_connection(*door)
@@ -374,7 +374,7 @@ async def test_nothing_is_left_of_many_connections_however_they_end() -> None:
 
 @live
 async def test_what_is_under_way_when_the_session_ends_is_in_the_list() -> None:
-    async with tcp_door(echo) as (here, door):
+    async with tcp_forward(echo) as (here, door):
         reader, writer = await asyncio.open_connection(*door)
         writer.write(b"hello")
         await reader.readexactly(5)
@@ -387,7 +387,7 @@ async def test_what_is_under_way_when_the_session_ends_is_in_the_list() -> None:
 @live
 async def test_the_listener_outlives_a_lack_of_descriptors() -> None:
     async with server(echo) as port, world(Allowed(tcp=((HOME, port),))) as here:
-        door = here.open(Door("tcp", HOME, port))
+        door = here.open(Forward("tcp", HOME, port))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         first = await asyncio.open_connection(*door)
         await until(lambda: here.house.slots.taken == 1)

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from egress_world import HOME, World, echo, free_port, is_calm, live, tcp_door, udp, until, world
+from egress_world import HOME, World, echo, free_port, is_calm, live, tcp_forward, udp, until, world
 from sevenlbd.outside.egress.relay import udp as relay_udp
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.wire.messages import Door
+from sevenlbd.wire.messages import Forward
 
 Place = tuple[str, int]
 
@@ -24,7 +24,7 @@ async def udp_door(**orders: Any) -> AsyncIterator[tuple[World, Place, socket.so
     with udp() as server:
         port = server.getsockname()[1]
         async with world(Allowed(udp=((HOME, port),), **orders)) as here:
-            yield here, here.open(Door("udp", HOME, port)), server
+            yield here, here.open(Forward("udp", HOME, port)), server
 
 
 async def get(ours: socket.socket, seconds: float = 5.0) -> tuple[bytes, Place]:
@@ -89,7 +89,7 @@ async def test_a_server_that_is_not_there_is_told_in_the_list_and_asked_again(mo
     with udp() as server:
         place = server.getsockname()
         async with world(Allowed(udp=(place,), idle=0.5)) as here:
-            door = here.open(Door("udp", *place))
+            door = here.open(Forward("udp", *place))
             server.close()
             with udp() as guest:
                 guest.sendto(b"is anybody there", door)
@@ -138,8 +138,8 @@ async def test_when_all_have_an_answer_the_one_that_is_silent_longest_makes_room
 
 @live
 async def test_datagrams_take_no_place_from_tcp_nor_tcp_from_them() -> None:
-    async with tcp_door(echo, connections=1, udp=((HOME, port := free_port()),)) as (here, door):
-        place = here.open(Door("udp", HOME, port))
+    async with tcp_forward(echo, connections=1, udp=((HOME, port := free_port()),)) as (here, door):
+        place = here.open(Forward("udp", HOME, port))
         with udp() as one, udp() as other:
             for guest in (one, other):
                 guest.sendto(b"x", place)
@@ -191,7 +191,7 @@ async def test_what_is_beyond_the_rate_is_dropped() -> None:
 async def test_a_torrent_of_datagrams_leaves_tcp_its_share_of_the_rate() -> None:
     async with udp_door(rate=200_000, tcp=((HOME, port := free_port()),)) as (here, door, _):
         listening = await asyncio.start_server(echo, HOME, port)
-        place = here.open(Door("tcp", HOME, port))
+        place = here.open(Forward("tcp", HOME, port))
         with udp() as guest:
 
             async def pour() -> None:
@@ -224,7 +224,7 @@ async def test_a_socket_that_says_that_it_is_ready_and_is_not_keeps_nobody_busy(
             near = udp()
             near.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
             door = near.getsockname()
-            here.relay.open(Door("udp", *place), socket.socket(fileno=near.detach()))
+            here.relay.open(Forward("udp", *place), socket.socket(fileno=near.detach()))
             with udp() as guest:
                 guest.sendto(b"x", door)
                 _, who = await get(server)
