@@ -1,4 +1,4 @@
-"""The session's door: its secrets, its certificates and its gateway. Locks can be changed while it lives."""
+"""Who may come in: secrets, certificates, and the gateway that is told. Locks can be changed while a session lives."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from ...wire.messages import NativeTls, Plan
 from . import connectors, tls_files
 from .connectors import Connectors
-from .credentials import Access, new_tokens
+from .credentials import Credentials, new_tokens
 from .gateway_link import GatewayLink
 
 
-class Door:
+class AccessControl:
     """Who may come in to one session."""
 
     def __init__(self, wanted: Connectors, plan: Plan, login: str, native_port: int, place: Path, lasts: float) -> None:
@@ -30,7 +30,7 @@ class Door:
         """SHA-256 of the page's own certificate, when the session made one."""
         self.certificates: dict[str, str] = {}
         """What those inside serve with, by name."""
-        self._access = Access(plan.guest.account, plan.password, plan.user, new_tokens())
+        self._access = Credentials(plan.guest.account, plan.password, plan.user, new_tokens())
 
     @asynccontextmanager
     async def kept(self, stop: Callable[[bool], None]) -> AsyncIterator[GatewayLink]:

@@ -34,7 +34,7 @@ _MAX_CHAIN = 24 << 10
 _PEM = serialization.Encoding.PEM
 
 
-class Refused(Exception):
+class CertificateRefused(Exception):
     """Somebody else's certificate or key that cannot be used: what is wrong, and what mends it."""
 
     def __init__(self, what: str, hint: str) -> None:
@@ -215,7 +215,7 @@ def _checked(certificate: Path, key: Path) -> tuple[list[x509.Certificate], Priv
     ours = private.public_key().public_bytes(serialization.Encoding.DER, public)
     if chain[0].public_key().public_bytes(serialization.Encoding.DER, public) != ours:
         what = f"{key} is not the key of {certificate}: the two do not match"
-        raise Refused(
+        raise CertificateRefused(
             what, "name the key that the certificate was requested with; the server's own certificate is first"
         )
     _check_times(certificate, chain)
@@ -223,7 +223,7 @@ def _checked(certificate: Path, key: Path) -> tuple[list[x509.Certificate], Priv
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except ssl.SSLError as error:
         what = f"{certificate}: TLS does not take it: {(error.reason or str(error)).replace('_', ' ').lower()}"
-        raise Refused(what, "ask for a certificate with a stronger key") from None
+        raise CertificateRefused(what, "ask for a certificate with a stronger key") from None
     return chain, private
 
 
@@ -234,10 +234,10 @@ def _check_times(path: Path, chain: Sequence[x509.Certificate]) -> None:
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if now > ends:
             what = f"{path}: the certificate of {name} ran out on {ends:%Y-%m-%d %H:%M} UTC"
-            raise Refused(what, "renew it, or leave web_certificate out: then each session makes its own")
+            raise CertificateRefused(what, "renew it, or leave web_certificate out: then each session makes its own")
         if now < begins:
             what = f"{path}: the certificate of {name} does not hold before {begins:%Y-%m-%d %H:%M} UTC"
-            raise Refused(what, "wait, or set the node's clock")
+            raise CertificateRefused(what, "wait, or set the node's clock")
 
 
 def _chain(path: Path) -> list[x509.Certificate]:
@@ -245,7 +245,7 @@ def _chain(path: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(_read(path))
     except ValueError:
         hint = "it begins with -----BEGIN CERTIFICATE-----; from DER: openssl x509 -inform der -in FILE -out FILE.pem"
-        raise Refused(f"{path}: is not a certificate in PEM", hint) from None
+        raise CertificateRefused(f"{path}: is not a certificate in PEM", hint) from None
 
 
 def _key(path: Path) -> PrivateKeyTypes:
@@ -253,9 +253,9 @@ def _key(path: Path) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(_read(path), password=None)
     except TypeError:
         hint = f"nobody is there to type its password: openssl pkey -in {path} -out FILE, and guard that one"
-        raise Refused(f"{path}: the private key is encrypted", hint) from None
+        raise CertificateRefused(f"{path}: the private key is encrypted", hint) from None
     except ValueError:
-        raise Refused(
+        raise CertificateRefused(
             f"{path}: is not a private key in PEM", "it begins with -----BEGIN PRIVATE KEY----- or the like"
         ) from None
 
@@ -269,12 +269,12 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Refused(f"{path}: is not a file", hint)
+                raise CertificateRefused(f"{path}: is not a file", hint)
             content = file.read(_MAX_CHAIN + 1)
     except OSError as error:
-        raise Refused(f"{path}: cannot be read: {error.strerror}", hint) from None
+        raise CertificateRefused(f"{path}: cannot be read: {error.strerror}", hint) from None
     if len(content) > _MAX_CHAIN:
-        raise Refused(f"{path}: is too large for a certificate or a key", "name the PEM file itself")
+        raise CertificateRefused(f"{path}: is too large for a certificate or a key", "name the PEM file itself")
     return content
 
 
@@ -284,7 +284,7 @@ def main() -> None:
     verbs = {"make": make, "check": check, "adopt": adopt}
     try:
         answer = verbs[sys.argv[1]](json.load(sys.stdin))
-    except Refused as refused:
+    except CertificateRefused as refused:
         answer = refused.answer
     except OSError as error:
         answer = {"errno": error.errno, "strerror": error.strerror, "filename": str(error.filename)}

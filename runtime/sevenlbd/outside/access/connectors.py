@@ -16,8 +16,8 @@ from ...base.paths import user_path
 from ...wire.messages import Front, NativeTls, Plan
 from ...wire.shared_files import SERIAL_LINE
 from . import listeners, peer_socket
-from .credentials import Access
-from .listeners import Place
+from .credentials import Credentials
+from .listeners import ListenAddress
 
 if TYPE_CHECKING:
     from ...config.settings import Settings
@@ -34,11 +34,11 @@ WEB_SOCKET = "web.sock"
 class Connectors:
     """The ways in, as the settings want them. `certificate` and `key` are the site's or user's own, for the page."""
 
-    web: Place | None
+    web: ListenAddress | None
     web_tls: bool
     certificate: Path | None
     key: Path | None
-    rdp_tls: Place | None
+    rdp_tls: ListenAddress | None
     portals: tuple[str, ...]
     console: bool
     clipboard: bool
@@ -155,7 +155,7 @@ def url(wanted: Connectors, port: int) -> str:
 
 
 def front(
-    wanted: Connectors, plan: Plan, access: Access, login: str, cookie_key: str, native: NativeTls | None
+    wanted: Connectors, plan: Plan, access: Credentials, login: str, cookie_key: str, native: NativeTls | None
 ) -> Front:
     """All that the gateway must know to let somebody in."""
     return Front(

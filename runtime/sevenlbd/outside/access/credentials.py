@@ -18,7 +18,7 @@ ROLES = ("desktop", "console", "status")
 
 
 @dataclass(frozen=True)
-class Access:
+class Credentials:
     """Secrets of one session. `tokens` has 256 random bits for each role."""
 
     account: str
@@ -26,9 +26,9 @@ class Access:
     share_user: str
     tokens: dict[str, str]
 
-    def renewed(self) -> Access:
+    def renewed(self) -> Credentials:
         """The same with new tokens: the guest's password stays."""
-        return Access(self.account, self.password, self.share_user, new_tokens())
+        return Credentials(self.account, self.password, self.share_user, new_tokens())
 
     def digests(self) -> dict[str, str]:
         """What the gateway needs to know a token when it comes: SHA-256, in hex."""
@@ -48,9 +48,9 @@ def _token() -> str:
     return "k" + base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
 
 
-def read(folder: Path) -> Access:
+def read(folder: Path) -> Credentials:
     """The secrets of a session. Raises OSError or ValueError when it has ended or is only just beginning."""
     try:
-        return Access(**json.loads(foreign_files.read(folder, CREDENTIALS, _MAX_FILE)))
+        return Credentials(**json.loads(foreign_files.read(folder, CREDENTIALS, _MAX_FILE)))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"{folder / CREDENTIALS}: {error}") from error

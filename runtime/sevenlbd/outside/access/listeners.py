@@ -25,7 +25,7 @@ _FORM = re.compile(
 
 
 @dataclass(frozen=True)
-class Place:
+class ListenAddress:
     """Where to listen: an address of this node and a range of ports; port 0 is any that is free."""
 
     address: str
@@ -43,7 +43,7 @@ class Place:
         return ipaddress.ip_address(self.address).is_unspecified
 
 
-def parse(setting: str, text: str) -> Place | None:
+def parse(setting: str, text: str) -> ListenAddress | None:
     """A place of `ADDRESS:PORT` or `ADDRESS:FIRST-LAST`; None for none. Raises Refusal that names the setting."""
     if text in ("", OFF):
         return None
@@ -58,18 +58,18 @@ def parse(setting: str, text: str) -> Place | None:
     except ValueError as error:
         hint = "for instance 127.0.0.1:0 (any free port), 0.0.0.0:20000-20999, [::1]:8443, or off"
         raise Refusal(ExitCode.USAGE, f"`{setting}` = {text}: {error}", hint=hint) from None
-    return Place(address, first, last)
+    return ListenAddress(address, first, last)
 
 
 @contextmanager
-def tcp(setting: str, place: Place) -> Iterator[socket.socket]:
+def tcp(setting: str, place: ListenAddress) -> Iterator[socket.socket]:
     """A listening socket on the first port of `place` that is free for all of it. Raises Refusal when there is none."""
     listener = _first_free(setting, place)
     with listener:
         yield listener
 
 
-def _first_free(setting: str, place: Place) -> socket.socket:
+def _first_free(setting: str, place: ListenAddress) -> socket.socket:
     trouble = OSError()
     for port in range(place.first, place.last + 1):
         try:
@@ -110,7 +110,7 @@ def _listening(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _refusal(setting: str, place: Place, error: OSError) -> Refusal:
+def _refusal(setting: str, place: ListenAddress, error: OSError) -> Refusal:
     ports = str(place.first) if place.first == place.last else f"{place.first}-{place.last}"
     where = f"`{setting}`: {place.address}, port {ports}"
     match error.errno:

@@ -32,7 +32,7 @@ def inward(found: Site) -> Iterator[Finding]:
             yield _port(name, place)
 
 
-def _port(name: str, place: listeners.Place) -> Finding:
+def _port(name: str, place: listeners.ListenAddress) -> Finding:
     try:
         with listeners.tcp(name, place) as socket:
             free = socket.getsockname()[1]

@@ -12,7 +12,7 @@ from ...base.rdp_file import local_port, rdp_file
 from ...wire import tls
 from ...wire.state import Phase, SessionState
 from ..access import credentials, tls_files
-from ..access.credentials import Access
+from ..access.credentials import Credentials
 from ..cli import command_line
 from ..cli.command import Command, CommandContext
 from ..console import instructions, terminal
@@ -62,9 +62,9 @@ def _show_elsewhere(options: argparse.Namespace, seat: Seat, found: Elsewhere) -
     elif options.url and not tokens:
         _ask_there(seat, found, f"--url={options.url}")
     elif options.url:
-        terminal.say(_link(state, Access(state.account, "", "", tokens), options.url))
+        terminal.say(_link(state, Credentials(state.account, "", "", tokens), options.url))
     else:
-        _instruct(options, state, Access(state.account, "", "", tokens), seat.here.sif)
+        _instruct(options, state, Credentials(state.account, "", "", tokens), seat.here.sif)
 
 
 def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
@@ -81,7 +81,7 @@ def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
     return Path(options.client or f"7lbd-{state.id}-client").absolute()
 
 
-def _instruct(options: argparse.Namespace, state: SessionState, secret: Access, sif: str) -> None:
+def _instruct(options: argparse.Namespace, state: SessionState, secret: Credentials, sif: str) -> None:
     if state.phase is not Phase.READY:
         terminal.say(
             f"the desktop is not ready yet ({state.phase}); {instructions.command(sif)} status shows its progress"
@@ -91,7 +91,7 @@ def _instruct(options: argparse.Namespace, state: SessionState, secret: Access, 
     terminal.say_text(instructions.instructions(state, secret.account, sif, written, key))
 
 
-def _known(target: Path) -> tuple[SessionState, Access]:
+def _known(target: Path) -> tuple[SessionState, Credentials]:
     state = session_folders.read_state(target)
     try:
         secret = credentials.read(target)
@@ -104,7 +104,7 @@ def _known(target: Path) -> tuple[SessionState, Access]:
     return state, secret
 
 
-def _link(state: SessionState, secret: Access, role: str) -> str:
+def _link(state: SessionState, secret: Credentials, role: str) -> str:
     if role == "console" and not instructions.has_console(state):
         what = f"the console of session {state.id} is switched off"
         raise Refusal(ExitCode.USAGE, what, hint="the desktop is at: connect --url")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ...base.errors import visible
 from ...base.rdp_file import FIRST_PORT, local_port, pasted
 from ...wire.state import SessionState
-from ..access.credentials import Access
+from ..access.credentials import Credentials
 from ..folders import bases
 from ..node.node_programs import NODE_ROOT
 
@@ -60,7 +60,7 @@ def has_console(state: SessionState) -> bool:
     return state.console
 
 
-def link(state: SessionState, access: Access, role: str) -> str:
+def link(state: SessionState, access: Credentials, role: str) -> str:
     """The page's address with the key of a role. The key stands behind a #, which no browser sends anywhere."""
     return f"{state.url or _forwarded(state)}#token={access.tokens[role]}"
 

@@ -26,7 +26,7 @@ from ...base.heartbeat import Mark
 from ...base.paths import user_path
 from ...wire import state
 from ...wire.state import SessionState
-from ..access.credentials import ROLES, Access
+from ..access.credentials import ROLES, Credentials
 from ..folders import session_folders
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def write_connection(target: Target, text: str) -> None:
     atomic.replace(target.folder / CONNECTION, text.encode())
 
 
-def connection(session: SessionState, access: Access) -> str:
+def connection(session: SessionState, access: Credentials) -> str:
     """How to reach the page, in lines of key=value: words of letters, digits, `.` and `-`, which shells leave alone."""
     page = urlsplit(session.url)
     found = {

@@ -20,7 +20,7 @@ from ...wire import shared_files
 from ...wire.messages import Plan
 from ...wire.state import SessionState
 from ..access import connectors, tls_files
-from ..access.access_control import Door
+from ..access.access_control import AccessControl
 from ..console.display import Display
 from ..folders import session_folders
 from ..presence import announcer
@@ -53,27 +53,29 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
             word = house.enter_context(announcer.heard(prepared.word, place, session.warn_from_thread))
             session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), word)
             native_port = connectors.port_of(sockets, "rdp-tls")
-            door = Door(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
+            access_control = AccessControl(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with session_folders.trouble_told(place):
                 shared_files.make(place, prepared.plan)
                 sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
                 overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
                     place, prepared.plan.layers, prepared.disk_size
                 )
-                gateway = await house.enter_async_context(door.kept(session.stop_from_page))
+                gateway = await house.enter_async_context(access_control.kept(session.stop_from_page))
 
                 async def renew() -> None:
-                    await door.renew()
-                    link.send_new_certificates(door.certificates)
+                    await access_control.renew()
+                    link.send_new_certificates(access_control.certificates)
                     session.tell_anew()
 
                 await house.enter_async_context(control.serve(place, session.stop, renew))
                 if prepared.egress:
                     relay = await house.enter_async_context(session.way_out(prepared.egress))
                     sockets["egress"] = relay.theirs
-            session.open(gateway, native_port, door.web_certificate)
+            session.open(gateway, native_port, access_control.web_certificate)
             sockets["link"] = gateway.theirs
-            plan = replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=door.certificates)
+            plan = replace(
+                prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access_control.certificates
+            )
             link.send_plan(plan, list(sockets.values()))
             await session.live()
             await gateway.farewell()

@@ -18,7 +18,7 @@ from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config.settings import Settings
 from sevenlbd.outside.access import connectors, credentials, listeners
 from sevenlbd.outside.access.gateway_link import GatewayLink
-from sevenlbd.outside.access.listeners import Place
+from sevenlbd.outside.access.listeners import ListenAddress
 from sevenlbd.wire import messages
 from sevenlbd.wire.messages import Front, NewCertificates, Notice, Stop
 from sevenlbd.wire.state import Phase, SessionState
@@ -58,15 +58,15 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("127.0.0.1:0", Place("127.0.0.1", 0, 0)),
-        ("localhost:8080", Place("127.0.0.1", 8080, 8080)),
-        ("0.0.0.0:20000-20999", Place("0.0.0.0", 20000, 20999)),
-        ("[::1]:8443", Place("::1", 8443, 8443)),
+        ("127.0.0.1:0", ListenAddress("127.0.0.1", 0, 0)),
+        ("localhost:8080", ListenAddress("127.0.0.1", 8080, 8080)),
+        ("0.0.0.0:20000-20999", ListenAddress("0.0.0.0", 20000, 20999)),
+        ("[::1]:8443", ListenAddress("::1", 8443, 8443)),
         ("off", None),
         ("", None),
     ],
 )
-def test_places_to_listen_at(text: str, place: Place | None) -> None:
+def test_places_to_listen_at(text: str, place: ListenAddress | None) -> None:
     assert listeners.parse("web", text) == place
 
 
@@ -88,13 +88,13 @@ def test_a_range_gives_its_first_free_port_and_says_when_it_is_full() -> None:
         first = taken.getsockname()[1]
         if first == 65535:
             pytest.fail("the kernel gave the last port of all; run again")
-        found = held.enter_context(listeners.tcp("web", Place("127.0.0.1", first, first + 1)))
+        found = held.enter_context(listeners.tcp("web", ListenAddress("127.0.0.1", first, first + 1)))
         assert found.getsockname()[1] == first + 1
         with pytest.raises(Refusal, match="are all in use on this node") as caught:
-            held.enter_context(listeners.tcp("web", Place("127.0.0.1", first, first + 1)))
+            held.enter_context(listeners.tcp("web", ListenAddress("127.0.0.1", first, first + 1)))
         assert caught.value.code is ExitCode.RESOURCES
         with pytest.raises(Refusal, match="is in use on this node"):
-            held.enter_context(listeners.tcp("web", Place("127.0.0.1", first, first)))
+            held.enter_context(listeners.tcp("web", ListenAddress("127.0.0.1", first, first)))
 
 
 def squatter(address: str, port: int = 0) -> socket.socket:
@@ -119,16 +119,16 @@ def test_a_port_that_somebody_holds_in_one_family_is_not_taken_in_the_other(ever
     with squatter(held) as theirs, ExitStack() as ours:
         port = theirs.getsockname()[1]
         with pytest.raises(Refusal, match="is in use on this node"):
-            ours.enter_context(listeners.tcp("web", Place(everywhere, port, port)))
+            ours.enter_context(listeners.tcp("web", ListenAddress(everywhere, port, port)))
         # Others on this machine have ports, too.
-        found = ours.enter_context(listeners.tcp("web", Place(everywhere, port, min(port + 99, 65535))))
+        found = ours.enter_context(listeners.tcp("web", ListenAddress(everywhere, port, min(port + 99, 65535))))
         assert found.getsockname()[1] > port
 
 
 @pytest.mark.parametrize("wanted", ["::", "::1", "0.0.0.0", "127.0.0.1", "127.0.0.9"])
 @pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
 def test_what_listens_everywhere_leaves_no_family_to_others(everywhere: str, wanted: str) -> None:
-    with listeners.tcp("rdp_tls", Place(everywhere, 0, 0)) as ours:
+    with listeners.tcp("rdp_tls", ListenAddress(everywhere, 0, 0)) as ours:
         port = ours.getsockname()[1]
         for address in ("127.0.0.1", "::1"):
             socket.create_connection((address, port), 5).close()
@@ -149,7 +149,7 @@ def test_a_node_without_ipv6_listens_on_what_it_has(
         return bound(address, port)
 
     monkeypatch.setattr(listeners, "_listening", without_ipv6)
-    with listeners.tcp("web", Place(everywhere, 0, 0)) as ours:
+    with listeners.tcp("web", ListenAddress(everywhere, 0, 0)) as ours:
         assert ours.family is socket.AF_INET
         socket.create_connection(("127.0.0.1", ours.getsockname()[1]), 5).close()
 
@@ -166,7 +166,10 @@ def test_a_name_is_told_only_where_all_its_addresses_are_ours() -> None:
 
 
 def test_an_address_that_the_node_lacks_is_named() -> None:
-    with pytest.raises(Refusal, match=r"192\.0\.2\.1.*no such address"), listeners.tcp("web", Place("192.0.2.1", 0, 0)):
+    with (
+        pytest.raises(Refusal, match=r"192\.0\.2\.1.*no such address"),
+        listeners.tcp("web", ListenAddress("192.0.2.1", 0, 0)),
+    ):
         pass
 
 
@@ -221,7 +224,7 @@ def test_the_address_that_is_printed_can_be_opened() -> None:
 
 
 def test_tokens_have_256_bits_and_the_gateway_gets_their_digests_only(tmp_path: Path) -> None:
-    mine = credentials.Access("user1", "Secret123", "ann", credentials.new_tokens())
+    mine = credentials.Credentials("user1", "Secret123", "ann", credentials.new_tokens())
     mine.write(tmp_path)
     assert credentials.read(tmp_path) == mine
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600

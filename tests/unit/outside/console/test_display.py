@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sevenlbd.outside.access.credentials import Access, new_tokens
+from sevenlbd.outside.access.credentials import Credentials, new_tokens
 from sevenlbd.outside.console.display import Display, JsonLines, Lines, Terminal
 from sevenlbd.wire.state import Phase, SessionState
 
@@ -53,9 +53,9 @@ def test_a_name_with_brackets_is_shown_as_it_is() -> None:
 URL = "http://127.0.0.1:40123/"
 
 
-def shown(display: Display, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, Access]:
+def shown(display: Display, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, Credentials]:
     """All that a session prints on its way to ready, and its secrets; they are made a moment after the folder."""
-    secret = Access("user1", "a-password", "me", new_tokens())
+    secret = Credentials("user1", "a-password", "me", new_tokens())
     state = SessionState(
         id="a",
         user="u",

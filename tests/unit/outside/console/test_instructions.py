@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.access import credentials, tls_files
-from sevenlbd.outside.access.credentials import Access, new_tokens
+from sevenlbd.outside.access.credentials import Credentials, new_tokens
 from sevenlbd.outside.cli import command_line, dispatch
 from sevenlbd.outside.console import instructions
 from sevenlbd.outside.folders import bases, session_folders
@@ -20,7 +20,7 @@ from sevenlbd.outside.session import control
 from sevenlbd.wire.messages import NativeTls
 from sevenlbd.wire.state import Phase, SessionState
 
-SECRET = Access("user1", "a-password", "me", new_tokens())
+SECRET = Credentials("user1", "a-password", "me", new_tokens())
 CERTIFICATE = ":".join(["AB"] * 32)
 
 

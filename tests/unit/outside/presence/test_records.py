@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.base import atomic
 from sevenlbd.config.settings import Settings
-from sevenlbd.outside.access.credentials import Access, new_tokens
+from sevenlbd.outside.access.credentials import Credentials, new_tokens
 from sevenlbd.outside.folders import session_folders
 from sevenlbd.outside.presence import announcer, records
 from sevenlbd.outside.presence.records import Target
@@ -27,8 +27,8 @@ def session(name: str = "job7", host: str = HOST) -> SessionState:
     )  # fmt: skip
 
 
-def secret(place: Path) -> Access:
-    made = Access("user1", "a-password", "me", new_tokens())
+def secret(place: Path) -> Credentials:
+    made = Credentials("user1", "a-password", "me", new_tokens())
     made.write(place)
     return made
 
@@ -114,7 +114,7 @@ def test_new_keys_replace_the_old(tmp_path: Path, place: Path) -> None:
 
 
 def test_the_connection_is_words_that_neither_a_shell_nor_yaml_reads_anything_into() -> None:
-    text = records.connection(session(), Access("user1", "a-password", "me", new_tokens()))
+    text = records.connection(session(), Credentials("user1", "a-password", "me", new_tokens()))
     found = dict(line.split("=") for line in text.splitlines())
     assert found["port"] == "40123"
     assert found["scheme"] == "http"
@@ -128,7 +128,7 @@ def test_the_connection_is_words_that_neither_a_shell_nor_yaml_reads_anything_in
 def test_without_a_page_or_a_console_there_is_no_key_for_it() -> None:
     told = session()
     told.url, told.console = "", False
-    text = records.connection(told, Access("user1", "a-password", "me", new_tokens()))
+    text = records.connection(told, Credentials("user1", "a-password", "me", new_tokens()))
     assert "port=0\nscheme=none\n" in text
     assert "console_token=none\n" in text
 
