@@ -1,6 +1,6 @@
-"""Marks: small files that say which process on which node is at something, and that go stale when it is gone.
+"""Heartbeats: small files that say which process on which node is at something, and that go stale when it is gone.
 
-They work where locks do not: across the nodes of a network file system. A mark is made by O_EXCL, which NFS keeps
+They work where locks do not: across the nodes of a network file system. A heartbeat is made by O_EXCL, which NFS keeps
 since version 3 (RFC 1813, section 3.3.8), and renewed by its mtime, which the file server writes. Their folder may
 be anybody's to write to: nothing that is read here is trusted, followed, or waited for.
 """
@@ -23,7 +23,7 @@ from .errors import visible
 
 RENEW_SECONDS = 600.0
 STALE_SECONDS = 3600.0
-"""A mark that was not renewed for so long is nobody's any more."""
+"""A heartbeat that was not renewed for so long is nobody's any more."""
 _GOODBYE_SECONDS = 1.0
 # The owner of files whose real owner a user namespace does not know (user_namespaces(7)).
 _NOBODY = 65534
@@ -33,8 +33,8 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a mark says. `boot` and `space` tell whether `pid` means anything to us; `seen` is the file's mtime."""
+class Heartbeat:
+    """What a heartbeat says. `boot` and `space` tell whether `pid` means anything to us; `seen` is the file's mtime."""
 
     host: str
     user: str
@@ -53,7 +53,7 @@ class Mark:
 
 @contextmanager
 def kept(path: Path, note: str = "") -> Iterator[None]:
-    """A mark of this process at `path`, renewed until the end. Raises OSError when it cannot be made."""
+    """A heartbeat of this process at `path`, renewed until the end. Raises OSError when it cannot be made."""
     place(path, note)
     over = threading.Event()
     renewing = threading.Thread(target=_renew, args=(path, note, over), daemon=True)
@@ -68,7 +68,7 @@ def kept(path: Path, note: str = "") -> Iterator[None]:
 
 
 def place(path: Path, note: str = "") -> None:
-    """Make a mark of this process. Raises FileExistsError when there is one, or another OSError."""
+    """Make a heartbeat of this process. Raises FileExistsError when there is one, or another OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o644)
     try:
@@ -79,8 +79,8 @@ def place(path: Path, note: str = "") -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> Mark | None:
-    """The mark at `path`, or None when no plain file is there. One that says nothing is still a mark."""
+def read(path: Path) -> Heartbeat | None:
+    """The heartbeat at `path`, or None when no plain file is there. One that says nothing is still a heartbeat."""
     try:
         descriptor = os.open(path, _OPEN)
     except OSError:
@@ -96,11 +96,11 @@ def read(path: Path) -> Mark | None:
         os.close(descriptor)
 
 
-def is_stale(mark: Mark, now: float) -> bool:
+def is_stale(beat: Heartbeat, now: float) -> bool:
     """Whether nobody stands behind it any more: its process on this node is gone, or it was not renewed."""
-    if abs(now - mark.seen) > STALE_SECONDS:
+    if abs(now - beat.seen) > STALE_SECONDS:
         return True
-    return (mark.boot, mark.space) == (_boot(), _space()) and not _runs(mark.pid, mark.born)
+    return (beat.boot, beat.space) == (_boot(), _space()) and not _runs(beat.pid, beat.born)
 
 
 def clock(folder: Path) -> float:
@@ -151,14 +151,14 @@ def _ours(note: str) -> bytes:
     return json.dumps(said).encode() + b"\n"
 
 
-def _understood(raw: bytes, found: os.stat_result) -> Mark:
+def _understood(raw: bytes, found: os.stat_result) -> Heartbeat:
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     since = _number(said.get("since")) or found.st_mtime
-    return Mark(
+    return Heartbeat(
         host=_text(said.get("host")) or "a node unknown",
         user=_user(_text(said.get("user")), found.st_uid),
         note=_text(said.get("note")),

@@ -18,7 +18,7 @@ _PAUSE = 0.02
 
 @contextmanager
 def lock(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """Hold the lock at `path`: flock(2), or where the file system has none, a mark. Waits for its turn.
+    """Hold the lock at `path`: flock(2), or where the file system has none, a heartbeat. Waits for its turn.
 
     Raises Refusal when that does not come within `patience` seconds, OSError when the file cannot be made.
     """
@@ -27,15 +27,15 @@ def lock(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
         if _flocked(descriptor, path, patience):
             yield
         else:
-            with by_mark(path.with_name(f"{path.name}-mark"), patience):
+            with by_heartbeat(path.with_name(f"{path.name}-mark"), patience):
                 yield
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def by_mark(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """The same by a mark alone, made by O_EXCL. Raises Refusal and OSError as `lock`."""
+def by_heartbeat(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
+    """The same by a heartbeat alone, made by O_EXCL. Raises Refusal and OSError as `lock`."""
     deadline = time.monotonic() + patience
     while True:
         lasting = heartbeat.kept(path)
@@ -77,8 +77,8 @@ def _flocked(descriptor: int, path: Path, patience: float) -> bool:
 
 def _wait(path: Path, deadline: float) -> None:
     if time.monotonic() > deadline:
-        mark = heartbeat.read(path)
-        whose = f" ({mark})" if mark and mark.pid else ""
+        beat = heartbeat.read(path)
+        whose = f" ({beat})" if beat and beat.pid else ""
         what = f"{path.parent}: somebody else is changing it{whose}"
         raise Refusal(ExitCode.IMAGE, what, hint="try again when that has ended")
     time.sleep(_PAUSE)
@@ -86,13 +86,13 @@ def _wait(path: Path, deadline: float) -> None:
 
 def _take_away_if_stale(path: Path) -> None:
     """By a rename first, so that of two who find it stale only one takes it away."""
-    mark = heartbeat.read(path)
-    if mark is None or not heartbeat.is_stale(mark, heartbeat.clock(path.parent)):
+    beat = heartbeat.read(path)
+    if beat is None or not heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
         return
     aside = path.with_name(f"{path.name}-{os.getpid()}-{time.monotonic_ns()}")
     with suppress(OSError):
         path.rename(aside)
         taken = heartbeat.read(aside)
-        if taken and taken != mark:
+        if taken and taken != beat:
             os.link(aside, path)
         aside.unlink()

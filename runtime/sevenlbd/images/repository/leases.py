@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
-from ...base.heartbeat import Mark
+from ...base.heartbeat import Heartbeat
 from .. import names
 
 FOLDER = ".leases"
@@ -30,10 +30,10 @@ class Lease:
 
     name: str
     version: str
-    mark: Mark
+    beat: Heartbeat
 
     def __str__(self) -> str:
-        return str(self.mark)
+        return str(self.beat)
 
 
 @contextmanager
@@ -75,8 +75,8 @@ def sweep(repository: Path) -> int:
     folder = repository / FOLDER
     now = heartbeat.clock(folder)
     for name in _entries(folder):
-        mark = heartbeat.read(folder / name)
-        if mark and heartbeat.is_stale(mark, now):
+        beat = heartbeat.read(folder / name)
+        if beat and heartbeat.is_stale(beat, now):
             with suppress(OSError):
                 (folder / name).unlink()
                 removed += 1
@@ -90,9 +90,9 @@ def _all(repository: Path) -> Iterator[tuple[Lease, bool]]:
         name, _, rest = entry.partition("@")
         version = rest.partition("@")[0]
         if entry.endswith(_ENDING) and names.is_name(name) and names.is_version(version):
-            mark = heartbeat.read(folder / entry)
-            if mark:
-                yield Lease(name, version, mark), heartbeat.is_stale(mark, now)
+            beat = heartbeat.read(folder / entry)
+            if beat:
+                yield Lease(name, version, beat), heartbeat.is_stale(beat, now)
 
 
 def _entries(folder: Path) -> list[str]:

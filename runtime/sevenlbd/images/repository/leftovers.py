@@ -9,7 +9,7 @@ from ...base import heartbeat
 from . import readonly
 
 NEW, MAKING, OLD, LINK = ".new-", ".making-", ".old-", ".current-"
-"""A version in the making and the mark of its maker, a version that is being removed, a link before it is `current`."""
+"""A version in the making, the heartbeat of its maker, a version that is being removed, a link not yet `current`."""
 
 
 def clear(home: Path) -> None:
@@ -21,12 +21,12 @@ def clear(home: Path) -> None:
         elif path.name.startswith(OLD):
             remove(path)
         elif path.name.startswith(NEW):
-            mark = heartbeat.read(home / f"{MAKING}{path.name.removeprefix(NEW)}")
-            if mark is None or heartbeat.is_stale(mark, now):
+            beat = heartbeat.read(home / f"{MAKING}{path.name.removeprefix(NEW)}")
+            if beat is None or heartbeat.is_stale(beat, now):
                 remove(path)
         elif path.name.startswith(MAKING):
-            mark = heartbeat.read(path)
-            if mark and heartbeat.is_stale(mark, now):
+            beat = heartbeat.read(path)
+            if beat and heartbeat.is_stale(beat, now):
                 remove(home / f"{NEW}{path.name.removeprefix(MAKING)}")
                 path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """The child of an image that is being maintained: a writable disk on top of a version, in a hidden folder beside it.
 
     NAME/.maintain/     disk.qcow2  variables.fd  child.json
-    NAME/.maintaining   who is at it now (a mark, see `marks`)
+    NAME/.maintaining   who is at it now (a heartbeat, see `marks`)
 
 It outlives the session that works on it, and whatever ended that. The version below it must stay as long as it does.
 """
@@ -26,7 +26,7 @@ FOLDER, MARK = ".maintain", ".maintaining"
 DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"
 _SCHEMA = 1
 _MAX_RECORD = 4096
-# Long enough to take away the mark of one who is gone; nobody waits for one who is not.
+# Long enough to take away the heartbeat of one who is gone; nobody waits for one who is not.
 _PATIENCE = 0.5
 
 
@@ -54,11 +54,11 @@ class Child:
         """Be the only one at it, on all nodes."""
         name = self.home.name
         try:
-            lasting = exclusive.by_mark(self.home / MARK, _PATIENCE)
+            lasting = exclusive.by_heartbeat(self.home / MARK, _PATIENCE)
             lasting.__enter__()
         except Refusal:
-            mark = heartbeat.read(self.home / MARK)
-            what = f"image `{name}` is being maintained already" + (f": {mark}" if mark else "")
+            beat = heartbeat.read(self.home / MARK)
+            what = f"image `{name}` is being maintained already" + (f": {beat}" if beat else "")
             raise Refusal(ExitCode.IMAGE, what, hint="wait until that has ended") from None
         except OSError as error:
             what = f"{self.home}: cannot be written to, so nothing can be maintained there: {error.strerror}"

@@ -101,15 +101,15 @@ class Repository:
         names.check_name(name)
         names.check_version(version)
         home = self.path / name
-        fresh, mark = home / f"{leftovers.NEW}{version}", home / f"{leftovers.MAKING}{version}"
+        fresh, beat = home / f"{leftovers.NEW}{version}", home / f"{leftovers.MAKING}{version}"
         with ExitStack() as undo:
             with self._changing(name, make=True):
                 self._refuse_existing(name, version)
                 leftovers.clear(self.path / name)
                 try:
-                    undo.enter_context(heartbeat.kept(mark, f"making {name}@{version}"))
+                    undo.enter_context(heartbeat.kept(beat, f"making {name}@{version}"))
                 except FileExistsError:
-                    what = f"{name}@{version} is being made already ({heartbeat.read(mark)})"
+                    what = f"{name}@{version} is being made already ({heartbeat.read(beat)})"
                     raise Refusal(ExitCode.IMAGE, what, hint="wait for it, or choose another version") from None
                 fresh.mkdir(mode=0o700)
             undo.callback(leftovers.remove, fresh)

@@ -28,7 +28,7 @@ def of_folders(found: Site) -> Iterator[Finding]:
 
 
 def _shared(folder: Path | None) -> Finding:
-    """Where sessions leave word of themselves. Other nodes must see it."""
+    """Where sessions leave records of themselves. Other nodes must see it."""
     if folder is None:
         text = "sessions leave no word of themselves: status, stop and connect know only those of their own node"
         return Finding("state_dir", "ok", text)

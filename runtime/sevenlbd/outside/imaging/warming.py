@@ -191,7 +191,7 @@ def _staging(where: Path) -> Iterator[Path]:
     staging = where.with_name(f".warm-{where.name}")
     with ExitStack() as undo:
         try:
-            undo.enter_context(exclusive.by_mark(where.with_name(f".warming-{where.name}"), patience=1))
+            undo.enter_context(exclusive.by_heartbeat(where.with_name(f".warming-{where.name}"), patience=1))
             leftovers.remove(staging)
             (staging / warm.FOLDER).mkdir(mode=0o700, parents=True)
         except OSError as error:

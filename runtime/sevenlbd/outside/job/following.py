@@ -11,13 +11,13 @@ from ...base.errors import ExitCode, Refusal, visible
 from ...wire.state import FINAL, Phase, SessionState
 from ..node.node_programs import NODE_ROOT
 from ..presence import records
-from ..presence.records import Record
+from ..presence.records import PresenceRecord
 from ..schedulers.slurm import Job, Slurm
 
 _QUEUE_SECONDS = (2.0, 15.0)
 _DEAF_SECONDS = 120.0
 _REGISTER_SECONDS = 0.5
-# After its job has begun a session leaves word within a second; a file server may show it late.
+# After its job has begun a session leaves a record within a second; a file server may show it late.
 _SILENCE_SECONDS = 90.0
 _TAIL_LINES = 15
 
@@ -97,7 +97,7 @@ class _Queue:
             self._told.runs(found)
 
 
-def _record(where: Path | None, job: str, after: float) -> Record | None:
+def _record(where: Path | None, job: str, after: float) -> PresenceRecord | None:
     """The newest word of the job's session, of one that began later than `after`."""
     found = [record for record in records.records(where) if record.state.job == job and not record.stale]
     found = [record for record in found if record.state.phase not in FINAL and record.state.started > after]

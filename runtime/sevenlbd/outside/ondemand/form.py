@@ -22,7 +22,7 @@ from ..site import site_tables
 from ..site.ondemand_table import FOLDER, FORMAT, OnDemand, keyed
 
 REPORT = "report"
-"""The folder beside form.json in which the session leaves word for the portal's card."""
+"""The folder beside form.json in which the session leaves a record for the portal's card."""
 _MOST = 64 << 10
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}[A-Za-z0-9]")
 _TICKED = {"1", "true", "on", "yes"}
@@ -69,7 +69,7 @@ def read(file: str, here: sources.Places) -> Asked:
 
 
 def report_of(file: str) -> Path:
-    """Where the session that a form asks for leaves word."""
+    """Where the session that a form asks for leaves a record."""
     return user_path(file).absolute().parent / REPORT
 
 

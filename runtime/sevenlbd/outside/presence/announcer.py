@@ -1,4 +1,4 @@
-"""The herald: leaves word of a session for other nodes and for a portal, from a thread of its own.
+"""Announces a session for other nodes and for a portal, from a thread of its own.
 
 A file server that hangs holds up this thread and nothing else. Only the newest state is written; what could not be
 written is told once, and tried again with the next change.
@@ -17,15 +17,15 @@ from ...wire.state import Phase, SessionState
 from ..access import credentials
 from ..folders import session_folders
 from . import records
-from .records import Target
+from .records import PresenceTarget
 
 _GOODBYE_SECONDS = 2.0
 
 
-class Herald:
+class Announcer:
     """What is to be told, and the thread that tells it. `warn` is called from there, with what a user should know."""
 
-    def __init__(self, targets: Sequence[Target], place: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, targets: Sequence[PresenceTarget], place: Path, warn: Callable[[str], None]) -> None:
         """`place` is the session's folder, where its keys are."""
         self._targets = list(targets)
         self._place = place
@@ -33,9 +33,9 @@ class Herald:
         self._change = threading.Condition()
         self._news: SessionState | None = None
         self._over = False
-        self._entered: dict[Target, str] = {}
+        self._entered: dict[PresenceTarget, str] = {}
         """Where we have a place, and the key that was last left there."""
-        self._complained: set[Target] = set()
+        self._complained: set[PresenceTarget] = set()
 
     def show(self, state: SessionState) -> None:
         """Something has changed. Never waits for a file."""
@@ -54,7 +54,7 @@ class Herald:
         for state in self._told():
             for target in self._targets:
                 try:
-                    self._leave_word(target, state)
+                    self._write_records(target, state)
                 except OSError as error:
                     self._complain(target, error)
         for target in self._entered:
@@ -74,7 +74,7 @@ class Herald:
             if last := news or last:
                 yield last
 
-    def _leave_word(self, target: Target, state: SessionState) -> None:
+    def _write_records(self, target: PresenceTarget, state: SessionState) -> None:
         if target not in self._entered:
             records.enter(target)
             self._entered[target] = ""
@@ -84,7 +84,7 @@ class Herald:
         if target.key and (state.phase is Phase.READY or not target.portal):
             self._leave_key(target, state)
 
-    def _leave_key(self, target: Target, state: SessionState) -> None:
+    def _leave_key(self, target: PresenceTarget, state: SessionState) -> None:
         try:
             found = records.connection(state, credentials.read(self._place))
         except (OSError, ValueError):
@@ -93,7 +93,7 @@ class Herald:
             records.write_connection(target, found)
             self._entered[target] = found
 
-    def _complain(self, target: Target, error: OSError) -> None:
+    def _complain(self, target: PresenceTarget, error: OSError) -> None:
         if target not in self._complained:
             self._complained.add(target)
             lost = "the portal learns nothing" if target.portal else "other nodes learn nothing"
@@ -101,15 +101,15 @@ class Herald:
 
 
 @contextmanager
-def heard(targets: Sequence[Target], place: Path, warn: Callable[[str], None]) -> Iterator[Herald]:
-    """A herald at work. At the end it gets a moment to take its word back, no more."""
-    herald = Herald(targets, place, warn)
-    thread = threading.Thread(target=herald.work, name="herald", daemon=True)
+def announced(targets: Sequence[PresenceTarget], place: Path, warn: Callable[[str], None]) -> Iterator[Announcer]:
+    """An announcer at work. At the end it gets a moment to take its records back, no more."""
+    announcer = Announcer(targets, place, warn)
+    thread = threading.Thread(target=announcer.work, name="herald", daemon=True)
     if targets:
         thread.start()
     try:
-        yield herald
+        yield announcer
     finally:
-        herald.end()
+        announcer.end()
         if targets:
             thread.join(_GOODBYE_SECONDS)

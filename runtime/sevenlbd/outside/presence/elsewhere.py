@@ -1,7 +1,7 @@
 """The user's sessions on other nodes: found by the register and the scheduler, reached by the scheduler.
 
-What the register says is believed as long as somebody stands behind it: its mark is fresh, and the scheduler, when it
-can be asked, still has the job.
+What the register says is believed as long as somebody stands behind it: its heartbeat is fresh, and the scheduler, when
+it can be asked, still has the job.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..node.node_programs import NO_WAY, Done, NodePrograms
 from ..schedulers.slurm import Job, Slurm
 from ..site import appliance_call, site_tables
 from . import records as register
-from .records import Record
+from .records import PresenceRecord
 
 _ON_NODE_SECONDS = 180.0
 
@@ -48,7 +48,7 @@ class View:
     sessions: tuple[Elsewhere, ...]
     waiting: tuple[Job, ...]
     """Desktops' jobs that have not begun."""
-    gone: tuple[Record, ...]
+    gone: tuple[PresenceRecord, ...]
     """Records that nobody stands behind any more."""
     trouble: str
     """Why the scheduler, which is here, could not be asked; or nothing."""
@@ -168,7 +168,7 @@ def _is_in(bases: Iterable[Path], found: SessionState) -> bool:
     return any(known and (known.host, known.started) == (found.host, found.started) for known in here)
 
 
-def _is_gone(record: Record, others: Iterable[Record], jobs: list[Job] | None) -> bool:
+def _is_gone(record: PresenceRecord, others: Iterable[PresenceRecord], jobs: list[Job] | None) -> bool:
     if record.stale:
         return True
     found = record.state

@@ -1,8 +1,8 @@
 """The register: what sessions say of themselves in a folder that all nodes see, as files that can be trusted.
 
-One folder a session: `session.json`; `connection`, the key to its page, readable for the user only; and a mark that
-says which process stands behind it. The folder that holds them must be the user's alone: nobody else may write what
-`stop` acts on and `connect` shows. Here is what is in the files; when they are written is the herald's affair.
+One folder a session: `session.json`; `connection`, the key to its page, readable for the user only; and a heartbeat
+that says which process stands behind it. The folder that holds them must be the user's alone: nobody else may write
+what `stop` acts on and `connect` shows. Here is what is in the files; when they are written is the herald's affair.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from ...base import atomic, foreign_files, heartbeat
 from ...base.errors import Refusal
-from ...base.heartbeat import Mark
+from ...base.heartbeat import Heartbeat
 from ...base.paths import user_path
 from ...wire import state
 from ...wire.state import SessionState
@@ -43,8 +43,8 @@ _KEY = re.compile(r"k[a-z2-7]{20,100}")
 
 
 @dataclass(frozen=True)
-class Target:
-    """A folder in which a session leaves word."""
+class PresenceTarget:
+    """A folder in which a session leaves a record."""
 
     folder: Path
     portal: bool
@@ -54,8 +54,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a session left: `stale` when nobody stands behind it any more, as far as its mark tells."""
+class PresenceRecord:
+    """What a session left: `stale` when nobody stands behind it any more, as far as its heartbeat tells."""
 
     state: SessionState
     folder: Path
@@ -74,17 +74,19 @@ def where(wanted: str, environment: Mapping[str, str]) -> Path | None:
     return Path(found[0]) / "7lbd" / SESSIONS if found else None
 
 
-def targets(settings: Settings, environment: Mapping[str, str], session: str) -> tuple[Target, ...]:
-    """Where a session of this name leaves word. Touches no file: a file server that hangs must not hold a start up."""
+def targets(settings: Settings, environment: Mapping[str, str], session: str) -> tuple[PresenceTarget, ...]:
+    """Where a session of this name leaves a record. Touches no file: a file server that hangs must hold up no start."""
     found = []
     if shared := where(settings.state_dir, environment):
-        found.append(Target(shared / f"{session}@{os.uname().nodename}", portal=False, key=settings.share_access))
+        found.append(
+            PresenceTarget(shared / f"{session}@{os.uname().nodename}", portal=False, key=settings.share_access)
+        )
     if settings.report_dir:
-        found.append(Target(user_path(settings.report_dir).absolute(), portal=True, key=True))
+        found.append(PresenceTarget(user_path(settings.report_dir).absolute(), portal=True, key=True))
     return tuple(found)
 
 
-def enter(target: Target) -> None:
+def enter(target: PresenceTarget) -> None:
     """Make the place, without what an earlier life of the same job left in it. Raises OSError."""
     if target.portal:
         target.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,23 +120,23 @@ def refused(report: Path, refusal: Refusal) -> None:
         atomic.replace(report / session_folders.STATE, json.dumps(told).encode())
 
 
-def leave(target: Target) -> None:
+def leave(target: PresenceTarget) -> None:
     """At the end nothing stays, but for a portal the last word; never a key. Raises OSError."""
     if target.portal:
         (target.folder / CONNECTION).unlink(missing_ok=True)
         return
-    mark = heartbeat.read(target.folder / MARK)
-    if mark and mark.pid == os.getpid():  # or else a session of the same name has taken our place
+    beat = heartbeat.read(target.folder / MARK)
+    if beat and beat.pid == os.getpid():  # or else a session of the same name has taken our place
         shutil.rmtree(target.folder)
 
 
-def renew(target: Target) -> None:
+def renew(target: PresenceTarget) -> None:
     """Say that somebody still stands behind it. Raises OSError."""
     if not target.portal:
         os.utime(target.folder / MARK)
 
 
-def write_connection(target: Target, text: str) -> None:
+def write_connection(target: PresenceTarget, text: str) -> None:
     """Leave the key (`connection`), mode 0600, in one step. Raises OSError."""
     atomic.replace(target.folder / CONNECTION, text.encode())
 
@@ -168,7 +170,7 @@ def tokens(record: Path) -> dict[str, str]:
     return {role: found[name] for role, name in names.items() if _KEY.fullmatch(found.get(name, ""))}
 
 
-def records(register: Path | None) -> list[Record]:
+def records(register: Path | None) -> list[PresenceRecord]:
     """Every session that left word, oldest first; none when the register is not ours alone."""
     if register is None or not register.is_dir():
         return []
@@ -179,20 +181,20 @@ def records(register: Path | None) -> list[Record]:
         return []
 
 
-def sweep(register: Path | None) -> list[Record]:
-    """Remove the records that are stale by their mark; returns them."""
+def sweep(register: Path | None) -> list[PresenceRecord]:
+    """Remove the records that are stale by their heartbeat; returns them."""
     gone = [record for record in records(register) if record.stale]
     for record in gone:
         remove(record)
     return gone
 
 
-def remove(record: Record) -> None:
+def remove(record: PresenceRecord) -> None:
     """Remove one."""
     shutil.rmtree(record.folder, ignore_errors=True)
 
 
-def _read(register: Path) -> Iterator[Record]:
+def _read(register: Path) -> Iterator[PresenceRecord]:
     with os.scandir(register) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MOST), strict=False) if _ENTRY.fullmatch(entry.name)]
     for name in names:
@@ -200,14 +202,14 @@ def _read(register: Path) -> Iterator[Record]:
         with suppress(OSError, ValueError):
             found = state.read(place / session_folders.STATE)
             if f"{found.id}@{found.host}" == name:
-                yield Record(found, place, _is_stale(register, heartbeat.read(place / MARK)))
+                yield PresenceRecord(found, place, _is_stale(register, heartbeat.read(place / MARK)))
 
 
-def _is_stale(register: Path, mark: Mark | None) -> bool:
+def _is_stale(register: Path, beat: Heartbeat | None) -> bool:
     """By our own clock first: to ask the file server for its own costs a file."""
-    if mark is None:
+    if beat is None:
         return True
-    return heartbeat.is_stale(mark, time.time()) and heartbeat.is_stale(mark, heartbeat.clock(register))
+    return heartbeat.is_stale(beat, time.time()) and heartbeat.is_stale(beat, heartbeat.clock(register))
 
 
 def _check_ours(register: Path) -> None:

@@ -25,7 +25,7 @@ from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
 from ..folders import session_folders
-from ..presence.announcer import Herald
+from ..presence.announcer import Announcer
 from . import mishap
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
 from .keeper_link import KeeperLink
@@ -39,7 +39,7 @@ _MAX_WARNINGS = 100
 
 def _of_deaf_shell(prepared: Prepared) -> list[str]:
     """That signals to the job's batch script do not come to us. A portal's own script passes them on."""
-    in_portal = any(target.portal for target in prepared.word)
+    in_portal = any(target.portal for target in prepared.presence)
     shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
     if not shell:
         return []
@@ -63,7 +63,7 @@ class Session:
         self._signalled_at = 0.0
         self._was_ready = False
         self._gateway: GatewayLink | None = None
-        self._herald: Herald | None = None
+        self._presence: Announcer | None = None
         self._loop = asyncio.get_running_loop()
         self._code = ExitCode.OK
         self.state = SessionState(
@@ -89,10 +89,10 @@ class Session:
         self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
         self.state.ends_at = self._ending.at
 
-    def settle(self, place: Path, url: str, word: Herald) -> None:
+    def settle(self, place: Path, url: str, presence: Announcer) -> None:
         """The folder is there: from now on `status` sees the session, on other nodes, too."""
         self._place = place
-        self._herald = word
+        self._presence = presence
         self.state.url = url
         self._show()
 
@@ -302,5 +302,5 @@ class Session:
             self.state.write(self._place / session_folders.STATE)
         if self._gateway:
             self._gateway.show(self.state)
-        if self._herald:
-            self._herald.show(self.state)
+        if self._presence:
+            self._presence.show(self.state)

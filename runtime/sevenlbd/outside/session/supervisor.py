@@ -50,8 +50,8 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
             house.enter_context(_claimed(prepared))
             sockets = house.enter_context(connectors.tcp_sockets(ways))
             place = house.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
-            word = house.enter_context(announcer.heard(prepared.word, place, session.warn_from_thread))
-            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), word)
+            presence = house.enter_context(announcer.announced(prepared.presence, place, session.warn_from_thread))
+            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), presence)
             native_port = connectors.port_of(sockets, "rdp-tls")
             access_control = AccessControl(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with session_folders.trouble_told(place):

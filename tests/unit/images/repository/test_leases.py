@@ -246,7 +246,7 @@ def test_only_one_at_a_time_holds_a_lock(
 
 
 def test_a_lock_that_is_not_given_back_is_told_with_its_holder(tmp_path: Path) -> None:
-    for held in (exclusive.lock, exclusive.by_mark):
+    for held in (exclusive.lock, exclusive.by_heartbeat):
         path = tmp_path / held.__name__
         with held(path), pytest.raises(Refusal, match="somebody else is changing it"), held(path, 0.1):
             pass
@@ -263,12 +263,12 @@ def test_a_lock_of_the_dead_is_taken_over_and_one_of_another_node_is_not(
     said = json.loads(path.read_text())
     holder.kill()
     holder.wait()
-    with exclusive.by_mark(path, 1):
+    with exclusive.by_heartbeat(path, 1):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     path.write_text(json.dumps(said | {"boot": "another", "host": "node7", "user": "bob"}))
-    with pytest.raises(Refusal, match="bob.* on node7"), exclusive.by_mark(path, 0.1):
+    with pytest.raises(Refusal, match="bob.* on node7"), exclusive.by_heartbeat(path, 0.1):
         pass
     os.utime(path, (1, 1))
-    with exclusive.by_mark(path, 1):
+    with exclusive.by_heartbeat(path, 1):
         pass
     assert list(tmp_path.iterdir()) == []

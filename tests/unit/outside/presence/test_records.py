@@ -13,7 +13,7 @@ from sevenlbd.config.settings import Settings
 from sevenlbd.outside.access.credentials import Credentials, new_tokens
 from sevenlbd.outside.folders import session_folders
 from sevenlbd.outside.presence import announcer, records
-from sevenlbd.outside.presence.records import Target
+from sevenlbd.outside.presence.records import PresenceTarget
 from sevenlbd.wire import state
 from sevenlbd.wire.state import Phase, SessionState
 
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Path:
     return made
 
 
-def targets(tmp_path: Path, *, key: bool = True) -> tuple[Target, Target]:
+def targets(tmp_path: Path, *, key: bool = True) -> tuple[PresenceTarget, PresenceTarget]:
     shared, portal = records.targets(
         Settings(state_dir=str(tmp_path / "state"), report_dir=str(tmp_path / "report"), share_access=key), {}, "job7"
     )
@@ -65,7 +65,7 @@ def test_word_is_left_while_the_session_lives_and_taken_back_at_its_end(tmp_path
     shared, portal = targets(tmp_path)
     keys = secret(place).tokens
     told = session()
-    with announcer.heard((shared, portal), place, quiet) as heard:
+    with announcer.announced((shared, portal), place, quiet) as heard:
         heard.show(told)
         until(lambda: (portal.folder / "session.json").exists() and records.tokens(shared.folder))
         [found] = records.records(tmp_path / "state" / "sessions")
@@ -95,7 +95,7 @@ def test_the_key_is_left_only_where_it_is_wanted(tmp_path: Path, place: Path) ->
     told = session()
     for phase in (Phase.BOOTING, Phase.GUEST_UP, Phase.READY):
         told.advance(phase)
-    with announcer.heard((shared, portal), place, quiet) as heard:
+    with announcer.announced((shared, portal), place, quiet) as heard:
         heard.show(told)
         until((portal.folder / "connection").exists)
         assert not (shared.folder / "connection").exists()
@@ -104,7 +104,7 @@ def test_the_key_is_left_only_where_it_is_wanted(tmp_path: Path, place: Path) ->
 def test_new_keys_replace_the_old(tmp_path: Path, place: Path) -> None:
     shared, _ = targets(tmp_path)
     old = secret(place)
-    with announcer.heard((shared,), place, quiet) as heard:
+    with announcer.announced((shared,), place, quiet) as heard:
         heard.show(session())
         until(lambda: records.tokens(shared.folder) == old.tokens)
         new = old.renewed()
@@ -149,7 +149,7 @@ def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path, m
     monkeypatch.setattr(atomic, "replace", lambda *_: (tmp_path / "away").write_bytes(b""))
     begun = time.monotonic()
     warnings: list[str] = []
-    with announcer.heard((portal,), place, warnings.append) as heard:
+    with announcer.announced((portal,), place, warnings.append) as heard:
         for _ in range(100):
             heard.show(session())
         assert time.monotonic() - begun < 1
@@ -162,7 +162,7 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, place: Path
     (tmp_path / "state").write_text("a file")
     (tmp_path / "report").write_text("a file")
     warnings: list[str] = []
-    with announcer.heard(targets(tmp_path), place, warnings.append) as heard:
+    with announcer.announced(targets(tmp_path), place, warnings.append) as heard:
         for _ in range(3):
             heard.show(session())
             time.sleep(0.05)
@@ -180,7 +180,7 @@ def test_a_register_that_others_may_write_to_is_neither_read_nor_written(tmp_pat
     assert len(records.records(shared.folder.parent)) == 1
     shared.folder.parent.chmod(0o770)
     assert records.records(shared.folder.parent) == []
-    with announcer.heard((shared,), place, warnings.append) as heard:
+    with announcer.announced((shared,), place, warnings.append) as heard:
         heard.show(session())
         until(lambda: warnings)
     assert "chmod 700" in warnings[0]

@@ -106,7 +106,7 @@ def prepare(
         notes=tuple(notes),
         seen=seen,
         lease=repositories.owner(image.folder or image.layers[0].path.parent),
-        word=records.targets(settings, environment, name),
+        presence=records.targets(settings, environment, name),
     )
 
 
@@ -188,9 +188,9 @@ def new_password() -> str:
     """24 random letters and digits, with one of each kind that Windows' complexity rule asks for."""
     letters = string.ascii_letters + string.digits
     while True:
-        word = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
-        if all(set(word) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
-            return word
+        presence = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
+        if all(set(presence) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
+            return presence
 
 
 def account_name(user: str) -> str:

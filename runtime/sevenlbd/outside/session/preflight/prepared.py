@@ -11,7 +11,7 @@ from ....wire.messages import Plan
 from ...access.connectors import Connectors
 from ...egress.relay.allowed import Allowed
 from ...job.allocation import Allocation
-from ...presence.records import Target
+from ...presence.records import PresenceTarget
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ class Prepared:
     """The repository that is told, and of which version, that this session uses it."""
     egress: Allowed | None = None
     """What the relay may connect to; None when the guest has no way out, and there is no relay."""
-    word: tuple[Target, ...] = ()
-    """Where the session leaves word of itself, for other nodes and for a portal."""
+    presence: tuple[PresenceTarget, ...] = ()
+    """Where the session leaves a record of itself, for other nodes and for a portal."""
