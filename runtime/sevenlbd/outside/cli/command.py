@@ -46,7 +46,7 @@ class CommandContext:
         return sources.image_folders(self.here, self.settings)
 
     @property
-    def shelves(self) -> list[Path]:
+    def repository_folders(self) -> list[Path]:
         """The same without the cache: where images are made and kept."""
         cache = sources.image_cache(self.settings)
         return [folder for folder in self.folders if folder.absolute() != cache]
@@ -54,7 +54,7 @@ class CommandContext:
     @property
     def targets(self) -> list[Path]:
         """Where something new may go: who names a repository means that one, and none that happens to be writable."""
-        return [user_path(folder) for folder in self.options.image_dirs or ()] or self.shelves
+        return [user_path(folder) for folder in self.options.image_dirs or ()] or self.repository_folders
 
 
 def no_options(_parser: argparse.ArgumentParser) -> None:

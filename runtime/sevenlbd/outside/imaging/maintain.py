@@ -51,7 +51,7 @@ def _maintain(context: CommandContext) -> int:
     ref = names.parse(context.options.image)
     if context.options.publish and not context.options.commit:
         raise Refusal(ExitCode.USAGE, "command line: --publish goes with --commit VERSION", hint="or publish it later")
-    shelf = repositories.holder(ref, context.shelves)
+    shelf = repositories.holder(ref, context.repository_folders)
     if shelf.is_bare(ref.name) and not shelf.versions(ref.name):
         what = f"image `{ref.name}` has no versions, so a new one would have no place"
         hint = f"7lbd image add {shelf.path / ref.name}/DISK --name {ref.name} --version VERSION"

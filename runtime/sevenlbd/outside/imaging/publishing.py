@@ -202,11 +202,11 @@ def _remove(context: CommandContext) -> int:
 
 def _collect(context: CommandContext) -> int:
     ref = _plain(context.options.name) if context.options.name else None
-    shelves = (
+    repository_folders = (
         [repositories.holder(ref, context.folders)] if ref else _writable(context.folders, context.options.dry_run)
     )
     freed = 0
-    for shelf in shelves:
+    for shelf in repository_folders:
         if not context.options.dry_run:
             shelf.tidy()
         for name in [ref.name] if ref else shelf.names():
