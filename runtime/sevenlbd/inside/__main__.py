@@ -1,4 +1,4 @@
-"""Entry of the inner side: go through the wall, then keep house.
+"""Entry of the inner side: go through the wall, then be the keeper.
 
 The process that stays in front of the wall only waits, so it loads nothing; PID 1 behind it loads the
 keeper while the supervisor still checks the session. Usage: python -I -m sevenlbd.inside FD

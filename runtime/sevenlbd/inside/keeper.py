@@ -1,4 +1,4 @@
-"""The keeper: PID 1 of the session's namespaces. Brings up the house, watches it, and takes it down.
+"""The keeper: PID 1 of the session's namespaces. Brings all of it up, watches it, and takes it down.
 
 It talks to the supervisor over one socketpair and dies with it; everything in here dies with the keeper.
 """
@@ -40,7 +40,7 @@ _SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
 
 
 class Keeper:
-    """What the parts of the house share: the plan, the wire, and whether the end was asked for."""
+    """What the parts of a session share: the plan, the wire, and whether the end was asked for."""
 
     def __init__(self, plan: Plan, wire: socket.socket, sockets: list[int]) -> None:
         self._plan = plan
@@ -59,65 +59,67 @@ class Keeper:
         log.warning("%s", text)
         self.tell(messages.WARNING, text)
 
-    async def keep(self, builder: Builder, porch: AsyncExitStack) -> None:
-        """The order of the house. Returns when the session is over, its end told.
+    async def keep(self, builder: Builder, outer_stack: AsyncExitStack) -> None:
+        """The order of a session. Returns when the session is over, its end told.
 
         The machine starts while the network and the servers' configuration are still being built: firmware takes
-        longer than that. The gateway stands on the `porch`: it outlives the house, and tells how it ended.
+        longer than that. The gateway stands on the `outer_stack`: it outlives the rest, and tells how it ended.
         """
         plan = self._plan
-        async with AsyncExitStack() as house:
-            tap = house.enter_context(network.tap_descriptor(plan.network))
+        async with AsyncExitStack() as session_stack:
+            tap = session_stack.enter_context(network.tap_descriptor(plan.network))
             # Without what it has no use for.
             builder.begin(messages.pack_plan(replace(plan, certificates={})))
             native_rdp.write(plan.certificates)
-            await house.enter_async_context(tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self.warn))
+            await session_stack.enter_async_context(
+                tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self.warn)
+            )
             if tap is None:
                 # QEMU's own network listens on our loopback as soon as it starts.
                 await _gone(builder.pid)
-            vm = await self._machine(house, tap)
+            vm = await self._machine(session_stack, tap)
             self.tell(messages.BOOTING)
             if self._plan.warm:
                 self.tell(messages.MILESTONE, "thawed")
             line, served = readiness.ReadyLine(), asyncio.Event()
             ready = asyncio.create_task(self._report_ready(vm, line, served))
-            house.callback(ready.cancel)
+            session_stack.callback(ready.cancel)
             await _gone(builder.pid)
             builder.finish()
             account = asyncio.create_task(samba.add_account(plan))
-            await house.enter_async_context(line.listening(plan.network))
+            await session_stack.enter_async_context(line.listening(plan.network))
             if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
                 ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self.warn)
             if plan.network == "tap" and plan.egress and plan.egress.has_ipv6:
-                await house.enter_async_context(router.advertised(network.interface(plan)))
+                await session_stack.enter_async_context(router.advertised(network.interface(plan)))
             if plan.network == "tap" or plan.egress:
                 dnsmasq = network.dnsmasq()
-                await house.enter_async_context(
+                await session_stack.enter_async_context(
                     helpers.kept_running("dnsmasq", dnsmasq, SESSION / shared_files.DNSMASQ_LOG, self.warn)
                 )
             await account
             smbd_out = SESSION / shared_files.SMBD_OUT
-            await house.enter_async_context(helpers.kept_running("smbd", samba.smbd(plan), smbd_out, self.warn))
+            await session_stack.enter_async_context(helpers.kept_running("smbd", samba.smbd(plan), smbd_out, self.warn))
             served.set()
             if self._plan.warm:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
-            await porch.enter_async_context(self._gateway())
+            await outer_stack.enter_async_context(self._gateway())
             if "rdp-tls" in self._sockets:
-                knocking = house.enter_context(native_rdp.listening())
-                self._stunnel = await house.enter_async_context(self._native_tls(knocking.fileno()))
+                knocking = session_stack.enter_context(native_rdp.listening())
+                self._stunnel = await session_stack.enter_async_context(self._native_tls(knocking.fileno()))
             await self._attend(vm)
 
-    async def _machine(self, house: AsyncExitStack, tap: int | None) -> machine.Machine:
+    async def _machine(self, session_stack: AsyncExitStack, tap: int | None) -> machine.Machine:
         """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""
         if self._plan.warm:
             try:
-                return await house.enter_async_context(self._launched(tap))
+                return await session_stack.enter_async_context(self._launched(tap))
             except MachineError as error:
                 self.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
             # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
             self._plan = replace(self._plan, warm=None)
-        return await house.enter_async_context(self._launched(tap))
+        return await session_stack.enter_async_context(self._launched(tap))
 
     def _launched(self, tap: int | None) -> AbstractAsyncContextManager[machine.Machine]:
         return machine.launched(self._plan, self._sockets[shared_files.SERIAL_LINE], tap, self.warn)
@@ -359,11 +361,11 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     plan, sockets = received
     keeper = Keeper(plan, wire, sockets)
     supervisor = asyncio.create_task(keeper.listen())
-    async with AsyncExitStack() as porch:
+    async with AsyncExitStack() as outer_stack:
         try:
             _log_to(Path(plan.folder) / shared_files.KEEPER_LOG)
             root.move_into(plan)
-            await keeper.keep(builder, porch)
+            await keeper.keep(builder, outer_stack)
         except MachineError as error:
             keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
         except Exception as error:  # the last one who can tell
@@ -375,7 +377,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
 
 
 def main(wire: socket.socket, builder: Builder) -> None:
-    """Keep house in the namespaces that this process is PID 1 of."""
+    """Keep a session in the namespaces that this process is PID 1 of."""
     logs.begin(logging.DEBUG)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("qemu").setLevel(logging.WARNING)

@@ -104,7 +104,7 @@ class KeeperLink:
             self._process.kill()
 
     async def leave(self) -> bool:
-        """Let it take its house down by itself for a while, then kill it. Whether nobody is left inside."""
+        """Let it take everything down by itself for a while, then kill it. Whether nobody is left inside."""
         self._wire.close()
         try:
             await asyncio.wait_for(self._process.wait(), _LEAVE_SECONDS)

@@ -1,6 +1,6 @@
 """The supervisor: owns a session from its folder to its end, and never touches a packet of the guest's.
 
-What undoes itself hangs on one stack, in the order of the house.
+What undoes itself hangs on one stack, in the order in which it is undone.
 """
 
 from __future__ import annotations
@@ -46,30 +46,32 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     session = Session(prepared, display, link)
     # Until the session is settled nothing waits, so no signal is heard before it has a place.
     with _signals(session):
-        async with AsyncExitStack() as house:
-            house.enter_context(_claimed(prepared))
-            sockets = house.enter_context(connectors.tcp_sockets(ways))
-            place = house.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
-            presence = house.enter_context(announcer.announced(prepared.presence, place, session.warn_from_thread))
+        async with AsyncExitStack() as session_stack:
+            session_stack.enter_context(_claimed(prepared))
+            sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
+            place = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
+            presence = session_stack.enter_context(
+                announcer.announced(prepared.presence, place, session.warn_from_thread)
+            )
             session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), presence)
             native_port = connectors.port_of(sockets, "rdp-tls")
             access_control = AccessControl(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
             with session_folders.trouble_told(place):
                 shared_files.make(place, prepared.plan)
-                sockets |= house.enter_context(connectors.unix_sockets(place, console=ways.console))
+                sockets |= session_stack.enter_context(connectors.unix_sockets(place, console=ways.console))
                 overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
                     place, prepared.plan.layers, prepared.disk_size
                 )
-                gateway = await house.enter_async_context(access_control.kept(session.stop_from_page))
+                gateway = await session_stack.enter_async_context(access_control.kept(session.stop_from_page))
 
                 async def renew() -> None:
                     await access_control.renew()
                     link.send_new_certificates(access_control.certificates)
                     session.tell_anew()
 
-                await house.enter_async_context(control.serve(place, session.stop, renew))
+                await session_stack.enter_async_context(control.serve(place, session.stop, renew))
                 if prepared.egress:
-                    relay = await house.enter_async_context(session.way_out(prepared.egress))
+                    relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
                     sockets["egress"] = relay.theirs
             session.open(gateway, native_port, access_control.web_certificate)
             sockets["link"] = gateway.theirs
