@@ -42,7 +42,7 @@ def locate(ref: Reference, folders: Sequence[Path]) -> tuple[Reference, Path]:
     raise absent(ref, folders, "is neither a file here nor a name in image_dirs")
 
 
-def holder(ref: Reference, folders: Sequence[Path]) -> Repository:
+def repository_of(ref: Reference, folders: Sequence[Path]) -> Repository:
     """The first repository that has the image, and the version if one is named. Raises Refusal with what is known."""
     names.check_name(ref.name)
     for folder in folders:

@@ -1,4 +1,4 @@
-"""One at a time: a lock for those who change an image's folder, which goes with its holder."""
+"""One at a time: a lock for those who change an image's folder, which goes with its owner."""
 
 from __future__ import annotations
 

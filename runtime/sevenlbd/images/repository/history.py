@@ -24,7 +24,7 @@ _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Event:
+class HistoryEntry:
     """A version became current. `at` in seconds since the epoch."""
 
     at: float
@@ -49,7 +49,7 @@ def record(folder: Path, act: str, version: str) -> None:
         os.fsync(descriptor)
 
 
-def events(folder: Path) -> list[Event]:
+def events(folder: Path) -> list[HistoryEntry]:
     """All events, oldest first; lines that are none are passed over."""
     try:
         with (folder / FILE).open("rb") as file:
@@ -60,7 +60,7 @@ def events(folder: Path) -> list[Event]:
     return [event for event in map(_event, text.split("\n")) if event]
 
 
-def _event(line: str) -> Event | None:
+def _event(line: str) -> HistoryEntry | None:
     words = line.split(" ")
     if len(words) != 4 or words[1] not in (PUBLISH, ROLLBACK) or not names.is_version(words[2]):
         return None
@@ -68,10 +68,10 @@ def _event(line: str) -> Event | None:
         at = calendar.timegm(time.strptime(words[0], _FORM))
     except (ValueError, OverflowError):
         return None
-    return Event(at, words[1], words[2], words[3])
+    return HistoryEntry(at, words[1], words[2], words[3])
 
 
-def before(told: list[Event], current: str) -> list[str]:
+def before(told: list[HistoryEntry], current: str) -> list[str]:
     """The versions that were current before `current`, the last one at the end.
 
     A rollback takes back what was published since: after it, the next one goes further back.
@@ -88,6 +88,6 @@ def before(told: list[Event], current: str) -> list[str]:
     return stack[: stack.index(current)] if current in stack else stack
 
 
-def given_up(told: list[Event]) -> dict[str, float]:
+def given_up(told: list[HistoryEntry]) -> dict[str, float]:
     """When each version but the last one ceased to be current."""
     return {one.version: after.at for one, after in pairwise(told) if one.version != after.version}

@@ -19,7 +19,7 @@ _MAX_SIGNATURE = 4096
 
 
 @dataclass(frozen=True)
-class Part:
+class InventoryPart:
     """A file of a version. Both sizes in bytes: what it seems, and what it takes on the disk."""
 
     name: str
@@ -71,14 +71,14 @@ def item(repository: Repository, ref: Reference, current: str) -> Item:
     )
 
 
-def parts(folder: Path) -> list[Part]:
+def parts(folder: Path) -> list[InventoryPart]:
     """Every file of a version."""
     found = []
     for path in sorted(folder.rglob("*")):
         with suppress(OSError):
             status = path.lstat()
             if not stat.S_ISDIR(status.st_mode):
-                found.append(Part(str(path.relative_to(folder)), status.st_size, status.st_blocks * 512))
+                found.append(InventoryPart(str(path.relative_to(folder)), status.st_size, status.st_blocks * 512))
     return found
 
 

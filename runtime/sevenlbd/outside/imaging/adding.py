@@ -42,21 +42,22 @@ def _add(context: CommandContext) -> int:
     names.check_version(wanted.version)
     given = _given(options)
     path = user_path(options.disk)
-    shelf = repositories.writable(context.targets)
+    repository = repositories.writable(context.targets)
     with source.opened(path, options.format) as disk:
         described, variables = importer.beside(disk.path)
         if options.description:
             described = user_path(options.description)
         order = importer.Wanted(wanted.name, wanted.version, options.compress, given, described, variables)
-        with shelf.staged(wanted.name, wanted.version) as folder:
+        with repository.staged(wanted.name, wanted.version) as folder:
             made = importer.fill(folder, disk, order, progress_bar.shown)
             size, stored = image.from_folder(folder).size, (folder / importer.DISK).stat().st_blocks * formats.SECTOR
-    terminal.say(f"{wanted} is in {shelf.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
+    terminal.say(f"{wanted} is in {repository.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
     terminal.say(
-        f"{shelf.path / wanted.name / wanted.version / importer.DESCRIPTION}: {_in_short(made)}; see that it is right"
+        f"{repository.path / wanted.name / wanted.version / importer.DESCRIPTION}: "
+        f"{_in_short(made)}; see that it is right"
     )
     if options.publish:
-        shelf.publish(wanted.name, wanted.version)
+        repository.publish(wanted.name, wanted.version)
         terminal.say(f"{wanted} is current")
     else:
         terminal.say(f"for new sessions: 7lbd image publish {wanted}")

@@ -69,9 +69,9 @@ def install(context: CommandContext, wanted: Installation) -> int:
     described = wanted.description
     check_name(described.name)
     check_version(described.version)
-    shelf = repositories.writable(context.targets)
+    repository = repositories.writable(context.targets)
     check_discs(wanted.cdroms)
-    with shelf.staged(described.name, described.version) as staging:
+    with repository.staged(described.name, described.version) as staging:
         _make_disk(staging / DISK, wanted.disk_size)
         _describe(staging, described)
         started = time.monotonic()
@@ -79,11 +79,11 @@ def install(context: CommandContext, wanted: Installation) -> int:
         say(f"installed in {time.monotonic() - started:.0f} s; making the image")
         _complete(staging, described)
     title = f"{described.name}@{described.version}"
-    say(f"{title} is in {shelf.path}")
+    say(f"{title} is in {repository.path}")
     if wanted.check:
-        _check(context, shelf, described)
+        _check(context, repository, described)
     if wanted.publish:
-        shelf.publish(described.name, described.version)
+        repository.publish(described.name, described.version)
         say(f"{title} is current: new sessions get it")
     else:
         say(f"let new sessions get it: 7lbd image publish {title}")
@@ -210,11 +210,11 @@ def _complete(staging: Path, described: Description) -> None:
     _describe(staging, described.model_copy(update={"variables": variables}))
 
 
-def _check(context: CommandContext, shelf: Repository, described: Description) -> None:
+def _check(context: CommandContext, repository: Repository, described: Description) -> None:
     """Boot it as a session until a user could log in. Raises Refusal: then it is there, but nobody gets it."""
     title = f"{described.name}@{described.version}"
     say(f"booting {title} as a session, to see whether it gets ready")
-    place = shelf.folder(Reference(described.name, described.version))
+    place = repository.folder(Reference(described.name, described.version))
     seconds = max(_CHECK_SECONDS, context.settings.ready_timeout)
     prepared = _session(context, place, f"check-{session_folders.new_name()}", seconds, exit_when_ready=True)
     outcome = image_session.run(prepared, Steps(described, prepared), lambda _place, _state: None)

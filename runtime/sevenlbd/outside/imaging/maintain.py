@@ -51,42 +51,42 @@ def _maintain(context: CommandContext) -> int:
     ref = names.parse(context.options.image)
     if context.options.publish and not context.options.commit:
         raise Refusal(ExitCode.USAGE, "command line: --publish goes with --commit VERSION", hint="or publish it later")
-    shelf = repositories.holder(ref, context.repository_folders)
-    if shelf.is_bare(ref.name) and not shelf.versions(ref.name):
+    repository = repositories.repository_of(ref, context.repository_folders)
+    if repository.is_bare(ref.name) and not repository.versions(ref.name):
         what = f"image `{ref.name}` has no versions, so a new one would have no place"
-        hint = f"7lbd image add {shelf.path / ref.name}/DISK --name {ref.name} --version VERSION"
+        hint = f"7lbd image add {repository.path / ref.name}/DISK --name {ref.name} --version VERSION"
         raise Refusal(ExitCode.IMAGE, what, hint=hint)
-    kept = Child(shelf.path / ref.name)
+    kept = Child(repository.path / ref.name)
     if context.options.commit:
-        _refuse_taken(shelf, Reference(ref.name, context.options.commit))
+        _refuse_taken(repository, Reference(ref.name, context.options.commit))
     with kept.held():
-        return _held(context, ref, shelf, kept)
+        return _held(context, ref, repository, kept)
 
 
-def _refuse_taken(shelf: Repository, ref: Reference) -> None:
+def _refuse_taken(repository: Repository, ref: Reference) -> None:
     names.check_version(ref.version)
-    if shelf.has(ref):
+    if repository.has(ref):
         what = f"{ref} exists already, and a version is never changed"
         raise Refusal(ExitCode.IMAGE, what, hint="choose another: --commit VERSION")
 
 
-def _held(context: CommandContext, ref: Reference, shelf: Repository, kept: Child) -> int:
+def _held(context: CommandContext, ref: Reference, repository: Repository, kept: Child) -> int:
     """What was asked for, with the child to ourselves."""
     if context.options.discard:
         return _discard(ref, kept)
     record = kept.record()
     if record and context.options.commit:
-        return _commit(context, shelf, kept, record, context.options.commit, publish=context.options.publish)
+        return _commit(context, repository, kept, record, context.options.commit, publish=context.options.publish)
     if record and ref.version not in ("", record.base):
         what = f"a child of {ref.name}@{record.base} is kept, not of {ref.version}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"first: {_call(ref)} --commit VERSION, or --discard")
-    base = images.from_folder(shelf.folder(Reference(ref.name, record.base if record else ref.version)))
+    base = images.from_folder(repository.folder(Reference(ref.name, record.base if record else ref.version)))
     prepared = _prepared(context, kept, base, kept_already=record is not None)
     if record:
         say(f"going on with the child of {ref.name}@{record.base} of {_when(record.since)}")
     else:
         record = _begin(kept, base)
-    return _session(context, ref, shelf, kept, record, prepared)
+    return _session(context, ref, repository, kept, record, prepared)
 
 
 def _discard(ref: Reference, kept: Child) -> int:
@@ -166,7 +166,7 @@ def _password(source: str) -> str:
 
 
 def _session(
-    context: CommandContext, ref: Reference, shelf: Repository, kept: Child, record: Record, prepared: Prepared
+    context: CommandContext, ref: Reference, repository: Repository, kept: Child, record: Record, prepared: Prepared
 ) -> int:
     """Run it, and see what is to become of the child."""
     record = replace(record, clean=False)
@@ -184,14 +184,14 @@ def _session(
         say(f"the guest was not shut down, so nothing is committed. The child is kept: {_on(ref)}")
         return outcome.code
     if context.options.commit:
-        return _commit(context, shelf, kept, record, context.options.commit, publish=context.options.publish)
+        return _commit(context, repository, kept, record, context.options.commit, publish=context.options.publish)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return _asked(context, ref, shelf, kept, record)
+        return _asked(context, ref, repository, kept, record)
     say(f"the child is kept: {_on(ref)}")
     return outcome.code
 
 
-def _asked(context: CommandContext, ref: Reference, shelf: Repository, kept: Child, record: Record) -> int:
+def _asked(context: CommandContext, ref: Reference, repository: Repository, kept: Child, record: Record) -> int:
     """What the admin at the terminal wants."""
     terminal.say(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.")
     while True:
@@ -205,16 +205,16 @@ def _asked(context: CommandContext, ref: Reference, shelf: Repository, kept: Chi
         if word == "discard":
             return _discard(ref, kept)
         try:
-            _refuse_taken(shelf, Reference(ref.name, word))
+            _refuse_taken(repository, Reference(ref.name, word))
             break
         except Refusal as refusal:
             terminal.say_text(f"7lbd: {refusal}")
     publish = input(f"Publish {ref.name}@{word} now, so that new sessions get it? [y/N] ").strip().lower() == "y"
-    return _commit(context, shelf, kept, record, word, publish=publish)
+    return _commit(context, repository, kept, record, word, publish=publish)
 
 
 def _commit(
-    context: CommandContext, shelf: Repository, kept: Child, record: Record, version: str, *, publish: bool
+    context: CommandContext, repository: Repository, kept: Child, record: Record, version: str, *, publish: bool
 ) -> int:
     """Make a version of the child and the version below it. Until that is there, the child is kept."""
     name = kept.home.name
@@ -223,9 +223,9 @@ def _commit(
         what = f"the guest of the child of {name}@{record.base} was not shut down, so its disk is as after a power cut"
         hint = f"start it again and shut it down: 7lbd image maintain {name}; or --commit {version} --force"
         raise Refusal(ExitCode.IMAGE, what, hint=hint)
-    base = images.from_folder(shelf.folder(Reference(name, record.base)))
+    base = images.from_folder(repository.folder(Reference(name, record.base)))
     _check_disk(kept, base)
-    with shelf.staged(name, version) as staging:
+    with repository.staged(name, version) as staging:
         layers = [ImageLayer(kept.disk, "qcow2"), *base.layers]
         flatten.flatten(layers, staging / installation.DISK, f"making {new}")
         changes = {"name": name, "version": version, "disk": installation.DISK, "format": "qcow2", "variables": ""}
@@ -237,7 +237,7 @@ def _commit(
     kept.discard()
     say(f"{new} is made of {name}@{record.base} and what was done to it")
     if publish:
-        shelf.publish(name, version)
+        repository.publish(name, version)
         say(f"{new} is current: new sessions get it")
     else:
         say(f"let new sessions get it: 7lbd image publish {new}")

@@ -1,4 +1,4 @@
-"""The repository's shelf: list, show, publish, rollback, rm, gc."""
+"""What a repository has and shows: list, show, publish, rollback, rm, gc."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _duration(text: str) -> float:
 def _list(context: CommandContext) -> int:
     wanted = context.options.name
     if wanted:
-        repositories.holder(names.parse(wanted), context.folders)
+        repositories.repository_of(names.parse(wanted), context.folders)
     found = inventory.items(context.folders, wanted)
     if context.options.json:
         terminal.say_json([asdict(item) for item in found])
@@ -98,9 +98,9 @@ def _sheet(context: CommandContext, wanted: Reference) -> dict[str, Any]:
     """All that is known of one version."""
     ref, folder = repositories.locate(wanted, context.folders)
     found = image.from_folder(folder)
-    holder = Repository(folder.parents[1] if ref.version else folder.parent)
-    told = [event for event in history.events(holder.path / ref.name) if event.version == ref.version]
-    return asdict(inventory.item(holder, ref, _current(ref, context.folders))) | {
+    owner = Repository(folder.parents[1] if ref.version else folder.parent)
+    told = [event for event in history.events(owner.path / ref.name) if event.version == ref.version]
+    return asdict(inventory.item(owner, ref, _current(ref, context.folders))) | {
         "title": found.description.title,
         "disk_size": found.size,
         "description": found.description.model_dump(mode="json", by_alias=True),
@@ -147,8 +147,8 @@ def _current(ref: Reference, folders: Sequence[Path]) -> str:
 
 def _users(ref: Reference, folders: Sequence[Path]) -> list[str]:
     """Who uses it, in whatever repository it lies: a copy in a cache is the same version."""
-    holders = [Repository(folder) for folder in folders if Repository(folder).has(ref)]
-    return [user for holder in holders for user in holder.users(ref.name, ref.version)]
+    owners = [Repository(folder) for folder in folders if Repository(folder).has(ref)]
+    return [user for owner in owners for user in owner.users(ref.name, ref.version)]
 
 
 def _signed(folder: Path, trusted: Sequence[str]) -> str:
@@ -164,22 +164,22 @@ def _signed(folder: Path, trusted: Sequence[str]) -> str:
 
 def _publish(context: CommandContext) -> int:
     ref = names.parse(context.options.image, exact=True)
-    holder = repositories.holder(ref, context.folders)
-    folder = holder.folder(ref)
+    owner = repositories.repository_of(ref, context.folders)
+    folder = owner.folder(ref)
     # What no session could start from is not let out.
     image.from_folder(folder)
     if context.settings.require_signed:
         signature.check(folder, signature.trusted(context.settings.trusted_keys))
-    holder.publish(ref.name, ref.version)
-    terminal.say(f"{ref} is current in {holder.path}: new sessions get it")
+    owner.publish(ref.name, ref.version)
+    terminal.say(f"{ref} is current in {owner.path}: new sessions get it")
     return ExitCode.OK
 
 
 def _rollback(context: CommandContext) -> int:
     ref = _plain(context.options.image)
-    holder = repositories.holder(ref, context.folders)
-    version = holder.rollback(ref.name)
-    terminal.say(f"{ref}@{version} is current again in {holder.path}: new sessions get it")
+    owner = repositories.repository_of(ref, context.folders)
+    version = owner.rollback(ref.name)
+    terminal.say(f"{ref}@{version} is current again in {owner.path}: new sessions get it")
     return ExitCode.OK
 
 
@@ -193,38 +193,40 @@ def _plain(text: str) -> Reference:
 
 def _remove(context: CommandContext) -> int:
     ref = names.parse(context.options.image, exact=True)
-    holder = repositories.holder(ref, context.folders)
-    freed = sum(part.allocated for part in inventory.parts(holder.folder(ref)))
-    holder.remove(ref.name, ref.version, even_current=context.options.force)
-    terminal.say(f"{ref} is removed from {holder.path}: {units.size(freed)} freed")
+    owner = repositories.repository_of(ref, context.folders)
+    freed = sum(part.allocated for part in inventory.parts(owner.folder(ref)))
+    owner.remove(ref.name, ref.version, even_current=context.options.force)
+    terminal.say(f"{ref} is removed from {owner.path}: {units.size(freed)} freed")
     return ExitCode.OK
 
 
 def _collect(context: CommandContext) -> int:
     ref = _plain(context.options.name) if context.options.name else None
     repository_folders = (
-        [repositories.holder(ref, context.folders)] if ref else _writable(context.folders, context.options.dry_run)
+        [repositories.repository_of(ref, context.folders)]
+        if ref
+        else _writable(context.folders, context.options.dry_run)
     )
     freed = 0
-    for shelf in repository_folders:
+    for repository in repository_folders:
         if not context.options.dry_run:
-            shelf.tidy()
-        for name in [ref.name] if ref else shelf.names():
-            freed += _collect_one(context, shelf, name)
+            repository.tidy()
+        for name in [ref.name] if ref else repository.names():
+            freed += _collect_one(context, repository, name)
     terminal.say(f"{units.size(freed)} {'would be freed' if context.options.dry_run else 'freed'}")
     return ExitCode.OK
 
 
-def _collect_one(context: CommandContext, shelf: Repository, name: str) -> int:
+def _collect_one(context: CommandContext, repository: Repository, name: str) -> int:
     """Judge all versions first, then remove; one that is taken into use meanwhile stays. Returns the bytes freed."""
     freed = 0
-    for verdict in gc.judge(shelf, name, context.options.keep, context.options.grace):
+    for verdict in gc.judge(repository, name, context.options.keep, context.options.grace):
         ref = Reference(name, verdict.version)
         why = verdict.why
-        size = 0 if why else sum(part.allocated for part in inventory.parts(shelf.folder(ref)))
+        size = 0 if why else sum(part.allocated for part in inventory.parts(repository.folder(ref)))
         if not why and not context.options.dry_run:
             try:
-                shelf.remove(name, verdict.version)
+                repository.remove(name, verdict.version)
             except Refusal as refusal:
                 if refusal.code is not ExitCode.IMAGE:
                     raise

@@ -43,41 +43,41 @@ def make_warm(context: CommandContext) -> int:
     if context.options.if_needed and _fits(where, needs):
         terminal.say(f"7lbd: {image.title} has a warm state that fits")
         return ExitCode.OK
-    shelf = _shelf(image, context.options.as_version) if context.options.as_version else None
-    if shelf is None:
+    repository = _repository(image, context.options.as_version) if context.options.as_version else None
+    if repository is None:
         _check_place(where, image.title, again=context.options.again or context.options.if_needed)
     with _staging(where) as fresh:
         if code := _freeze(context, prepared, fresh, needs):
             return code
-        title = image.title if shelf is None else f"{where.parent.name}@{context.options.as_version}"
+        title = image.title if repository is None else f"{where.parent.name}@{context.options.as_version}"
         made = _described(fresh, title, needs)
-        if shelf:
-            _copy_version(shelf, image, context.options.as_version, fresh)
+        if repository:
+            _copy_version(repository, image, context.options.as_version, fresh)
         else:
             _put_in_place(fresh, where)
     terminal.say_text(made)
     return ExitCode.OK
 
 
-def _shelf(image: Image, version: str) -> Repository:
+def _repository(image: Image, version: str) -> Repository:
     """Where a new version of the image will be. Raises Refusal when there cannot be one of this name."""
     found = repositories.owner(image.folder) if image.folder else None
     if found is None:
         what = f"{image.title}: is not a version in a repository, so there can be no other version of it"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
     names.check_version(version)
-    shelf = Repository(found[0])
-    if shelf.has(Reference(found[1].name, version)):
+    repository = Repository(found[0])
+    if repository.has(Reference(found[1].name, version)):
         what = f"{found[1].name}@{version} exists already, and a version is never changed"
         raise Refusal(ExitCode.IMAGE, what, hint="choose another: --as VERSION")
-    return shelf
+    return repository
 
 
-def _copy_version(shelf: Repository, image: Image, version: str, fresh: Path) -> None:
+def _copy_version(repository: Repository, image: Image, version: str, fresh: Path) -> None:
     """A copy of the version with another warm state: the only way to one for a version that is signed, or in use."""
     assert image.folder
     name = image.folder.parent.name
-    with shelf.staged(name, version) as staging:
+    with repository.staged(name, version) as staging:
         try:
             for part in manifest.files(image.folder):
                 if not part.startswith(f"{warm.FOLDER}/") and part != versions.DESCRIPTION:

@@ -88,7 +88,7 @@ def test_what_is_no_images_name_is_refused_before_a_path_is_made_of_it(shelf: Re
         lambda: shelf.rollback(text),
         lambda: shelf.remove(text, "1"),
         lambda: repositories.locate(Reference(text), [shelf.path]),
-        lambda: repositories.holder(Reference(text), [shelf.path]),
+        lambda: repositories.repository_of(Reference(text), [shelf.path]),
     ]
     for call in calls:
         held_back("cannot be an image's name", call)
