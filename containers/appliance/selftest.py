@@ -55,7 +55,7 @@ WINDOWS = {
     "SevenLBD.psm1": 1 << 13,
     "prepare.ps1": 1 << 9,
     "timezones.txt": 1 << 11,
-    **{f"{name}.ps1": 1 << 7 for name in ("start", "drives", "session", "seal")},
+    **{f"{name}.ps1": 1 << 7 for name in ("start", "drives", "session", "finish")},
 }
 MODULES = (
     "aiohttp",

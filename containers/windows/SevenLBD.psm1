@@ -1,5 +1,5 @@
 # What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
-# first-boot.ps1 and seal.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
+# first-boot.ps1 and finish.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
 # start.ps1 (as SYSTEM), drives.ps1 (as the user), session.ps1 (by the guest agent, after a warm start) and notice.ps1 (by it,
 # too, with a text for whoever is logged on).
 #
@@ -15,7 +15,7 @@ $CredentialFile = Join-Path $Folder 'credentials.json'
 $UndoFile = Join-Path $Folder 'undo.json'
 $FirstLogonFile = Join-Path $Folder 'first-logon'
 $LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1'
-$InstallationFiles = 'first-boot.ps1', 'seal.ps1', 'prepare.ps1'
+$InstallationFiles = 'first-boot.ps1', 'finish.ps1', 'prepare.ps1'
 
 $HostAddress = '169.254.100.2'
 $ReadyPort = 54321
@@ -383,7 +383,7 @@ function Register-Contract {
 
 function Register-Seal {
     $system = New-ScheduledTaskPrincipal -UserId $System -LogonType ServiceAccount -RunLevel Highest
-    Register-Script -Task $SealTask -Script 'seal.ps1' -Trigger (New-ScheduledTaskTrigger -AtStartup) -Principal $system
+    Register-Script -Task $SealTask -Script 'finish.ps1' -Trigger (New-ScheduledTaskTrigger -AtStartup) -Principal $system
 }
 
 # --- in every session -------------------------------------------------------------------------------------------------

@@ -53,16 +53,16 @@ Told = Callable[[Tally], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A version as it was when looked at. `seal` is the content of the manifest and of what belongs to it."""
+    """A version as it was when looked at. `signed` is the content of the manifest and of what belongs to it."""
 
     folder: Path
     files: Mapping[str, os.stat_result]
-    seal: Mapping[str, bytes]
+    signed: Mapping[str, bytes]
     manifest: Manifest | None
 
     def needs(self) -> int:
         """Bytes that a sparse copy takes on a disk, at most. Raises Refusal."""
-        return sum(self._data(name) for name in self.files) + sum(map(len, self.seal.values()))
+        return sum(self._data(name) for name in self.files) + sum(map(len, self.signed.values()))
 
     def _data(self, name: str) -> int:
         with _reading(self.folder / name), opened(self.folder / name) as descriptor:
@@ -79,11 +79,15 @@ def look(folder: Path) -> Source:
     """What there is to copy. Raises Refusal, also when a file is missing, or is one too many for the manifest."""
     with _reading(folder):
         found = manifest.files(folder)
-    seal = {name: manifest.read_seal(folder, name) for name in sorted(manifest.SEAL) if os.path.lexists(folder / name)}
-    if manifest.MANIFEST not in seal:
-        return Source(folder, found, seal, None)
-    said = manifest.parse(seal[manifest.MANIFEST], folder / manifest.MANIFEST)
-    return Source(folder, manifest.check_names(folder, said), seal, said)
+    signed = {
+        name: manifest.read_signed(folder, name)
+        for name in sorted(manifest.SIGNATURE_FILES)
+        if os.path.lexists(folder / name)
+    }
+    if manifest.MANIFEST not in signed:
+        return Source(folder, found, signed, None)
+    said = manifest.parse(signed[manifest.MANIFEST], folder / manifest.MANIFEST)
+    return Source(folder, manifest.check_names(folder, said), signed, said)
 
 
 def fetch(source: Source, target: Path, journal: Path, rate: int = 0, told: Told = lambda _: None) -> Tally:
@@ -126,16 +130,16 @@ class _Fetch:
 
     def run(self) -> Tally:
         self._target.mkdir(mode=0o700, exist_ok=True)
-        readonly.unseal(self._target)
+        readonly.reopen(self._target)
         self._remove_strangers()
-        for name, content in self._source.seal.items():
-            self._write_seal(name, content)
+        for name, content in self._source.signed.items():
+            self._write_signed(name, content)
         if self._source.manifest:
             self._leaves = manifest.read_leaves(self._target, self._source.manifest)
         with self._journal:
             for name, status in self._source.files.items():
                 self._file(name, status)
-        self._seal()
+        self._signed()
         return self._tally
 
     def _remove_strangers(self) -> None:
@@ -148,7 +152,7 @@ class _Fetch:
             elif name not in self._source.files or path.is_symlink():
                 path.unlink()
 
-    def _write_seal(self, name: str, content: bytes) -> None:
+    def _write_signed(self, name: str, content: bytes) -> None:
         with (self._target / name).open("wb") as file:
             file.write(content)
             file.flush()
@@ -235,9 +239,9 @@ class _Fetch:
         if len(now) < 2 or any(_identity(each) != _identity(status) for each in now):
             raise Changed(f"{self._source.folder / name}: was changed while it was being fetched")
 
-    def _seal(self) -> None:
+    def _signed(self) -> None:
         """Let those read the copy who may read the original; nobody writes to it. A power cut leaves it whole."""
-        names = {*self._source.files, *self._source.seal}
+        names = {*self._source.files, *self._source.signed}
         for name in names:
             with _reading(self._source.folder / name):
                 like(self._target / name, self._source.folder / name, 0o400)

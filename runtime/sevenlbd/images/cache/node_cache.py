@@ -315,14 +315,14 @@ def _subfolders(above: Path, *, hidden: bool = False) -> list[str]:
 def _described(source: Source) -> dict[str, object]:
     """What a copy says of its source: by content where there is a manifest, by sizes and times where there is none."""
     if source.manifest:
-        return {"manifest": sha256(source.seal[manifest.MANIFEST]).hexdigest()}
+        return {"manifest": sha256(source.signed[manifest.MANIFEST]).hexdigest()}
     return {"stamp": fetch.stamp(source.files)}
 
 
 def _described_by_look(folder: Path) -> dict[str, object]:
     """The same of the version that is there now, without a look at more than that takes."""
     if manifest.exists(folder):
-        return {"manifest": sha256(manifest.read_seal(folder, manifest.MANIFEST)).hexdigest()}
+        return {"manifest": sha256(manifest.read_signed(folder, manifest.MANIFEST)).hexdigest()}
     return {"stamp": fetch.stamp(manifest.files(folder))}
 
 

@@ -1,4 +1,4 @@
-"""A folder that nobody writes to any more: sealed, opened for a moment, or removed as a whole."""
+"""A folder that nobody writes to any more: read-only, opened for a moment, or removed as a whole."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def seal(folder: Path) -> None:
+def close(folder: Path) -> None:
     """Put all of it on the disk and take every right to write away.
 
-    Who may read is decided by the folder above, whatever the umask was. A file that is sealed already keeps its
+    Who may read is decided by the folder above, whatever the umask was. A file that is read-only already keeps its
     identity: a change of its mode, even to the same one, would set its ctime (see `verified`). Raises OSError.
     """
     readers = stat.S_IMODE(folder.parent.stat().st_mode) & 0o555 | 0o500
@@ -29,7 +29,7 @@ def seal(folder: Path) -> None:
             _to_disk(path)
 
 
-def unseal(folder: Path) -> None:
+def reopen(folder: Path) -> None:
     """Give its owner the right to write back, in folders and files. Raises OSError."""
     for path in _walk(folder, folders_first=True):
         mode = path.lstat().st_mode
@@ -38,7 +38,7 @@ def unseal(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove it with all that is in it, sealed or not. Raises OSError."""
+    """Remove it with all that is in it, read-only or not. Raises OSError."""
     for path in _walk(folder, folders_first=True):
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):

@@ -29,7 +29,7 @@ def sign(
 ) -> Manifest:
     """Sign NAME@VERSION with `key`, as it is now. Raises Refusal, OSError."""
     with repository.amended(name, version) as folder:
-        pass  # a version made by hand is sealed here: later that would give its files another identity
+        pass  # a version made by hand is read-only here: later that would give its files another identity
     before = verified.settle(folder)
     with progress(f"reading {name}@{version}", sum(size for _, size, _, _ in before.values())) as told:
         made = manifest.make(folder, told)
@@ -53,7 +53,7 @@ def _parts(folder: Path) -> dict[str, verified.Identity]:
 
 
 def _put(folder: Path, name: str, content: bytes) -> None:
-    """A file of the seal, whole or not at all, with the mode that a sealed version's files have."""
+    """A file of the signature, whole or not at all, with the mode that a read-only version's files have."""
     fresh = folder.with_name(f"{_NEW}{secrets.token_hex(4)}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

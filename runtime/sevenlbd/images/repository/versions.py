@@ -97,7 +97,7 @@ class Repository:
 
     @contextmanager
     def staged(self, name: str, version: str) -> Iterator[Path]:
-        """A private folder to make a version in: at a good end it is the version, sealed; at a bad end it is gone."""
+        """A private folder to make a version in: at a good end it is the version, read-only; at a bad end gone."""
         names.check_name(name)
         names.check_version(version)
         home = self.path / name
@@ -119,7 +119,7 @@ class Repository:
                     raise Refusal(
                         ExitCode.IMAGE, f"{fresh}: there is no {DESCRIPTION} in it", hint="see docs/images.md"
                     )
-                readonly.seal(fresh)
+                readonly.close(fresh)
             with self._changing(name):
                 self._refuse_existing(name, version)
                 fresh.rename(home / version)
@@ -127,7 +127,7 @@ class Repository:
 
     @contextmanager
     def amended(self, name: str, version: str) -> Iterator[Path]:
-        """A version's folder, open for its owner to add a part by a rename (a warm state, a signature); then sealed.
+        """A version's folder, open for its owner to add a part by a rename (a warm state, a signature); then read-only.
 
         One at a time. What is there already must not be changed: sessions use it.
         """
@@ -137,7 +137,7 @@ class Repository:
             try:
                 yield folder
             finally:
-                readonly.seal(folder)
+                readonly.close(folder)
 
     def publish(self, name: str, version: str) -> None:
         """Make a version the one that new sessions get, at once and whole. Running sessions keep theirs."""

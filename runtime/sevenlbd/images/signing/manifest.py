@@ -26,14 +26,14 @@ from . import digest
 from .digest import Told
 
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
-SEAL = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
+SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
 """The files that are about the others; no manifest lists them."""
 _SCHEMA = 1
 _MOST_BYTES = 4 << 20
 _MOST_FILES = 4096
 _MOST_SIZE = 1 << 48
 # The leaves of 2 TiB.
-_MOST_SEAL = 16 << 20
+_MOST_SIGNED = 16 << 20
 _HASH = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "copy it anew from where it came from; if it was changed on purpose: 7lbd image sign"
 _PLAIN = "a version consists of plain files only: remove what does not belong there"
@@ -87,7 +87,7 @@ def _filled(part: Part) -> dict[str, object]:
 
 
 def files(folder: Path) -> dict[str, os.stat_result]:
-    """Every file below `folder` but the seal's own, by path. Raises Altered for what is neither file nor folder."""
+    """Every file below `folder` but the signature's, by path. Raises Altered for what is neither file nor folder."""
     found: dict[str, os.stat_result] = {}
     waiting = [""]
     while waiting:
@@ -100,7 +100,7 @@ def files(folder: Path) -> dict[str, os.stat_result]:
                     waiting.append(f"{name}/")
                 elif not stat.S_ISREG(status.st_mode):
                     raise Altered(f"{folder / name}: is neither a file nor a folder", hint=_PLAIN)
-                elif name not in SEAL:
+                elif name not in SIGNATURE_FILES:
                     found[name] = status
         if len(found) + len(waiting) > _MOST_FILES:
             raise Altered(f"{folder}: has more than {_MOST_FILES} files, which no image has", hint=_PLAIN)
@@ -145,11 +145,11 @@ def exists(folder: Path) -> bool:
 
 def read(folder: Path) -> Manifest:
     """The manifest that stands in `folder`, without leaves; nothing else is looked at. Raises Refusal."""
-    return parse(read_seal(folder, MANIFEST), folder / MANIFEST)
+    return parse(read_signed(folder, MANIFEST), folder / MANIFEST)
 
 
-def read_seal(folder: Path, name: str) -> bytes:
-    """The content of one file of the seal. Raises Refusal."""
+def read_signed(folder: Path, name: str) -> bytes:
+    """The content of one file of the signature. Raises Refusal."""
     path = folder / name
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -159,8 +159,8 @@ def read_seal(folder: Path, name: str) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Altered(f"{path}: is not a regular file")
-        content = file.read(_MOST_SEAL + 1)
-    if len(content) > _MOST_SEAL:
+        content = file.read(_MOST_SIGNED + 1)
+    if len(content) > _MOST_SIGNED:
         raise Altered(f"{path}: is far too long")
     return content
 
@@ -187,7 +187,7 @@ def _text(value: object) -> str:
 def _inner(name: object) -> str:
     """A path that stays in the folder and is spelt in one way only."""
     text = _text(name)
-    if text in SEAL or any(piece in ("", ".", "..") for piece in text.split("/")):
+    if text in SIGNATURE_FILES or any(piece in ("", ".", "..") for piece in text.split("/")):
         raise ValueError(f"`{text}` is not the path of a part")
     return text
 
@@ -209,7 +209,7 @@ def _part(table: Any) -> Part:
 
 def read_leaves(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, ...]]:
     """The leaves of every part that has a tree, proved against its root. Raises Refusal."""
-    packed = read_seal(folder, TREE)
+    packed = read_signed(folder, TREE)
     found: dict[str, tuple[bytes, ...]] = {}
     at = 0
     for name, part in manifest.parts.items():

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...base.errors import ExitCode, Refusal
-from .manifest import MANIFEST, PLACES, SIGNATURE, Altered, exists, read_seal
+from .manifest import MANIFEST, PLACES, SIGNATURE, Altered, exists, read_signed
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -116,11 +116,11 @@ def sign(key: Ed25519PrivateKey, manifest: bytes, places: bytes) -> bytes:
 
 
 def check(folder: Path, keys: Sequence[str]) -> Signed:
-    """What one of `keys` (from `trusted`) has signed in `folder`. Raises Refusal; only the seal's files are read."""
+    """What one of `keys` (from `trusted`) has signed in `folder`, by the signature's files alone. Raises Refusal."""
     if not exists(folder) or not os.path.lexists(folder / SIGNATURE):
         what = f"{folder}: the image is not signed"
         raise Refusal(ExitCode.IMAGE, what, hint="who keeps the images can: 7lbd image sign NAME@VERSION --key FILE")
-    text, signatures = _parsed(read_seal(folder, SIGNATURE), folder / SIGNATURE)
+    text, signatures = _parsed(read_signed(folder, SIGNATURE), folder / SIGNATURE)
     if text not in keys:
         listed = ", ".join(keys) or "none is listed"
         what = f"{folder}: is signed with {text}, which is not a trusted key (trusted_keys: {listed})"
@@ -133,7 +133,7 @@ def check(folder: Path, keys: Sequence[str]) -> Signed:
 def _proved(folder: Path, public: Ed25519PublicKey, name: str, signature: bytes) -> bytes:
     from cryptography.exceptions import InvalidSignature
 
-    content = read_seal(folder, name)
+    content = read_signed(folder, name)
     try:
         public.verify(signature, _PURPOSE[name] + content)
     except InvalidSignature:

@@ -37,7 +37,7 @@ from typing import Any
 from ...base import heartbeat
 from . import manifest, signature
 from .digest import Told
-from .manifest import MANIFEST, PLACES, SEAL, SIGNATURE, Altered
+from .manifest import MANIFEST, PLACES, SIGNATURE, SIGNATURE_FILES, Altered
 
 Identity = tuple[int, int, int, int]
 Progress = Callable[[str, int], AbstractContextManager[Told]]
@@ -101,9 +101,9 @@ def _silent(_what: str, _total: int) -> AbstractContextManager[Told]:
 
 
 def identities(folder: Path) -> dict[str, Identity]:
-    """The identity of every file of a version, those of the seal included. Raises Refusal."""
+    """The identity of every file of a version, those of the signature included. Raises Refusal."""
     found = {name: identity(status) for name, status in manifest.files(folder).items()}
-    for name in SEAL:
+    for name in SIGNATURE_FILES:
         with suppress(FileNotFoundError):
             found[name] = identity((folder / name).lstat())
     return found

@@ -109,7 +109,7 @@ def _check(context: CommandContext) -> int:
     if found and not report.bad:
         _check_partitions(found, report)
     _check_warm(folder, report)
-    _check_seal(context, folder, report)
+    _check_signature(context, folder, report)
     return ExitCode.IMAGE if report.bad else ExitCode.OK
 
 
@@ -149,7 +149,7 @@ def _check_warm(folder: Path, report: _Report) -> None:
     report.tell("warm state" if state else "no warm state")
 
 
-def _check_seal(context: CommandContext, folder: Path, report: _Report) -> None:
+def _check_signature(context: CommandContext, folder: Path, report: _Report) -> None:
     if not manifest.exists(folder):
         report.tell("no digests: it is not signed")
         return

@@ -26,7 +26,7 @@ def shelf(tmp_path: Path) -> Repository:
         (staging / "disk.raw").write_bytes(b"disk" * 4096)
         (staging / "warm").mkdir()
         (staging / "warm" / "memory").write_bytes(b"old")
-        for name in manifest.SEAL:
+        for name in manifest.SIGNATURE_FILES:
             (staging / name).write_text("{}")
     return made
 

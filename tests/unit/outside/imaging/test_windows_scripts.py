@@ -24,7 +24,7 @@ from tree_sitter import Node
 LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
-ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "seal.ps1", "prepare.ps1", FIRST_BOOT]
+ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
 
 # Each cmdlet with its parameters.
 CMDLETS = {
@@ -317,7 +317,9 @@ def test_the_host_counts_as_the_local_intranet() -> None:
 
 def test_an_account_logs_on_once_before_the_image_is_closed() -> None:
     order = ["Wait-Contract", "Test-FirstLogon", "Start-FirstLogon", "Complete-FirstLogon", "Clear-Installation"]
-    assert [words(node) for node in nodes(parsed(source("seal.ps1")), "command_name") if words(node) in order] == order
+    assert [
+        words(node) for node in nodes(parsed(source("finish.ps1")), "command_name") if words(node) in order
+    ] == order
     assert "Stop-AutomaticLogon" in called(FUNCTIONS["Complete-FirstLogon"])
     assert "Stop-AutomaticLogon" in called(parsed(source(FIRST_BOOT)))
 
