@@ -1,4 +1,4 @@
-"""The child of an image that is being maintained: a writable disk on top of a version, in a hidden folder beside it.
+"""The maintenance of an image: a writable disk on top of a version, in a hidden folder beside it.
 
     NAME/.maintain/     disk.qcow2  variables.fd  child.json
     NAME/.maintaining   who is at it now (a heartbeat, see `marks`)
@@ -31,8 +31,8 @@ _PATIENCE = 0.5
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is known of a child: the version below it, since when there is one, and how its last session ended."""
+class MaintenanceRecord:
+    """What is known of a maintenance: the version below it, since when there is one, and how its last session ended."""
 
     base: str
     since: float
@@ -40,8 +40,8 @@ class Record:
     """Whether the guest shut itself down: else its file systems are as after a power cut."""
 
 
-class Child:
-    """The child of the image whose folder is `home`. Methods raise Refusal."""
+class Maintenance:
+    """The maintenance of the image whose folder is `home`. Methods raise Refusal."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -68,8 +68,8 @@ class Child:
         finally:
             lasting.__exit__(None, None, None)
 
-    def record(self) -> Record | None:
-        """What is known of the child that is there; None when there is none."""
+    def record(self) -> MaintenanceRecord | None:
+        """What is known of the maintenance that is there; None when there is none."""
         if not self.folder.is_dir():
             return None
         try:
@@ -80,20 +80,20 @@ class Child:
         except (OSError, ValueError, KeyError, TypeError, Refusal):
             what = f"{self.folder}: what is kept there is not whole"
             raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image maintain {self.home.name} --discard") from None
-        return Record(base, since, clean)
+        return MaintenanceRecord(base, since, clean)
 
     def begin(self, base: str) -> None:
-        """Make the folder for a new child. Raises OSError."""
+        """Make the folder for a new maintenance. Raises OSError."""
         self.folder.mkdir(mode=0o700)
-        self.note(Record(base, time.time(), clean=True))
+        self.note(MaintenanceRecord(base, time.time(), clean=True))
 
-    def note(self, record: Record) -> None:
+    def note(self, record: MaintenanceRecord) -> None:
         """Write down what is known, in one step. Raises OSError."""
         content = json.dumps({"schema": _SCHEMA, **asdict(record)}).encode()
         atomic.replace(self.folder / RECORD, content, lasting=True)
 
     def discard(self) -> None:
-        """Remove the child: first out of sight, so that half of one is never taken for one."""
+        """Remove the maintenance: first out of sight, so that half of one is never taken for one."""
         aside = self.home / f"{FOLDER}-gone-{os.getpid()}"
         with suppress(FileNotFoundError):
             self.folder.rename(aside)
@@ -102,8 +102,8 @@ class Child:
 
 
 def base_of(home: Path) -> str:
-    """The version that a child lies on; empty when there is none, or none that says so."""
+    """The version that a maintenance lies on; empty when there is none, or none that says so."""
     with suppress(Refusal):
-        record = Child(home).record()
+        record = Maintenance(home).record()
         return record.base if record else ""
     return ""

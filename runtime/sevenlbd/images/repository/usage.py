@@ -1,4 +1,4 @@
-"""Who uses a version, as far as can be seen from here: leases, a child that is kept, and locks of this node."""
+"""Who uses a version, as far as can be seen from here: leases, a maintenance that is kept, and locks of this node."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Harvest = supervisor.Harvest
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Outcome:
+class ImageOutcome:
     """What became of a session."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Outcome:
         self.state: SessionState | None = None
 
 
-def run(prepared: Prepared, display: Display, harvest: Harvest) -> Outcome:
+def run(prepared: Prepared, display: Display, harvest: Harvest) -> ImageOutcome:
     """Run a session to its end, then `harvest(folder, state)` while its folder is still there. Raises Refusal."""
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
@@ -35,8 +35,8 @@ def run(prepared: Prepared, display: Display, harvest: Harvest) -> Outcome:
             signal.signal(number, handler)
 
 
-async def _run(prepared: Prepared, display: Display, harvest: Harvest) -> Outcome:
-    outcome = Outcome()
+async def _run(prepared: Prepared, display: Display, harvest: Harvest) -> ImageOutcome:
+    outcome = ImageOutcome()
 
     def ended(place: Path, state: SessionState) -> None:
         outcome.state = state

@@ -152,7 +152,7 @@ def _is_done(state: SessionState, described: Description) -> bool:
     return state.reason == messages.GUEST_SHUT_DOWN and sign in state.milestones
 
 
-def _failure(outcome: image_session.Outcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
+def _failure(outcome: image_session.ImageOutcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
     reason = outcome.state.reason if outcome.state else "there is no word of its end"
     if heard.error:
         what = heard.error

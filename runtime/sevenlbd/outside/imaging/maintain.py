@@ -1,4 +1,4 @@
-"""Maintenance of an image: a writable child as an admin's session, then a new version of it, or nothing.
+"""Maintenance of an image: a writable disk on top of it as an admin's session, then a new version of it, or nothing.
 
 The version itself is never written to. The child lies in the repository, so that neither a killed session nor a full
 disk loses an afternoon's work: what is not committed or discarded is kept, and the next call goes on with it.
@@ -25,7 +25,7 @@ from ...images.lookup import repositories
 from ...images.lookup.image import Image, ImageLayer
 from ...images.names import Reference
 from ...images.repository import versions
-from ...images.repository.maintenance import Child, Record
+from ...images.repository.maintenance import Maintenance, MaintenanceRecord
 from ...images.repository.versions import Repository
 from ...wire import messages
 from ...wire.messages import Layer
@@ -56,7 +56,7 @@ def _maintain(context: CommandContext) -> int:
         what = f"image `{ref.name}` has no versions, so a new one would have no place"
         hint = f"7lbd image add {repository.path / ref.name}/DISK --name {ref.name} --version VERSION"
         raise Refusal(ExitCode.IMAGE, what, hint=hint)
-    kept = Child(repository.path / ref.name)
+    kept = Maintenance(repository.path / ref.name)
     if context.options.commit:
         _refuse_taken(repository, Reference(ref.name, context.options.commit))
     with kept.held():
@@ -70,8 +70,8 @@ def _refuse_taken(repository: Repository, ref: Reference) -> None:
         raise Refusal(ExitCode.IMAGE, what, hint="choose another: --commit VERSION")
 
 
-def _held(context: CommandContext, ref: Reference, repository: Repository, kept: Child) -> int:
-    """What was asked for, with the child to ourselves."""
+def _held(context: CommandContext, ref: Reference, repository: Repository, kept: Maintenance) -> int:
+    """What was asked for, with the maintenance to ourselves."""
     if context.options.discard:
         return _discard(ref, kept)
     record = kept.record()
@@ -89,7 +89,7 @@ def _held(context: CommandContext, ref: Reference, repository: Repository, kept:
     return _session(context, ref, repository, kept, record, prepared)
 
 
-def _discard(ref: Reference, kept: Child) -> int:
+def _discard(ref: Reference, kept: Maintenance) -> int:
     if not kept.folder.exists():
         what = f"no child of image `{ref.name}` is kept, so there is nothing to discard"
         raise Refusal(ExitCode.IMAGE, what, hint=f"to try something and keep nothing: 7lbd run --image {ref.name}")
@@ -98,8 +98,8 @@ def _discard(ref: Reference, kept: Child) -> int:
     return ExitCode.OK
 
 
-def _begin(kept: Child, base: Image) -> Record:
-    """A new child, empty yet. Raises Refusal."""
+def _begin(kept: Maintenance, base: Image) -> MaintenanceRecord:
+    """A new maintenance, empty yet. Raises Refusal."""
     assert base.folder is not None
     try:
         kept.discard()  # what is left of one that was discarded halfway
@@ -119,7 +119,7 @@ def _begin(kept: Child, base: Image) -> Record:
     return record
 
 
-def _prepared(context: CommandContext, kept: Child, base: Image, *, kept_already: bool) -> Prepared:
+def _prepared(context: CommandContext, kept: Maintenance, base: Image, *, kept_already: bool) -> Prepared:
     """The admin's session. Raises Refusal; nothing is written."""
     discs = [user_path(name) for name in context.options.iso]
     installation.check_discs(discs)
@@ -166,9 +166,14 @@ def _password(source: str) -> str:
 
 
 def _session(
-    context: CommandContext, ref: Reference, repository: Repository, kept: Child, record: Record, prepared: Prepared
+    context: CommandContext,
+    ref: Reference,
+    repository: Repository,
+    kept: Maintenance,
+    record: MaintenanceRecord,
+    prepared: Prepared,
 ) -> int:
-    """Run it, and see what is to become of the child."""
+    """Run it, and see what is to become of the maintenance."""
     record = replace(record, clean=False)
     kept.note(record)
 
@@ -191,7 +196,9 @@ def _session(
     return outcome.code
 
 
-def _asked(context: CommandContext, ref: Reference, repository: Repository, kept: Child, record: Record) -> int:
+def _asked(
+    context: CommandContext, ref: Reference, repository: Repository, kept: Maintenance, record: MaintenanceRecord
+) -> int:
     """What the admin at the terminal wants."""
     terminal.say(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.")
     while True:
@@ -214,9 +221,15 @@ def _asked(context: CommandContext, ref: Reference, repository: Repository, kept
 
 
 def _commit(
-    context: CommandContext, repository: Repository, kept: Child, record: Record, version: str, *, publish: bool
+    context: CommandContext,
+    repository: Repository,
+    kept: Maintenance,
+    record: MaintenanceRecord,
+    version: str,
+    *,
+    publish: bool,
 ) -> int:
-    """Make a version of the child and the version below it. Until that is there, the child is kept."""
+    """Make a version of the maintenance and the version below it. Until that is there, the maintenance is kept."""
     name = kept.home.name
     new = Reference(name, version)
     if not record.clean and not context.options.force:
@@ -244,7 +257,7 @@ def _commit(
     return ExitCode.OK
 
 
-def _check_disk(kept: Child, base: Image) -> None:
+def _check_disk(kept: Maintenance, base: Image) -> None:
     """The guest's QEMU wrote this file: only its blocks are believed. Raises Refusal."""
     try:
         header = qcow2.read(kept.disk)
