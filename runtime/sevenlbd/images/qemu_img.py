@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..base import process, syscalls
 from ..base.errors import ExitCode, Refusal
-from .signing.digest import Told
+from .signing.digest import Report
 
 _PROGRAM = "/usr/bin/qemu-img"
 _DONE = re.compile(rb"\((\d+\.\d+)/100%\)")
@@ -37,7 +37,7 @@ def qcow2_node(path: Path) -> dict[str, object]:
     return {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": None}
 
 
-def convert(node: Mapping[str, object], target: Path, *, compress: bool, stored: int, told: Told) -> None:
+def convert(node: Mapping[str, object], target: Path, *, compress: bool, stored: int, told: Report) -> None:
     """Copy the disk `node` into a qcow2 file of its own. Raises Refusal; then no more than a part of it is there.
 
     `told` hears of every further piece of the `stored` bytes.

@@ -90,12 +90,12 @@ def look(folder: Path) -> Source:
     return Source(folder, manifest.check_names(folder, said), signed, said)
 
 
-def fetch(source: Source, target: Path, journal: Path, rate: int = 0, told: Told = lambda _: None) -> Tally:
+def fetch(source: Source, target: Path, journal: Path, rate: int = 0, report: Told = lambda _: None) -> Tally:
     """Make `target` a copy of `source`, at most `rate` bytes a second of it; what is right there already stays.
 
     All of it is on the disk in the end. Raises Refusal when the source is at fault, OSError when the target is.
     """
-    return _Fetch(source, target, journal, rate, told).run()
+    return _Fetch(source, target, journal, rate, report).run()
 
 
 class Bucket:
@@ -118,12 +118,12 @@ class Bucket:
 class _Fetch:
     """One call of `fetch`."""
 
-    def __init__(self, source: Source, target: Path, journal: Path, rate: int, told: Told) -> None:
+    def __init__(self, source: Source, target: Path, journal: Path, rate: int, report: Told) -> None:
         self._source = source
         self._target = target
         self._journal = _Journal(journal, source)
         self._bucket = Bucket(rate)
-        self._told = told
+        self._told = report
         self._tally = Tally(sum(status.st_size for status in source.files.values()))
         self._buffer = memoryview(bytearray(digest.CHUNK))
         self._leaves: Mapping[str, tuple[bytes, ...]] = {}

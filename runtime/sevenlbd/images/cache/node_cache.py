@@ -105,7 +105,7 @@ class Cache:
         finally:
             os.close(descriptor)
 
-    def fetch(self, ref: Reference, source: Source, rate: int = 0, told: Told = lambda _: None) -> Tally:
+    def fetch(self, ref: Reference, source: Source, rate: int = 0, report: Told = lambda _: None) -> Tally:
         """Make a whole copy of `source`, at most `rate` bytes a second. Only with the lock.
 
         What has arrived stays when it is interrupted, whatever the reason: a next call goes on from there.
@@ -115,7 +115,7 @@ class Cache:
             self._make(partial.parent, source.folder.parent)
             self._take_back(ref)
             self._make_room(ref, source.needs())
-            tally = fetch.fetch(source, partial, self._beside(ref, _JOURNAL), rate, told)
+            tally = fetch.fetch(source, partial, self._beside(ref, _JOURNAL), rate, report)
             self._appear(ref, source)
         except OSError as error:
             raise self._trouble(ref, error) from None

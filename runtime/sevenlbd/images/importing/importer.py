@@ -27,7 +27,7 @@ _VOLUME_AT, _VOLUME = 40, b"_FVH"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImportOptions:
     """What is asked for. `given` are keys of the description that the user has set."""
 
     name: str
@@ -48,16 +48,16 @@ def beside(disk: Path) -> tuple[Path | None, Path | None]:
     return described, variables if variables.is_file() and _volume(variables) else None
 
 
-def fill(folder: Path, opened: Source, wanted: Wanted, progress: Progress) -> Description:
+def fill(folder: Path, opened: Source, options: ImportOptions, progress: Progress) -> Description:
     """Make the version in `folder`, from the disk that was `opened`. Raises Refusal, OSError."""
     with TemporaryDirectory(prefix=".import-", dir=folder) as scratch:
         source = ready(opened, Path(scratch), progress)
         found = _looked_into(source, Path(scratch))
-        _check_wanted(source, found, wanted)
-        _copy(source, folder / DISK, wanted, progress)
-    if wanted.variables:
-        _copy_variables(wanted.variables, folder / VARIABLES)
-    text = _taken_over(wanted, found) if wanted.described else _found(source, found, wanted)
+        _check_wanted(source, found, options)
+        _copy(source, folder / DISK, options, progress)
+    if options.variables:
+        _copy_variables(options.variables, folder / VARIABLES)
+    text = _taken_over(options, found) if options.described else _found(source, found, options)
     (folder / DESCRIPTION).write_text(text)
     return image.from_folder(folder).description
 
@@ -78,10 +78,10 @@ def _looked_into(source: Source, scratch: Path) -> probe.Findings:
     return found
 
 
-def _copy(source: Source, target: Path, wanted: Wanted, progress: Progress) -> None:
+def _copy(source: Source, target: Path, options: ImportOptions, progress: Progress) -> None:
     """The disk as one qcow2, of the size that it says it has. Raises Refusal."""
     with progress(f"importing {source.path.name}", source.stored) as told:
-        qemu_img.convert(source.node, target, compress=wanted.compress, stored=source.stored, told=told)
+        qemu_img.convert(source.node, target, compress=options.compress, stored=source.stored, told=told)
     declared, made = qemu_img.size(source.node), qcow2.read(target).size
     if made != declared:
         what = f"{source.path}: is a disk of {declared} bytes, and the copy has {made}"
@@ -105,11 +105,11 @@ def _volume(path: Path) -> bool:
 _NATIVE_4K = {"logical_block_size": partitions.SECTOR_4K}
 
 
-def _check_wanted(source: Source, found: probe.Findings, wanted: Wanted) -> None:
+def _check_wanted(source: Source, found: probe.Findings, options: ImportOptions) -> None:
     """Refuse what a disk of sectors of 4096 bytes cannot have. Raises Refusal."""
-    values: dict[str, object] = dict(wanted.given)
-    if wanted.described:
-        values = description.read(wanted.described).model_dump(mode="json", by_alias=True, exclude_unset=True) | values
+    values: dict[str, object] = dict(options.given)
+    if options.described:
+        values = description.read(options.described).model_dump(mode="json", by_alias=True, exclude_unset=True) | values
     if found.table.sector != partitions.SECTOR_4K:
         return
     what = f"{source.path}: its partition table counts in sectors of 4096 bytes"
@@ -121,31 +121,31 @@ def _check_wanted(source: Source, found: probe.Findings, wanted: Wanted) -> None
         raise Refusal(ExitCode.IMAGE, f"{what}, from which no BIOS boots", hint="--firmware uefi")
 
 
-def _taken_over(wanted: Wanted, found: probe.Findings) -> str:
+def _taken_over(options: ImportOptions, found: probe.Findings) -> str:
     """The description that came with the disk, for its new place."""
-    assert wanted.described
-    came = description.read(wanted.described)
+    assert options.described
+    came = description.read(options.described)
     values = came.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if found.table.sector == partitions.SECTOR_4K:
         values = {"disk_bus": DiskBus.NVME.value, **values, **_NATIVE_4K}
-    return _text([f"Taken over from {wanted.described.name} beside {came.disk}."], values | _placed(wanted))
+    return _text([f"Taken over from {options.described.name} beside {came.disk}."], values | _placed(options))
 
 
-def _placed(wanted: Wanted) -> dict[str, object]:
+def _placed(options: ImportOptions) -> dict[str, object]:
     """The keys that follow from where the version is, and what the user has said."""
-    variables = VARIABLES if wanted.variables else ""
-    fixed = {"name": wanted.name, "version": wanted.version, "disk": DISK, "format": "qcow2", "variables": variables}
-    return {**fixed, **wanted.given}
+    variables = VARIABLES if options.variables else ""
+    fixed = {"name": options.name, "version": options.version, "disk": DISK, "format": "qcow2", "variables": variables}
+    return {**fixed, **options.given}
 
 
-def _found(source: Source, found: probe.Findings, wanted: Wanted) -> str:
+def _found(source: Source, found: probe.Findings, options: ImportOptions) -> str:
     """A description of what is on the disk."""
     values: dict[str, object] = {}
     notes = [
         f"Made from {source.path.name} ({source.kind}).",
         f"Seen on it: {', '.join(found.seen) or 'nothing known'}.",
     ]
-    system = wanted.given.get("os", found.os)
+    system = options.given.get("os", found.os)
     if system:
         values |= {"os": str(system), "disk_bus": "virtio" if system == "linux" else "ahci"}
     if found.firmware:
@@ -157,13 +157,13 @@ def _found(source: Source, found: probe.Findings, wanted: Wanted) -> str:
             values["disk_bus"] = DiskBus.NVME.value
     if source.appliance:
         values |= _of_appliance(source, notes)
-    if wanted.variables and values.get("firmware", Firmware.UEFI) == Firmware.BIOS:
+    if options.variables and values.get("firmware", Firmware.UEFI) == Firmware.BIOS:
         notes.append(f"{VARIABLES} was beside it, so it boots by UEFI.")
         values["firmware"] = Firmware.UEFI.value
-    assumed = [key for key in _WORTH_A_LOOK if key not in values and key not in wanted.given]
+    assumed = [key for key in _WORTH_A_LOOK if key not in values and key not in options.given]
     notes.append(f"Assumed, for want of better knowledge: {', '.join(assumed)}. See docs/images.md.")
     defaults = Description().model_dump(mode="json", by_alias=True)
-    return _text(notes, {**{key: defaults[key] for key in _WORTH_A_LOOK}, **values, **_placed(wanted)})
+    return _text(notes, {**{key: defaults[key] for key in _WORTH_A_LOOK}, **values, **_placed(options)})
 
 
 _WORTH_A_LOOK = ("os", "firmware", "disk_bus", "nic", "channels", "user", "memory", "cpus")

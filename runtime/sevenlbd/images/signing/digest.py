@@ -21,7 +21,7 @@ CHUNK = 4 << 20
 LENGTH = hashlib.sha256().digest_size
 _MOST_THREADS = 8
 
-Told = Callable[[int], None]
+Report = Callable[[int], None]
 """Hears of every further piece that is done, in bytes; in the thread that asked."""
 
 
@@ -72,7 +72,7 @@ def plain(path: Path, size: int) -> bytes:
         return hashlib.sha256(content).digest()
 
 
-def leaves(path: Path, size: int, told: Told = lambda _: None) -> list[bytes]:
+def leaves(path: Path, size: int, report: Report = lambda _: None) -> list[bytes]:
     """The hashes of all chunks of the file at `path`. Raises OSError, Changed."""
     # Not for a start that finds everything known: loading it takes most of that time.
     from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +90,7 @@ def leaves(path: Path, size: int, told: Told = lambda _: None) -> list[bytes]:
         try:
             for index, hashed in enumerate(pool.map(one, range(count(size)))):
                 found.append(hashed)
-                told(length(size, index))
+                report(length(size, index))
         finally:
             pool.shutdown(cancel_futures=True)
         _check_size(descriptor, size)

@@ -23,7 +23,7 @@ from typing import Any
 
 from ...base.errors import ExitCode, Refusal
 from . import digest
-from .digest import Told
+from .digest import Report
 
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
 SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
@@ -107,26 +107,26 @@ def files(folder: Path) -> dict[str, os.stat_result]:
     return dict(sorted(found.items()))
 
 
-def make(folder: Path, told: Told = lambda _: None) -> Manifest:
+def make(folder: Path, report: Report = lambda _: None) -> Manifest:
     """The manifest of what is in `folder`, with its trees' leaves; nothing is written. Raises Refusal.
 
-    Name and version are those of the folder. `told` hears of every byte that is done, holes included.
+    Name and version are those of the folder. `report` hears of every byte that is done, holes included.
     """
     parts: dict[str, Part] = {}
     leaves: dict[str, tuple[bytes, ...]] = {}
     for name, status in files(folder).items():
-        parts[name], leaves[name] = _hashed(folder / name, status.st_size, told)
+        parts[name], leaves[name] = _hashed(folder / name, status.st_size, report)
     trees = {name: tree for name, tree in leaves.items() if parts[name].root}
     return Manifest(folder.parent.name, folder.name, parts, trees)
 
 
-def _hashed(path: Path, size: int, told: Told) -> tuple[Part, tuple[bytes, ...]]:
+def _hashed(path: Path, size: int, report: Report) -> tuple[Part, tuple[bytes, ...]]:
     try:
         if size <= digest.CHUNK:
             plain = digest.plain(path, size)
-            told(size)
+            report(size)
             return Part(size, sha256=plain.hex()), ()
-        leaves = tuple(digest.leaves(path, size, told))
+        leaves = tuple(digest.leaves(path, size, report))
     except digest.Changed as error:
         raise Altered(f"{path}: is being changed: {error}") from None
     except OSError as error:
@@ -256,12 +256,12 @@ def check_names(folder: Path, manifest: Manifest) -> dict[str, os.stat_result]:
     return found
 
 
-def check(folder: Path, manifest: Manifest, told: Told = lambda _: None) -> None:
+def check(folder: Path, manifest: Manifest, report: Report = lambda _: None) -> None:
     """Compare all of `folder` with its manifest, reading everything. Raises Refusal for the first difference."""
     check_names(folder, manifest)
     trees = read_leaves(folder, manifest)
     for name, part in manifest.parts.items():
-        hashed, leaves = _hashed(folder / name, part.size, told)
+        hashed, leaves = _hashed(folder / name, part.size, report)
         if part.root and leaves != trees[name]:
             pairs = zip(leaves, trees[name], strict=True)
             at = next(number for number, (now, then) in enumerate(pairs) if now != then) * digest.CHUNK

@@ -36,11 +36,11 @@ from typing import Any
 
 from ...base import heartbeat
 from . import manifest, signature
-from .digest import Told
+from .digest import Report
 from .manifest import MANIFEST, PLACES, SIGNATURE, SIGNATURE_FILES, Altered
 
 Identity = tuple[int, int, int, int]
-Progress = Callable[[str, int], AbstractContextManager[Told]]
+Progress = Callable[[str, int], AbstractContextManager[Report]]
 """Given what is read and how many bytes, somebody to tell about it."""
 
 _SCHEMA = 1
@@ -87,8 +87,8 @@ def ensure(
     check_place(folder, known.name, known.version)
     placed = _places(signed) == _without(before, {MANIFEST, SIGNATURE, PLACES})
     if not (believed and (placed or arrived == before)):
-        with (progress or _silent)(f"verifying {known.name}@{known.version}", known.size) as told:
-            manifest.check(folder, known, told)
+        with (progress or _silent)(f"verifying {known.name}@{known.version}", known.size) as report:
+            manifest.check(folder, known, report)
     if identities(folder) != before:
         raise Altered(f"{folder}: is being changed", hint="wait until that has ended")
     if believed and memory:
@@ -96,7 +96,7 @@ def ensure(
     return before
 
 
-def _silent(_what: str, _total: int) -> AbstractContextManager[Told]:
+def _silent(_what: str, _total: int) -> AbstractContextManager[Report]:
     return nullcontext(lambda _: None)
 
 

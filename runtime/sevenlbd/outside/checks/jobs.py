@@ -46,7 +46,7 @@ def _jobs(found: Site) -> Iterator[tuple[str, Slurm]]:
 
 def _tried(found: Site, programs: NodePrograms, what: str, slurm: Slurm) -> Finding:
     try:
-        want = job_script.Wanted(slurm, {}, (), ())
+        want = job_script.JobOptions(slurm, {}, (), ())
         script = job_script.text(want, found.settings, found.here, "7lbd doctor")
         done = programs.run("sbatch", "--test-only", stdin=script)
     except Missing as missing:

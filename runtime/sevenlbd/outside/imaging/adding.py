@@ -47,7 +47,7 @@ def _add(context: CommandContext) -> int:
         described, variables = importer.beside(disk.path)
         if options.description:
             described = user_path(options.description)
-        order = importer.Wanted(wanted.name, wanted.version, options.compress, given, described, variables)
+        order = importer.ImportOptions(wanted.name, wanted.version, options.compress, given, described, variables)
         with repository.staged(wanted.name, wanted.version) as folder:
             made = importer.fill(folder, disk, order, progress_bar.shown)
             size, stored = image.from_folder(folder).size, (folder / importer.DISK).stat().st_blocks * formats.SECTOR

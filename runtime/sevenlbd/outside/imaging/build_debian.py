@@ -25,7 +25,7 @@ _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DebianOptions:
     """What was asked for, checked. Sizes in bytes, durations in seconds."""
 
     iso: Path
@@ -57,7 +57,7 @@ def call(context: CommandContext) -> int:
         )
 
 
-def planned(context: CommandContext) -> Wanted:
+def planned(context: CommandContext) -> DebianOptions:
     """Everything checked, nothing done. Raises Refusal."""
     options = context.options
     names.check_name(options.name)
@@ -69,7 +69,7 @@ def planned(context: CommandContext) -> Wanted:
     changes |= {"title": options.title} if options.title else {}
     changes |= {"memory": context.settings.memory} if context.settings.memory else {}
     changes |= {"cpus": context.settings.cpus} if context.settings.cpus else {}
-    return Wanted(
+    return DebianOptions(
         iso=iso,
         described=_described(iso).model_copy(update=changes),
         size=int(_number("--size", options.size, parse_size)),

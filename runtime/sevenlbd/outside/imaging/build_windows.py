@@ -21,7 +21,7 @@ from ..cli import command_line
 from ..cli.command import Command, CommandContext
 from ..console import terminal
 from . import scratch, setup_answers
-from .setup_answers import Wishes
+from .setup_answers import SetupOptions
 
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
@@ -45,12 +45,12 @@ _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowsPlan:
     """All that is to be done, checked."""
 
     windows: Path
     drivers: Path
-    wishes: Wishes
+    wishes: SetupOptions
     description: Description
     disk_size: int
     time_limit: float
@@ -79,7 +79,7 @@ def call(context: CommandContext) -> int:
         return installation.install(context, wanted)
 
 
-def planned(context: CommandContext) -> Plan:
+def planned(context: CommandContext) -> WindowsPlan:
     """Everything checked, nothing done. Raises Refusal."""
     wanted = context.options
     names.check_name(wanted.name)
@@ -97,7 +97,7 @@ def planned(context: CommandContext) -> Plan:
     edition = disc.edition(wanted.edition, wanted.language)
     described = _described(context, wanted.title or edition.name)
     _check_machine(edition, described, int(size))
-    wishes = Wishes(
+    wishes = SetupOptions(
         edition=edition,
         drivers=driver_disc.check(edition),
         title=described.title,
@@ -106,7 +106,7 @@ def planned(context: CommandContext) -> Plan:
         timezone=wanted.timezone,
         product_key=key or product_keys.fitting(edition.id, edition.build, volume=disc.volume),
     )
-    return Plan(windows.resolve(), drivers.resolve(), wishes, described, int(size), time_limit)
+    return WindowsPlan(windows.resolve(), drivers.resolve(), wishes, described, int(size), time_limit)
 
 
 def _described(context: CommandContext, title: str) -> Description:
@@ -194,7 +194,7 @@ def _check_timezone(text: str) -> None:
         raise _wrong(f"--timezone `{text[:80]}` is none of Windows'{nearest(text, known)}", hint)
 
 
-def _shown(plan: Plan, files: Mapping[str, str], target: Path) -> int:
+def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
     _write(target, plan, files)
     edition, wishes = plan.wishes.edition, plan.wishes
     machine = plan.description
@@ -219,7 +219,7 @@ def _shown(plan: Plan, files: Mapping[str, str], target: Path) -> int:
     return ExitCode.OK
 
 
-def _write(target: Path, plan: Plan, files: Mapping[str, str]) -> None:
+def _write(target: Path, plan: WindowsPlan, files: Mapping[str, str]) -> None:
     """Fill the folder `target`, which appears when all is in it. Raises Refusal, OSError."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise _wrong(f"--dry-run: {target} is there already, and not empty", "name a new folder")

@@ -34,7 +34,7 @@ from ..console import display, instructions
 from ..folders import session_folders
 from ..session import control
 from ..session.preflight import prepare
-from ..session.preflight.prepared import Prepared, Wishes
+from ..session.preflight.prepared import Prepared, SessionOptions
 from . import flatten, image_session, serial
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
@@ -176,8 +176,8 @@ def _prepared(context: CommandContext, wanted: Installation, staging: Path) -> P
         keys_at_boot=wanted.keys_at_boot,
         lasting=True,
     )
-    wishes = Wishes(wanted.time_limit + _GRACE_SECONDS, prepared.wishes.stop_grace, exit_when_ready=False)
-    return replace(prepared, plan=plan, wishes=wishes, seen={})
+    options = SessionOptions(wanted.time_limit + _GRACE_SECONDS, prepared.options.stop_grace, exit_when_ready=False)
+    return replace(prepared, plan=plan, options=options, identities={})
 
 
 def _session(

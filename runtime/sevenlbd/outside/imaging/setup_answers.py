@@ -39,7 +39,7 @@ _NUMBERS = (
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SetupOptions:
     """What the admin chose, checked. An empty product key is none."""
 
     edition: Edition
@@ -60,26 +60,26 @@ class Command:
     line: str
 
 
-def render(wishes: Wishes, folder: Path = TEMPLATES) -> dict[str, str]:
+def render(options: SetupOptions, folder: Path = TEMPLATES) -> dict[str, str]:
     """Every file of the disc by its path, with new throw-away passwords in it."""
     answer = _environment(folder, autoescape=True).get_template("autounattend.xml.j2")
     first_boot = _environment(folder, autoescape=False).get_template("first-boot.ps1.j2")
     return {
         ANSWER: answer.render(
-            edition=wishes.edition,
-            title=wishes.title,
-            account=wishes.account,
-            language=wishes.language,
-            timezone=wishes.timezone,
-            product_key=wishes.product_key,
+            edition=options.edition,
+            title=options.title,
+            account=options.account,
+            language=options.language,
+            timezone=options.timezone,
+            product_key=options.product_key,
             computer=COMPUTER,
-            driver_paths=list(_driver_paths(wishes.drivers)),
+            driver_paths=list(_driver_paths(options.drivers)),
             commands=list(_commands()),
             first_logon=rf"powershell.exe -NoProfile -ExecutionPolicy Bypass -File {_TARGET}\first-boot.ps1",
             administrator_password=prepare.new_password(),
             account_password=prepare.new_password(),
         ),
-        FIRST_BOOT: first_boot.render(title=wishes.title, account=wishes.account),
+        FIRST_BOOT: first_boot.render(title=options.title, account=options.account),
         **{f"7lbd/{name}": (folder / name).read_text() for name in _SCRIPTS},
     }
 

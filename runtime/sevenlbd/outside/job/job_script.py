@@ -40,7 +40,7 @@ LOGIN_ONLY = ("json_events",)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobOptions:
     """A job to be: the site's table with the command line's word, more options of sbatch, the session's words."""
 
     slurm: Slurm
@@ -62,7 +62,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def wanted(found: argparse.Namespace, slurm: Slurm) -> Wanted:
+def wanted(found: argparse.Namespace, slurm: Slurm) -> JobOptions:
     """What the command line wants. Raises Refusal."""
     given = vars(found)
     said = {name: given[f"slurm_{name}"] for name in OPTIONS if given[f"slurm_{name}"] is not None}
@@ -85,10 +85,10 @@ def wanted(found: argparse.Namespace, slurm: Slurm) -> Wanted:
         raise Refusal(ExitCode.USAGE, what, hint="7lbd submit --help") from None
     source = command_line.source(found)
     kept = {name: value for name, value in source.values.items() if name not in LOGIN_ONLY}
-    return Wanted(chosen, said, tuple(found.sbatch), tuple(appliance_call.words(Source(source.name, kept))))
+    return JobOptions(chosen, said, tuple(found.sbatch), tuple(appliance_call.words(Source(source.name, kept))))
 
 
-def text(want: Wanted, settings: Settings, here: Places, made_by: str) -> str:
+def text(want: JobOptions, settings: Settings, here: Places, made_by: str) -> str:
     """The script. Raises Refusal when it cannot be said what the job needs."""
     lines = ["#!/bin/bash", f"# A desktop as a job. Made by: {made_by}"]
     lines += [f"#SBATCH {option}" for option in _asked(want, settings, here)]
@@ -105,7 +105,7 @@ def text(want: Wanted, settings: Settings, here: Places, made_by: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_arguments(want: Wanted) -> list[str]:
+def as_arguments(want: JobOptions) -> list[str]:
     """What the command line said, for sbatch's own: there it is stronger than the user's SBATCH_* variables."""
     said = [f"--{name.replace('_', '-')}={value}" for name, value in want.said.items() if name != "time"]
     time = [f"--time={walltime(want.slurm.time)}"] if "time" in want.said else []
@@ -118,7 +118,7 @@ def walltime(seconds: float) -> str:
     return f"{minutes // 1440}-{minutes // 60 % 24:02}:{minutes % 60:02}:00"
 
 
-def _asked(want: Wanted, settings: Settings, here: Places) -> Iterator[str]:
+def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
     memory, cpus = _size(slurm, settings, here)

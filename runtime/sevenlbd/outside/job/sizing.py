@@ -33,7 +33,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Sizing:
-    """What a size is decided by: the wishes, the image, the job (None outside of any) and the node's limit."""
+    """What a size is decided by: the options, the image, the job (None outside of any) and the node's limit."""
 
     settings: Settings
     described: Description
@@ -42,8 +42,8 @@ class Sizing:
 
     def like_frozen(self, frozen: Size) -> Size | None:
         """The size of a warm state, where the job leaves it to us and has room for it: to go on beats to boot."""
-        wishes = self.settings
-        if not self.job or wishes.memory not in (0, frozen.memory) or wishes.cpus not in (0, frozen.cpus):
+        options = self.settings
+        if not self.job or options.memory not in (0, frozen.memory) or options.cpus not in (0, frozen.cpus):
             return None
         fits = frozen.memory <= self._part.for_guest and frozen.cpus <= self._usable_cpus()
         return frozen if fits else None

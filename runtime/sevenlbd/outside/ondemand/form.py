@@ -29,14 +29,14 @@ _TICKED = {"1", "true", "on", "yes"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class FormAnswers:
     """The settings that follow from a form, and what its user should know of them."""
 
     source: Source
     notes: tuple[str, ...] = ()
 
 
-def read(file: str, here: sources.Places) -> Asked:
+def read(file: str, here: sources.Places) -> FormAnswers:
     """The settings of a portal's session. Raises Refusal for whatever the site does not allow."""
     path = user_path(file).absolute()
     said = _said(path)
@@ -65,7 +65,7 @@ def read(file: str, here: sources.Places) -> Asked:
     notes = [f"your home is not in the desktop: {trouble}"] if trouble else []
     notes += _notes_on_size(table, said)
     # Trusted: each value is the site's own, or one of those that the site offers.
-    return Asked(Source("the portal's form", values, trusted=True), tuple(notes))
+    return FormAnswers(Source("the portal's form", values, trusted=True), tuple(notes))
 
 
 def report_of(file: str) -> Path:
@@ -108,11 +108,11 @@ def _notes_on_size(table: OnDemand, said: Mapping[str, str]) -> list[str]:
 def _image(table: OnDemand, said: Mapping[str, str]) -> str:
     """The image, one of the site's choices; empty when it has none."""
     names = [name for name, _ in table.choices()]
-    asked = said.get("desktop_image", "")
-    if asked and asked not in names:
+    requested = said.get("desktop_image", "")
+    if requested and requested not in names:
         known = ", ".join(names) or "none"
-        raise Refusal(ExitCode.USAGE, f"the form asks for the image {asked!r}", hint=f"the site offers: {known}")
-    return asked or (names[0] if names else "")
+        raise Refusal(ExitCode.USAGE, f"the form asks for the image {requested!r}", hint=f"the site offers: {known}")
+    return requested or (names[0] if names else "")
 
 
 def _shares(table: OnDemand, said: Mapping[str, str]) -> Iterator[str]:
@@ -120,23 +120,25 @@ def _shares(table: OnDemand, said: Mapping[str, str]) -> Iterator[str]:
     for name, share in table.offered().items():
         if said.get(name, "").lower() in _TICKED:
             yield share
-    if asked := said.get("desktop_folder", ""):
+    if requested := said.get("desktop_folder", ""):
         # The `:rw` is there to be taken off: a folder's name may end in `:ro`.
-        yield f"{FOLDER}={_below_roots(table, asked)}:rw"
+        yield f"{FOLDER}={_below_roots(table, requested)}:rw"
 
 
-def _below_roots(table: OnDemand, asked: str) -> Path:
+def _below_roots(table: OnDemand, requested: str) -> Path:
     """The folder, without links and `..`, if it is where the site allows it. Raises Refusal."""
     allowed = " or ".join(table.share_roots)
     if not allowed:
-        raise Refusal(ExitCode.SHARE, f"the form asks for the folder {asked!r}", hint="this site offers no such choice")
-    what, hint = f"the form asks for the folder {asked!r}", f"name a folder of yours below {allowed}"
+        raise Refusal(
+            ExitCode.SHARE, f"the form asks for the folder {requested!r}", hint="this site offers no such choice"
+        )
+    what, hint = f"the form asks for the folder {requested!r}", f"name a folder of yours below {allowed}"
     try:
-        folder = Path(asked).resolve() if asked.startswith("/") and "\0" not in asked else None
+        folder = Path(requested).resolve() if requested.startswith("/") and "\0" not in requested else None
     except (OSError, RuntimeError):
         folder = None
     if folder and not any(folder.is_relative_to(Path(root).resolve()) for root in table.share_roots):
-        what, folder = what + (f", which is {str(folder)!r}" if str(folder) != asked else ""), None
+        what, folder = what + (f", which is {str(folder)!r}" if str(folder) != requested else ""), None
     if not folder:
         raise Refusal(ExitCode.SHARE, f"{what}, outside of what the site allows", hint=hint)
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):

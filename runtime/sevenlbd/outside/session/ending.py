@@ -1,4 +1,4 @@
-"""When a session ends by itself, and what its user is told: the wished limit, the job's end, the walltime signal."""
+"""When a session ends by itself, and what its user is told: the requested limit, the job's end, the walltime signal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from .preflight.prepared import Wishes
+from .preflight.prepared import SessionOptions
 
 # What comes after the guest's own shutdown: QMP's quit, a kill, the end of the namespace, the folder's removal.
 AFTER_GUEST_SECONDS = 10.0
@@ -20,17 +20,17 @@ GOING_NOW = "This desktop is being shut down now: its job was cancelled, or its 
 class Ending:
     """The moment at which the shutdown begins, as far as it is known, and the timers for it."""
 
-    def __init__(self, started: float, wishes: Wishes, job_ends: float) -> None:
+    def __init__(self, started: float, options: SessionOptions, job_ends: float) -> None:
         """`started` and `job_ends` in seconds since the epoch; 0 when the scheduler does not say."""
-        self._wishes = wishes
+        self._options = options
         self._job_ends = job_ends
         self.at = 0.0
         """When the shutdown begins; 0 when nobody knows of an end."""
         self.why = ""
         self._told = False
         self._timers: list[asyncio.TimerHandle] = []
-        if wishes.time_limit:
-            self._no_later_than(started + wishes.time_limit, "its time is up")
+        if options.time_limit:
+            self._no_later_than(started + options.time_limit, "its time is up")
         if job_ends:
             self._no_later_than(self._before(job_ends), "the job ends")
 
@@ -51,7 +51,7 @@ class Ending:
         Where the scheduler has told the end, that holds, unless the signal is far too early for it: then it speaks of
         another end, a preemption's.
         """
-        now, lead = time.time(), self._wishes.signal_lead
+        now, lead = time.time(), self._options.signal_lead
         ends = self._job_ends if 0 < self._job_ends - now <= lead + _EARLY_SECONDS else now + lead
         self._no_later_than(self._before(ends), "the job ends")
         self._told = False
@@ -60,7 +60,7 @@ class Ending:
 
     def notice(self) -> str:
         """What the user is to be told now; empty when that has been done, is not wanted, or is too early."""
-        if self._told or not self.at or not self._wishes.end_notice or self._until_notice() > 0:
+        if self._told or not self.at or not self._options.end_notice or self._until_notice() > 0:
             return ""
         self._told = True
         minutes = max(round((self.at - time.time()) / 60), 1)
@@ -69,14 +69,14 @@ class Ending:
         return f"This desktop will be shut down at {clock}, {in_time}: {self.why}. Please save your work."
 
     def _before(self, job_ends: float) -> float:
-        return job_ends - self._wishes.stop_grace - AFTER_GUEST_SECONDS
+        return job_ends - self._options.stop_grace - AFTER_GUEST_SECONDS
 
     def _no_later_than(self, at: float, why: str) -> None:
         if not self.at or at < self.at:
             self.at, self.why = at, why
 
     def _until_notice(self) -> float:
-        return self.at - self._wishes.end_notice - time.time()
+        return self.at - self._options.end_notice - time.time()
 
     def _set_timers(self) -> None:
         self.unwatch()

@@ -55,9 +55,9 @@ class Session:
     def __init__(self, prepared: Prepared, display: Display, link: KeeperLink) -> None:
         plan = prepared.plan
         self._link = link
-        self._wishes = prepared.wishes
+        self._options = prepared.options
         self._writes_to = Path(plan.overlay).parent if plan.overlay else plan.folder
-        self._seen = prepared.seen
+        self._identities = prepared.identities
         self._display = display
         self._signal: signal.Signals | None = None
         self._signalled_at = 0.0
@@ -86,7 +86,7 @@ class Session:
             self.state.array = job.array
             self.state.leads_job = lineage.ours()
             self.state.warnings += _of_deaf_shell(prepared)
-        self._ending = Ending(self.state.started, self._wishes, job.ends if job else 0.0)
+        self._ending = Ending(self.state.started, self._options, job.ends if job else 0.0)
         self.state.ends_at = self._ending.at
 
     def settle(self, place: Path, url: str, presence: Announcer) -> None:
@@ -174,9 +174,9 @@ class Session:
             self._advance(Phase.STOPPING)
         elif not now:
             return
-        grace = 0.0 if now else self._wishes.stop_grace
+        grace = 0.0 if now else self._options.stop_grace
         self._ending.unwatch()
-        is_used = self._was_ready and self._wishes.end_notice
+        is_used = self._was_ready and self._options.end_notice
         self._link.send_stop(grace, notice if is_used else "")
         asyncio.get_running_loop().call_later(grace + AFTER_GUEST_SECONDS, self._link.kill)
 
@@ -255,7 +255,7 @@ class Session:
     def _check_image(self) -> None:
         """QEMU has opened the files by their names: they must still be those that were checked."""
         try:
-            image_lock.check_unchanged(self._seen)
+            image_lock.check_unchanged(self._identities)
         except Refusal as refusal:
             self._fail(refusal.code, refusal.what, refusal.hint)
 
@@ -271,7 +271,7 @@ class Session:
             self._was_ready = True
             self._display.ready(self.state)
             self._tell_user()
-            if self._wishes.exit_when_ready:
+            if self._options.exit_when_ready:
                 self.stop("the desktop was ready, which was all that was asked for")
 
     def _end(self, why: str) -> None:

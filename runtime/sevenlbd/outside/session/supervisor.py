@@ -116,7 +116,7 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
         if prepared.lease:
             repository, image = prepared.lease
             claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
-        claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.seen))
+        claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
 
 

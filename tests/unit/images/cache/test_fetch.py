@@ -50,8 +50,8 @@ def seal(folder: Path) -> None:
     (folder / manifest.TREE).write_bytes(made.to_tree())
 
 
-def copy(source: Path, target: Path, rate: int = 0, told: fetch.Told = lambda _: None) -> Tally:
-    return fetch.fetch(fetch.look(source), target, target.with_name("journal"), rate, told)
+def copy(source: Path, target: Path, rate: int = 0, report: fetch.Told = lambda _: None) -> Tally:
+    return fetch.fetch(fetch.look(source), target, target.with_name("journal"), rate, report)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -75,13 +75,13 @@ def killed_after(pieces: int, source: Path, target: Path) -> None:
     if pid == 0:
         count = 0
 
-        def told(_: Tally) -> None:
+        def report(_: Tally) -> None:
             nonlocal count
             count += 1
             if count == pieces:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        copy(source, target, told=told)
+        copy(source, target, report=report)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
@@ -195,7 +195,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(
     other = tmp_path / "other"
     shutil.copy2(disk, other)
 
-    def told(_: Tally) -> None:
+    def report(_: Tally) -> None:
         if not other.exists():
             return
         other.rename(disk) if change == "replaced" else other.unlink()
@@ -208,7 +208,7 @@ def test_a_source_that_changes_meanwhile_is_noticed(
             os.truncate(disk, CHUNK // 2)
 
     with pytest.raises(Refusal, match=r"disk.qcow2: (was changed while|is gone|became shorter)") as caught:
-        copy(source, tmp_path / "copy", told=told)
+        copy(source, tmp_path / "copy", report=report)
     assert caught.value.code is ExitCode.IMAGE
 
 

@@ -61,11 +61,11 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "local" / "cache")
 
 
-def fetched(cache: Cache, folder: Path, told: fetch.Told = lambda _: None) -> Reference:
+def fetched(cache: Cache, folder: Path, report: fetch.Told = lambda _: None) -> Reference:
     ref = Reference(folder.parent.name, folder.name)
     with cache.locked(None) as ours:
         assert ours
-        cache.fetch(ref, fetch.look(folder), told=told)
+        cache.fetch(ref, fetch.look(folder), report=report)
     return ref
 
 

@@ -352,7 +352,7 @@ def imported(path: Path, folder: Path, said: str = "", **more: Any) -> descripti
     folder.mkdir()
     given: dict[str, Any] = {"compress": False, "given": {}, "described": None, "variables": None} | more
     with source.opened(path, said) as disk:
-        order = importer.Wanted("win", "1", **given)
+        order = importer.ImportOptions("win", "1", **given)
         return importer.fill(folder, disk, order, silent)
 
 

@@ -62,7 +62,7 @@ def packed(folder: Path, *members: tuple[str, bytes], form: int = tarfile.USTAR_
 def imported(path: Path, folder: Path) -> Path:
     folder.mkdir()
     with source.opened(path, "") as disk:
-        importer.fill(folder, disk, importer.Wanted("x", "1", compress=False, given={}), silent)
+        importer.fill(folder, disk, importer.ImportOptions("x", "1", compress=False, given={}), silent)
     assert sorted(file.name for file in folder.iterdir()) == ["disk.qcow2", "image.toml"]
     return folder / "disk.qcow2"
 

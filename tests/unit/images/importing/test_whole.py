@@ -64,7 +64,7 @@ def imported(path: Path, folder: Path, said: str = "", **given: Any) -> Path:
     """The disk that an import makes of it."""
     folder.mkdir()
     with source.opened(path, said) as disk:
-        importer.fill(folder, disk, importer.Wanted("x", "1", compress=False, given=given), silent)
+        importer.fill(folder, disk, importer.ImportOptions("x", "1", compress=False, given=given), silent)
     assert sorted(file.name for file in folder.iterdir()) == ["disk.qcow2", "image.toml"]
     return folder / "disk.qcow2"
 

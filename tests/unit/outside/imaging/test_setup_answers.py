@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sevenlbd.images.media.setup_media import DRIVERS
 from sevenlbd.images.media.wim import Edition
 from sevenlbd.outside.imaging import setup_answers
-from sevenlbd.outside.imaging.setup_answers import ANSWER, Wishes
+from sevenlbd.outside.imaging.setup_answers import ANSWER, SetupOptions
 
 TEMPLATES = Path(__file__).parents[4] / "containers" / "windows"
 NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
@@ -137,7 +137,7 @@ CHILDREN: dict[str, set[str]] = {
 }
 
 
-def wishes(**changes: str) -> Wishes:
+def wishes(**changes: str) -> SetupOptions:
     chosen = {
         "drivers": "w11",
         "title": "Tools of the lab",
@@ -147,7 +147,7 @@ def wishes(**changes: str) -> Wishes:
         "product_key": "",
     }
     edition = Edition(3, "Windows 11 Enterprise", "Client", "9", 26100, ("en-US",))
-    return Wishes(edition=edition, **chosen | changes)
+    return SetupOptions(edition=edition, **chosen | changes)
 
 
 @cache

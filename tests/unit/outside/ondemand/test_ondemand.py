@@ -101,7 +101,7 @@ share_roots = ["{0}/roots"]
 """
 
 
-def ask(folder: Path, given: object, text: str = ASKED) -> form.Asked:
+def ask(folder: Path, given: object, text: str = ASKED) -> form.FormAnswers:
     """What follows from a form."""
     for name in ("data", "big", "roots/mine", "roots/ro:ro", "elsewhere"):
         (folder / name).mkdir(parents=True, exist_ok=True)

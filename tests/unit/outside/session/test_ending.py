@@ -7,12 +7,12 @@ import time
 
 import pytest
 from sevenlbd.outside.session.ending import AFTER_GUEST_SECONDS, Ending
-from sevenlbd.outside.session.preflight.prepared import Wishes
+from sevenlbd.outside.session.preflight.prepared import SessionOptions
 
 
-def wishes(**changes: float) -> Wishes:
+def wishes(**changes: float) -> SessionOptions:
     chosen = {"time_limit": 0.0, "stop_grace": 25.0, "end_notice": 300.0, "signal_lead": 120.0, **changes}
-    return Wishes(exit_when_ready=False, **chosen)
+    return SessionOptions(exit_when_ready=False, **chosen)
 
 
 class Watched:

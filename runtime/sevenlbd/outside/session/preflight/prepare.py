@@ -28,7 +28,7 @@ from ...job.sizing import Size, Sizing, gib
 from ...node import abilities, rlimits
 from ...presence import records
 from . import private_places, warmth
-from .prepared import Prepared, Wishes
+from .prepared import Prepared, SessionOptions
 
 _PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
 _FASTEST_MEGABITS = 30_000
@@ -49,11 +49,11 @@ def prepare(
     notes: list[str] = []
     _refuse_root()
     image = images.resolve(settings.image, folders, sources.image_cache(settings))
-    seen = {str(layer.path): layer.identity for layer in image.layers}
+    identities = {str(layer.path): layer.identity for layer in image.layers}
     if settings.require_signed:
         from . import trust  # costs time, so only where it is wanted
 
-        image, seen = trust.checked(settings, image, environment)
+        image, identities = trust.checked(settings, image, environment)
     described = image.description
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
     accel = _accel(settings, warnings)
@@ -101,10 +101,10 @@ def prepare(
         connectors=ways,
         job=job,
         egress=egress,
-        wishes=_wishes(settings),
+        options=_options(settings),
         warnings=tuple(warnings),
         notes=tuple(notes),
-        seen=seen,
+        identities=identities,
         lease=repositories.owner(image.folder or image.layers[0].path.parent),
         presence=records.targets(settings, environment, name),
     )
@@ -123,8 +123,8 @@ def _place(
     return where, name
 
 
-def _wishes(settings: Settings) -> Wishes:
-    return Wishes(
+def _options(settings: Settings) -> SessionOptions:
+    return SessionOptions(
         time_limit=settings.time_limit,
         stop_grace=settings.stop_grace,
         exit_when_ready=settings.exit_when_ready,

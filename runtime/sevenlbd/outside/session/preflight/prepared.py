@@ -15,7 +15,7 @@ from ...presence.records import PresenceTarget
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SessionOptions:
     """What the settings want of the supervisor itself. Durations in seconds; a time limit of 0 is none."""
 
     time_limit: float
@@ -37,13 +37,13 @@ class Prepared:
     disk_size: int
     where: Path
     connectors: Connectors
-    wishes: Wishes
+    options: SessionOptions
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What the user may like to know, and need not mend."""
     job: Allocation | None = None
     """The scheduler's job that the session runs in."""
-    seen: dict[str, Identity] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
     """The image's files as they were when they were checked."""
     lease: tuple[Path, Reference] | None = None
     """The repository that is told, and of which version, that this session uses it."""
