@@ -159,7 +159,7 @@ class Keeper:
     async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine, served: asyncio.Event) -> None:
         """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
         reached: list[str] = []
-        mending = asyncio.create_task(self._mend_standstill(vm))
+        mending = asyncio.create_task(self._mend_stall(vm))
 
         def milestone(name: str) -> None:
             mending.cancel()
@@ -191,7 +191,7 @@ class Keeper:
         finally:
             mending.cancel()
 
-    async def _mend_standstill(self, vm: machine.Machine) -> None:
+    async def _mend_stall(self, vm: machine.Machine) -> None:
         """While a guest boots in emulation."""
         if self._plan.accel != "tcg" or self._plan.warm:
             return

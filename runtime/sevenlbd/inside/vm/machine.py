@@ -160,7 +160,7 @@ class Machine:
             await self._qmp.execute("system_reset")
 
     async def unended_interrupts(self) -> stall.Interrupts:
-        """What standstill looks for; nothing while the machine is paused, or gone."""
+        """What a stall looks for; nothing while the machine is paused, or gone."""
         found = set()
         with suppress(QMPError, OSError):
             told = await self._qmp.execute("query-status")
