@@ -47,11 +47,11 @@ _FRONT = Front(
 
 def rdcleanpath_target(data: bytes) -> None:
     """A request comes out, or Malformed, and nothing else."""
-    with suppress(rdcleanpath.Malformed):
+    with suppress(rdcleanpath.MalformedMessage):
         rdcleanpath.length(data)
         request = rdcleanpath.unpack_request(data)
         rdcleanpath.check_connection_request(request.x224)
-    with suppress(rdcleanpath.Malformed):
+    with suppress(rdcleanpath.MalformedMessage):
         rdcleanpath.chose_tls(data)
 
 

@@ -7,7 +7,7 @@ import logging
 from .errors import visible
 
 
-class Lines(logging.Formatter):
+class LogLines(logging.Formatter):
     """A record as one line, and what a traceback adds."""
 
     def __init__(self) -> None:
@@ -21,5 +21,5 @@ class Lines(logging.Formatter):
 def begin(level: int) -> None:
     """From now on records go to the standard error, which is a log file or the job's output."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Lines())
+    handler.setFormatter(LogLines())
     logging.basicConfig(level=level, handlers=[handler])

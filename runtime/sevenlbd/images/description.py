@@ -45,7 +45,7 @@ class Nic(StrEnum):
     E1000E = "e1000e"
 
 
-class Display(StrEnum):
+class DisplayDevice(StrEnum):
     AUTO = "auto"
     VIRTIO = "virtio"
     STD = "std"
@@ -83,7 +83,7 @@ class Description(BaseModel):
         description="the sector size that the disk shows its system, in bytes; 4096 needs UEFI, and no ahci disk",
     )
     nic: Nic = Field(default=Nic.VIRTIO, description="the network card that the image has a driver for")
-    display: Display = Field(default=Display.AUTO, description="auto: virtio for linux, std for windows")
+    display: DisplayDevice = Field(default=DisplayDevice.AUTO, description="auto: virtio for linux, std for windows")
     channels: Annotated[tuple[Channel, ...], BeforeValidator(_as_tuple)] = Field(
         default=(Channel.SMBIOS,), description="how the image takes its password and says that it is ready"
     )

@@ -32,7 +32,7 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Table:
+class PartitionTable:
     """A disk's partitions. `name` is GPT, MBR, or empty where there is none."""
 
     name: str = ""
@@ -58,16 +58,16 @@ class Table:
         return ""
 
 
-def read(head: bytes) -> Table:
+def read(head: bytes) -> PartitionTable:
     """The table in the begin of a disk, of up to HEAD bytes."""
     # Without the protective partition, firmware does not look for a GPT: one that is there was left by an earlier use.
     mbr, protected = _mbr(head)
     if mbr and not protected:
         return mbr
-    return _gpt(head, SECTOR) or _gpt(head, SECTOR_4K) or mbr or Table()
+    return _gpt(head, SECTOR) or _gpt(head, SECTOR_4K) or mbr or PartitionTable()
 
 
-def _gpt(head: bytes, sector: int) -> Table | None:
+def _gpt(head: bytes, sector: int) -> PartitionTable | None:
     """A GPT; None when there is no plausible one."""
     header = head[sector : sector + _HEADER]
     if len(header) < _HEADER or not header.startswith(_GPT):
@@ -84,7 +84,7 @@ def _gpt(head: bytes, sector: int) -> Table | None:
             first, last = struct.unpack_from("<QQ", entry, 32)
             kind = str(uuid.UUID(bytes_le=entry[:16]))
             found.append(Partition(kind, first * sector, max(0, last - first + 1) * sector))
-    return Table("GPT", sector, tuple(found), _copy_end(header, sector)) if found else None
+    return PartitionTable("GPT", sector, tuple(found), _copy_end(header, sector)) if found else None
 
 
 def _copy_end(header: bytes, sector: int) -> int:
@@ -95,7 +95,7 @@ def _copy_end(header: bytes, sector: int) -> int:
     return (int(struct.unpack_from("<Q", header, 32)[0]) + 1) * sector
 
 
-def _mbr(head: bytes) -> tuple[Table | None, bool]:
+def _mbr(head: bytes) -> tuple[PartitionTable | None, bool]:
     """The four partitions of an MBR, as far as they are there; whether there is one that protects a GPT."""
     if head[510:512] != b"\x55\xaa" or any(head[at:].startswith(name) for at, name in _FILE_SYSTEMS):
         return None, False
@@ -108,4 +108,4 @@ def _mbr(head: bytes) -> tuple[Table | None, bool]:
         if entry[4] not in (0, _PROTECTIVE) and count:
             found.append(Partition(f"{entry[4]:#x}", first * SECTOR, count * SECTOR))
     protected = any(entry[4] == _PROTECTIVE for entry in entries)
-    return Table("MBR", SECTOR, tuple(found)) if found else None, protected
+    return PartitionTable("MBR", SECTOR, tuple(found)) if found else None, protected

@@ -52,7 +52,7 @@ Told = Callable[[Tally], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class VersionSource:
     """A version as it was when looked at. `signed` is the content of the manifest and of what belongs to it."""
 
     folder: Path
@@ -75,7 +75,7 @@ def stamp(files: Mapping[str, os.stat_result]) -> Stamp:
     return {name: [status.st_size, status.st_mtime_ns] for name, status in files.items()}
 
 
-def look(folder: Path) -> Source:
+def look(folder: Path) -> VersionSource:
     """What there is to copy. Raises Refusal, also when a file is missing, or is one too many for the manifest."""
     with _reading(folder):
         found = manifest.files(folder)
@@ -85,12 +85,12 @@ def look(folder: Path) -> Source:
         if os.path.lexists(folder / name)
     }
     if manifest.MANIFEST not in signed:
-        return Source(folder, found, signed, None)
+        return VersionSource(folder, found, signed, None)
     said = manifest.parse(signed[manifest.MANIFEST], folder / manifest.MANIFEST)
-    return Source(folder, manifest.check_names(folder, said), signed, said)
+    return VersionSource(folder, manifest.check_names(folder, said), signed, said)
 
 
-def fetch(source: Source, target: Path, journal: Path, rate: int = 0, report: Told = lambda _: None) -> Tally:
+def fetch(source: VersionSource, target: Path, journal: Path, rate: int = 0, report: Told = lambda _: None) -> Tally:
     """Make `target` a copy of `source`, at most `rate` bytes a second of it; what is right there already stays.
 
     All of it is on the disk in the end. Raises Refusal when the source is at fault, OSError when the target is.
@@ -98,7 +98,7 @@ def fetch(source: Source, target: Path, journal: Path, rate: int = 0, report: To
     return _Fetch(source, target, journal, rate, report).run()
 
 
-class Bucket:
+class RateLimit:
     """A token bucket: holds its caller back so that a rate, in bytes a second, is kept; 0 is no limit."""
 
     def __init__(self, rate: int) -> None:
@@ -118,11 +118,11 @@ class Bucket:
 class _Fetch:
     """One call of `fetch`."""
 
-    def __init__(self, source: Source, target: Path, journal: Path, rate: int, report: Told) -> None:
+    def __init__(self, source: VersionSource, target: Path, journal: Path, rate: int, report: Told) -> None:
         self._source = source
         self._target = target
         self._journal = _Journal(journal, source)
-        self._bucket = Bucket(rate)
+        self._bucket = RateLimit(rate)
         self._told = report
         self._tally = Tally(sum(status.st_size for status in source.files.values()))
         self._buffer = memoryview(bytearray(digest.CHUNK))
@@ -208,7 +208,7 @@ class _Fetch:
         part = self._source.manifest.parts[name]
         return self._leaves[name][index] if part.root else bytes.fromhex(part.sha256)
 
-    def _read(self, descriptor: int, at: int, length: int, bucket: Bucket | None = None) -> memoryview | None:
+    def _read(self, descriptor: int, at: int, length: int, bucket: RateLimit | None = None) -> memoryview | None:
         """A piece in our one buffer; None when it is nothing but a hole."""
         found, filled = self._buffer[:length], 0
         for start, end in extents(descriptor, at, at + length):
@@ -237,7 +237,7 @@ class _Fetch:
         with suppress(FileNotFoundError):
             now.append((self._source.folder / name).lstat())
         if len(now) < 2 or any(_identity(each) != _identity(status) for each in now):
-            raise Changed(f"{self._source.folder / name}: was changed while it was being fetched")
+            raise SourceChanged(f"{self._source.folder / name}: was changed while it was being fetched")
 
     def _signed(self) -> None:
         """Let those read the copy who may read the original; nobody writes to it. A power cut leaves it whole."""
@@ -259,7 +259,7 @@ def _hash(size: int, data: memoryview | None, length: int) -> bytes:
     return hashlib.sha256(data or bytes(length)).digest()
 
 
-class Changed(Altered):
+class SourceChanged(Altered):
     """The source is not what it was at the beginning."""
 
     def __init__(self, what: str) -> None:
@@ -269,7 +269,7 @@ class Changed(Altered):
 class _Journal:
     """The hashes of what was fetched of a version without a manifest: a line a piece, after one that says of what."""
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: VersionSource) -> None:
         self.known: dict[tuple[str, int], bytes] = {}
         self._path = path
         self._begin = json.dumps(stamp(source.files))
@@ -308,9 +308,9 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise Changed(f"{path}: is gone") from None
+        raise SourceChanged(f"{path}: is gone") from None
     except digest.Changed:
-        raise Changed(f"{path}: became shorter while it was being fetched") from None
+        raise SourceChanged(f"{path}: became shorter while it was being fetched") from None
     except OSError as error:
         hint = f"its owner can: chmod a+r {path}; or its file system has a trouble of its own"
         raise Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None

@@ -37,7 +37,7 @@ from ..repository.versions import Repository
 from ..signing import manifest, verified
 from ..signing.verified import Identity
 from . import fetch
-from .fetch import Source, Tally, Told
+from .fetch import Tally, Told, VersionSource
 from .sparse import to_disk
 
 _LOCK = ".lock"
@@ -86,7 +86,7 @@ class Cache:
         """Whether there is a whole copy, perhaps of what the version was before."""
         return self._folder(ref).is_dir()
 
-    def holds(self, ref: Reference, source: Source) -> bool:
+    def holds(self, ref: Reference, source: VersionSource) -> bool:
         """Whether there is a whole copy of just this source."""
         check_owner(self.path)
         return self.is_whole(ref) and _record(self._beside(ref, _COPY)).get("of") == _described(source)
@@ -105,7 +105,7 @@ class Cache:
         finally:
             os.close(descriptor)
 
-    def fetch(self, ref: Reference, source: Source, rate: int = 0, report: Told = lambda _: None) -> Tally:
+    def fetch(self, ref: Reference, source: VersionSource, rate: int = 0, report: Told = lambda _: None) -> Tally:
         """Make a whole copy of `source`, at most `rate` bytes a second. Only with the lock.
 
         What has arrived stays when it is interrupted, whatever the reason: a next call goes on from there.
@@ -233,7 +233,7 @@ class Cache:
             what += f" (image_cache_quota is {units.size(self.quota)})"
         return Refusal(ExitCode.RESOURCES, what, hint="make room there; 7lbd image cache --list shows what is in use")
 
-    def _appear(self, ref: Reference, source: Source) -> None:
+    def _appear(self, ref: Reference, source: VersionSource) -> None:
         """Everything is on the disk: from this rename on it is a copy."""
         record = self._beside(ref, _COPY)
         fresh = self._beside(ref, _NEW)
@@ -312,7 +312,7 @@ def _subfolders(above: Path, *, hidden: bool = False) -> list[str]:
     return []
 
 
-def _described(source: Source) -> dict[str, object]:
+def _described(source: VersionSource) -> dict[str, object]:
     """What a copy says of its source: by content where there is a manifest, by sizes and times where there is none."""
     if source.manifest:
         return {"manifest": sha256(source.signed[manifest.MANIFEST]).hexdigest()}

@@ -18,7 +18,7 @@ from ..description import Description, DiskBus, Firmware
 from ..lookup import image
 from ..signing.verified import Progress
 from . import probe
-from .source import Source, ready
+from .source import DiskSource, ready
 
 DISK, VARIABLES, DESCRIPTION = "disk.qcow2", "variables.fd", "image.toml"
 _MOST_VARIABLES = 64 << 20
@@ -48,7 +48,7 @@ def beside(disk: Path) -> tuple[Path | None, Path | None]:
     return described, variables if variables.is_file() and _volume(variables) else None
 
 
-def fill(folder: Path, opened: Source, options: ImportOptions, progress: Progress) -> Description:
+def fill(folder: Path, opened: DiskSource, options: ImportOptions, progress: Progress) -> Description:
     """Make the version in `folder`, from the disk that was `opened`. Raises Refusal, OSError."""
     with TemporaryDirectory(prefix=".import-", dir=folder) as scratch:
         source = ready(opened, Path(scratch), progress)
@@ -62,7 +62,7 @@ def fill(folder: Path, opened: Source, options: ImportOptions, progress: Progres
     return image.from_folder(folder).description
 
 
-def _looked_into(source: Source, scratch: Path) -> probe.Findings:
+def _looked_into(source: DiskSource, scratch: Path) -> probe.Findings:
     """What is on the disk. Raises Refusal when it is not in order, or not all there: before hours of copying."""
     # First, as what QEMU cannot open at all it says best here.
     size = qemu_img.size(source.node)
@@ -78,7 +78,7 @@ def _looked_into(source: Source, scratch: Path) -> probe.Findings:
     return found
 
 
-def _copy(source: Source, target: Path, options: ImportOptions, progress: Progress) -> None:
+def _copy(source: DiskSource, target: Path, options: ImportOptions, progress: Progress) -> None:
     """The disk as one qcow2, of the size that it says it has. Raises Refusal."""
     with progress(f"importing {source.path.name}", source.stored) as told:
         qemu_img.convert(source.node, target, compress=options.compress, stored=source.stored, told=told)
@@ -105,7 +105,7 @@ def _volume(path: Path) -> bool:
 _NATIVE_4K = {"logical_block_size": partitions.SECTOR_4K}
 
 
-def _check_wanted(source: Source, found: probe.Findings, options: ImportOptions) -> None:
+def _check_wanted(source: DiskSource, found: probe.Findings, options: ImportOptions) -> None:
     """Refuse what a disk of sectors of 4096 bytes cannot have. Raises Refusal."""
     values: dict[str, object] = dict(options.given)
     if options.described:
@@ -138,7 +138,7 @@ def _placed(options: ImportOptions) -> dict[str, object]:
     return {**fixed, **options.given}
 
 
-def _found(source: Source, found: probe.Findings, options: ImportOptions) -> str:
+def _found(source: DiskSource, found: probe.Findings, options: ImportOptions) -> str:
     """A description of what is on the disk."""
     values: dict[str, object] = {}
     notes = [
@@ -169,7 +169,7 @@ def _found(source: Source, found: probe.Findings, options: ImportOptions) -> str
 _WORTH_A_LOOK = ("os", "firmware", "disk_bus", "nic", "channels", "user", "memory", "cpus")
 
 
-def _of_appliance(source: Source, notes: list[str]) -> dict[str, object]:
+def _of_appliance(source: DiskSource, notes: list[str]) -> dict[str, object]:
     """What the export says of the machine."""
     assert source.appliance
     had: dict[str, object] = {}

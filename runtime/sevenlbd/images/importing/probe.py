@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .. import partitions
 from ..description import OS, Firmware
-from ..partitions import Partition, Table
+from ..partitions import Partition, PartitionTable
 
 Read = Callable[[int, int], bytes]
 """Bytes of the disk: where, and how many, in multiples of 512. Beyond its end there are none."""
@@ -55,7 +55,7 @@ class Findings:
     os: OS | None = None
     firmware: Firmware | None = None
     seen: list[str] = field(default_factory=list)
-    table: Table = field(default_factory=Table)
+    table: PartitionTable = field(default_factory=PartitionTable)
 
 
 def look(read: Read, size: int) -> Findings:
@@ -84,7 +84,7 @@ def look(read: Read, size: int) -> Findings:
     return found
 
 
-def _firmware(table: Table) -> Firmware | None:
+def _firmware(table: PartitionTable) -> Firmware | None:
     kinds = {partition.kind for partition in table.partitions}
     if _EFI in kinds or f"{_MBR_EFI:#x}" in kinds:
         return Firmware.UEFI

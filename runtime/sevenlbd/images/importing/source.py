@@ -23,7 +23,7 @@ _CHECKED_BY_QEMU = (formats.QCOW2, formats.VHDX, formats.VDI)
 
 
 @dataclass(frozen=True)
-class Source:
+class DiskSource:
     """A disk that can be read. `stored` is what its files hold, in bytes: a measure of the work."""
 
     path: Path
@@ -46,7 +46,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path, said: str) -> Iterator[Source]:
+def opened(path: Path, said: str) -> Iterator[DiskSource]:
     """The disk at `path`, in the format that the user `said` or that its content tells. Raises Refusal."""
     whole = formats.piece(path)
     kind = formats.told(whole, said)
@@ -54,22 +54,22 @@ def opened(path: Path, said: str) -> Iterator[Source]:
         yield _in_appliance(path, ova.read(whole))
     elif kind == formats.QCOW2:
         layers, _ = image.walk(path, formats.QCOW2)
-        yield Source(path, kind, chain(layers), sum(_stored(layer.path) for layer in layers), layers=layers)
+        yield DiskSource(path, kind, chain(layers), sum(_stored(layer.path) for layer in layers), layers=layers)
     elif kind == formats.VMDK_TEXT:
         found = vmdk.extents(whole)
         stored = sum(_stored(extent.file.path) for extent in found)
         with TemporaryDirectory(prefix="7lbd-import-") as place:
-            yield Source(path, formats.VMDK, _assembled(found, Path(place)), stored)
+            yield DiskSource(path, formats.VMDK, _assembled(found, Path(place)), stored)
     else:
-        yield Source(path, kind, _alone(whole, kind), _stored(whole.path), piece=whole)
+        yield DiskSource(path, kind, _alone(whole, kind), _stored(whole.path), piece=whole)
 
 
-def _in_appliance(path: Path, appliance: ova.Appliance) -> Source:
+def _in_appliance(path: Path, appliance: ova.Appliance) -> DiskSource:
     disk = appliance.disk
     if not disk:
-        return Source(path, "an OVA", {}, sum(piece.size for piece in appliance.pieces), appliance)
+        return DiskSource(path, "an OVA", {}, sum(piece.size for piece in appliance.pieces), appliance)
     kind = _inner(disk, appliance)
-    return Source(path, f"{kind} in an OVA", _alone(disk, kind), disk.size, appliance, piece=disk)
+    return DiskSource(path, f"{kind} in an OVA", _alone(disk, kind), disk.size, appliance, piece=disk)
 
 
 def _inner(disk: Piece, appliance: ova.Appliance) -> str:
@@ -80,7 +80,7 @@ def _inner(disk: Piece, appliance: ova.Appliance) -> str:
     return inner
 
 
-def ready(source: Source, scratch: Path, progress: Progress) -> Source:
+def ready(source: DiskSource, scratch: Path, progress: Progress) -> DiskSource:
     """The same disk, with all that had to be made of it made, in `scratch`. Raises Refusal, OSError."""
     if source.appliance:
         source = _proved(source, source.appliance, scratch, progress)
@@ -89,12 +89,12 @@ def ready(source: Source, scratch: Path, progress: Progress) -> Source:
     return source
 
 
-def _with(source: Source, node: Node, kind: str, piece: Piece | None = None) -> Source:
+def _with(source: DiskSource, node: Node, kind: str, piece: Piece | None = None) -> DiskSource:
     stored = piece.size if piece else source.stored
-    return Source(source.path, kind, node, stored, source.appliance, piece=piece or source.piece)
+    return DiskSource(source.path, kind, node, stored, source.appliance, piece=piece or source.piece)
 
 
-def _proved(source: Source, appliance: ova.Appliance, scratch: Path, progress: Progress) -> Source:
+def _proved(source: DiskSource, appliance: ova.Appliance, scratch: Path, progress: Progress) -> DiskSource:
     """What its digests say is true, and what is packed in it is unpacked."""
     by_name = {digest.name: digest for digest in appliance.digests}
     total = sum(piece.size for piece in appliance.pieces)

@@ -198,7 +198,7 @@ def _assemble(described: Description, disk: Path) -> Image:
     return Image(described, layers, size, variables.resolve() if variables else None)
 
 
-def check_whole(disk: Path, table: partitions.Table, size: int) -> None:
+def check_whole(disk: Path, table: partitions.PartitionTable, size: int) -> None:
     """Refuse a disk that ends before its own partition table says. Raises Refusal."""
     if lost := table.lost(size):
         hint = "copy or export it anew; of one that was made smaller on purpose: sgdisk -e moves the copy to its end"

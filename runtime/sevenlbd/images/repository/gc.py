@@ -14,7 +14,7 @@ DAY = 86400.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GcVerdict:
     """What becomes of a version: kept for a reason, or without one removed."""
 
     name: str
@@ -27,7 +27,7 @@ class Verdict:
         return bool(self.why)
 
 
-def judge(repository: Repository, name: str, keep: int, grace: float) -> list[Verdict]:
+def judge(repository: Repository, name: str, keep: int, grace: float) -> list[GcVerdict]:
     """A verdict on each version, oldest first. Raises Refusal when it cannot be seen which ones are in use.
 
     Kept are the current one, the last `keep`, those in use, and those that were current in the last `grace` seconds:
@@ -51,7 +51,7 @@ def judge(repository: Repository, name: str, keep: int, grace: float) -> list[Ve
             why = f"in use: {used[0]}" + (f" and {len(used) - 1} more" if len(used) > 1 else "")
         elif age < grace:
             why = f"it was current {_ago(age)}, and sessions that could leave no lease may still use it (--grace)"
-        verdicts.append(Verdict(name, version, why))
+        verdicts.append(GcVerdict(name, version, why))
     return verdicts
 
 

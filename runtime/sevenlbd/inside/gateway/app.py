@@ -54,7 +54,7 @@ class Route:
     bearer: bool = False
 
 
-class Site:
+class Routes:
     """The routes over one gate and one folder of pages."""
 
     def __init__(self, gate: Gate, folder: Path) -> None:
@@ -280,4 +280,4 @@ def application(gate: Gate, folder: Path = WEB) -> web.Server:
 
     aiohttp's low-level server: its `web.Application` answers some requests itself (`Expect`), past all that is above.
     """
-    return web.Server(Site(gate, folder).answer)
+    return web.Server(Routes(gate, folder).answer)

@@ -22,7 +22,7 @@ from . import rdcleanpath
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
-from .rdcleanpath import Error, Malformed
+from .rdcleanpath import Error, MalformedMessage
 from .responses import Refused
 
 log = logging.getLogger(__name__)
@@ -97,9 +97,9 @@ async def _request(socket: Socket) -> bytes | None:
             return None
         request = rdcleanpath.unpack_request(data)
         if request.version != rdcleanpath.VERSION:
-            raise Malformed("another version of RDCleanPath")
+            raise MalformedMessage("another version of RDCleanPath")
         rdcleanpath.check_connection_request(request.x224)
-    except Malformed as error:
+    except MalformedMessage as error:
         raise NoDesktop(rdcleanpath.pack_error(Error(http=400)), str(error), _PROTOCOL_ERROR) from None
     except TimeoutError:
         raise NoDesktop(rdcleanpath.pack_error(Error(http=408)), "no request came", _PROTOCOL_ERROR) from None
@@ -114,10 +114,10 @@ async def _whole_message(socket: Socket) -> bytes | None:
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
             return None
         if message.type is not WSMsgType.BINARY:
-            raise Malformed("not a binary message")
+            raise MalformedMessage("not a binary message")
         data += message.data
         if len(data) > rdcleanpath.MAX_MESSAGE:
-            raise Malformed("larger than any message")
+            raise MalformedMessage("larger than any message")
     return data
 
 
@@ -127,7 +127,7 @@ async def _connect(x224: bytes, gate: Gate) -> tuple[Far, bytes]:
         async with asyncio.timeout(_CONNECT_SECONDS):
             wire, confirm = await _negotiate(gate.rdp, x224)
             far, chain = await _secure(wire)
-    except (OSError, Malformed) as error:
+    except (OSError, MalformedMessage) as error:
         raise _told(error) from None
     pinned = gate.state.get("certificate")
     if pinned and pinned != tls.fingerprint(chain[0]):
@@ -188,7 +188,7 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _told(error: OSError | Malformed) -> NoDesktop:
+def _told(error: OSError | MalformedMessage) -> NoDesktop:
     """What went wrong with the guest, as something to answer."""
     match error:
         case TimeoutError():

@@ -12,7 +12,7 @@ import socket
 from . import first_bytes
 from .admission import Room
 from .fairness import Slots, Visit
-from .native_relay import Caller, Relay
+from .native_relay import Caller, NativeRelay
 from .peers import Peers
 from .traffic import Traffic
 
@@ -25,7 +25,7 @@ _MOST = 128  # of stunnel's 250
 class Newcomer(Caller):
     """A caller with a slot, until it has been borne with for long enough to have proven who it is."""
 
-    def __init__(self, relay: Relay, visit: Visit, slots: Slots) -> None:
+    def __init__(self, relay: NativeRelay, visit: Visit, slots: Slots) -> None:
         super().__init__(relay)
         self._visit, self._slots = visit, slots
         self._proven: asyncio.TimerHandle | None = None
@@ -48,7 +48,7 @@ class Newcomer(Caller):
 
 async def serve(listener: socket.socket, peers: Peers, target: str) -> None:
     """Relay the connections of `listener` to stunnel's socket, `target`, until cancelled."""
-    slots, relay = Slots(_STRANGERS, _TURN), Relay(target, Traffic(), _MOST)
+    slots, relay = Slots(_STRANGERS, _TURN), NativeRelay(target, Traffic(), _MOST)
     tasks: set[asyncio.Task[object]] = set()
 
     def group(wire: socket.socket, address: object) -> str:

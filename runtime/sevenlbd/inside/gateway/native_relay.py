@@ -105,7 +105,7 @@ class End(asyncio.BufferedProtocol):
 class Caller(End):
     """The user's end: a connection that was accepted."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: NativeRelay) -> None:
         super().__init__()
         self._relay = relay
         self._task: asyncio.Task[None] | None = None
@@ -128,7 +128,7 @@ class Caller(End):
         super().connection_lost(exc)
 
 
-class Relay:
+class NativeRelay:
     """One way in: the place in here that its connections lead to."""
 
     def __init__(self, target: str, traffic: Traffic, most: int) -> None:
@@ -165,6 +165,6 @@ class Relay:
 async def serve(listener: socket.socket, target: str, traffic: Traffic) -> None:
     """Relay every connection of `listener` to `target` (HOST:PORT or /PATH) until cancelled."""
     listener.setblocking(False)
-    relay = Relay(target, traffic, _MAX_CONNECTIONS)
+    relay = NativeRelay(target, traffic, _MAX_CONNECTIONS)
     async with await asyncio.get_running_loop().create_unix_server(lambda: Caller(relay), sock=listener) as server:
         await server.serve_forever()

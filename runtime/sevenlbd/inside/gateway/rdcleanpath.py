@@ -27,7 +27,7 @@ _NEG_RESPONSE, _NEG_SIZE = 2, 8
 _PROTOCOL_RDP = 0  # RDP's own security, without TLS
 
 
-class Malformed(ValueError):
+class MalformedMessage(ValueError):
     """Bytes that are no message."""
 
 
@@ -92,7 +92,7 @@ class Error:
 def length(start: bytes) -> int | None:
     """How long the message is that begins like this; None when that cannot be told yet. Raises Malformed."""
     if start and start[0] != _SEQUENCE:
-        raise Malformed("not a DER sequence")
+        raise MalformedMessage("not a DER sequence")
     if len(start) < 2:
         return None
     first = start[1]
@@ -100,19 +100,19 @@ def length(start: bytes) -> int | None:
         return 2 + first
     count = first & 0x7F
     if not 1 <= count <= 3:
-        raise Malformed("a length that no message has")
+        raise MalformedMessage("a length that no message has")
     if len(start) < 2 + count:
         return None
     whole = 2 + count + int.from_bytes(start[2 : 2 + count])
     if whole > MAX_MESSAGE:
-        raise Malformed("larger than any message")
+        raise MalformedMessage("larger than any message")
     return whole
 
 
 def unpack_request(data: bytes) -> Request:
     """The request of one whole message. Raises Malformed."""
     if length(data) != len(data):
-        raise Malformed("not one whole message")
+        raise MalformedMessage("not one whole message")
     try:
         message, rest = decoder.decode(data, asn1Spec=_Message())
         request = Request(
@@ -122,9 +122,9 @@ def unpack_request(data: bytes) -> Request:
         )
     except (PyAsn1Error, ValueError, TypeError, LookupError, RecursionError, OverflowError, AttributeError) as error:
         # pyasn1 names most but not all of what it meets in hostile input.
-        raise Malformed("not a message of RDCleanPath") from error
+        raise MalformedMessage("not a message of RDCleanPath") from error
     if rest:
-        raise Malformed("more than one message")
+        raise MalformedMessage("more than one message")
     return request
 
 
@@ -155,20 +155,20 @@ def tpkt_length(header: bytes) -> int:
     """The length of the packet with these first four bytes, header included. Raises Malformed."""
     whole = int.from_bytes(header[2:4])
     if len(header) < TPKT_HEADER or header[0] != _TPKT or not TPKT_HEADER + _X224_FIXED <= whole <= MAX_TPKT:
-        raise Malformed("not a TPKT packet")
+        raise MalformedMessage("not a TPKT packet")
     return whole
 
 
 def check_connection_request(packet: bytes) -> None:
     """Raises Malformed when `packet` is not one X.224 connection request."""
     if tpkt_length(packet) != len(packet) or packet[5] & 0xF0 != _X224_REQUEST:
-        raise Malformed("not an X.224 connection request")
+        raise MalformedMessage("not an X.224 connection request")
 
 
 def chose_tls(confirm: bytes) -> bool:
     """Whether the server's confirm begins TLS; otherwise it refuses, or is older than that. Raises Malformed."""
     if tpkt_length(confirm) != len(confirm) or confirm[5] & 0xF0 != _X224_CONFIRM:
-        raise Malformed("not an X.224 connection confirm")
+        raise MalformedMessage("not an X.224 connection confirm")
     negotiation = confirm[TPKT_HEADER + _X224_FIXED :]
     if len(negotiation) < _NEG_SIZE or negotiation[0] != _NEG_RESPONSE:
         return False

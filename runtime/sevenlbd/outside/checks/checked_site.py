@@ -9,8 +9,8 @@ from pathlib import Path
 from ...base.errors import Refusal
 from ...config import sources
 from ...config.settings import Settings
-from ..site.ondemand_table import OnDemand
-from ..site.site_tables import Slurm
+from ..site.ondemand_table import OnDemandTable
+from ..site.site_tables import SlurmTable
 from .doctor import Finding
 
 CALLED = "call doctor by the `7lbd` command (7lbd render command), which shows what jobs are shown"
@@ -18,15 +18,15 @@ CALLED = "call doctor by the `7lbd` command (7lbd render command), which shows w
 
 
 @dataclass(frozen=True)
-class Site:
+class CheckedSite:
     """The site's file, and what of it is right: what is wrong is told once, and left to the default after that."""
 
     here: sources.Places
     file: Path
     said: Mapping[str, object]
     settings: Settings
-    slurm: Slurm
-    ondemand: OnDemand
+    slurm: SlurmTable
+    ondemand: OnDemandTable
 
     @property
     def folders(self) -> list[Path]:

@@ -8,12 +8,12 @@ from ...base.errors import Refusal
 from ..job import job_script
 from ..node.node_programs import Missing, NodePrograms
 from ..site.ondemand_table import amiss
-from ..site.site_tables import Slurm
-from .checked_site import CALLED, Site, refused
+from ..site.site_tables import SlurmTable
+from .checked_site import CALLED, CheckedSite, refused
 from .doctor import Finding
 
 
-def of_portal(found: Site) -> Iterator[Finding]:
+def of_portal(found: CheckedSite) -> Iterator[Finding]:
     if "ondemand" not in found.said:
         return
     wrong = list(amiss(found.ondemand, found.settings))
@@ -24,7 +24,7 @@ def of_portal(found: Site) -> Iterator[Finding]:
         yield Finding("portal", "ok", f"{portals}; clusters: {', '.join(found.ondemand.cluster)}")
 
 
-def of_scheduler(found: Site) -> Iterator[Finding]:
+def of_scheduler(found: CheckedSite) -> Iterator[Finding]:
     """Whether sbatch would take each job (sbatch(1), --test-only): partition, account, features, sizes."""
     programs = NodePrograms(found.here.environment)
     if not programs.has("sbatch"):
@@ -35,7 +35,7 @@ def of_scheduler(found: Site) -> Iterator[Finding]:
         yield _tried(found, programs, what, slurm)
 
 
-def _jobs(found: Site) -> Iterator[tuple[str, Slurm]]:
+def _jobs(found: CheckedSite) -> Iterator[tuple[str, SlurmTable]]:
     yield "the job of submit", found.slurm
     if "ondemand" in found.said:
         for size in found.ondemand.sizes:
@@ -44,7 +44,7 @@ def _jobs(found: Site) -> Iterator[tuple[str, Slurm]]:
             yield f"[ondemand] size `{size.title}`", found.slurm.model_copy(update=changes)
 
 
-def _tried(found: Site, programs: NodePrograms, what: str, slurm: Slurm) -> Finding:
+def _tried(found: CheckedSite, programs: NodePrograms, what: str, slurm: SlurmTable) -> Finding:
     try:
         want = job_script.JobOptions(slurm, {}, (), ())
         script = job_script.text(want, found.settings, found.here, "7lbd doctor")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from ...base import units
 from ..site.site_file import NOT_FOR_ALL
-from .checked_site import Site
+from .checked_site import CheckedSite
 from .doctor import Finding
 
 
-def file(found: Site) -> Iterator[Finding]:
+def file(found: CheckedSite) -> Iterator[Finding]:
     """Whether everybody can read it, and only the site can change what it locks."""
     yield Finding("site file", "ok", str(found.file))
     for path, reading in ((found.file, stat.S_IROTH), (found.file.parent, stat.S_IXOTH)):
@@ -32,7 +32,7 @@ def file(found: Site) -> Iterator[Finding]:
     yield Finding("locked", "ok", text)
 
 
-def sense(found: Site) -> Iterator[Finding]:
+def sense(found: CheckedSite) -> Iterator[Finding]:
     """Keys that are right, and still not what a site can have meant."""
     for name in found.said:
         if name in NOT_FOR_ALL:

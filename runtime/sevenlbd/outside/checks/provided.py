@@ -15,13 +15,13 @@ from ..egress.policy import decide
 from ..folders import shares
 from ..job.sizing import HELPERS_MEMORY
 from ..node import filesystems
-from .checked_site import Site, refused
+from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
 _MORE_MEMORY = "give the job more, or describe the image as smaller: memory in its image.toml"
 
 
-def of_images(found: Site) -> Iterator[Finding]:
+def of_images(found: CheckedSite) -> Iterator[Finding]:
     try:
         trusted = signature.trusted(found.settings.trusted_keys)
     except Refusal as refusal:
@@ -36,7 +36,7 @@ def of_images(found: Site) -> Iterator[Finding]:
             yield Finding("image_dirs", "error", text, f"make it, or show it: apptainer run --bind {folder} ...")
 
 
-def _image(found: Site, name: str, trusted: tuple[str, ...]) -> Iterator[Finding]:
+def _image(found: CheckedSite, name: str, trusted: tuple[str, ...]) -> Iterator[Finding]:
     check = f"image {name}"
     try:
         image = images.resolve(name, found.folders, sources.image_cache(found.settings))
@@ -60,7 +60,7 @@ def _image(found: Site, name: str, trusted: tuple[str, ...]) -> Iterator[Finding
             yield Finding(check, "error", f"{text}{units.size(HELPERS_MEMORY)}", _MORE_MEMORY)
 
 
-def of_shares(found: Site) -> Iterator[Finding]:
+def of_shares(found: CheckedSite) -> Iterator[Finding]:
     """The shares for all, and the folders that the portal's form offers."""
     for text in (*found.settings.shares, *found.ondemand.shares):
         try:

@@ -10,11 +10,11 @@ from ...base.errors import Refusal
 from ..access import connectors, listeners
 from ..egress.policy import decide
 from . import servers
-from .checked_site import Site, refused
+from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
 
-def inward(found: Site) -> Iterator[Finding]:
+def inward(found: CheckedSite) -> Iterator[Finding]:
     try:
         ways = connectors.check(found.settings, clipboard=True)
     except Refusal as refusal:
@@ -42,7 +42,7 @@ def _port(name: str, place: listeners.ListenAddress) -> Finding:
     return Finding("ways in", "ok", f"{name}: {place.address}, {first}")
 
 
-def outward(found: Site) -> Iterator[Finding]:
+def outward(found: CheckedSite) -> Iterator[Finding]:
     """Each host is looked up and tried. One that is not found is an error here: no user could mend it."""
     settings = found.settings
     if not settings.egress_allow:

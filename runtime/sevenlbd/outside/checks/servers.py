@@ -10,7 +10,7 @@ from ..egress.policy import rules
 from ..egress.policy.rules import EgressEntry
 from ..egress.relay import reach, resolve, target
 from ..egress.relay.allowed import Allowed
-from .checked_site import Site
+from .checked_site import CheckedSite
 from .doctor import Finding
 
 _SECONDS = 3.0
@@ -23,7 +23,7 @@ _MEND = {
 Place = tuple[str, int]
 
 
-def tried(found: Site, allowed: Allowed) -> Iterator[Finding]:
+def tried(found: CheckedSite, allowed: Allowed) -> Iterator[Finding]:
     """Each entry of `egress_allow`, in its order, and what of `egress_hosts` is for none of them."""
     ways = [rules.parse(text) for text in found.settings.egress_allow]
     names = dict(allowed.names)

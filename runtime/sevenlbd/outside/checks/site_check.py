@@ -13,10 +13,10 @@ from pathlib import Path
 from ...base.errors import Refusal
 from ...config import sources, tables
 from ...config.settings import TABLES, Settings, Source, from_table, load
-from ..site.ondemand_table import OnDemand
-from ..site.site_tables import Slurm
+from ..site.ondemand_table import OnDemandTable
+from ..site.site_tables import SlurmTable
 from . import jobs, plausibility, provided, reachability, surroundings
-from .checked_site import Site, refused
+from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
 
@@ -29,12 +29,12 @@ def examine(here: sources.Places) -> list[Finding]:
     if file is None:
         return [_none(here)]
     settings, wrong = _settings(file, said)
-    slurm, in_slurm = tables.sifted(Slurm, "slurm", said.get("slurm", {}), file)
-    ondemand, in_ondemand = tables.sifted(OnDemand, "ondemand", said.get("ondemand", {}), file)
+    slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
+    ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
     told = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand)]
     if not told:
         told = [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
-    found = Site(
+    found = CheckedSite(
         here,
         file,
         said,

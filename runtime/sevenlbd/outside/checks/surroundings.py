@@ -10,11 +10,11 @@ from ...config import sources
 from ..node import filesystems
 from ..node.node_programs import NODE_ROOT
 from ..presence import records
-from .checked_site import CALLED, Site
+from .checked_site import CALLED, CheckedSite
 from .doctor import Finding
 
 
-def of_folders(found: Site) -> Iterator[Finding]:
+def of_folders(found: CheckedSite) -> Iterator[Finding]:
     yield _shared(records.where(found.settings.state_dir, found.here.environment))
     cache = sources.image_cache(found.settings)
     if cache and not filesystems.is_folder(cache):
@@ -44,7 +44,7 @@ def _shared(folder: Path | None) -> Finding:
     return Finding("state_dir", "ok", f"{folder}, on {filesystems.kind(parent)}")
 
 
-def of_container(found: Site) -> Iterator[Finding]:
+def of_container(found: CheckedSite) -> Iterator[Finding]:
     """What the job's container would show, which is not what ours shows, if we were called in another way."""
     named = [("binds", bind.partition(":")[0]) for bind in found.slurm.binds]
     named += [("sif", found.slurm.sif)] if found.slurm.sif else []

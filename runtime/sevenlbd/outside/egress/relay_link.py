@@ -31,7 +31,7 @@ _FIRST_DESCRIPTOR = 64
 class EgressLink:
     """A running relay with its broker. `theirs` goes inside with the plan, as the connector `egress`."""
 
-    def __init__(self, relay: Part, broker: Part, theirs: socket.socket) -> None:
+    def __init__(self, relay: RelayPart, broker: RelayPart, theirs: socket.socket) -> None:
         self._relay, self._broker = relay, broker
         self.theirs = theirs
         self.state = Reported()
@@ -85,7 +85,7 @@ class EgressLink:
 
 
 @dataclass(frozen=True)
-class Part:
+class RelayPart:
     """One of the processes, and the wire that brought its orders."""
 
     process: asyncio.subprocess.Process
@@ -133,14 +133,14 @@ async def started(allowed: Allowed, log: Path, session: str) -> AsyncIterator[Eg
             link.close()
 
 
-async def _part(module: str, descriptors: Sequence[int], words: Sequence[str], errors: Path) -> Part:
+async def _part(module: str, descriptors: Sequence[int], words: Sequence[str], errors: Path) -> RelayPart:
     """A process of ours; its first descriptor is the wire that brings its orders. Raises OSError."""
     ours, control = socket.socketpair()
     with control:
         given = [fcntl.fcntl(number, fcntl.F_DUPFD, _FIRST_DESCRIPTOR) for number in (control.fileno(), *descriptors)]
     try:
         command = python(module, *map(str, given), *words)
-        return Part(await spawn(command, log_file=errors, pass_fds=given), ours)
+        return RelayPart(await spawn(command, log_file=errors, pass_fds=given), ours)
     except OSError:
         ours.close()
         raise

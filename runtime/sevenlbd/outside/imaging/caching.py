@@ -11,7 +11,7 @@ from ...base.errors import ExitCode, Refusal
 from ...config import sources
 from ...images import names
 from ...images.cache import fetch
-from ...images.cache.fetch import Source, Tally
+from ...images.cache.fetch import Tally, VersionSource
 from ...images.cache.node_cache import Cache
 from ...images.lookup import repositories
 from ...images.names import Reference
@@ -63,13 +63,13 @@ def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
             _fetch_now(context, cache, ref, source)
 
 
-def _looked_at(context: CommandContext, folder: Path) -> Source:
+def _looked_at(context: CommandContext, folder: Path) -> VersionSource:
     if context.settings.require_signed:
         signature.check(folder, signature.trusted(context.settings.trusted_keys))
     return fetch.look(folder)
 
 
-def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: Source) -> None:
+def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: VersionSource) -> None:
     total = sum(status.st_size for status in source.files.values())
     done = 0
     try:

@@ -152,7 +152,7 @@ def _is_done(state: SessionState, described: Description) -> bool:
     return state.reason == messages.GUEST_SHUT_DOWN and sign in state.milestones
 
 
-def _failure(outcome: image_session.ImageOutcome, heard: serial.Listener, kept: Sequence[Path]) -> Refusal:
+def _failure(outcome: image_session.ImageOutcome, heard: serial.SerialListener, kept: Sequence[Path]) -> Refusal:
     reason = outcome.state.reason if outcome.state else "there is no word of its end"
     if heard.error:
         what = heard.error
@@ -235,7 +235,7 @@ class Steps(display.Lines):
         self._seen: set[str] = set()
         self._state: SessionState | None = None
         self._place = Path(prepared.plan.folder)
-        self.listener = serial.Listener(self._heard, self._give_up)
+        self.listener = serial.SerialListener(self._heard, self._give_up)
 
     def update(self, state: SessionState) -> None:
         if self._state is None:

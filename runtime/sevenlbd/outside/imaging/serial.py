@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 20
 _MOST_LINES = 1000
 
 
-class Listener:
+class SerialListener:
     """Reads a session's serial log while it grows."""
 
     def __init__(self, tell: Callable[[str], None], fail: Callable[[], None]) -> None:

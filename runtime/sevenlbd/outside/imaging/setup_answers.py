@@ -53,7 +53,7 @@ class SetupOptions:
 
 
 @dataclass(frozen=True)
-class Command:
+class SetupCommand:
     """Something that Setup runs before Windows starts for the first time."""
 
     what: str
@@ -119,9 +119,9 @@ def _driver_paths(system: str) -> Iterator[str]:
             yield rf"{letter}:\{folder}\{system}\amd64"
 
 
-def _commands() -> Iterator[Command]:
+def _commands() -> Iterator[SetupCommand]:
     search = rf"for %d in ({' '.join(_LETTERS)}) do if exist %d:\7lbd\SevenLBD.psm1 xcopy /e /i /y %d:\7lbd {_TARGET}"
-    yield Command("the scripts, from whichever drive has them", f'cmd.exe /c "{search}"')
+    yield SetupCommand("the scripts, from whichever drive has them", f'cmd.exe /c "{search}"')
     # What must hold before the first-boot script can see to it.
     for what, key, name in _NUMBERS:
-        yield Command(what, rf"reg.exe add HKLM\{key} /v {name} /t REG_DWORD /d 1 /f")
+        yield SetupCommand(what, rf"reg.exe add HKLM\{key} /v {name} /t REG_DWORD /d 1 /f")

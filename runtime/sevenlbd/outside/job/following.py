@@ -23,14 +23,14 @@ _TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How following ended: `record` is where the ready session left its key, None when nobody knows."""
 
     state: SessionState | None
     record: Path | None
 
 
-class Watcher(Protocol):
+class JobWatcher(Protocol):
     """What is told on the way."""
 
     def waits(self, job: Job) -> None:
@@ -43,7 +43,7 @@ class Watcher(Protocol):
         """Word of the session, new or the same."""
 
 
-def follow(slurm: Slurm, where: Path | None, job: str, told: Watcher) -> Outcome:
+def follow(slurm: Slurm, where: Path | None, job: str, told: JobWatcher) -> JobOutcome:
     """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
     queue = _Queue(slurm, job, told)
     seen = over = 0.0  # when the session began that we have seen; the one of an earlier life of a requeued job
@@ -56,16 +56,16 @@ def follow(slurm: Slurm, where: Path | None, job: str, told: Watcher) -> Outcome
             seen = record.state.started
             told.session(record.state)
             if record.state.phase is Phase.READY:
-                return Outcome(record.state, record.folder)
+                return JobOutcome(record.state, record.folder)
         elif queue.began and seen == over and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
-            return Outcome(None, None)
+            return JobOutcome(None, None)
         time.sleep(_REGISTER_SECONDS)
 
 
 class _Queue:
     """The scheduler's word on one job, asked for ever more seldom: many users may be waiting for their jobs."""
 
-    def __init__(self, slurm: Slurm, job: str, told: Watcher) -> None:
+    def __init__(self, slurm: Slurm, job: str, told: JobWatcher) -> None:
         self._slurm = slurm
         self._job = job
         self._told = told

@@ -22,7 +22,7 @@ from ...images.lookup import image as images
 from ...images.lookup.image import Image
 from ..cli import command_line
 from ..site import appliance_call, binds
-from ..site.site_tables import Slurm
+from ..site.site_tables import SlurmTable
 from .sizing import HELPERS_MEMORY
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -43,7 +43,7 @@ LOGIN_ONLY = ("json_events",)
 class JobOptions:
     """A job to be: the site's table with the command line's word, more options of sbatch, the session's words."""
 
-    slurm: Slurm
+    slurm: SlurmTable
     said: Mapping[str, str]
     """What the command line said of the table's keys."""
     more: tuple[str, ...]
@@ -62,7 +62,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def wanted(found: argparse.Namespace, slurm: Slurm) -> JobOptions:
+def wanted(found: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
     """What the command line wants. Raises Refusal."""
     given = vars(found)
     said = {name: given[f"slurm_{name}"] for name in OPTIONS if given[f"slurm_{name}"] is not None}
@@ -77,7 +77,7 @@ def wanted(found: argparse.Namespace, slurm: Slurm) -> JobOptions:
             what = f"command line: `--sbatch {option}`: is not an option of sbatch"
             raise Refusal(ExitCode.USAGE, what, hint="for instance --sbatch=--nodelist=node17")
     try:
-        chosen = Slurm.model_validate(slurm.model_dump() | said)
+        chosen = SlurmTable.model_validate(slurm.model_dump() | said)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -149,7 +149,7 @@ def _quoted(value: str) -> str:
     return value if re.fullmatch(r"[\w@%+=:,./&|*!()\[\]-]+", value) else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
-def _size(slurm: Slurm, settings: Settings, here: Places) -> tuple[int, int]:
+def _size(slurm: SlurmTable, settings: Settings, here: Places) -> tuple[int, int]:
     """Memory (bytes) and CPUs of the job. What is told beats what the site has, which beats what the image asks for."""
     memory = settings.memory + HELPERS_MEMORY if settings.memory else slurm.memory
     cpus = settings.cpus or slurm.cpus

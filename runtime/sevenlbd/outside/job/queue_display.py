@@ -10,13 +10,13 @@ from ...base.errors import visible
 from ...wire.state import SessionState
 from ..console import display, terminal
 from ..schedulers.slurm import Job
-from .following import Watcher
+from .following import JobWatcher
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 
-class Progress(Watcher, Protocol):
+class Progress(JobWatcher, Protocol):
     """A watcher that can be sent away."""
 
     def submitted(self, job: str) -> None:
@@ -31,8 +31,8 @@ def choose(*, as_json: bool) -> Progress:
     if as_json:
         return Events()
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        return Table()
-    return Lines()
+        return QueueTable()
+    return QueueLines()
 
 
 class Events(display.JsonLines):
@@ -63,7 +63,7 @@ class Events(display.JsonLines):
             terminal.say_json({"event": "job", "job": job, "state": state, "note": note}, indent=None)
 
 
-class Lines(display.Lines):
+class QueueLines(display.Lines):
     """Plain lines, one for each change."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Lines(display.Lines):
             terminal.say(f"7lbd: {text}")
 
 
-class Table(display.Terminal):
+class QueueTable(display.Terminal):
     """A line that turns while the job waits, then the table of phases."""
 
     def __init__(self) -> None:

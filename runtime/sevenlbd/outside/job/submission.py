@@ -14,7 +14,7 @@ from ..presence.records import tokens, usable, where
 from ..schedulers.slurm import Slurm
 from ..site import site_tables
 from . import following, job_script, queue_display, rendering
-from .following import Outcome
+from .following import JobOutcome
 
 
 def submit(context: CommandContext) -> int:
@@ -49,7 +49,7 @@ def _later(context: CommandContext, job: str) -> str:
     return f"how it does: {ours} status; to end it: {ours} stop job{job}"
 
 
-def _told(context: CommandContext, found: Outcome, job: str, scheduler: Slurm, useless: str) -> str:
+def _told(context: CommandContext, found: JobOutcome, job: str, scheduler: Slurm, useless: str) -> str:
     state = found.state
     if state is None or found.record is None:
         output = scheduler.why_ended(job).get("StdOut", "")

@@ -24,7 +24,7 @@ from ... import __version__
 from ...base.rdp_file import FIRST_PORT, PORTS
 from ...config.settings import Settings
 from ..site import binds
-from ..site.ondemand_table import FORMAT, DesktopSize, OnDemand, attributes, keyed
+from ..site.ondemand_table import FORMAT, DesktopSize, OnDemandTable, attributes, keyed
 from ..site.site_tables import Site
 
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
@@ -122,7 +122,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
     }
 
 
-def _named(table: OnDemand) -> list[str]:
+def _named(table: OnDemandTable) -> list[str]:
     """The folders that a form may lead to: of images that are paths, of shares, and the roots."""
     images = [str(Path(name).parent) for name, _ in table.choices() if name.startswith("/")]
     return [*images, *map(binds.path_of, table.shares), *table.share_roots]
@@ -141,7 +141,7 @@ def _native(site: Site, chosen: Settings) -> list[str]:
     return [*asked, *site.slurm.options, *site.ondemand.options]
 
 
-def _form(table: OnDemand) -> str:
+def _form(table: OnDemandTable) -> str:
     """form.yml: what the user is asked."""
     own = dict(_fields(table))
     asked = [
@@ -173,7 +173,7 @@ def _form(table: OnDemand) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fields(table: OnDemand) -> Iterator[tuple[str, dict[str, Any]]]:
+def _fields(table: OnDemandTable) -> Iterator[tuple[str, dict[str, Any]]]:
     """The form's own attributes."""
     if len(table.images) > 1:
         options = [[label, name] for name, label in table.choices()]

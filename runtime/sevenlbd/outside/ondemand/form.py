@@ -19,7 +19,7 @@ from ...config import sources
 from ...config.settings import Source
 from ..folders import shares
 from ..site import site_tables
-from ..site.ondemand_table import FOLDER, FORMAT, OnDemand, keyed
+from ..site.ondemand_table import FOLDER, FORMAT, OnDemandTable, keyed
 
 REPORT = "report"
 """The folder beside form.json in which the session leaves a record for the portal's card."""
@@ -97,7 +97,7 @@ def _said(path: Path) -> dict[str, str]:
     return {name: value.strip() for name, value in said.items() if isinstance(value, str)}
 
 
-def _notes_on_size(table: OnDemand, said: Mapping[str, str]) -> list[str]:
+def _notes_on_size(table: OnDemandTable, said: Mapping[str, str]) -> list[str]:
     """A size of a form that is older than the site's table: the job has been given the first one."""
     sizes = keyed(table.sizes)
     if len(sizes) < 2 or said.get("desktop_size", "") in ("", *sizes):
@@ -105,7 +105,7 @@ def _notes_on_size(table: OnDemand, said: Mapping[str, str]) -> list[str]:
     return [f"the size that you chose is no longer offered; this desktop has {table.sizes[0].title}"]
 
 
-def _image(table: OnDemand, said: Mapping[str, str]) -> str:
+def _image(table: OnDemandTable, said: Mapping[str, str]) -> str:
     """The image, one of the site's choices; empty when it has none."""
     names = [name for name, _ in table.choices()]
     requested = said.get("desktop_image", "")
@@ -115,7 +115,7 @@ def _image(table: OnDemand, said: Mapping[str, str]) -> str:
     return requested or (names[0] if names else "")
 
 
-def _shares(table: OnDemand, said: Mapping[str, str]) -> Iterator[str]:
+def _shares(table: OnDemandTable, said: Mapping[str, str]) -> Iterator[str]:
     """The folders that were ticked, and the one that was named."""
     for name, share in table.offered().items():
         if said.get(name, "").lower() in _TICKED:
@@ -125,7 +125,7 @@ def _shares(table: OnDemand, said: Mapping[str, str]) -> Iterator[str]:
         yield f"{FOLDER}={_below_roots(table, requested)}:rw"
 
 
-def _below_roots(table: OnDemand, requested: str) -> Path:
+def _below_roots(table: OnDemandTable, requested: str) -> Path:
     """The folder, without links and `..`, if it is where the site allows it. Raises Refusal."""
     allowed = " or ".join(table.share_roots)
     if not allowed:

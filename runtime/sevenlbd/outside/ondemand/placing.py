@@ -27,7 +27,7 @@ _MOST = 1 << 20
 
 
 @dataclass
-class Outcome:
+class PlacingOutcome:
     """What was done, by path."""
 
     written: list[str] = field(default_factory=list)
@@ -74,9 +74,9 @@ def _check_shell(path: Path, data: bytes) -> None:
         raise Refusal(ExitCode.USAGE, f"{path}: is no shell script: {told}", hint="try: bash -n") from None
 
 
-def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = False) -> Outcome:
+def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = False) -> PlacingOutcome:
     """Write the app. Raises Refusal when the folder cannot be written."""
-    outcome = Outcome()
+    outcome = PlacingOutcome()
     try:
         known = _known(folder)
         made = dict(known)

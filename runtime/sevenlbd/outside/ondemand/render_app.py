@@ -32,7 +32,7 @@ def _render(context: CommandContext) -> int:
     return ExitCode.OK
 
 
-def _said(folder: Path, outcome: placing.Outcome, sif: str) -> str:
+def _said(folder: Path, outcome: placing.PlacingOutcome, sif: str) -> str:
     lines = [f"the app is in {folder}; its jobs run {sif}"]
     for name, paths in vars(outcome).items():
         if paths and name != "kept":

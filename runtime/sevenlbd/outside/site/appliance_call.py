@@ -8,10 +8,10 @@ from ...base.errors import ExitCode, Refusal
 from ...config.settings import Settings, Source, flag_of
 from ...config.sources import Places
 from ..node.node_programs import NODE_ROOT
-from .site_tables import Slurm
+from .site_tables import SlurmTable
 
 
-def sif(slurm: Slurm, here: Places) -> str:
+def sif(slurm: SlurmTable, here: Places) -> str:
     """The SIF's path on the nodes. Raises Refusal when nobody knows it."""
     found = slurm.sif or here.sif
     if not found:
@@ -23,14 +23,14 @@ def sif(slurm: Slurm, here: Places) -> str:
     return found
 
 
-def call(slurm: Slurm, here: Places) -> list[str]:
+def call(slurm: SlurmTable, here: Places) -> list[str]:
     """The words that call the appliance on a node where it runs already, up to the SIF itself."""
     image = sif(slurm, here)
     shows = dict.fromkeys([str(Path(image).parent), *binds(slurm, here)])
     return [slurm.apptainer, "run", *(word for bind in shows for word in ("--bind", bind)), image]
 
 
-def binds(slurm: Slurm, here: Places) -> list[str]:
+def binds(slurm: SlurmTable, here: Places) -> list[str]:
     """The site's binds, for Apptainer's `--bind`, and those of this very call."""
     return list(dict.fromkeys([*slurm.binds, *_shown(here)]))
 

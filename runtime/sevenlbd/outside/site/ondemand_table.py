@@ -108,7 +108,7 @@ class DesktopSize(Table):
         return self.label or f"{cores}, {memory}"
 
 
-class OnDemand(Table):
+class OnDemandTable(Table):
     """`[ondemand]`: the app that `render ondemand` writes, and what its form may ask for."""
 
     cluster: Annotated[Words, AfterValidator(_clusters)] = key(
@@ -154,7 +154,7 @@ class OnDemand(Table):
     options: Options = key((), "Further options of sbatch, beside those of [slurm] and of the size.")
 
     @model_validator(mode="after")
-    def _one_size_at_least(self) -> OnDemand:
+    def _one_size_at_least(self) -> OnDemandTable:
         if not self.sizes:
             raise ValueError("`sizes` is empty, so nobody could choose one")
         if self.hours > self.max_hours:
@@ -171,7 +171,7 @@ class OnDemand(Table):
         return {f"desktop_share_{share.partition('=')[0].lower().replace('-', '_')}": share for share in self.shares}
 
 
-def amiss(table: OnDemand, settings: Settings) -> Iterator[str]:
+def amiss(table: OnDemandTable, settings: Settings) -> Iterator[str]:
     """What does not fit together, a sentence each: the app would be there, and no desktop in it."""
     if not table.cluster:
         yield "[ondemand] `cluster` is missing: OnDemand would not know where to submit the job"
@@ -196,7 +196,7 @@ def amiss(table: OnDemand, settings: Settings) -> Iterator[str]:
             yield f"[ondemand.attributes.{name}] is in no form: add it to `form`, or mend its name"
 
 
-def attributes(table: OnDemand) -> list[str]:
+def attributes(table: OnDemandTable) -> list[str]:
     """The names of the form's own attributes, in order."""
     names = ["desktop_image"] if len(table.images) > 1 else []
     names += ["desktop_size"] if len(table.sizes) > 1 else []

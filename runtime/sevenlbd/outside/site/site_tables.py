@@ -12,10 +12,10 @@ from pathlib import Path
 from ...config import sources
 from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Options, Place, Table, checked, key
-from .ondemand_table import OnDemand
+from .ondemand_table import OnDemandTable
 
 
-class Slurm(Table):
+class SlurmTable(Table):
     """`[slurm]`: the job in which a desktop runs, and how Apptainer is called there. Empty: sbatch decides."""
 
     partition: Name = key("", "Partition of the job (sbatch --partition).")
@@ -44,7 +44,7 @@ class Slurm(Table):
     )
 
 
-TABLES: Mapping[str, type[Table]] = {"slurm": Slurm, "ondemand": OnDemand}
+TABLES: Mapping[str, type[Table]] = {"slurm": SlurmTable, "ondemand": OnDemandTable}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Site:
     """The site's file (None: there is none) and its tables; one that it does not have is the defaults."""
 
     file: Path | None
-    slurm: Slurm
-    ondemand: OnDemand
+    slurm: SlurmTable
+    ondemand: OnDemandTable
 
 
 def read(here: sources.Places) -> Site:
@@ -61,6 +61,6 @@ def read(here: sources.Places) -> Site:
     file, found = sources.site_tables(here)
     return Site(
         file,
-        slurm=checked(Slurm, "slurm", found.get("slurm", {}), file),
-        ondemand=checked(OnDemand, "ondemand", found.get("ondemand", {}), file),
+        slurm=checked(SlurmTable, "slurm", found.get("slurm", {}), file),
+        ondemand=checked(OnDemandTable, "ondemand", found.get("ondemand", {}), file),
     )

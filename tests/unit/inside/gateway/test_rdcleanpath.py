@@ -9,7 +9,7 @@ from gateway_world import X224_CONFIRM, X224_REFUSAL, X224_REQUEST, request_mess
 from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.inside.gateway import rdcleanpath
-from sevenlbd.inside.gateway.rdcleanpath import Error, Malformed
+from sevenlbd.inside.gateway.rdcleanpath import Error, MalformedMessage
 
 CORPUS = sorted((Path(__file__).parents[2] / "corpus" / "rdcleanpath").iterdir())
 # Spelled by hand: version, destination, proxy_auth, and an X.224 request with more behind its negotiation.
@@ -72,13 +72,13 @@ def test_a_length_is_known_from_the_start(start: str) -> None:
 
 @pytest.mark.parametrize("start", ["31", "00", "3080", "3084", "30ff", "3083ffffff", "3083010000"])
 def test_no_length_at_all(start: str) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         rdcleanpath.length(bytes.fromhex(start))
 
 
 @given(st.integers(min_value=0, max_value=len(CLIENT) - 1))
 def test_a_part_of_a_message_is_none(end: int) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         rdcleanpath.unpack_request(CLIENT[:end])
 
 
@@ -88,7 +88,7 @@ def hostile(data: bytes) -> None:
         rdcleanpath.length(data)
         request = rdcleanpath.unpack_request(data)
         rdcleanpath.check_connection_request(request.x224)
-    except Malformed:
+    except MalformedMessage:
         return
     assert len(request.x224) <= rdcleanpath.MAX_TPKT
 
@@ -148,11 +148,11 @@ def test_no_confirm_breaks_it(data: bytes) -> None:
     for packet in (data, b"\x03\x00" + (len(data) + 4).to_bytes(2) + data):
         try:
             rdcleanpath.chose_tls(packet)
-        except Malformed:
+        except MalformedMessage:
             continue
 
 
 @pytest.mark.parametrize("header", ["", "030000", "0300000a", "03001001", "0200000b", "0300ffff"])
 def test_a_packet_has_a_sane_length(header: str) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedMessage):
         rdcleanpath.tpkt_length(bytes.fromhex(header))

@@ -194,7 +194,7 @@ def test_a_refusal() -> None:
 def test_a_programs_own_log() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logs.Lines())
+    handler.setFormatter(logs.LogLines())
     record = logging.LogRecord("x", logging.INFO, "", 0, "it said %s", (EVIL,), None)
     handler.emit(record)
     assert stream.getvalue().count("\n") == 1

@@ -18,7 +18,7 @@ class Heard:
         self.log = session / shared_files.SERIAL_LOG
         self.log.parent.mkdir()
         self.log.touch()
-        self.listener = serial.Listener(self.lines.append, self._failed)
+        self.listener = serial.SerialListener(self.lines.append, self._failed)
         self.listener.begin(session)
 
     def _failed(self) -> None:
@@ -75,7 +75,7 @@ def test_a_log_that_is_begun_anew_is_read_from_its_beginning(heard: Heard) -> No
 
 
 def test_a_session_that_never_was_has_said_nothing(tmp_path: Path) -> None:
-    listener = serial.Listener(lambda _line: None, lambda: None)
+    listener = serial.SerialListener(lambda _line: None, lambda: None)
     listener.end()
     listener.begin(tmp_path / "nowhere")
     listener.end()

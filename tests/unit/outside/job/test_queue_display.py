@@ -10,7 +10,7 @@ import pytest
 from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.job import following, queue_display
-from sevenlbd.outside.job.queue_display import Events, Lines
+from sevenlbd.outside.job.queue_display import Events, QueueLines
 from sevenlbd.outside.schedulers.slurm import Job, Slurm
 from sevenlbd.wire.state import Phase, SessionState
 
@@ -44,7 +44,7 @@ def walk(shown: queue_display.Progress) -> None:
 
 
 def test_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
-    walk(Lines())
+    walk(QueueLines())
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [
         "7lbd: job 7 is handed in",
@@ -112,7 +112,7 @@ def test_a_job_that_is_put_back_into_the_queue_is_followed_into_its_next_life(
                 lives("n2", 200, Phase.BOOTING, Phase.GUEST_UP, Phase.READY)
             return super().jobs(*ids)
 
-    found = following.follow(Story(answers), register, "7", Lines())
+    found = following.follow(Story(answers), register, "7", QueueLines())
     assert found.state
     assert found.state.host == "n2"
     told = capsys.readouterr().out
@@ -124,10 +124,10 @@ def test_a_job_that_is_put_back_into_the_queue_is_followed_into_its_next_life(
 def test_a_scheduler_that_is_away_for_a_moment_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_QUEUE_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(following, "_REGISTER_SECONDS", 0.0)
-    found = following.follow(Away([None, [WAITS], None, [RUNS]]), None, "7", Lines())
-    assert found == following.Outcome(None, None)
+    found = following.follow(Away([None, [WAITS], None, [RUNS]]), None, "7", QueueLines())
+    assert found == following.JobOutcome(None, None)
     with pytest.raises(Refusal, match=r"job 7 has ended without a desktop that was ready \(failed, exit code 5:0\)"):
-        following.follow(Away([[WAITS], []]), None, "7", Lines())
+        following.follow(Away([[WAITS], []]), None, "7", QueueLines())
     monkeypatch.setattr(following, "_DEAF_SECONDS", -1.0)
     with pytest.raises(Refusal, match="Unable to contact"):
-        following.follow(Away([None]), None, "7", Lines())
+        following.follow(Away([None]), None, "7", QueueLines())

@@ -16,7 +16,7 @@ from sevenlbd.config.settings import Settings, Source
 from sevenlbd.outside.ondemand import app_files, form, placing
 from sevenlbd.outside.ondemand.app_files import File
 from sevenlbd.outside.site import ondemand_table, site_tables
-from sevenlbd.outside.site.ondemand_table import OnDemand
+from sevenlbd.outside.site.ondemand_table import OnDemandTable
 
 BASE = '[ondemand]\ncluster = "blue"\n'
 
@@ -85,8 +85,8 @@ def test_a_wrong_key_of_the_table_is_refused_by_name(tmp_path: Path, text: str, 
 )
 def test_what_does_not_fit_together_is_told(changes: dict[str, Any], says: str) -> None:
     good = {"cluster": "blue", "images": ("win11",), "portals": ("https://ondemand.example.edu",)}
-    assert list(ondemand_table.amiss(OnDemand.model_validate(good), Settings())) == []
-    [sentence] = ondemand_table.amiss(OnDemand.model_validate(good | changes), Settings())
+    assert list(ondemand_table.amiss(OnDemandTable.model_validate(good), Settings())) == []
+    [sentence] = ondemand_table.amiss(OnDemandTable.model_validate(good | changes), Settings())
     assert says in sentence
 
 

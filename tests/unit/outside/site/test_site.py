@@ -13,7 +13,7 @@ from sevenlbd.config.settings import TABLES, Settings, Source, from_table, load
 from sevenlbd.config.tables import Table
 from sevenlbd.outside.cli import dispatch
 from sevenlbd.outside.site import site_file, site_tables
-from sevenlbd.outside.site.ondemand_table import OnDemand
+from sevenlbd.outside.site.ondemand_table import OnDemandTable
 
 
 def read(folder: Path, text: str) -> site_tables.Site:
@@ -24,7 +24,7 @@ def read(folder: Path, text: str) -> site_tables.Site:
 
 def test_a_site_without_a_file_has_the_defaults(tmp_path: Path) -> None:
     found = site_tables.read(sources.look_around({"APPTAINER_CONTAINER": str(tmp_path / "7lbd.sif")}))
-    assert (found.file, found.slurm, found.ondemand) == (None, site_tables.Slurm(), OnDemand())
+    assert (found.file, found.slurm, found.ondemand) == (None, site_tables.SlurmTable(), OnDemandTable())
 
 
 def test_the_tables_are_read_beside_the_settings(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_rendered_file_has_every_key_with_its_default(tmp_path: Path) -> Non
     assert load([from_table(settings, "7lbd.toml", trusted=True)]).settings == Settings()
     assert all(set(values[name]) == set(kind.model_fields) for name, kind in site_tables.TABLES.items())
     found = read(tmp_path, uncommented(text))
-    assert (found.slurm, found.ondemand) == (site_tables.Slurm(), OnDemand())
+    assert (found.slurm, found.ondemand) == (site_tables.SlurmTable(), OnDemandTable())
     assert set(site_file.GROUPS) <= set(Settings.model_fields)
 
 

@@ -53,10 +53,10 @@ async def serve(context: RelayContext, listener: socket.socket, address: str) ->
     """Serve the guest's programs on `listener`, which is at `address` inside, until cancelled."""
     page = pac.page(context.allowed.proxy, address)
     place = Destination("proxy", "", address, PROXY_PORT)
-    await tcp.accept_all(context, listener, place, lambda near: Visit(context, page, near).run())
+    await tcp.accept_all(context, listener, place, lambda near: ProxyVisit(context, page, near).run())
 
 
-class Visit:
+class ProxyVisit:
     """One connection of the guest's, with one request after the other. Owns its socket and a slot."""
 
     def __init__(self, context: RelayContext, page: bytes, near: socket.socket) -> None:

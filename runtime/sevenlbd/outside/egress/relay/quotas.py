@@ -16,7 +16,7 @@ _BURST_SECONDS, _LEAST_BURST = 0.1, 64 * 1024
 _QUANTUM_SECONDS, _LEAST_QUANTUM = 0.01, 1024
 
 
-class Slots:
+class ConnectionSlots:
     """Connections at a time."""
 
     def __init__(self, most: int) -> None:

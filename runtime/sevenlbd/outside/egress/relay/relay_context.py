@@ -13,7 +13,7 @@ from .destination import Destination
 from .dialer import Dialer
 from .health import Health
 from .journal import ConnectionRecord, Journal
-from .udp_flows import Crowd
+from .udp_flows import UdpFlows
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class RelayContext:
         most = quotas.connections(allowed.connections, forwards)
         if most < allowed.connections:
             log.warning("the node allows descriptors for %d connections only", most)
-        self.slots, self.crowd = quotas.Slots(most), Crowd(most)
+        self.slots, self.crowd = quotas.ConnectionSlots(most), UdpFlows(most)
         self.pace = quotas.Bucket(_NEW_A_SECOND, burst=_NEW_AT_ONCE, quantum=1)
         self.up, self.down = quotas.Bucket(allowed.rate), quotas.Bucket(allowed.rate)
         self._names = {address: name for name, found in reversed(allowed.names) for address in found}

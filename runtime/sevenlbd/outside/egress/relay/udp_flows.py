@@ -16,7 +16,7 @@ class Member(Protocol):
         """Close, and leave the crowd."""
 
 
-class Crowd:
+class UdpFlows:
     """At most `most` members."""
 
     def __init__(self, most: int) -> None:

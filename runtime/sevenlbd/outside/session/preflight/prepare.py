@@ -14,7 +14,7 @@ from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....config import sources
 from ....config.settings import Accel, Network, Settings
-from ....images.description import OS, Channel, Description, Display
+from ....images.description import OS, Channel, Description, DisplayDevice
 from ....images.lookup import image as images
 from ....images.lookup import repositories
 from ....images.lookup.image import Image
@@ -179,9 +179,9 @@ def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
 
 
 def _display(described: Description) -> str:
-    if described.display is not Display.AUTO:
+    if described.display is not DisplayDevice.AUTO:
         return described.display.value
-    return (Display.STD if described.os is OS.WINDOWS else Display.VIRTIO).value
+    return (DisplayDevice.STD if described.os is OS.WINDOWS else DisplayDevice.VIRTIO).value
 
 
 def new_password() -> str:
