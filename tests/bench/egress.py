@@ -185,14 +185,14 @@ def _relay(server: int) -> Iterator[Way]:
     """The SIF's relay, with a door to the server."""
     call = ["apptainer", "exec", "--cleanenv", "--bind", str(REPO), "--pwd", str(REPO), *tree()]
     call += ["--env", "PYTHONDONTWRITEBYTECODE=1", str(SIF), "python3", "-m", "tests.bench.way_out", str(server)]
-    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as porch:
-        assert porch.stdin
-        assert porch.stdout
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stand:
+        assert stand.stdin
+        assert stand.stdout
         try:
-            found = json.loads(porch.stdout.readline())
+            found = json.loads(stand.stdout.readline())
             yield Way("relay", found["port"], found["pid"])
         finally:
-            porch.stdin.close()
+            stand.stdin.close()
 
 
 @contextmanager

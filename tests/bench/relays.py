@@ -93,19 +93,19 @@ def direct(folder: Path, wish: bytes) -> socket.socket:
 def gateway(folder: Path, rdp_port: int = 1) -> Iterator[Relay]:
     """The SIF's gateway; its desktop is at a port of the loopback, if one is wanted."""
     call = ["apptainer", "exec", "--cleanenv", "--bind", str(REPO), "--pwd", str(REPO), *tree()]
-    call += ["--env", "PYTHONDONTWRITEBYTECODE=1", str(SIF), "python3", "-m", "tests.bench.porch"]
+    call += ["--env", "PYTHONDONTWRITEBYTECODE=1", str(SIF), "python3", "-m", "tests.bench.gateway_stand"]
     with subprocess.Popen(
         [*call, str(folder), str(rdp_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as porch:
-        assert porch.stdin
-        assert porch.stdout
+    ) as stand:
+        assert stand.stdin
+        assert stand.stdout
         try:
-            found = json.loads(porch.stdout.readline())
+            found = json.loads(stand.stdout.readline())
             cookie = until(lambda: _log_in(found["port"], found["token"]))
             yield Relay(found["pid"], found["port"], "/ws/console", cookie)
         finally:
-            porch.stdin.close()
-            porch.wait(_PATIENCE)
+            stand.stdin.close()
+            stand.wait(_PATIENCE)
             for name in ("web", "rdp", "vnc"):
                 (folder / f"{name}.sock").unlink(missing_ok=True)
 

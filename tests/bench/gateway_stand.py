@@ -1,4 +1,4 @@
-"""Runs inside the SIF, by its Python: a gateway without a session. python -m tests.bench.porch FOLDER RDP-PORT
+"""Runs inside the SIF, by its Python: a gateway without a session. python -m tests.bench.gateway_stand FOLDER RDP-PORT
 
 Plays the supervisor: opens the gateway's sockets in FOLDER, lets it in, tells it who may come in. The guest's screen is
 FOLDER/peer.sock, its desktop a port of the loopback. Prints the gateway's pid, its port and a token; ends with its
