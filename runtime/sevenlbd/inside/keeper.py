@@ -24,9 +24,10 @@ from .init import root
 from .init.root import SESSION
 from .net import network, router, ways_out
 from .services import helpers, native_rdp, samba, trimming
-from .vm import machine, qemu, readiness, stall, tpm
+from .vm import machine, qemu, rdp_probe, readiness, stall, tpm
 from .vm.agent import AgentError
 from .vm.migration import MachineError
+from .vm.ready_line import ReadyLine
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Keeper:
             self.tell(messages.BOOTING)
             if self._plan.warm:
                 self.tell(messages.MILESTONE, "thawed")
-            line, served = readiness.ReadyLine(), asyncio.Event()
+            line, served = ReadyLine(), asyncio.Event()
             ready = asyncio.create_task(self._report_ready(vm, line, served))
             session_stack.callback(ready.cancel)
             await _gone(builder.pid)
@@ -156,7 +157,7 @@ class Keeper:
             for task in filter(None, (stop, small_logs, keys)):
                 task.cancel()
 
-    async def _report_ready(self, vm: machine.Machine, line: readiness.ReadyLine, served: asyncio.Event) -> None:
+    async def _report_ready(self, vm: machine.Machine, line: ReadyLine, served: asyncio.Event) -> None:
         """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
         reached: list[str] = []
         mending = asyncio.create_task(self._mend_stall(vm))
@@ -222,7 +223,7 @@ class Keeper:
             return
         address, port = network.rdp_address(self._plan.network)
         try:
-            shown = await readiness.rdp_certificate(address, port)
+            shown = await rdp_probe.certificate(address, port)
         except (OSError, EOFError) as error:
             self.warn(f"the guest's RDP server shows no certificate that clients could be told to expect: {error}")
             return

@@ -4,7 +4,9 @@
 - machine: the machine's life over QMP
 - migration: freezing and thawing
 - qemu: QEMU's command line
-- readiness: when the desktop is ready
+- rdp_probe: whether RDP answers, and its certificate
+- readiness: the order in which a desktop becomes ready
+- ready_line: the port that a guest says on that it is up
 - stall: a boot that stands still is begun anew
 - tpm: swtpm
 """

@@ -1,4 +1,4 @@
-"""When is the desktop ready? DHCP, then the ready line or the agent, then RDP really answering.
+"""The order in which a desktop becomes ready: DHCP, then the ready line or the agent, then RDP really answering.
 
 What the guest says here is only believed as far as "I am up": it gains nothing by lying.
 """
@@ -7,57 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from ...wire.messages import Guest, Plan
 from ..net import network
+from . import rdp_probe
 from .agent import Agent, AgentError, AgentRefusal
+from .ready_line import ReadyLine
 
 log = logging.getLogger(__name__)
 
 _POLL = 0.1
-_LINE_SECONDS = 10.0
-_MAX_LINE = 256
-_MAX_CALLERS = 16
 _PASSWORD_REFUSALS = 5
 _PASSWORD_PAUSE = 1.0
 _HOOK_SECONDS = 60.0
-# MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
-_X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
-_TPKT_VERSION, _X224_CONFIRM = 3, 0xD0
 
 Tell = Callable[[str], None]
-
-
-class ReadyLine:
-    """The contract's third clause: one line on TCP port 54321."""
-
-    def __init__(self) -> None:
-        self.came = asyncio.Event()
-        self._open = 0
-
-    @asynccontextmanager
-    async def listening(self, mode: str) -> AsyncIterator[None]:
-        """Listen on the contract's address; with user-mode networking QEMU leads the guest to our loopback."""
-        address = network.host_address(mode)
-        server = await asyncio.start_server(self._on_connect, address, network.READY_PORT, limit=_MAX_LINE, backlog=4)
-        async with server:
-            yield
-
-    async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
-        try:
-            if self._open <= _MAX_CALLERS:
-                line = await asyncio.wait_for(reader.readline(), _LINE_SECONDS)
-                if line:
-                    self.came.set()
-        except (TimeoutError, ValueError, ConnectionError):
-            pass
-        finally:
-            self._open -= 1
-            writer.close()
 
 
 async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
@@ -71,7 +36,7 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
     finally:
         word.cancel()
     address = network.rdp_address(plan.network)
-    await _until(lambda: rdp_answers(*address))
+    await _until(lambda: rdp_probe.answers(*address))
     tell("rdp")
 
 
@@ -82,7 +47,7 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
     hook the user and password of the shares, as soon as these are `served`.
     """
     assert plan.warm
-    answers = asyncio.create_task(_until(lambda: rdp_answers(*network.rdp_address(plan.network))))
+    answers = asyncio.create_task(_until(lambda: rdp_probe.answers(*network.rdp_address(plan.network))))
     try:
         await _until(agent.answers)
         tell("agent")
@@ -177,49 +142,3 @@ async def _has_lease() -> bool:
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     while not await true():
         await asyncio.sleep(_POLL)
-
-
-async def rdp_certificate(address: str, port: int, seconds: float = 10.0) -> bytes:
-    """The certificate (DER) that the RDP server shows once a connection is upgraded to TLS.
-
-    It is what a client will see; nobody vouches for it but that we asked in here, where only the guest answers.
-    Raises OSError (TimeoutError, ssl.SSLError among them) or EOFError. Source: MS-RDPBCGR 5.4.5, external security.
-    """
-    async with asyncio.timeout(seconds):
-        reader, writer = await asyncio.open_connection(address, port)
-        try:
-            writer.write(_X224_REQUEST)
-            header = await reader.readexactly(4)
-            confirm = await reader.readexactly(max(0, int.from_bytes(header[2:]) - len(header)))
-            if header[0] != _TPKT_VERSION or confirm[1:2] != bytes([_X224_CONFIRM]):
-                raise ConnectionRefusedError("that is no RDP server")
-            await writer.start_tls(_anybody())
-            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        finally:
-            writer.transport.abort()
-    return bytes(shown)
-
-
-def _anybody() -> ssl.SSLContext:
-    """Guests sign their certificates themselves."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    # An older Windows' self-made certificate is what is asked about, not judged.
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context
-
-
-async def rdp_answers(address: str, port: int, seconds: float = 5.0) -> bool:
-    """Whether an RDP server confirms a connection: an open port alone says nothing (Windows opens it early)."""
-    try:
-        async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection(address, port)
-            try:
-                writer.write(_X224_REQUEST)
-                confirm = await reader.readexactly(6)
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        return False
-    return confirm[0] == _TPKT_VERSION and confirm[5] == _X224_CONFIRM

@@ -1,8 +1,7 @@
-"""stunnel as a session runs it, and the certificate of an RDP server: both against servers that count who comes."""
+"""stunnel as a session runs it, against a server that counts who comes."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import subprocess
@@ -18,7 +17,6 @@ from cryptography.hazmat.primitives import serialization
 from sevenlbd.inside import setup
 from sevenlbd.inside.net import network
 from sevenlbd.inside.services import native_rdp
-from sevenlbd.inside.vm import readiness
 from sevenlbd.outside.access.certificates import Maker, Pair
 from sevenlbd.wire import tls as files
 
@@ -234,51 +232,3 @@ def test_a_successor_on_the_same_socket_has_the_new_certificates(
             door.ask(door.client(old))
         assert door.ask(door.client(maker().client(door.authority))) == b"knock"
     assert door.guest.connections == 2
-
-
-# The certificate of the guest's RDP server.
-
-CONFIRM = bytes.fromhex("03000013 0ed0 0000 1234 00 02 1f 0800 02000000")
-
-
-def rdp_server(folder: Path, answer: bytes, pair: Pair | None) -> int:
-    """A server for one connection: the X.224 answer, then TLS with a certificate. Returns its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection = listener.accept()[0]
-        with suppress(OSError):
-            assert connection.recv(19)[5] == 0xE0
-            connection.sendall(answer)
-            if pair:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(pem(folder / "guest" / "rdp.pem", pair.pem()))
-                context.wrap_socket(connection, server_side=True).recv(1)
-        connection.close()
-
-    threading.Thread(target=serve, daemon=True).start()
-    return int(listener.getsockname()[1])
-
-
-def test_the_rdp_servers_certificate_is_found(tmp_path: Path) -> None:
-    pair = maker().for_page(["guest"])
-    port = rdp_server(tmp_path, CONFIRM, pair)
-    der = asyncio.run(readiness.rdp_certificate("127.0.0.1", port))
-    assert der == pair.certificate.public_bytes(serialization.Encoding.DER)
-
-
-@pytest.mark.parametrize(
-    "answer", [b"", CONFIRM[:7], b"\x03\0\0\0", b"RFB 003.008\n", CONFIRM, b"\x03\0\0\x0b\x06\xd0\0\0\0\0\0"]
-)
-def test_a_server_that_goes_wrong_is_an_error_and_no_hang(tmp_path: Path, answer: bytes) -> None:
-    port = rdp_server(tmp_path, answer, None)
-    with pytest.raises((OSError, EOFError)):
-        asyncio.run(readiness.rdp_certificate("127.0.0.1", port, 2.0))
-
-
-def test_a_server_that_says_nothing_is_waited_for_only_so_long() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
-        with pytest.raises(TimeoutError):
-            asyncio.run(readiness.rdp_certificate("127.0.0.1", silent.getsockname()[1], 0.5))
-        assert time.monotonic() - began < 3
