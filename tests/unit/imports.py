@@ -35,26 +35,26 @@ def _dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
 
 
-def graph() -> dict[str, list[Import]]:
-    """What each module imports of ours, types alone left out: those are not loaded."""
+def graph(*, types: bool = False) -> dict[str, list[Import]]:
+    """What each module imports of ours; what it needs for its types alone only on request, as that is not loaded."""
     known = modules()
-    return {name: list(_imports(name, path, known)) for name, path in known.items()}
+    return {name: list(_imports(name, path, known, types)) for name, path in known.items()}
 
 
-def _imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[Import]:
+def _imports(name: str, path: Path, known: Mapping[str, Path], types: bool) -> Iterator[Import]:
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     tree = ast.parse(path.read_text())
-    for node, lazy in _loaded(tree, lazy=False):
+    for node, lazy in _statements(tree, types, lazy=False):
         for target in _targets(node, package, known):
             yield Import(target, lazy)
 
 
-def _loaded(tree: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+def _statements(tree: ast.AST, types: bool, *, lazy: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, lazy
-        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
-            yield from _loaded(node, lazy=lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        elif types or not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield from _statements(node, types, lazy=lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def _targets(node: ast.Import | ast.ImportFrom, package: list[str], known: Mapping[str, Path]) -> Iterator[str]:

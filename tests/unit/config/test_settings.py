@@ -18,6 +18,7 @@ from sevenlbd.config.settings import (
     variable_of,
 )
 from sevenlbd.outside.cli import command_line
+from sevenlbd.outside.cli.parser import source
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_every_setting_that_a_user_has_is_an_option_of_run(capsys: pytest.Captur
 def test_no_verb_means_run() -> None:
     verb, options = command_line.parse(["--image", "x", "--share", "a=/a", "--share", "b=/b:ro", "--no-home-share"])
     assert verb.name == "run"
-    chosen = load([command_line.source(options)]).settings
+    chosen = load([source(options)]).settings
     assert (chosen.image, chosen.shares, chosen.home_share) == ("x", ("a=/a", "b=/b:ro"), False)
 
 

@@ -13,7 +13,7 @@ from ...base.paths import user_path
 from ...config import sources
 from ...config.settings import Loaded, Settings
 from ..console import terminal
-from . import command_line
+from .parser import Parser, source
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CommandContext:
     @cached_property
     def loaded(self) -> Loaded:
         """The settings in force and where each comes from. Raises Refusal."""
-        return sources.settings(self.here, command_line.source(self.options))
+        return sources.settings(self.here, source(self.options))
 
     @property
     def settings(self) -> Settings:
@@ -67,7 +67,7 @@ class Command:
 
     call: Callable[[CommandContext], int] | None
     """Returns the exit code. Raises Refusal. None for `run`, which `launch` begins before anything is parsed."""
-    options: Callable[[command_line.Parser], None] = no_options
+    options: Callable[[Parser], None] = no_options
     checks_settings: bool = True
     """Whether wrong settings are refused before the call, even if it does not use them."""
 

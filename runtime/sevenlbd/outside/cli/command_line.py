@@ -1,23 +1,20 @@
-"""The command line: the parser of the table of verbs, and the settings as options. It parses and does nothing else."""
+"""The command line: the parsers of the table of verbs, with their options. It parses and does nothing else."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from ... import __version__
-from ...base.errors import MEANING, ExitCode, Refusal
-from ...config.settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
+from ...base.errors import MEANING
+from ...config.settings import nearest
 from . import verbs
+from .command import Command
+from .parser import Parser
 from .verbs import Group, Verb
-
-if TYPE_CHECKING:
-    from .command import Command
 
 _ABOUT = """\
 7lbd gives you an isolated desktop (Windows, as a rule) on this node: a read-only image, your own files,
@@ -31,18 +28,6 @@ Keep golden images: one read-only disk for thousands of sessions, versioned, sig
 They are in repositories: the folders of image_dirs, in order, then `images` beside the SIF. NAME is an image's
 current version, NAME@VERSION that one.
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with a refusal in place of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")
-
-    def refuse(self, word: str) -> NoReturn:
-        """Refuse a word that nobody asked for, with the nearest option."""
-        known = [flag for action in self._actions for flag in action.option_strings]
-        self.error(f"`{word}` is not an option of {self.prog}{nearest(word, known)}")
 
 
 class _Root(Parser):
@@ -119,12 +104,6 @@ def command(verb: Verb) -> Command:
     return found
 
 
-def source(options: argparse.Namespace) -> Source:
-    """The settings that the command line names."""
-    given = vars(options)
-    return Source(COMMAND_LINE, {name: given[name] for name in Settings.model_fields if given.get(name) is not None})
-
-
 def build(whole: Sequence[Verb] = verbs.VERBS) -> dict[str, Parser]:
     """The parser of each verb by its name, and at "" that of all. Only those in `whole` know their options."""
     root = _Root(
@@ -159,34 +138,6 @@ def _described(verb: Verb) -> dict[str, Any]:
         raw = argparse.RawDescriptionHelpFormatter
         return words | {"description": family.about, "epilog": exit_codes(), "formatter_class": raw}
     return words | {"description": verb.about[0].upper() + verb.about[1:] + "."}
-
-
-def options(parser: argparse._ActionsContainer, *names: str) -> None:
-    """Some settings as options."""
-    for name in names:
-        option(parser, name)
-
-
-def option(parser: argparse._ActionsContainer, name: str) -> None:
-    """One setting as an option. Values stay text here: the settings model checks them all in one place."""
-    field = Settings.model_fields[name]
-    flag = flag_of(name)
-    keywords: dict[str, Any] = {"dest": name, "default": None, "help": _help(name)}
-    if field.annotation is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **keywords)
-    elif field.annotation is not None and str(field.annotation).startswith("tuple"):
-        parser.add_argument(flag, action="append", metavar=extra(name)["metavar"], **keywords)
-    elif isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-        parser.add_argument(flag, choices=[str(choice) for choice in field.annotation], **keywords)
-    else:
-        parser.add_argument(flag, metavar=extra(name)["metavar"] or "VALUE", **keywords)
-
-
-def _help(name: str) -> str:
-    field = Settings.model_fields[name]
-    hidden = field.annotation is bool or field.default in ("", (), 0)
-    shown = "" if hidden else f" (default: {json.loads(in_toml(name, field.default))})"
-    return (str(field.description) + shown).replace("%", "%%")
 
 
 def exit_codes() -> str:

@@ -13,8 +13,8 @@ from ...wire import tls
 from ...wire.state import Phase, SessionState
 from ..access import credentials, tls_files
 from ..access.credentials import Credentials
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser
 from ..console import instructions, terminal
 from ..folders import session_folders
 from ..presence import records
@@ -156,7 +156,7 @@ def _write_rdp(path: Path, account: str, port: int) -> str:
     return str(path.absolute())
 
 
-def _options(parser: command_line.Parser) -> None:
+def _options(parser: Parser) -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--password", action="store_true", help="print only the password")
     only.add_argument(

@@ -9,8 +9,8 @@ from pathlib import Path
 from ... import __version__
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import Settings, flag_of, in_toml, variable_of
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 from ..console import terminal
 from ..folders import session_folders
 from ..node import orphans
@@ -101,28 +101,28 @@ def version(context: CommandContext) -> int:
     return ExitCode.OK
 
 
-def _doctor_options(parser: command_line.Parser) -> None:
+def _doctor_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument(
         "--site",
         action="store_true",
         help="check the site's settings file, too: every key, and what it names, from here",
     )
-    command_line.options(parser, "image", "memory", "session_dir", "min_space")
+    options(parser, "image", "memory", "session_dir", "min_space")
 
 
-def _config_options(parser: command_line.Parser) -> None:
+def _config_options(parser: Parser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="with the meaning of each, where its value comes from, and how to set it"
     )
 
 
-def _collect_options(parser: command_line.Parser) -> None:
+def _collect_options(parser: Parser) -> None:
     parser.add_argument("--all", action="store_true", help="also the kept logs of failed sessions")
-    command_line.options(parser, "session_dir", "state_dir")
+    options(parser, "session_dir", "state_dir")
 
 
-def _version_options(parser: command_line.Parser) -> None:
+def _version_options(parser: Parser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="with what it was built from: every package and its version, as JSON"
     )

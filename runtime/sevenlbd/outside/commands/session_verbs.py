@@ -12,8 +12,8 @@ from ...base import units
 from ...base.errors import ExitCode, Refusal, visible
 from ...config import sources
 from ...wire.state import SessionState
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 from ..console import instructions, terminal
 from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
@@ -172,18 +172,18 @@ def deaf(target: Path, error: Exception) -> Refusal:
     return Refusal(ExitCode.NO_SESSION, f"session {target.name} does not listen ({why})", hint="7lbd gc, if it is dead")
 
 
-def which_session(parser: command_line.Parser) -> None:
+def which_session(parser: Parser) -> None:
     """The words by which a verb is told which session is meant."""
     parser.add_argument("session", nargs="?", default="", help="the session's id; not needed when you have only one")
-    command_line.options(parser, "session_dir", "state_dir")
+    options(parser, "session_dir", "state_dir")
 
 
-def _status_options(parser: command_line.Parser) -> None:
+def _status_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     which_session(parser)
 
 
-def _stop_options(parser: command_line.Parser) -> None:
+def _stop_options(parser: Parser) -> None:
     parser.add_argument("--now", action="store_true", help="switch it off without waiting for the guest")
     which_session(parser)
 

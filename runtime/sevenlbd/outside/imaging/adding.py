@@ -16,8 +16,8 @@ from ...images.description import OS, Description, DiskBus, Firmware
 from ...images.importing import importer, source
 from ...images.lookup import image, repositories
 from ...images.signing import manifest, signature
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, option
 from ..console import progress_bar, terminal
 
 _GIB = 1 << 30
@@ -170,8 +170,8 @@ def _check_signature(context: CommandContext, folder: Path, report: _Report) -> 
         report.tell("signature", refusal.what)
 
 
-def _add_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _add_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument(
         "disk", metavar="DISK", help="the disk's file; it is only read, and may be on others (flattened)"
     )
@@ -187,8 +187,8 @@ def _add_options(parser: command_line.Parser) -> None:
     _describing(parser.add_argument_group("description", "instead of what is found on the disk; docs/images.md"))
 
 
-def _check_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _check_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("reference", metavar="NAME[@VERSION]")
 
 

@@ -14,8 +14,8 @@ from ...config.settings import parse_duration, parse_size
 from ...images import description, names
 from ...images.description import Description
 from ...images.media import disc_files
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 
 # What scripts/build-install-iso puts on its disc.
 _SYSTEM, _DESCRIPTION = "install/root.img.zst", "install/image.toml"
@@ -105,8 +105,8 @@ def _wrong(what: str, hint: str) -> Refusal:
     return Refusal(ExitCode.USAGE, f"command line: {what}", hint=hint)
 
 
-def _options(parser: command_line.Parser) -> None:
-    command_line.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: Parser) -> None:
+    options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("--iso", required=True, metavar="ISO", help="its disc: scripts/build-install-iso makes one")
     parser.add_argument("--name", required=True, help="the image's name")
     parser.add_argument("--version", required=True, help="the image's version")

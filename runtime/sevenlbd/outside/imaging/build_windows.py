@@ -17,8 +17,8 @@ from ...images import description, names
 from ...images.description import Channel, Description, DiskBus, Firmware
 from ...images.media import disc_files, product_keys, setup_media
 from ...images.media.wim import Edition
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 from ..console import terminal
 from . import scratch, setup_answers
 from .setup_answers import SetupOptions
@@ -237,8 +237,8 @@ def _write(target: Path, plan: WindowsPlan, files: Mapping[str, str]) -> None:
         made.rename(target)
 
 
-def _options(parser: command_line.Parser) -> None:
-    command_line.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: Parser) -> None:
+    options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("--iso", required=True, metavar="ISO", help="Microsoft's installation disc, for x86-64")
     parser.add_argument("--virtio", required=True, metavar="ISO", help="the virtio-win disc: drivers and guest agent")
     parser.add_argument("--name", required=True, help="the image's name")

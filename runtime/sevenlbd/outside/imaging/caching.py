@@ -16,8 +16,8 @@ from ...images.cache.node_cache import Cache
 from ...images.lookup import repositories
 from ...images.names import Reference
 from ...images.signing import signature
-from ..cli import command_line
 from ..cli.command import Command, CommandContext, say
+from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
 
 _SETTINGS = ("image_cache", "image_cache_quota", "image_cache_rate")
@@ -112,8 +112,8 @@ def _list(cache: Cache) -> None:
     terminal.say(f"{units.size(sum(entry.size for entry in entries))}{of} in {cache.path}")
 
 
-def _options(parser: command_line.Parser) -> None:
-    command_line.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: Parser) -> None:
+    options(parser, "image_dirs", *_SETTINGS)
     only = parser.add_mutually_exclusive_group()
     only.add_argument(
         "image",

@@ -30,8 +30,8 @@ from ...images.repository.versions import Repository
 from ...wire import messages
 from ...wire.messages import Layer
 from ...wire.state import SessionState
-from ..cli import command_line
 from ..cli.command import Command, CommandContext, say
+from ..cli.parser import Parser, options
 from ..console import display, terminal
 from ..session import overlay_disk
 from ..session.preflight import prepare
@@ -285,8 +285,8 @@ def _when(since: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
 
 
-def _options(parser: command_line.Parser) -> None:
-    command_line.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: Parser) -> None:
+    options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("image", metavar="NAME[@VERSION]", help="the image; the current version when none is named")
     parser.add_argument(
         "--iso", action="append", default=[], metavar="FILE", help="an ISO file for the machine's drives; up to four"

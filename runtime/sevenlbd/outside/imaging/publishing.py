@@ -19,8 +19,8 @@ from ...images.repository import gc, history, inventory
 from ...images.repository.inventory import Item
 from ...images.repository.versions import Repository
 from ...images.signing import signature
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, option
 from ..console import terminal
 
 _KEEP = 3
@@ -247,38 +247,38 @@ def _writable(folders: Sequence[Path], dry_run: bool) -> list[Repository]:
     return [Repository(folder) for folder in there if repositories.may_write(folder)]
 
 
-def _list_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _list_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def _show_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _show_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("image", metavar="NAME[@VERSION]", help="the current version when none is named")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def _publish_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _publish_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("image", metavar="NAME@VERSION")
 
 
-def _rollback_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _rollback_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("image", metavar="NAME")
 
 
-def _remove_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _remove_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("image", metavar="NAME@VERSION")
     parser.add_argument(
         "--force", action="store_true", help="even the current one, so that new sessions get none; never one in use"
     )
 
 
-def _collect_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _collect_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="only this image's versions")
     parser.add_argument(
         "--keep", type=_number, default=_KEEP, metavar="N", help=f"keep the last N versions (default: {_KEEP})"

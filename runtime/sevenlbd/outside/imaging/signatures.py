@@ -13,8 +13,8 @@ from ...images.lookup import repositories
 from ...images.repository import sign_version
 from ...images.repository.versions import Repository
 from ...images.signing import manifest, signature, verified
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, option
 from ..console import progress_bar, terminal
 
 _SHOWN = "NAME@VERSION"
@@ -96,19 +96,19 @@ def _key_text(text: str) -> str:
         raise Refusal(ExitCode.USAGE, what, hint=f"a key is {signature.PREFIX}...; keygen wrote it to a .pub") from None
 
 
-def _keygen_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _keygen_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("prefix", metavar="PREFIX", help="writes PREFIX.key (private, keep it safe) and PREFIX.pub")
 
 
-def _sign_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _sign_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("reference", metavar=_SHOWN)
     parser.add_argument("--key", metavar="FILE", required=True, help="the private key that keygen made")
 
 
-def _verify_options(parser: command_line.Parser) -> None:
-    command_line.option(parser, "image_dirs")
+def _verify_options(parser: Parser) -> None:
+    option(parser, "image_dirs")
     parser.add_argument("reference", metavar="NAME[@VERSION]", help="without @VERSION the current one")
     parser.add_argument(
         "--trust", metavar="KEY", action="append", default=[],

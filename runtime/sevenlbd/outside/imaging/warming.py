@@ -21,8 +21,8 @@ from ...images.repository.versions import Repository
 from ...images.signing import manifest
 from ...wire import shared_files
 from ...wire.state import SessionState
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 from ..console import display, terminal
 from ..folders import session_folders
 from ..session import overlay_disk
@@ -250,8 +250,8 @@ def _allocated(path: Path) -> int:
     return 0
 
 
-def _options(parser: command_line.Parser) -> None:
-    command_line.options(parser, "image_dirs", *_SETTINGS)
+def _options(parser: Parser) -> None:
+    options(parser, "image_dirs", *_SETTINGS)
     parser.add_argument("image", metavar="NAME[@VERSION]|FOLDER", help="the image")
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--again", action="store_true", help="replace the warm state that it has")

@@ -20,7 +20,7 @@ from ...config.settings import Settings, Source, in_words
 from ...config.sources import Places
 from ...images.lookup import image as images
 from ...images.lookup.image import Image
-from ..cli import command_line
+from ..cli.parser import source
 from ..site import appliance_call, binds
 from ..site.site_tables import SlurmTable
 from .sizing import HELPERS_MEMORY
@@ -83,9 +83,9 @@ def wanted(found: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
         name = str(first["loc"][0])
         what = f"command line: `--{name.replace('_', '-')}` = `{said.get(name)}`: {in_words(first['msg'])}"
         raise Refusal(ExitCode.USAGE, what, hint="7lbd submit --help") from None
-    source = command_line.source(found)
-    kept = {name: value for name, value in source.values.items() if name not in LOGIN_ONLY}
-    return JobOptions(chosen, said, tuple(found.sbatch), tuple(appliance_call.words(Source(source.name, kept))))
+    settings = source(found)
+    kept = {name: value for name, value in settings.values.items() if name not in LOGIN_ONLY}
+    return JobOptions(chosen, said, tuple(found.sbatch), tuple(appliance_call.words(Source(settings.name, kept))))
 
 
 def text(want: JobOptions, settings: Settings, here: Places, made_by: str) -> str:

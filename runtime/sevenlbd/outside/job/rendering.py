@@ -8,8 +8,8 @@ from pathlib import Path
 from ... import __version__
 from ...base.errors import ExitCode
 from ...config.settings import Settings, extra
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
 from ..console import terminal
 from ..node.node_programs import NODE_ROOT
 from ..site import appliance_call, binds, site_tables
@@ -26,10 +26,10 @@ def session_settings() -> tuple[str, ...]:
     )
 
 
-def job_options(parser: command_line.Parser, *more: str) -> None:
+def job_options(parser: Parser, *more: str) -> None:
     """What a job's session can be given, with `more` settings, and then what can be said of the job itself."""
     # A verb's own options come first in its help, before the many of a session.
-    command_line.options(parser.add_argument_group("settings of the session"), *session_settings(), *more)
+    options(parser.add_argument_group("settings of the session"), *session_settings(), *more)
     job_script.options(parser)
 
 

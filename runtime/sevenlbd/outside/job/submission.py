@@ -6,8 +6,8 @@ import sys
 
 from ... import __version__
 from ...base.errors import ExitCode
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser
 from ..console import instructions, terminal
 from ..node.node_programs import NodePrograms
 from ..presence.records import tokens, usable, where
@@ -62,7 +62,7 @@ def _told(context: CommandContext, found: JobOutcome, job: str, scheduler: Slurm
     return f"\n{ready}: {instructions.instructions(state, state.account, context.here.sif, '', key)}\n\n{end}"
 
 
-def _options(parser: command_line.Parser) -> None:
+def _options(parser: Parser) -> None:
     rendering.job_options(parser, "json_events")
     parser.add_argument("--detach", action="store_true", help="print the job's number and do not follow it")
 

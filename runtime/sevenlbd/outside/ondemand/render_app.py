@@ -7,8 +7,8 @@ from pathlib import Path
 from ... import __version__
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ..cli import command_line
 from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser
 from ..console import terminal
 from ..site import appliance_call, ondemand_table, site_tables
 from . import app_files, placing
@@ -40,7 +40,7 @@ def _said(folder: Path, outcome: placing.PlacingOutcome, sif: str) -> str:
     return "\n".join(lines)
 
 
-def _options(parser: command_line.Parser) -> None:
+def _options(parser: Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="the app's folder, for instance /var/www/ood/apps/sys/desktop")
     parser.add_argument("--force", action="store_true", help="overwrite files there that somebody has changed, too")
 

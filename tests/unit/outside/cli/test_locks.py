@@ -9,6 +9,7 @@ from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
 from sevenlbd.config.settings import PREFIX, Settings, extra, flag_of, written
 from sevenlbd.outside.cli import command_line
+from sevenlbd.outside.cli.parser import source
 from sevenlbd.outside.site import site_file
 
 SITES = {name for name in Settings.model_fields if extra(name)["site"]}
@@ -36,7 +37,7 @@ class User:
     def settings(self, *words: str, **variables: str) -> Settings:
         """What would hold for a session."""
         here = sources.look_around(self.variables | variables)
-        return sources.settings(here, command_line.source(command_line.parse(["run", *words])[1])).settings
+        return sources.settings(here, source(command_line.parse(["run", *words])[1])).settings
 
     def tries(self, name: str) -> list[str]:
         """What each way says when the user sets a setting to a value that it may have."""

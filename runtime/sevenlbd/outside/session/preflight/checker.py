@@ -75,6 +75,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
     try:
         from ....config import sources as places
         from ...cli import command_line
+        from ...cli.parser import source
         from ...job import allocation
         from . import prepare
 
@@ -82,7 +83,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         here = places.look_around(os.environ)
         sif, report = here.sif, _report(options.form)
         sources, told = _asked(options.form, here)
-        chosen = places.settings(here, command_line.source(options), *sources).settings
+        chosen = places.settings(here, source(options), *sources).settings
         as_json = chosen.json_events
         folders = places.image_folders(here, chosen)
         job = allocation.of(here.environment)
