@@ -29,9 +29,12 @@ _COARSE_SECONDS = 2.1
 _TIMED = """
 import pathlib, sys, time
 sys.path.insert(0, "/usr/lib/7lbd")
-from sevenlbd.outside.cli import command_line as cli; from sevenlbd.config import sources as places; from
-sevenlbd.outside.session.preflight import prepare as preflight  # the checker has these in any case folder, key, memory
-= pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]) began = time.perf_counter()
+# The fork that verifies has these in any case (outside/session/preflight/checker.py).
+from sevenlbd.config import sources
+from sevenlbd.outside.cli import command_line
+from sevenlbd.outside.session.preflight import prepare
+folder, key, memory = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+began = time.perf_counter()
 from sevenlbd.images.signing import verified
 verified.ensure(folder, [key], memory)
 print(time.perf_counter() - began)
