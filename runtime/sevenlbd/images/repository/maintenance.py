@@ -1,7 +1,7 @@
 """The maintenance of an image: a writable disk on top of a version, in a hidden folder beside it.
 
     NAME/.maintain/     disk.qcow2  variables.fd  child.json
-    NAME/.maintaining   who is at it now (a heartbeat, see `marks`)
+    NAME/.maintaining   who is at it now (a heartbeat, see `base.heartbeat`)
 
 It outlives the session that works on it, and whatever ended that. The version below it must stay as long as it does.
 """

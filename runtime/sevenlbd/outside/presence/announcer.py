@@ -104,7 +104,7 @@ class Announcer:
 def announced(targets: Sequence[PresenceTarget], place: Path, warn: Callable[[str], None]) -> Iterator[Announcer]:
     """An announcer at work. At the end it gets a moment to take its records back, no more."""
     announcer = Announcer(targets, place, warn)
-    thread = threading.Thread(target=announcer.work, name="herald", daemon=True)
+    thread = threading.Thread(target=announcer.work, name="announcer", daemon=True)
     if targets:
         thread.start()
     try:

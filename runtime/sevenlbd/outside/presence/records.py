@@ -2,7 +2,7 @@
 
 One folder a session: `session.json`; `connection`, the key to its page, readable for the user only; and a heartbeat
 that says which process stands behind it. The folder that holds them must be the user's alone: nobody else may write
-what `stop` acts on and `connect` shows. Here is what is in the files; when they are written is the herald's affair.
+what `stop` acts on and `connect` shows. Here is what is in the files; when they are written is the announcer's affair.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def targets(tmp_path: Path, *, key: bool = True) -> tuple[PresenceTarget, Presen
 
 
 def until(happened: object, seconds: float = 5) -> None:
-    """Wait for the herald's thread."""
+    """Wait for the announcer's thread."""
     deadline = time.monotonic() + seconds
     assert callable(happened)
     while not happened():
@@ -155,7 +155,7 @@ def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path, m
         assert time.monotonic() - begun < 1
     assert time.monotonic() - begun < 4
     os.close(os.open(tmp_path / "away", os.O_RDONLY | os.O_NONBLOCK))  # the server is there again
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "herald"])
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "announcer"])
 
 
 def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, place: Path) -> None:

@@ -1,7 +1,7 @@
 """UDP forwards: each guest's address and port that speaks to one gets a correspondence of its own outside, connected.
 
-So only the server's own answers come back. A guest can pretend to be many: the flows are bounded (crowd.py). The socket
-that is outside is the broker's: one of ours could be sent anywhere from.
+So only the server's own answers come back. A guest can pretend to be many: the flows are bounded (`udp_flows`). The
+socket that is outside is the broker's: one of ours could be sent anywhere from.
 """
 
 from __future__ import annotations
