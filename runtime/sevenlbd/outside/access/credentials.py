@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
+import string
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ...base import atomic, foreign_files
 from ..folders.session_folders import CREDENTIALS
 
 _MAX_FILE = 64 << 10
+_PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
 ROLES = ("desktop", "console", "status")
 """What a token opens: all; the machine's screen and the status; the status alone."""
 
@@ -46,6 +49,21 @@ def new_tokens() -> dict[str, str]:
 
 def _token() -> str:
     return "k" + base64.b32encode(secrets.token_bytes(32)).decode().rstrip("=").lower()
+
+
+def new_password() -> str:
+    """24 random letters and digits, with one of each kind that Windows' complexity rule asks for."""
+    letters = string.ascii_letters + string.digits
+    while True:
+        word = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
+        if all(set(word) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
+            return word
+
+
+def account_name(user: str) -> str:
+    """A user's name as SMB and Windows take it: `DOM\\user.name@x` becomes `user.name`."""
+    plain = user.rsplit("\\", 1)[-1].split("@", 1)[0]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", plain).strip(".-")[:20] or "user"
 
 
 def read(folder: Path) -> Credentials:

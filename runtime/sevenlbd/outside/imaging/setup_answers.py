@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...images.media import setup_media
 from ...images.media.wim import Edition
-from ..session.preflight import prepare
+from ..access.credentials import new_password
 
 if TYPE_CHECKING:
     import jinja2
@@ -76,8 +76,8 @@ def render(options: SetupOptions, folder: Path = TEMPLATES) -> dict[str, str]:
             driver_paths=list(_driver_paths(options.drivers)),
             commands=list(_commands()),
             first_logon=rf"powershell.exe -NoProfile -ExecutionPolicy Bypass -File {_TARGET}\first-boot.ps1",
-            administrator_password=prepare.new_password(),
-            account_password=prepare.new_password(),
+            administrator_password=new_password(),
+            account_password=new_password(),
         ),
         FIRST_BOOT: first_boot.render(title=options.title, account=options.account),
         **{f"7lbd/{name}": (folder / name).read_text() for name in _SCRIPTS},

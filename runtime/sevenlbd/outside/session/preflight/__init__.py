@@ -1,9 +1,11 @@
 """The checker's part: everything about a session is checked before the first side effect. A fork of the supervisor.
 
 - checker: the fork that checks while the supervisor is loaded
+- guest_machine: what machine the image asks for and the node gives
 - prepare: the checks, and the plan that comes of them
 - prepared: a session that can begin
 - private_places: folders of ours that no share shows
+- remarks: warnings and notes, as they come up
 - trust: whether the site's keys vouch for an image
 - warmth: whether a warm state fits
 """

@@ -1,0 +1,111 @@
+"""The machine that a session gets: what the image asks for, as far as this node gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....base.errors import ExitCode, Refusal
+from ....config.settings import Accel, Network, Settings
+from ....images.description import OS, Channel, Description, DisplayDevice
+from ....images.lookup.image import Image
+from ....wire.messages import Egress, Guest, Warm
+from ...job.sizing import Size, Sizing
+from ...node import abilities
+from . import warmth
+from .remarks import Remarks
+
+
+@dataclass(frozen=True)
+class Platform:
+    """By what this node lets a machine run: `accel` is kvm or tcg, `network` is tap or user."""
+
+    accel: str
+    network: str
+
+
+def platform(settings: Settings, remarks: Remarks) -> Platform:
+    """What is wanted, or what there is. Raises Refusal when that is not what the settings insist on."""
+    accel = _accel(settings, remarks)
+    return Platform(accel, _network(settings, remarks))
+
+
+def _accel(settings: Settings, remarks: Remarks) -> str:
+    if settings.accel is Accel.TCG:
+        remarks.warnings.append(
+            "software emulation was asked for: the desktop will be 10 to 20 times slower than with KVM"
+        )
+        return "tcg"
+    kvm = abilities.kvm()
+    if kvm.ok:
+        return "kvm"
+    if settings.accel is Accel.KVM:
+        raise Refusal(ExitCode.NODE, f"accel = kvm, but KVM is not usable: {kvm.why}", hint=kvm.mend)
+    remarks.warnings.append(
+        f"NO KVM: {kvm.why}. Software emulation instead, 10 to 20 times slower. To mend: {kvm.mend}"
+    )
+    return "tcg"
+
+
+def _network(settings: Settings, remarks: Remarks) -> str:
+    if settings.network is Network.USER:
+        return "user"
+    tun = abilities.tun()
+    if tun.ok:
+        return "tap"
+    if settings.network is Network.TAP:
+        raise Refusal(ExitCode.NODE, f"network = tap, but {tun.why}", hint=tun.mend)
+    remarks.warnings.append(
+        f"No tap device: {tun.why}. QEMU's user-mode network instead, which is slower. To mend: {tun.mend}"
+    )
+    return "user"
+
+
+def machine(
+    settings: Settings, image: Image, platform: Platform, egress: Egress | None, size: Sizing, remarks: Remarks
+) -> tuple[Guest, Warm | None]:
+    """The machine, and the warm state that it goes on from, if that fits. Raises Refusal."""
+    accel, network = platform.accel, platform.network
+    frozen = warmth.size(settings, image)
+    if frozen and (like := size.like_frozen(frozen)):
+        guest = _guest(settings, image, accel, like)
+        warm, _ = warmth.chosen(settings, image, guest, accel, network, egress)
+        if warm:
+            remarks.notes.extend(size.note_of_frozen(frozen))
+            return guest, warm
+    guest = _guest(settings, image, accel, size.chosen(remarks.warnings, remarks.notes))
+    warm, no_warm = warmth.chosen(settings, image, guest, accel, network, egress)
+    remarks.warnings.extend([no_warm] if no_warm else [])
+    return guest, warm
+
+
+def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
+    """The machine that the image asks for, as far as this node gives it. Raises Refusal."""
+    described = image.description
+    return Guest(
+        os=described.os.value,
+        firmware=described.firmware.value,
+        disk_bus=described.disk_bus.value,
+        nic=described.nic.value,
+        display=_display(described),
+        machine=described.machine,
+        cpu=_cpu(settings, accel),
+        cpus=size.cpus,
+        memory=size.memory,
+        agent=Channel.AGENT in described.channels,
+        smbios=Channel.SMBIOS in described.channels,
+        account=described.user,
+        variables=str(image.variables or ""),
+        logical_block_size=described.logical_block_size,
+    )
+
+
+def _cpu(settings: Settings, accel: str) -> str:
+    if settings.cpu_model != "auto":
+        return settings.cpu_model
+    return "host" if accel == "kvm" else "max"
+
+
+def _display(described: Description) -> str:
+    if described.display is not DisplayDevice.AUTO:
+        return described.display.value
+    return (DisplayDevice.STD if described.os is OS.WINDOWS else DisplayDevice.VIRTIO).value
