@@ -8,7 +8,7 @@ from __future__ import annotations
 HOST = "169.254.100.2"
 GUEST = "169.254.100.15"
 SUBNET = "169.254.100.0/24"
-PREFIX_LENGTH = 24
+PREFIX_LENGTH = 24  # of SUBNET
 HOST_V6 = "fd07:1bd0:6400::2"
 SUBNET_V6 = "fd07:1bd0:6400::/64"
-PREFIX_LENGTH_V6 = 64
+PREFIX_LENGTH_V6 = 64  # of SUBNET_V6; a guest makes itself an address in a /64 only (RFC 4862, 5.5.3; RFC 4291, 2.5.1)

@@ -17,7 +17,7 @@ from pathlib import Path
 from .errors import ExitCode, Refusal
 from .ownership import nobody
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 20  # a guess: files of settings have some KiB, and a large one must not fill the memory
 
 
 class Strangers(Exception):

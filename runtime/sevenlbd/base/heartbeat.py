@@ -21,10 +21,10 @@ from pathlib import Path
 
 from .errors import visible
 
-RENEW_SECONDS = 600.0
+RENEW_SECONDS = 600.0  # six times in STALE_SECONDS: the file server may be away for a few of them
 STALE_SECONDS = 3600.0
 """A heartbeat that was not renewed for so long is nobody's any more."""
-_GOODBYE_SECONDS = 1.0
+_GOODBYE_SECONDS = 1.0  # a renewal takes milliseconds while the file server answers
 # The owner of files whose real owner a user namespace does not know (user_namespaces(7)).
 _NOBODY = 65534
 _MAX_BYTES = 2048

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 
-FIRST_PORT = 13389
+FIRST_PORT = 13389  # near RDP's own 3389, which the user's computer may need for itself
 PORTS = 1000
 """How many there are, so that two sessions rarely want the same."""
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)

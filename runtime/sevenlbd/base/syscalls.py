@@ -9,15 +9,15 @@ import ctypes
 import os
 from pathlib import Path
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC = 1 << 10, 1 << 11, 1 << 12, 1 << 14
-MS_NOSYMFOLLOW, MS_PRIVATE, MS_RELATIME = 1 << 8, 1 << 18, 1 << 21
-MNT_DETACH = 2
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32  # <linux/mount.h>
+MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC = 1 << 10, 1 << 11, 1 << 12, 1 << 14  # <linux/mount.h>
+MS_NOSYMFOLLOW, MS_PRIVATE, MS_RELATIME = 1 << 8, 1 << 18, 1 << 21  # <linux/mount.h>
+MNT_DETACH = 2  # <sys/mount.h>
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_NO_NEW_PRIVS = 22, 2, 38
-_IO_URING_SETUP, _IO_URING_PARAMS_SIZE = 425, 120
-_SYNC_FILE_RANGE_WRITE = 2
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # <linux/prctl.h>
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_NO_NEW_PRIVS = 22, 2, 38  # <linux/prctl.h>, <linux/seccomp.h>
+_IO_URING_SETUP, _IO_URING_PARAMS_SIZE = 425, 120  # <asm/unistd_64.h>, and bytes of struct io_uring_params
+_SYNC_FILE_RANGE_WRITE = 2  # <linux/fs.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-_MOST = 256 * 1024
+_MOST = 256 * 1024  # bytes; a guess: what people write by hand has some KiB
 # UTF-32's mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...base import atomic, foreign_files
 from ..folders.session_folders import CREDENTIALS
 
-_MAX_FILE = 64 << 10
+_MAX_FILE = 64 << 10  # bytes; a guess: a password and a token for each role have a few hundred
 _PASSWORD_LENGTH = 24  # of 62 characters: 142 bits
 ROLES = ("desktop", "console", "status")
 """What a token opens: all; the machine's screen and the status; the status alone."""

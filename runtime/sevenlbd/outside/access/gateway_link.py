@@ -18,7 +18,7 @@ from ...wire import messages
 from ...wire.messages import Front
 from ...wire.state import FINAL, SessionState
 
-_FAREWELL_SECONDS = 1.0
+_FAREWELL_SECONDS = 1.0  # the gateway gives the pages 0.6 of them, and ends (gateway/gate.py)
 
 
 class GatewayLink:

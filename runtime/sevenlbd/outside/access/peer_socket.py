@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NETLINK_SOCK_DIAG = 4
-_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44
+_NETLINK_SOCK_DIAG = 4  # <linux/netlink.h>
+_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44  # <asm-generic/socket.h>
 
 # Classic BPF (linux/bpf_common.h): loads are big-endian, netlink's header is little-endian on this architecture.
 _LOAD_BYTE, _LOAD_HALF, _IF_EQUAL, _RETURN = 0x30, 0x28, 0x15, 0x06

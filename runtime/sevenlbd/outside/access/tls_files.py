@@ -26,8 +26,8 @@ from ...wire.messages import NativeTls
 
 LONGEST = 7 * 86400.0
 """Seconds that a session's certificates last at most; a longer session has to renew them."""
-_BEYOND = 3600.0
-_MAX_BUNDLE = 64 << 10
+_BEYOND = 3600.0  # seconds; a session may end late, and the clock of the user's computer be ahead
+_MAX_BUNDLE = 64 << 10  # bytes; a guess: a few certificates and keys in PEM, some KiB each
 # The clock of the user's computer may be behind the node's by this much.
 _BEFORE = 3600.0
 

@@ -13,8 +13,8 @@ from ..egress.relay.allowed import Allowed
 from .checked_site import CheckedSite
 from .doctor import Finding
 
-_SECONDS = 3.0
-_AT_ONCE = 128
+_SECONDS = 3.0  # TCP sends a lost first packet again after one (RFC 6298, 2); a person waits for the answer
+_AT_ONCE = 128  # sockets; a process has 1024 descriptors by default (getrlimit(2), RLIMIT_NOFILE)
 _FINE, _SILENT = "fine", "silent"
 _MEND = {
     "refused": "nobody listens there: start the server, or mend the port",

@@ -21,8 +21,8 @@ from ..presence.elsewhere import Elsewhere, View
 from ..schedulers.slurm import Job
 from ..session import control
 
-_POLL = 0.2
-_POLL_ELSEWHERE = 2.0
+_POLL = 0.2  # seconds; a look at a lock costs nothing, and somebody waits
+_POLL_ELSEWHERE = 2.0  # seconds; each look goes to the scheduler and to the file server
 # Longer than the guest's grace, the keeper's, and what a network file system takes to show that a record is gone.
 _PATIENCE_SECONDS = 150.0
 

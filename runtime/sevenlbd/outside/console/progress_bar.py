@@ -11,7 +11,7 @@ from ...base import units
 from ...base.errors import visible
 from . import terminal
 
-_LINE_SECONDS = 5.0
+_LINE_SECONDS = 5.0  # in a job's output each line stays
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from . import relay_watch
 from .relay.allowed import Allowed
 from .relay_report import Reported, Summary
 
-_LEAVE_SECONDS = 3.0
-_MAX_LINE = 16384
+_LEAVE_SECONDS = 3.0  # the list's last words take two at most (relay/journal.py)
+_MAX_LINE = 16384  # bytes; a report names 16 servers at most, some hundred bytes each
 # Out of the way of the low numbers that a child uses for itself.
 _FIRST_DESCRIPTOR = 64
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ...base import units
 from ...base.errors import visible
 
-_MOST_DOWN = 16
-_MOST_TEXT = 200
-_MOST_WARNINGS = 4
+_MOST_DOWN = 16  # the relay tells no more (relay/health.py)
+_MOST_TEXT = 200  # characters; a host, a port and why
+_MOST_WARNINGS = 4  # the last ones; more in a row are the doing of a guest, or of a relay that was taken over
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .relay import reasons
 from .relay.allowed import Allowed
 from .relay_report import Reported
 
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 2.0  # as often as the relay's heart beats
 # So many looks without a heartbeat. Looks, and not seconds: a node that sleeps, or a job that is stopped as a whole,
 # is no trouble of the relay's.
 _MOST_MISSED = 5

@@ -20,7 +20,7 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, option
 from ..console import progress_bar, terminal
 
-_GIB = 1 << 30
+_GIB = 1 << 30  # bytes
 
 
 def _describing(group: Any) -> None:

@@ -27,7 +27,7 @@ HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r
 """What the agent runs in the guest after a warm start."""
 NOTICE = (*HOOK[:-1], r"C:\ProgramData\7lbd\notice.ps1")
 """What it runs to tell the desktop's user something."""
-_LEAST_DISK = 32 << 30
+_LEAST_DISK = 32 << 30  # bytes; learn.microsoft.com, "Hardware requirements for Windows Server": 32 GB
 # learn.microsoft.com, "Windows 11 requirements": Setup refuses less.
 _LEAST_W11_DISK, _LEAST_W11_MEMORY, _LEAST_W11_CPUS = 64 << 30, 4 << 30, 2
 # Microsoft: five groups of five; neither vowels nor what is mistaken for one another, and an N somewhere in newer ones.
@@ -39,7 +39,7 @@ _TAKEN_ACCOUNTS = frozenset(
     {"administrator", "guest", "defaultaccount", "defaultuser0", "wdagutilityaccount", "system", "none"}
     | {"localservice", "networkservice", "users", "administrators", setup_answers.COMPUTER.lower()}
 )
-_MAX_TITLE = 100
+_MAX_TITLE = 100  # characters; what is shown of a title (images/lookup/image.py)
 # What the machine and its session are to be like, as with `run`.
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space")
 

@@ -38,12 +38,12 @@ from ..session.preflight.prepared import Prepared, SessionOptions
 from . import flatten, image_session, serial
 
 DISK, VARIABLES = "disk.qcow2", "variables.fd"
-MOST_DRIVES = 4
+MOST_DRIVES = 4  # of six SATA ports (QEMU's q35) the first one is the disk's
 MOST_VARIABLES = 16 << 20
 """Bytes; the largest flash of OVMF has a quarter of it."""
 _GRACE_SECONDS = 120.0
 """After its time is up: for an end that was on its way."""
-_CHECK_SECONDS = 900.0
+_CHECK_SECONDS = 900.0  # half as many again as `ready_timeout` has by itself: a first boot has more to do
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, option
 from ..console import terminal
 
-_KEEP = 3
+_KEEP = 3  # versions; the one that is published, the one to go back to, and one more
 _GRACE = "14d"
-_MOST_USERS = 20
+_MOST_USERS = 20  # lines; a screenful
 _HAPPENED = {history.PUBLISH: "published", history.ROLLBACK: "back again"}
 
 

@@ -18,10 +18,10 @@ from ...wire.shared_files import SERIAL_LOG
 
 _LINE = re.compile(rb"7lbd: ([^\r\n]+)[\r\n]")
 _ERROR = "error:"
-_POLL_SECONDS = 0.5
-_LONGEST = 400
-_MOST_BYTES = 1 << 20
-_MOST_LINES = 1000
+_POLL_SECONDS = 0.5  # for people who watch
+_LONGEST = 400  # bytes of a line that are shown, and of one that has not ended that are kept; a few lines of a terminal
+_MOST_BYTES = 1 << 20  # of one look: the guest decides how much there is
+_MOST_LINES = 1000  # a guess: an installation says some dozens
 
 
 class SerialListener:

@@ -14,9 +14,9 @@ from ..presence import records
 from ..presence.records import PresenceRecord
 from ..schedulers.slurm import Job, Slurm
 
-_QUEUE_SECONDS = (2.0, 15.0)
-_DEAF_SECONDS = 120.0
-_REGISTER_SECONDS = 0.5
+_QUEUE_SECONDS = (2.0, 15.0)  # at first, and at last; in between a tenth of what was waited already
+_DEAF_SECONDS = 120.0  # as long as Slurm's second controller waits for the first (slurm.conf(5), SlurmctldTimeout)
+_REGISTER_SECONDS = 0.5  # a look into a folder, for somebody who waits
 # After its job has begun a session leaves a record within a second; a file server may show it late.
 _SILENCE_SECONDS = 90.0
 _TAIL_LINES = 15

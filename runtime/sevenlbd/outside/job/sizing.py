@@ -14,8 +14,8 @@ from .allocation import Allocation
 
 __all__ = ["HELPERS_MEMORY", "Size", "Sizing", "decided_by", "gib"]
 
-_LEAST = 64 << 20
-_GIB = 1 << 30
+_LEAST = 64 << 20  # bytes; finds slips like `--memory 4`: no desktop has so little
+_GIB = 1 << 30  # bytes
 # A guest's memory is a whole number of huge pages.
 _HUGE_PAGE = 2 << 20
 

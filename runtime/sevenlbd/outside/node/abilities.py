@@ -15,7 +15,7 @@ from pathlib import Path
 _USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
-_NO_LIMIT = 1 << 60
+_NO_LIMIT = 1 << 60  # bytes; more than any node has, less than 2^63 without a page
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import subprocess
 from ...base.process import ENVIRONMENT
 
 _QEMU = "/usr/bin/qemu-system-x86_64"
-_SECONDS = 30
+_SECONDS = 30  # QEMU answers within one; a busy node may take longer
 
 
 def missing(model: str, accel: str) -> list[str] | None:

@@ -18,7 +18,7 @@ from ...base.errors import ExitCode, Refusal
 
 NODE_ROOT = Path("/node")
 """Where the container may show the node's own tree."""
-_SECONDS = 60.0
+_SECONDS = 60.0  # Slurm's commands wait 10 s for an answer (slurm.conf(5), MessageTimeout), and may ask again
 # What Apptainer has changed in the caller's environment, or added to it.
 _CONTAINERS = ("APPTAINER_", "SINGULARITY_", "LD_", "USER_PATH", "PS1", "PROMPT_COMMAND")
 _USUAL = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"

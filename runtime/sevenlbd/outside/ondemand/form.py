@@ -23,7 +23,7 @@ from ..site.ondemand_table import FOLDER, FORMAT, OnDemandTable, keyed
 
 REPORT = "report"
 """The folder beside form.json in which the session leaves a record for the portal's card."""
-_MOST = 64 << 10
+_MOST = 64 << 10  # bytes; a guess: the answers to some dozens of questions
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}[A-Za-z0-9]")
 _TICKED = {"1", "true", "on", "yes"}
 

@@ -23,7 +23,7 @@ from .app_files import SITES_OWN, File
 
 LIST = ".7lbd-rendered.json"
 SITE = "site"
-_MOST = 1 << 20
+_MOST = 1 << 20  # bytes; a guess: the app's own files have some KiB each
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ..folders import session_folders
 from . import records
 from .records import PresenceTarget
 
-_GOODBYE_SECONDS = 2.0
+_GOODBYE_SECONDS = 2.0  # to take away the records; a file server that is away does not hold up the end
 
 
 class Announcer:

@@ -23,7 +23,7 @@ from ..site import appliance_call, site_tables
 from . import records as register
 from .records import PresenceRecord
 
-_ON_NODE_SECONDS = 180.0
+_ON_NODE_SECONDS = 180.0  # longer than `stop` has patience there (commands/session_verbs.py), and a step needs to begin
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ CONNECTION = "connection"
 MARK = "mark"
 OFF = "off"
 _ENTRY = re.compile(r"[a-z0-9][a-z0-9-]{0,30}@[A-Za-z0-9._-]{1,255}")
-_MOST = 1000
-_MAX_CONNECTION = 64 << 10
+_MOST = 1000  # entries that are looked at; a guess: a user has a few sessions
+_MAX_CONNECTION = 64 << 10  # bytes; a guess: a handful of short lines
 _KEY = re.compile(r"k[a-z2-7]{20,100}")
 
 

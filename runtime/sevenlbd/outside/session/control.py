@@ -15,8 +15,8 @@ from pathlib import Path
 from ...base.errors import Refusal
 from ..folders.session_folders import CONTROL
 
-_MAX_LINE = 4096
-_ORDER_SECONDS = 5.0
+_MAX_LINE = 4096  # bytes; an order, or an answer, of one or two sentences
+_ORDER_SECONDS = 5.0  # who connects has his order ready
 # Certificates are made for it, on a node that may be busy.
 _ANSWER_SECONDS = 60.0
 

@@ -20,7 +20,7 @@ from ..node import abilities
 
 log = logging.getLogger(__name__)
 
-_LEAVE_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0  # seconds; a helper that hangs is given two (inside/services/helpers.py)
 # After SIGKILL: a process that waits for a disk or a file server ends when that answers.
 _GONE_SECONDS = 30.0
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid

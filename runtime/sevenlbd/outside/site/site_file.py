@@ -18,7 +18,7 @@ from ..cli.command import Command, CommandContext
 from ..console import terminal
 from . import site_tables
 
-_WIDTH = 120
+_WIDTH = 120  # columns
 _HEAD = """\
 The site's settings of 7lbd {version}. This file belongs beside 7lbd.sif, with the name 7lbd.toml: readable for all,
 writable for you.

@@ -21,7 +21,7 @@ from .rules import EgressEntry
 if TYPE_CHECKING:
     from ....config.settings import Settings
 
-MAX_FORWARDS = 512
+MAX_FORWARDS = 512  # a descriptor each in the relay, which may have no more than 1024, and needs six for a connection
 ALL = "all"
 UNREACHABLE = "it cannot be reached from the guest"
 """What a note says of a host that has no address left."""

@@ -30,8 +30,8 @@ from .relay_context import RelayContext
 
 log = logging.getLogger(__name__)
 
-_MAX_LIST = 2 << 20
-_BEAT_SECONDS = 2.0
+_MAX_LIST = 2 << 20  # bytes; some thousands of connections, a line each
+_BEAT_SECONDS = 2.0  # relay_watch.py looks as often, and misses a few before it complains
 
 
 def main(words: Sequence[str]) -> int:

@@ -30,8 +30,8 @@ from .reasons import BUSY
 
 log = logging.getLogger(__name__)
 
-_EACH_ADDRESS_SECONDS = 10.0
-_MOST_AT_ONCE = 2048
+_EACH_ADDRESS_SECONDS = 10.0  # a third of CONNECT_SECONDS: a host may have several addresses
+_MOST_AT_ONCE = 2048  # a guess: far more than descriptors allow; bounds what a relay that was taken over can make it do
 # A look-up's thread: the usual 8 MiB, 64 times, would count against a job's limit of address space.
 _STACK = 512 * 1024
 Answer = tuple[dict[str, object], socket.socket | None]

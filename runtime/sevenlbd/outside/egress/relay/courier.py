@@ -16,7 +16,7 @@ from .reach import spell
 DATA, TROUBLE = b"d", b"t"
 MOST = 65536
 """Bytes of a message, at most."""
-_AT_ONCE = 32
+_AT_ONCE = 32  # datagrams; then the other way, and the other couriers, have their turn
 
 
 class Courier:

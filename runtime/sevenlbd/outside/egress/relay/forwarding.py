@@ -19,8 +19,8 @@ from .relay_context import RelayContext
 
 log = logging.getLogger(__name__)
 
-_MOST_AT_ONCE = 64
-_MOST_COMPLAINTS = 20
+_MOST_AT_ONCE = 64  # descriptors of a message; inside/net/ways_out.py sends no more
+_MOST_COMPLAINTS = 20  # lines of the log, which one inside that was taken over could fill without end
 
 
 class Relay:

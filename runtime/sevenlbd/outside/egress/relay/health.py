@@ -14,8 +14,8 @@ from .destination import Destination
 from .dialer import Dialer, Unreached
 from .reasons import OURS
 
-_AGAIN_SECONDS = 20.0
-_MOST_DOWN = 16
+_AGAIN_SECONDS = 20.0  # docs/egress.md; soon for people, and seldom for a server that is in trouble
+_MOST_DOWN = 16  # a guess: what people read of a list; relay_report.py takes no more
 _SCHEMES = {"tcp": "tcp", "connect": "https", "http": "http"}
 
 

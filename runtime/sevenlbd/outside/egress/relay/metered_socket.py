@@ -11,7 +11,7 @@ from .quotas import Bucket
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's or an answer's head, at most; h11 looks only at what is not complete yet."""
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024  # bytes; a whole head in one
 
 
 class Wire:

@@ -28,8 +28,8 @@ from .target import Target
 if TYPE_CHECKING:
     from .relay_context import RelayContext
 
-_HEAD_SECONDS = 30.0
-_LINGER_SECONDS = 1.0
+_HEAD_SECONDS = 30.0  # docs/egress.md; for a slow guest, and no longer for one that is silent
+_LINGER_SECONDS = 1.0  # so that the answer is read before the connection is reset
 _VERSIONS = (b"1.0", b"1.1")
 _NOWHERE = Destination("http", "", "", 0)
 _UNSAID = (h11.IDLE, h11.SEND_RESPONSE)

@@ -17,7 +17,7 @@ from .allowed import Allowed
 from .reasons import NO_ANSWER, TOO_MANY, is_silence
 from .resolve import Resolution
 
-_SECONDS = 10.0
+_SECONDS = 10.0  # resolv.conf(5): glibc asks a name server twice, for 5 s each
 # glibc gives up after some 10 s for each of three name servers: a guest that asks for made-up names below a domain
 # that does not answer has so many a minute, and the names that the list spells out have places of their own.
 _THREADS, _THREADS_FOR_MADE_UP = 64, 48

@@ -17,8 +17,8 @@ from contextlib import suppress
 
 from .quotas import Bucket
 
-_CHUNK = 256 * 1024
-_FREE_PIPES = 8
+_CHUNK = 256 * 1024  # bytes of a pipe; a user's pipes may have 64 MiB together (pipe(7), pipe-user-pages-soft)
+_FREE_PIPES = 8  # kept for the next connections: a choice between two system calls and 256 KiB each
 # Less than any pipe holds (pipe(7): one page, for a user who has many): it is empty when this is written to it.
 _PAST_THE_MARK = 4096
 _AGAIN_SECONDS = 0.01

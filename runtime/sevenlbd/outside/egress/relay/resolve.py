@@ -26,7 +26,7 @@ _THIS_NETWORK, _RESERVED = ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_netwo
 SECONDS = 5.0
 """Time that all names together get: a name server that is down must not hold up a session for long."""
 _TRANSLATED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
-_MOST_THREADS = 32
+_MOST_THREADS = 32  # look-ups at a time; a guess: lists have some dozens of names
 _IPV6 = Path("/proc/sys/net/ipv6")
 _HOSTS = Path("/etc/hosts")
 # getaddrinfo(3): what each of its failures says of a name.

@@ -16,8 +16,10 @@ import seccomp
 from seccomp import EQ, MASKED_EQ, Arg
 
 _FASTOPEN = 0x20000000  # MSG_FASTOPEN: to send is to connect (<linux/socket.h>)
+# <asm-generic/ioctls.h>, <linux/fcntl.h>, <linux/sched.h>.
 _FIONBIO, _FIONREAD, _F_SETPIPE_SZ, _CLONE_THREAD = 0x5421, 0x541B, 1031, 0x10000
-_SOCK_TYPE, _ACCESS_MODE = 0xF, 0x3
+_SOCK_TYPE, _ACCESS_MODE = 0xF, 0x3  # <linux/net.h>, SOCK_TYPE_MASK; <asm-generic/fcntl.h>, O_ACCMODE
+# <linux/in.h>, <linux/in6.h>.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IP_RECVERR, _IPV6_RECVERR = 10, 23, 11, 25
 
 _PLAIN = (

@@ -17,7 +17,7 @@ _AUTHORITY = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,255})(?::([0-9]{1
 _URL = re.compile(rb"http://([^/?#]*)([/?][^#]*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_MAX_PORT = 65535
+_MAX_PORT = 65535  # RFC 9293, 3.1: 16 bits
 
 
 class MalformedTarget(Exception):

@@ -17,7 +17,7 @@ from .journal import ConnectionRecord
 if TYPE_CHECKING:
     from .relay_context import RelayContext
 
-_NO_DESCRIPTORS_SECONDS = 0.5
+_NO_DESCRIPTORS_SECONDS = 0.5  # until a connection has ended, perhaps
 
 
 async def serve(context: RelayContext, listener: socket.socket, address: str, port: int) -> None:
