@@ -234,7 +234,7 @@ for _ in range(25):
 """
 
 
-@pytest.mark.parametrize("lock", ["lock", "by_mark"])
+@pytest.mark.parametrize("lock", ["lock", "by_heartbeat"])
 def test_only_one_at_a_time_holds_a_lock(
     tmp_path: Path, child: Callable[[str, Path], subprocess.Popen[str]], lock: str
 ) -> None:
@@ -258,7 +258,9 @@ def test_a_lock_of_the_dead_is_taken_over_and_one_of_another_node_is_not(
     tmp_path: Path, child: Callable[[str, Path], subprocess.Popen[str]]
 ) -> None:
     path = tmp_path / "lock"
-    code = HOLD.replace('leases.held(Path(sys.argv[1]), "win", "1", "abc")', "exclusive.by_mark(Path(sys.argv[1]))")
+    code = HOLD.replace(
+        'leases.held(Path(sys.argv[1]), "win", "1", "abc")', "exclusive.by_heartbeat(Path(sys.argv[1]))"
+    )
     holder = child(code.replace("import leases", "import exclusive"), path)
     said = json.loads(path.read_text())
     holder.kill()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sevenlbd
 from conftest import MakeQcow2
 from sevenlbd.base import logs
 from sevenlbd.base.errors import ExitCode, Refusal, visible
@@ -21,7 +22,7 @@ from sevenlbd.outside.presence import records
 from sevenlbd.wire import messages, state
 from sevenlbd.wire.state import SessionState
 
-RUNTIME = Path(terminal.__file__).parents[1]
+RUNTIME = Path(sevenlbd.__file__).parent
 # C0, C1, a line of ours, escape sequences, changes of direction, line ends, what is not seen, half a character.
 EVIL = (
     "a\n7lbd: your key has expired: http://elsewhere.example/\r\x1b[2J\x1b]0;t\x07\x9b31m\x7f\x00\u202eb\u2066c\u2069"
