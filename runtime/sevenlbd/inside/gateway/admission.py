@@ -23,7 +23,7 @@ from .first_bytes import PEEK, Verdict
 
 log = logging.getLogger(__name__)
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 10.0  # docs/connectors.md; a client sends its first bytes at once, by a bad network within a few
 # In a turn, 25 us and 400 us each: while more call than that, the looking comes first, for the user may be among them.
 _ACCEPTS, _LOOKS = 128, 128
 _ADMISSIONS, _ADMISSIONS_IN_A_RUSH = 8, 1

@@ -19,11 +19,11 @@ from .authentication import DESKTOP, STATUS, Visitor
 from .gate import Gate
 from .responses import Refused
 
-_MAX_BODY = 64 * 1024
-_BODY_SECONDS = 10.0
-_EVERY_SECONDS = 5.0
-_WRITE_SECONDS = 30.0
-_MAX_STREAMS = 256
+_MAX_BODY = 64 * 1024  # bytes; a guess: a request has a token or a word
+_BODY_SECONDS = 10.0  # as a head has (limits.py)
+_EVERY_SECONDS = 5.0  # the pages take 16 s of silence for a broken line (lib/session.js)
+_WRITE_SECONDS = 30.0  # a browser that sleeps takes nothing, and comes back by itself
+_MAX_STREAMS = 256  # a guess: far more than a user has pages
 _SHOWN = (
     *("id", "user", "host", "image", "accel", "network", "phase", "phases", "milestones"),
     *("warnings", "ways_out", "paused", "reason", "hint", "started", "ends_at", "certificate"),

@@ -24,7 +24,7 @@ MAY = {
     STATUS: frozenset({STATUS}),
 }
 """What each role may do."""
-_MAX_TOKEN = 200
+_MAX_TOKEN = 200  # characters; ours have 53, and no stranger has a megabyte hashed
 _PORTS = {"http": 80, "https": 443}
 
 

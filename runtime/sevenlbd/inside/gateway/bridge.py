@@ -25,13 +25,13 @@ Goodbye = tuple[int, str]
 """A close code and its reason (RFC 6455 section 7.4)."""
 Talk = Callable[["Socket", Watcher], Awaitable[Goodbye]]
 
-_CHUNK = 256 * 1024
+_CHUNK = 256 * 1024  # bytes; between the calls that smaller ones take and the old pictures that larger ones hold
 _HEADER = 10  # the largest header of a frame that is not masked
 MAX_MESSAGE = (1 << 20) + 1  # aiohttp refuses what is as long as that
-_HEARTBEAT_SECONDS = 40.0
-_CLOSE_SECONDS = 2.0
+_HEARTBEAT_SECONDS = 40.0  # less than the 60 after which a proxy hangs up on silence (nginx, proxy_read_timeout)
+_CLOSE_SECONDS = 2.0  # for the other side's close frame, and for what is on its way (RFC 6455, 7.1.1)
 _BINARY = 0x82  # one whole message
-_SHORT, _MEDIUM = 126, 1 << 16
+_SHORT, _MEDIUM = 126, 1 << 16  # RFC 6455, 5.2: lengths of 7 bits, of 16, and of 64
 
 
 def _put_header(room: bytearray, length: int) -> int:

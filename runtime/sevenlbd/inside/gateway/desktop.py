@@ -27,11 +27,11 @@ from .responses import Refused
 
 log = logging.getLogger(__name__)
 
-_REQUEST_SECONDS = 10.0
-_CONNECT_SECONDS = 10.0
+_REQUEST_SECONDS = 10.0  # the client sends it as soon as it is connected
+_CONNECT_SECONDS = 10.0  # a guest takes about one; the page waits longer (lib/rdp.js)
 _TAB = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_SOCKETS = 256
-_PROTOCOL_ERROR = 1002
+_MAX_SOCKETS = 256  # a guess: one has the desktop, and a user has a few tabs
+_PROTOCOL_ERROR = 1002  # RFC 6455, 7.4.1
 # Winsock's numbers for what connect(2) and read(2) say.
 _WSA = {
     errno.ECONNREFUSED: 10061,
@@ -40,7 +40,7 @@ _WSA = {
     errno.ENETUNREACH: 10051,
     errno.ETIMEDOUT: 10060,
 }
-_TIMED_OUT, _HANDSHAKE_FAILURE, _BAD_CERTIFICATE = 10060, 40, 42
+_TIMED_OUT, _HANDSHAKE_FAILURE, _BAD_CERTIFICATE = 10060, 40, 42  # Winsock's WSAETIMEDOUT; TLS' alerts (RFC 8446, 6)
 
 
 class NoDesktop(Exception):

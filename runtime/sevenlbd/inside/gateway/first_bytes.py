@@ -13,12 +13,12 @@ from enum import Enum, auto
 from ...wire.messages import Front
 from . import authentication
 
-PEEK = 16 * 1024
+PEEK = 16 * 1024  # bytes; the longest record of TLS; two full lines of a head
 _END = b"\r\n\r\n"
 _METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r\n")
 _LOGIN = re.compile(rb"POST [^ ?]*/login HTTP/1\.[01]\r\n")
 _TOKEN = re.compile(rb"(?:^|&)token=([A-Za-z0-9_-]+)")
-_RECORD_HEADER, _MAX_RECORD, _HANDSHAKE = 5, 1 << 14, 0x16
+_RECORD_HEADER, _MAX_RECORD, _HANDSHAKE = 5, 1 << 14, 0x16  # RFC 8446, 5.1
 
 
 class Verdict(Enum):

@@ -25,8 +25,8 @@ SESSION_ENDED = 4002
 GUEST_UNREACHABLE = 4003  # the guest's RDP or its screen: not there, refusing, or not the one it was
 RENEWED = 4004  # the key was renewed, or the visitor logged out
 
-_FRONT_SECONDS = 3.0
-_BUNDLE_SECONDS = 5.0
+_FRONT_SECONDS = 3.0  # the supervisor tells it as soon as the gateway runs
+_BUNDLE_SECONDS = 5.0  # the supervisor only reads a file; its node may be busy
 _FAREWELL_SECONDS = 0.6  # the supervisor waits for a second
 
 

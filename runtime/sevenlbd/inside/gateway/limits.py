@@ -23,12 +23,12 @@ from .responses import Refused, dress, refusal
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = 1.0
-_MAX_LINE = 8 * 1024
-_MAX_HEADERS = 64
-_MAX_UNREAD = 64 * 1024
-_HEADER_SECONDS = 10.0
-_IDLE_SECONDS = 60.0
+LINGER_SECONDS = 1.0  # nobody needs the rest of what was refused; aiohttp by itself waits ten times as long
+_MAX_LINE = 8 * 1024  # bytes; docs/connectors.md; as Apache has it (LimitRequestFieldSize)
+_MAX_HEADERS = 64  # a guess: a browser sends some twenty, a portal's proxy a few more
+_MAX_UNREAD = 64 * 1024  # bytes before a head is whole: eight of the longest lines
+_HEADER_SECONDS = 10.0  # docs/connectors.md; the same that the first bytes have (admission.py)
+_IDLE_SECONDS = 60.0  # a guess: a page's next request finds the connection there, and none stays for ever
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 

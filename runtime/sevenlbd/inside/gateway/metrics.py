@@ -21,7 +21,7 @@ from .gate import Gate
 
 log = logging.getLogger(__name__)
 
-_SMB_SECONDS = 5.0
+_SMB_SECONDS = 5.0  # half of what Prometheus waits for everything (scrape_timeout)
 _SMB = "SMB2 Calls"
 _one_at_a_time = asyncio.Semaphore(1)
 

@@ -16,7 +16,7 @@ from .native_relay import Caller, NativeRelay
 from .peers import Peers
 from .traffic import Traffic
 
-_WAITING = 1024
+_WAITING = 1024  # a descriptor each; a guess: a quarter of what waits for the pages (server.py)
 _STRANGERS, _TURN = 24, 0.5  # half a megabyte each; the turn is for the round trips of a handshake
 _PROVEN_SECONDS = 25.0  # stunnel has hung up by then on whoever has not shown the session's certificate (TIMEOUTbusy)
 _MOST = 128  # of stunnel's 250

@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from .traffic import Traffic
 
-_CHUNK = 256 * 1024
-_MAX_CONNECTIONS = 64
-_CONNECT_SECONDS, _TRY_AGAIN_SECONDS = 10.0, 0.02
-_LINGER_SECONDS = 5.0
+_CHUNK = 256 * 1024  # bytes; as in bridge.py
+_MAX_CONNECTIONS = 64  # a guess: a client has one, and a user a few clients
+_CONNECT_SECONDS, _TRY_AGAIN_SECONDS = 10.0, 0.02  # for a guest on a busy node; for QEMU to take the caller before us
+_LINGER_SECONDS = 5.0  # for a client that reads slowly
 
 
 async def connect(path: str) -> socket.socket:

@@ -20,12 +20,12 @@ MINE, NODE = "mine", "node"
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _QUESTION = struct.Struct("=BBBBI")  # struct inet_diag_req_v2, up to its id
 _ID = struct.Struct("!HH16s16s4s8s")  # struct inet_diag_sockid
-_BY_FAMILY, _REQUEST = 20, 1
+_BY_FAMILY, _REQUEST = 20, 1  # <linux/sock_diag.h>, SOCK_DIAG_BY_FAMILY; <linux/netlink.h>, NLM_F_REQUEST
 _ANY_STATE, _NO_COOKIE, _ANY_INTERFACE = 0xFFFFFFFF, b"\xff" * 8, bytes(4)
 _UID = struct.Struct("=I")
 _UID_AT = _HEADER.size + 4 + _ID.size + 12  # of struct inet_diag_msg
-_ANSWER = 128
-_V6_SITE = 64
+_ANSWER = 128  # bytes; both headers have 88, and the attributes behind them may be cut off
+_V6_SITE = 64  # bits; a host may have any address of its link (RFC 4291, 2.5.1)
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 

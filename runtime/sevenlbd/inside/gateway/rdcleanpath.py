@@ -14,16 +14,16 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 from pyasn1.type import char, namedtype, tag, univ
 
-VERSION = 3390
-MAX_MESSAGE = 64 * 1024
-MAX_TPKT = 4096
-TPKT_HEADER = 4
-GENERAL, NEGOTIATION = 1, 2
+VERSION = 3390  # IronRDP, ironrdp-rdcleanpath: the only one that there is
+MAX_MESSAGE = 64 * 1024  # bytes; a guess: a request has some hundred
+MAX_TPKT = 4096  # bytes; a guess: a request or a confirmation has some dozens
+TPKT_HEADER = 4  # bytes (RFC 1006, 6)
+GENERAL, NEGOTIATION = 1, 2  # IronRDP, ironrdp-rdcleanpath: the codes of its errors
 
-_SEQUENCE = 0x30
-_TPKT, _X224_REQUEST, _X224_CONFIRM = 3, 0xE0, 0xD0
+_SEQUENCE = 0x30  # ASN.1's tag, as DER has it (X.690, 8.9)
+_TPKT, _X224_REQUEST, _X224_CONFIRM = 3, 0xE0, 0xD0  # RFC 1006, 6; X.224, 13.3 and 13.4
 _X224_FIXED = 7  # length, code, two references, class
-_NEG_RESPONSE, _NEG_SIZE = 2, 8
+_NEG_RESPONSE, _NEG_SIZE = 2, 8  # MS-RDPBCGR 2.2.1.2.1
 _PROTOCOL_RDP = 0  # RDP's own security, without TLS
 
 

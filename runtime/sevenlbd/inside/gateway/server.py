@@ -27,7 +27,7 @@ from .peers import Peers
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096  # what the kernel allows by default (net.core.somaxconn): a burst waits there, and is not sent away
-_WAITING = 4096
+_WAITING = 4096  # docs/connectors.md; a descriptor each, and a quarter of ours at most
 # A handshake costs 120 kB while it lasts, an open connection as much again; the turns are for a round trip or two.
 _HANDSHAKES, _HANDSHAKE_TURN = 48, 0.25
 _STRANGERS, _STRANGERS_TURN = 64, 0.5

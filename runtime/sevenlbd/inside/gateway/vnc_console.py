@@ -15,7 +15,7 @@ from .responses import Refused
 
 log = logging.getLogger(__name__)
 
-_MAX_CONSOLES = 256
+_MAX_CONSOLES = 256  # a guess: far more than a session has people
 
 
 async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:

@@ -22,7 +22,7 @@ HOST_MAC = "52:54:00:07:1b:02"
 TAP = "tap0"
 SLOWED = "host0"
 """Our end of the guest's link when a bridge that slows it down is between."""
-READY_PORT = 54321
+READY_PORT = 54321  # docs/images.md: the contract with every image
 LEASES = PRIVATE / "dnsmasq.leases"
 DNSMASQ_CONF = PRIVATE / "dnsmasq.conf"
 DOMAIN = "7lbd.internal"
@@ -32,8 +32,8 @@ NAMES = PRIVATE / "dnsmasq.hosts"
 USER_NET_RDP = ("127.0.0.3", 3389)
 """Where the guest's RDP is found with user-mode networking: a loopback address that no guest packet names."""
 
-_TUNSETIFF = 0x400454CA
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_TUNSETIFF = 0x400454CA  # <linux/if_tun.h>
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000  # <linux/if_tun.h>
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from contextlib import asynccontextmanager, suppress
 from ...base.addresses import PREFIX_LENGTH_V6, SUBNET_V6
 from . import network
 
-_SOLICITATION, _ADVERTISEMENT = 133, 134
-_ICMP6_FILTER = 1
+_SOLICITATION, _ADVERTISEMENT = 133, 134  # RFC 4861, 4.1 and 4.2
+_ICMP6_FILTER = 1  # <linux/icmpv6.h>
 _ALL_NODES, _ALL_ROUTERS = "ff02::1", "ff02::2"
-_HOP_LIMIT = 255
-_ROUTER_LIFETIME, _FOR_EVER = 9000, 0xFFFFFFFF
+_HOP_LIMIT = 255  # RFC 4861, 6.1.2: with any other it came from another link
+_ROUTER_LIFETIME, _FOR_EVER = 9000, 0xFFFFFFFF  # RFC 4861, 6.2.1: the longest; 4.6.2: for ever
 _LEAST_PAUSE = 3.0  # RFC 4861 10, MIN_DELAY_BETWEEN_RAS
 # The first ones come soon after each other (RFC 4861 6.2.4): a guest that has just been thawed may miss one.
 _FIRST_PERIODS, _PERIOD = (0.0, 3.0, 10.0), 200.0

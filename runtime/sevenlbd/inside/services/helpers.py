@@ -13,8 +13,8 @@ from ..init import process_limit
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_WELL_AFTER = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds, doubled in between: one that cannot run does not fill the log
+_WELL_AFTER = 60.0  # seconds; what has run for so long could start
 
 
 class Kept:

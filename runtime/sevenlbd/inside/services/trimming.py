@@ -15,8 +15,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_MOST = 4 << 20
-_CHECK_SECONDS = 5.0
+_MOST = 4 << 20  # bytes; docs/theory.md; more than a boot writes
+_CHECK_SECONDS = 5.0  # what is written in between comes on top
 # A link is not followed, and a pipe without a reader does not hold us up.
 _CAREFULLY = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from ...base import syscalls
 from ...base.process import python
 
-_UMASK, _AUDIT_ARCH_X86_64 = 95, 0xC000003E
-_ALLOW, _ERRNO_0 = 0x7FFF0000, 0x00050000
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_UMASK, _AUDIT_ARCH_X86_64 = 95, 0xC000003E  # <asm/unistd_64.h>, <linux/audit.h>
+_ALLOW, _ERRNO_0 = 0x7FFF0000, 0x00050000  # <linux/seccomp.h>
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # <linux/bpf_common.h>: BPF_LD | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
 _NUMBER, _ARCHITECTURE = 0, 4
 """Where both stand in struct seccomp_data."""
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 
 from ...base.errors import visible
 
-_ANSWER_SECONDS = 10.0
-_MAX_ANSWER = 64 * 1024
-_MAX_WORDS = 200
-_CLOCK_NS = 2_000_000_000
-_CLOCK_TRIES = 3
-_EXEC_POLL = 0.05
+_ANSWER_SECONDS = 10.0  # the agent answers in milliseconds, on a busy node or under emulation in a few seconds
+_MAX_ANSWER = 64 * 1024  # bytes of a line; the guest decides how many it sends
+_MAX_WORDS = 200  # characters; a sentence or two of what the guest says
+_CLOCK_NS = 2_000_000_000  # a guess: on a busy node an order takes a second; nobody needs it more exact
+_CLOCK_TRIES = 3  # a guess: an order is late once in a while, and not always
+_EXEC_POLL = 0.05  # seconds; a desktop waits for the hook
 
 
 class AgentError(Exception):

@@ -23,10 +23,10 @@ from .migration import MachineError
 
 FROZEN_STATE, KEPT_VARIABLES = SESSION / shared_files.STATE, SESSION / shared_files.VARIABLES
 _LOG = SESSION / shared_files.QEMU_LOG
-_ROOM_TO_RESUME = 256 << 20
-_QUIT_SECONDS = 5.0
-_LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02
-_KEY_PRESSES = 180
+_ROOM_TO_RESUME = 256 << 20  # bytes; a guess: with less the guest would stand still again at once
+_QUIT_SECONDS = 5.0  # for QEMU to write what it holds of its disks
+_LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02  # the event is in the socket already, and read in milliseconds
+_KEY_PRESSES = 180  # one a second; firmware takes some ten seconds under emulation, on a busy node more
 _READ_IN_EARNEST = 8 << 20  # bytes; a boot manager with its fonts has about 4 MiB, the system behind it hundreds
 
 

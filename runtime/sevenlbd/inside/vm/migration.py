@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
-_SECONDS = 60.0
+_SECONDS = 60.0  # without the memory, which is a file of its own, a state is written and read within three
 
 
 class MachineError(Exception):

@@ -12,7 +12,7 @@ from ..init.root import PRIVATE
 from ..services import helpers
 from . import qemu
 
-_START_SECONDS = 10.0
+_START_SECONDS = 10.0  # swtpm takes a part of one; a busy node may take longer
 
 
 @asynccontextmanager
