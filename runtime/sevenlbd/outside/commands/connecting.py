@@ -15,7 +15,7 @@ from ..access import credentials, tls_files
 from ..access.credentials import Credentials
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
-from ..console import instructions, terminal
+from ..console import instructions, invocation, terminal
 from ..folders import session_folders
 from ..presence import records
 from ..presence.elsewhere import Elsewhere, said_there
@@ -84,7 +84,7 @@ def _bundle(options: argparse.Namespace, state: SessionState) -> Path:
 def _instruct(options: argparse.Namespace, state: SessionState, secret: Credentials, sif: str) -> None:
     if state.phase is not Phase.READY:
         terminal.say(
-            f"the desktop is not ready yet ({state.phase}); {instructions.command(sif)} status shows its progress"
+            f"the desktop is not ready yet ({state.phase}); {invocation.command(sif)} status shows its progress"
         )
     written = _write_rdp(Path(options.rdp or f"7lbd-{state.id}.rdp"), secret.account, local_port(state.id))
     key = f"#token={secret.tokens['desktop']}" if secret.tokens and sys.stdout.isatty() else ""
@@ -122,7 +122,7 @@ def _renew(target: Path, state: SessionState, sif: str) -> None:
         f"session {target.name} has new locks: old links and the windows that they opened are cut off", error=True
     )
     if state.native_port:
-        again = f"{instructions.call(sif, 'connect', state)} --client"
+        again = f"{invocation.call(sif, 'connect', state)} --client"
         terminal.say(f"so are clients with the old bundle; the new one: {again}", error=True)
     terminal.say(instructions.link(*_known(target), "desktop"))
 

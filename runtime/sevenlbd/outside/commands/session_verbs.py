@@ -14,7 +14,7 @@ from ...config import sources
 from ...wire.state import SessionState
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
-from ..console import instructions, terminal
+from ..console import invocation, terminal
 from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
@@ -51,7 +51,7 @@ class Seat:
             return self._at_hand(found) or found
         if job := elsewhere.waiting(view, name):
             what = f"job {job.id} has no session yet: {job}"
-            hint = f"wait for it; or: {instructions.command(self.here.sif)} stop {name}"
+            hint = f"wait for it; or: {invocation.command(self.here.sif)} stop {name}"
             raise Refusal(ExitCode.NO_SESSION, what, hint=hint)
         if view.sessions:
             what = f"there is no session `{name}`; there are: {elsewhere.named(view.sessions)}"
@@ -93,7 +93,7 @@ def status(context: CommandContext) -> int:
         terminal.say_json([asdict(state) for state in (*states, *(one.state for one in abroad))])
         return ExitCode.OK
     _print(states, abroad, waiting)
-    _print_trouble(view, instructions.command(ours.here.sif))
+    _print_trouble(view, invocation.command(ours.here.sif))
     return ExitCode.OK
 
 
@@ -163,7 +163,7 @@ def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
             return ExitCode.OK
         time.sleep(_POLL_ELSEWHERE)
     what = f"session {found.state.id} {found.place} was told to end, and still has not"
-    raise Refusal(ExitCode.NO_SESSION, what, hint=f"{instructions.command(ours.here.sif)} stop --now {found.state.id}")
+    raise Refusal(ExitCode.NO_SESSION, what, hint=f"{invocation.command(ours.here.sif)} stop --now {found.state.id}")
 
 
 def deaf(target: Path, error: Exception) -> Refusal:

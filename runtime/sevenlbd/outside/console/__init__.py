@@ -2,6 +2,7 @@
 
 - display: how `run` tells its progress
 - instructions: links and lines to paste
+- invocation: how the user calls us
 - progress_bar: how far something long has come
 - terminal: the one place that writes for people
 """

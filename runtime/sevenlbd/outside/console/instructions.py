@@ -12,31 +12,11 @@ from ...base.errors import visible
 from ...base.rdp_file import FIRST_PORT, local_port, pasted
 from ...wire.state import SessionState
 from ..access.credentials import Credentials
-from ..folders import bases
-from ..node.node_programs import NODE_ROOT
+from .invocation import call
 
-COMMAND = "_7LBD_COMMAND"
-"""In the environment: what the user types to call us, when that is shorter than `apptainer run ...`."""
 # The first ones of the user's own computer; each session has its own, as far from there as `local_port` has it.
 _LOCAL_WEB = 18080
 _LOCAL_VNC = 15900
-
-
-def call(sif: str, verb: str, state: SessionState) -> str:
-    """How this user calls `verb` for this session, from another shell than the job's."""
-    program = command(sif)
-    where = Path(state.folder).parent
-    known = where in bases.all_bases("", {}) or state.host != os.uname().nodename
-    place = "" if known else f" --session-dir {shlex.quote(str(where))}"
-    return f"{program} {verb} {state.id}{place}"
-
-
-def command(sif: str) -> str:
-    """What this user types to call us."""
-    if named := os.environ.get(COMMAND):
-        return named
-    shows = f"--bind /:{NODE_ROOT} " if (NODE_ROOT / "usr").is_dir() else ""
-    return f"apptainer run {shows}{shlex.quote(sif)}" if sif else "7lbd"
 
 
 def ready_block(state: SessionState, sif: str, link: str) -> str:

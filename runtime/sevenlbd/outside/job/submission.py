@@ -8,7 +8,7 @@ from ... import __version__
 from ...base.errors import ExitCode
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
-from ..console import instructions, terminal
+from ..console import instructions, invocation, terminal
 from ..node.node_programs import NodePrograms
 from ..presence.records import tokens, usable, where
 from ..schedulers.slurm import Slurm
@@ -45,7 +45,7 @@ def submit(context: CommandContext) -> int:
 
 
 def _later(context: CommandContext, job: str) -> str:
-    ours = instructions.command(context.here.sif)
+    ours = invocation.command(context.here.sif)
     return f"how it does: {ours} status; to end it: {ours} stop job{job}"
 
 
@@ -58,7 +58,7 @@ def _told(context: CommandContext, found: JobOutcome, job: str, scheduler: Slurm
     keys = tokens(found.record)
     key = f"#token={keys['desktop']}" if keys and sys.stdout.isatty() else ""
     ready = f"READY after {state.phases.get('ready', 0.0):.0f} s"
-    end = f"  stop: {instructions.call(context.here.sif, 'stop', state)}"
+    end = f"  stop: {invocation.call(context.here.sif, 'stop', state)}"
     return f"\n{ready}: {instructions.instructions(state, state.account, context.here.sif, '', key)}\n\n{end}"
 
 

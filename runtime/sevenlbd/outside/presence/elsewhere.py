@@ -15,7 +15,7 @@ from ...base.errors import ExitCode, Refusal
 from ...config.settings import Settings
 from ...config.sources import Places
 from ...wire.state import SessionState
-from ..console import instructions
+from ..console import invocation
 from ..folders import session_folders
 from ..node.node_programs import NO_WAY, Done, NodePrograms
 from ..schedulers.slurm import Job, Slurm
@@ -121,7 +121,7 @@ class Lookout:
             return None, refusal.what
 
     def _out_of_reach(self, found: Elsewhere, verb: str, *words: str) -> Refusal:
-        call = " ".join([instructions.call(self._here.sif, verb, found.state), *map(shlex.quote, words)])
+        call = " ".join([invocation.call(self._here.sif, verb, found.state), *map(shlex.quote, words)])
         what = f"session {found.state.id} runs {found.place}, and cannot be reached from here"
         if not found.state.job:
             return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {found.state.host} {shlex.quote(call)}")
