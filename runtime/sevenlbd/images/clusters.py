@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_OFFSET = (1 << 56) - (1 << 9)
-_COMPRESSED, _ZERO = 1 << 62, 1
-_EXTENDED_L2 = 1 << 4
-_MOST_L1 = 32 << 20
-_UNIT = 512
+_OFFSET = (1 << 56) - (1 << 9)  # bits 9 to 55 of an entry
+_COMPRESSED, _ZERO = 1 << 62, 1  # bits of an entry of the second level
+_EXTENDED_L2 = 1 << 4  # of the header's incompatible features
+_MOST_L1 = 32 << 20  # bytes; QEMU, block/qcow2.h, QCOW_MAX_L1_SIZE
+_UNIT = 512  # bytes; a compressed cluster's length is told in them
 
 
 def lost(path: Path) -> bool:

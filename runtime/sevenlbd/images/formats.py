@@ -21,7 +21,7 @@ RAW, QCOW2, VMDK, VMDK_TEXT, VHDX, VPC = "raw", "qcow2", "vmdk", "vmdk-text", "v
 VDI, OVA = "vdi", "ova"
 CHOICES = (RAW, QCOW2, VMDK, VHDX, VPC, VDI, OVA)
 """What a user may say that a disk is."""
-SECTOR = 512
+SECTOR = 512  # bytes; what VMDK and VHD count in, on disks with larger ones, too
 Node = dict[str, object]
 """A disk as QEMU is told to open it."""
 

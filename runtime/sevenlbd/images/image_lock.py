@@ -13,7 +13,7 @@ from ..base.errors import ExitCode, Refusal
 
 Identity = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime: a file that was written to, or replaced, has another, utime(2) or not."""
-UNSEEN: Identity = (0, 0, 0, 0, 0)
+UNSEEN: Identity = (0, 0, 0, 0, 0)  # no file has the inode 0
 # Who only looks whether a file is in use holds it exclusively for a moment.
 _PATIENCE = 0.3
 _PAUSE = 0.02

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 HEAD = 1 << 20
 """So much of a disk's begin has all of the table."""
-SECTOR, SECTOR_4K = 512, 4096
+SECTOR, SECTOR_4K = 512, 4096  # bytes; the two that disks show
 _GPT = b"EFI PART"
-_HEADER = 92
-_MOST_ENTRIES = 256
-_PROTECTIVE = 0xEE
+_HEADER = 92  # bytes; UEFI 2.10, 5.3.2
+_MOST_ENTRIES = 256  # twice as many as Windows and Linux make room for
+_PROTECTIVE = 0xEE  # UEFI 2.10, 5.2.3: the type of the one partition that stands for a GPT
 # Boot sectors of file systems without partitions end as an MBR does; what would be its table is their code.
 _FILE_SYSTEMS = ((3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (54, b"FAT1"), (82, b"FAT32"))
 

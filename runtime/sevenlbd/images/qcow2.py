@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
-_V2_LENGTH = 72
-_DIRTY, _CORRUPT, _EXTERNAL_DATA_FILE = 1 << 0, 1 << 1, 1 << 2
+_V2_LENGTH = 72  # bytes; version 2 does not tell it
+_DIRTY, _CORRUPT, _EXTERNAL_DATA_FILE = 1 << 0, 1 << 1, 1 << 2  # incompatible features
 # Those, compression by another method (zstd), and extended L2 entries.
 _KNOWN = (1 << 5) - 1
 _BACKING_FORMAT = 0xE2792ACA

@@ -22,8 +22,8 @@ from . import qcow2
 
 FOLDER = "warm"
 DISK, MEMORY, STATE, VARIABLES, RECORD = "disk.qcow2", "memory", "state", "variables.fd", "warm.json"
-_SCHEMA = 1
-_MAX_RECORD = 64 * 1024
+_SCHEMA = 1  # the record's format
+_MAX_RECORD = 64 * 1024  # bytes; a guess: a record has a few KiB, most of it the certificate
 _WORDS = {
     "qemu": "QEMU",
     "machine": "machine type",

@@ -42,7 +42,7 @@ from .sparse import to_disk
 
 _LOCK = ".lock"
 _COPY, _NEW, _USED, _PARTIAL, _JOURNAL = "copy", "copy-new", "used", "partial", "journal"
-_MAX_RECORD = 1 << 20
+_MAX_RECORD = 1 << 20  # bytes; a guess: a record has a few hundred for each file of a copy
 # What the file system itself and others' small files need.
 _SPARE = 16 << 20
 

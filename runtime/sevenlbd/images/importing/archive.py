@@ -17,10 +17,10 @@ from urllib.parse import unquote
 from ...base.errors import ExitCode, Refusal
 from ..formats import Piece
 
-_MOST_TEXT = 1 << 20
-_MOST_MEMBERS = 1000
-_MOST_READ = 64 << 20
-_STEP = 4 << 20
+_MOST_TEXT = 1 << 20  # bytes; a guess: descriptions have some dozens of KiB
+_MOST_MEMBERS = 1000  # a guess: an OVA has a handful
+_MOST_READ = 64 << 20  # bytes; so many members with the longest of names have some MB of headers
+_STEP = 4 << 20  # bytes; a guess between many calls and much memory
 _UNPACK = "unpack it (tar xf) and add the disk that you want by its own name"
 _AGAIN = "copy or export it anew"
 # What macOS' and old tars' tools put beside the files, in words of their own.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..formats import SECTOR, Piece, little_endian, truncated
 
 _MAGIC = b"KDMV"
-_AT_END = (1 << 64) - 1
+_AT_END = (1 << 64) - 1  # VMware, "Virtual Disk Format": the place of a directory that is told by the footer
 # The footer itself, and the marker of the stream's end.
 _FOOTER = 2 * SECTOR
 _REDUNDANT, _COMPRESSED, _MARKERS = 1 << 1, 1 << 16, 1 << 17

@@ -21,7 +21,7 @@ from . import probe
 from .source import DiskSource, ready
 
 DISK, VARIABLES, DESCRIPTION = "disk.qcow2", "variables.fd", "image.toml"
-_MOST_VARIABLES = 64 << 20
+_MOST_VARIABLES = 64 << 20  # bytes; a guess: OVMF's have half a MiB
 # A firmware volume (UEFI Platform Initialization, volume 3) has this at offset 40.
 _VOLUME_AT, _VOLUME = 40, b"_FVH"
 

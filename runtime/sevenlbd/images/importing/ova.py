@@ -21,7 +21,7 @@ from .archive import Digest
 _PROCESSORS, _MEMORY = "3", "4"
 _UNITS = {"byte*2^20": 20, "megabytes": 20, "mb": 20, "byte*2^30": 30, "gigabytes": 30, "gb": 30, "byte*2^10": 10}
 _POWER = re.compile(r"byte\*2\^(\d{1,2})")
-_MOST_CHUNKS = 10_000
+_MOST_CHUNKS = 10_000  # a guess: 20 TB in pieces of 2 GB; DSP0243 (OVF) would number nine digits of them
 # Encodings in which a `<` is never anything else; others could hide what we look for.
 _ENCODINGS = ("utf-8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "windows-1252")
 _DECLARED = re.compile(r"""<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")

@@ -17,8 +17,8 @@ from ..partitions import Partition, PartitionTable
 Read = Callable[[int, int], bytes]
 """Bytes of the disk: where, and how many, in multiples of 512. Beyond its end there are none."""
 
-_BOOT = 72 << 10
-_MOST_PARTITIONS = 16
+_BOOT = 72 << 10  # bytes; all of _CONTENT: btrfs' mark is behind 64 KiB
+_MOST_PARTITIONS = 16  # a guess: Windows makes four, Linux' installers a few more at most
 _EFI = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 _BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 _WINDOWS_ONLY = {
@@ -34,8 +34,9 @@ _LINUX_ONLY = {
     "bc13c2ff-59e6-4262-a352-b275fd6f7172": "Linux /boot",
     "933ac7e1-2eb4-4f13-b844-0e14e2aef915": "Linux /home",
 }
+# Types of partitions, as fdisk(8) lists them: NTFS and Windows' recovery; Linux' swap, file systems, LVM, RAID.
 _MBR_WINDOWS, _MBR_LINUX = {0x07, 0x27}, {0x82, 0x83, 0x8E, 0xFD}
-_MBR_EFI = 0xEF
+_MBR_EFI = 0xEF  # UEFI 2.10, 5.2.2
 # Name, system, where, what.
 _CONTENT = (
     ("NTFS", OS.WINDOWS, 3, b"NTFS    "),

@@ -14,8 +14,8 @@ from ...base.errors import ExitCode, Refusal
 from ..formats import Piece, piece
 from .ova import Appliance
 
-_STEP = 4 << 20
-_GZIP = 16 + zlib.MAX_WBITS
+_STEP = 4 << 20  # bytes; a guess between many calls and much memory
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's manual, inflateInit2: 16 more for gzip's header
 # Beside the disk's content there are tables, and headers.
 _SLACK = 64 << 20
 

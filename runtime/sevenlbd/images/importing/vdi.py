@@ -7,9 +7,9 @@ import struct
 from ...base.errors import ExitCode, Refusal
 from ..formats import Node, Piece, little_endian, truncated
 
-_SIGNATURE = 0xBEDA107F
-_SIGNATURE_AT, _HEADER = 64, 512
-_PLAIN = (1, 2)
+_SIGNATURE = 0xBEDA107F  # VDI_SIGNATURE
+_SIGNATURE_AT, _HEADER = 64, 512  # bytes; struct VdiHeader
+_PLAIN = (1, 2)  # VDI_TYPE_DYNAMIC, VDI_TYPE_STATIC
 # Blocks that were never written, or were thrown away, have no place.
 _NO_PLACE = 0xFFFFFFFE
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from .. import qemu_img
 from ..formats import Node, Piece, truncated
 
-_HEADERS = (64 << 10, 128 << 10)
-_LENGTH = 80
+_HEADERS = (64 << 10, 128 << 10)  # MS-VHDX 2.2: both, of which the newer one counts
+_LENGTH = 80  # MS-VHDX 2.2.2: bytes of a header that mean something
 _LOG_GUID = slice(48, 64)
 
 

@@ -18,9 +18,9 @@ from ..formats import SECTOR, Piece, readable_beside
 from . import grains
 
 MAGIC = b"KDMV"
-_MOST_TEXT = 64 << 10
-_MOST_EXTENTS = 512
-_MOST_SECTORS = 1 << 39
+_MOST_TEXT = 64 << 10  # bytes; a guess: a descriptor has some KiB
+_MOST_EXTENTS = 512  # files; VMware cuts disks into pieces of 2 GB, if into any: 1 TB
+_MOST_SECTORS = 1 << 39  # 256 TiB; VMware's own disks have 62 TB at most
 _NO_PARENT = "ffffffff"
 _EXTENT = re.compile(
     r'(?P<access>\w+) +(?P<sectors>\d{1,15}) +(?P<kind>\w+)(?: +"(?P<name>[^"]*)"(?: +(?P<at>\d{1,15}))?)? *'

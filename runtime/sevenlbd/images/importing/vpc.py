@@ -12,9 +12,9 @@ from ...base.errors import ExitCode, Refusal
 from ..formats import SECTOR, Node, Piece, big_endian, truncated
 
 _COOKIE, _HEADER = b"conectix", b"cxsparse"
-_FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
-_UNUSED = 0xFFFFFFFF
-_HEADER_SIZE = 1024
+_FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4  # Microsoft, "Virtual Hard Disk Image Format Specification": disk type
+_UNUSED = 0xFFFFFFFF  # the same: an entry of the table of blocks
+_HEADER_SIZE = 1024  # bytes; the same: the dynamic disk's header
 
 
 def checked(disk: Piece) -> Node:

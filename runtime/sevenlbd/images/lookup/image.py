@@ -17,7 +17,7 @@ from ..repository import versions
 from ..repository.versions import Repository
 from . import repositories
 
-_MAX_LAYERS = 16
+_MAX_LAYERS = 16  # a guess: images have two or three, and each is a file that QEMU has open
 _BARE_FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
 
 

@@ -25,7 +25,7 @@ DRIVERS = {"viostor": "viostor.inf", "vioscsi": "vioscsi.inf", "NetKVM": "netkvm
 DRIVERS_MSI = "virtio-win-gt-x64.msi"
 AGENT_MSI = "guest-agent/qemu-ga-x86_64.msi"
 _SERVERS = {14393: "2k16", 17763: "2k19", 20348: "2k22", 26100: "2k25"}
-_FIRST_W11 = 22000
+_FIRST_W11 = 22000  # learn.microsoft.com, "Windows 11 release information": version 21H2
 _MAX_CHANNEL = 1000  # bytes; three short lines
 _LIMITS = ("/usr/bin/prlimit", f"--as={1 << 30}", "--cpu=60", "--")
 

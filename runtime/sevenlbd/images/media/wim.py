@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 
 MAGIC = b"MSWIM\0\0\0"
 _HEADER = struct.Struct("<8sIIII16sHHI")
-HEADER_SIZE = 208
-_XML_AT = 72
+HEADER_SIZE = 208  # bytes; Microsoft, "Windows Imaging File Format": WIMHEADER_V1_PACKED
+_XML_AT = 72  # the same: rhXmlData
 _RESOURCE = struct.Struct("<QQQ")  # the first one holds the size in 7 bytes and the flags in the eighth
-_COMPRESSED = 0x04
-_MAX_XML = 8 << 20
-_MAX_TEXT = 200
+_COMPRESSED = 0x04  # the same: RESHDR_FLAG_COMPRESSED
+_MAX_XML = 8 << 20  # bytes; a guess: it has some dozens of KiB
+_MAX_TEXT = 200  # characters; a guess: the names of editions fit on a line
 AMD64 = "9"
 
 Read = Callable[[int, int], bytes]

@@ -12,8 +12,8 @@ from pathlib import Path
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 
-_PATIENCE = 60.0
-_PAUSE = 0.02
+_PATIENCE = 60.0  # seconds; what is done meanwhile takes one or two, on a slow file server more
+_PAUSE = 0.02  # seconds; short for somebody who waits
 
 
 @contextmanager

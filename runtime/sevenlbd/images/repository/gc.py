@@ -10,7 +10,7 @@ from ...base.errors import Refusal
 from . import history
 from .versions import Repository
 
-DAY = 86400.0
+DAY = 86400.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .. import names
 FILE = "history"
 PUBLISH, ROLLBACK = "publish", "rollback"
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20  # the last ten thousand events, about
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ..names import Reference
 from ..signing.manifest import SIGNATURE
 from .versions import DESCRIPTION, Repository
 
-_MAX_SIGNATURE = 4096
+_MAX_SIGNATURE = 4096  # bytes; three or four lines of text
 
 
 @dataclass(frozen=True)

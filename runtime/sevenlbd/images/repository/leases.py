@@ -21,7 +21,7 @@ from .. import names
 
 FOLDER = ".leases"
 _ENDING = ".lease"
-_MOST = 20_000
+_MOST = 20_000  # a guess: far more than a site has sessions
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from . import exclusive
 
 FOLDER, MARK = ".maintain", ".maintaining"
 DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"
-_SCHEMA = 1
-_MAX_RECORD = 4096
+_SCHEMA = 1  # the record's format
+_MAX_RECORD = 4096  # bytes; a guess: a record has a few hundred
 # Long enough to take away the heartbeat of one who is gone; nobody waits for one who is not.
 _PATIENCE = 0.5
 

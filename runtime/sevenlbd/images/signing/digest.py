@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-CHUNK = 4 << 20
+CHUNK = 4 << 20  # bytes; docs/repository.md: signed trees are made of them
 LENGTH = hashlib.sha256().digest_size
-_MOST_THREADS = 8
+_MOST_THREADS = 8  # a guess: with more the disk, or the file server, is what is waited for
 
 Report = Callable[[int], None]
 """Hears of every further piece that is done, in bytes; in the thread that asked."""

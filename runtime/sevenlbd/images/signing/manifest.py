@@ -28,10 +28,10 @@ from .digest import Report
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
 SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
 """The files that are about the others; no manifest lists them."""
-_SCHEMA = 1
-_MOST_BYTES = 4 << 20
-_MOST_FILES = 4096
-_MOST_SIZE = 1 << 48
+_SCHEMA = 1  # the manifest's format; whoever knows another one only refuses it
+_MOST_BYTES = 4 << 20  # a KiB for each of so many files
+_MOST_FILES = 4096  # a guess: an image has about ten
+_MOST_SIZE = 1 << 48  # bytes; 256 TiB, more than a disk has
 # The leaves of 2 TiB.
 _MOST_SIGNED = 16 << 20
 _HASH = re.compile(r"[0-9a-f]{64}")

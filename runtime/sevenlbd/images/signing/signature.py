@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 PREFIX = "7lbd-ed25519:"
 _FIRST = "7lbd signature 1"
-_KEY_BYTES, _SIGNATURE_BYTES = 32, 64
+_KEY_BYTES, _SIGNATURE_BYTES = 32, 64  # RFC 8032, 5.1.5 and 5.1.6
 _PURPOSE = {MANIFEST: b"7lbd image manifest 1\n", PLACES: b"7lbd image places 1\n"}
 _WORDS = {"manifest": MANIFEST, "places": PLACES}
-_MOST_KEY_FILE = 64 << 10
+_MOST_KEY_FILE = 64 << 10  # bytes; a guess: a key in PEM has some hundred
 
 
 @dataclass(frozen=True)

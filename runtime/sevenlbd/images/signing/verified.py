@@ -43,10 +43,10 @@ Identity = tuple[int, int, int, int]
 Progress = Callable[[str, int], AbstractContextManager[Report]]
 """Given what is read and how many bytes, somebody to tell about it."""
 
-_SCHEMA = 1
-_COARSE_NS = 2_000_000_000
-_MOST_ENTRIES = 64
-_MOST_BYTES = 1 << 20
+_SCHEMA = 1  # the list's format; another one is as good as none
+_COARSE_NS = 2_000_000_000  # file systems tell times in steps of two seconds at worst (FAT)
+_MOST_ENTRIES = 64  # a guess: a user has fewer images; the oldest is read anew
+_MOST_BYTES = 1 << 20  # so many entries have some KiB each
 _FUSE = "fuse"
 
 
