@@ -1,8 +1,12 @@
 """What a user reads on the terminal: progress, links, lines to paste.
 
-- display: how `run` tells its progress
+- display: what `run` tells its progress by, of three
 - instructions: links and lines to paste
 - invocation: how the user calls us
+- json_lines: progress for programs
+- live_table: progress on a terminal
+- output: the one output of all of these
+- plain_lines: progress in a job's log
 - progress_bar: how far something long has come
 - terminal: the one place that writes for people
 """

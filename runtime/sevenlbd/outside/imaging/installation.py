@@ -30,7 +30,8 @@ from ...wire import messages, shared_files
 from ...wire.state import Phase, SessionState
 from ..access import credentials
 from ..cli.command import CommandContext, say
-from ..console import display, instructions
+from ..console import instructions
+from ..console.plain_lines import Lines
 from ..folders import session_folders
 from ..session import control
 from ..session.preflight import prepare
@@ -226,7 +227,7 @@ def _check(context: CommandContext, repository: Repository, described: Descripti
     say(f"{title} was ready after {outcome.state.phases[Phase.READY]:.0f} s")
 
 
-class Steps(display.Lines):
+class Steps(Lines):
     """An installation on the terminal: where to watch it, and each step as the guest tells it."""
 
     def __init__(self, described: Description, prepared: Prepared) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...base.errors import visible
 from ...wire.state import SessionState
-from ..console import display, terminal
+from ..console import terminal
+from ..console.json_lines import JsonLines
+from ..console.live_table import Terminal
+from ..console.plain_lines import Lines
 from ..schedulers.slurm import Job
 from .following import JobWatcher
 
@@ -35,7 +38,7 @@ def choose(*, as_json: bool) -> Progress:
     return QueueLines()
 
 
-class Events(display.JsonLines):
+class Events(JsonLines):
     """JSON lines: `job` for the scheduler's word, then the session's own events."""
 
     def __init__(self) -> None:
@@ -63,7 +66,7 @@ class Events(display.JsonLines):
             terminal.say_json({"event": "job", "job": job, "state": state, "note": note}, indent=None)
 
 
-class QueueLines(display.Lines):
+class QueueLines(Lines):
     """Plain lines, one for each change."""
 
     def __init__(self) -> None:
@@ -95,7 +98,7 @@ class QueueLines(display.Lines):
             terminal.say(f"7lbd: {text}")
 
 
-class QueueTable(display.Terminal):
+class QueueTable(Terminal):
     """A line that turns while the job waits, then the table of phases."""
 
     def __init__(self) -> None:

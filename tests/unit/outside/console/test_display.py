@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from sevenlbd.outside.access.credentials import Credentials, new_tokens
-from sevenlbd.outside.console.display import Display, JsonLines, Lines, Terminal
+from sevenlbd.outside.console.display import Display
+from sevenlbd.outside.console.json_lines import JsonLines
+from sevenlbd.outside.console.live_table import Terminal
+from sevenlbd.outside.console.plain_lines import Lines
 from sevenlbd.wire.state import Phase, SessionState
 
 
@@ -110,7 +113,8 @@ def test_programs_get_the_address_with_the_event(tmp_path: Path, capsys: pytest.
 
 SAYS = """
 import sys
-from sevenlbd.outside.console.display import JsonLines, Lines
+from sevenlbd.outside.console.json_lines import JsonLines
+from sevenlbd.outside.console.plain_lines import Lines
 for display in (Lines(""), JsonLines()):
     display.warn("x")
     print(repr(display.unheard()), file=sys.stderr)

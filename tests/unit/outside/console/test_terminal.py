@@ -17,7 +17,11 @@ from sevenlbd.base import logs
 from sevenlbd.base.errors import ExitCode, Refusal, visible
 from sevenlbd.images.lookup import image as images
 from sevenlbd.outside.checks import doctor
-from sevenlbd.outside.console import display, terminal
+from sevenlbd.outside.console import terminal
+from sevenlbd.outside.console.display import Display
+from sevenlbd.outside.console.json_lines import JsonLines
+from sevenlbd.outside.console.live_table import Terminal
+from sevenlbd.outside.console.plain_lines import Lines
 from sevenlbd.outside.presence import records
 from sevenlbd.wire import messages, state
 from sevenlbd.wire.state import SessionState
@@ -158,11 +162,11 @@ def test_what_the_keeper_tells() -> None:
     assert "\n" not in event.text
 
 
-SHOWS: list[Callable[[], display.Display]] = [lambda: display.Lines("sif"), display.JsonLines]
+SHOWS: list[Callable[[], Display]] = [lambda: Lines("sif"), JsonLines]
 
 
 @pytest.mark.parametrize("show", SHOWS)
-def test_what_a_jobs_log_gets(show: Callable[[], display.Display], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_jobs_log_gets(show: Callable[[], Display], capsys: pytest.CaptureFixture[str]) -> None:
     shown = show()
     found = evil_state()
     shown.update(found)
@@ -176,7 +180,7 @@ def test_what_a_jobs_log_gets(show: Callable[[], display.Display], capsys: pytes
 
 
 def test_what_a_terminal_gets(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = display.Terminal("sif")
+    shown = Terminal("sif")
     shown.update(evil_state())
     shown.warn(EVIL)
     shown.note(EVIL)
