@@ -16,7 +16,10 @@ from sevenlbd.images.description import Description
 from sevenlbd.outside.site import site_tables
 
 REPO = Path(__file__).parents[2]
-PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").glob("*.md"))]
+PAGES = [
+    *(REPO / page for page in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/README.md")),
+    *sorted((REPO / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^( *)```(.*)\n((?:.*\n)*?)^\1```$", re.MULTILINE)
 MARKS = {
     "sh run",
