@@ -6,7 +6,7 @@ the place is there, by `ready`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ class DiskSource:
         """What qemu-img can check, one after the other."""
         if self.layers:
             whole = [layer for layer in self.layers if layer.format == formats.QCOW2]
-            return [_layer(layer, None) for layer in whole if not qcow2.read(layer.path).dirty]
+            return [layer.node(None) for layer in whole if not qcow2.read(layer.path).dirty]
         return [self.node] if self.node.get("driver") in _CHECKED_BY_QEMU else []
 
 
@@ -54,7 +54,7 @@ def opened(path: Path, said: str) -> Iterator[DiskSource]:
         yield _in_appliance(path, ova.read(whole))
     elif kind == formats.QCOW2:
         layers, _ = image.walk(path, formats.QCOW2)
-        yield DiskSource(path, kind, chain(layers), sum(_stored(layer.path) for layer in layers), layers=layers)
+        yield DiskSource(path, kind, image.chain(layers), sum(_stored(layer.path) for layer in layers), layers=layers)
     elif kind == formats.VMDK_TEXT:
         found = vmdk.extents(whole)
         stored = sum(_stored(extent.file.path) for extent in found)
@@ -140,20 +140,6 @@ _ALONE: dict[str, Callable[[Piece], Node]] = {
     formats.VDI: vdi.checked,
     formats.VHDX: vhdx.checked,
 }
-
-
-def _layer(layer: image.ImageLayer, below: Node | None) -> Node:
-    file: Node = {"driver": "file", "filename": str(layer.path), "read-only": True}
-    return {"driver": layer.format, "file": file} | ({"backing": below} if layer.format == "qcow2" else {})
-
-
-def chain(layers: Sequence[image.ImageLayer]) -> Node:
-    """A disk with what it stands on, from the deepest file up."""
-    below: Node | None = None
-    for layer in reversed(layers):
-        below = _layer(layer, below)
-    assert below is not None
-    return below
 
 
 def _assembled(found: list[vmdk.Extent], place: Path) -> Node:

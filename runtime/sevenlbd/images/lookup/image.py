@@ -12,6 +12,7 @@ from ...base.errors import ExitCode, Refusal, visible
 from ...base.paths import user_path
 from .. import description, formats, image_lock, names, partitions, qcow2
 from ..description import Description
+from ..formats import Node
 from ..names import Reference
 from ..repository import versions
 from ..repository.versions import Repository
@@ -33,6 +34,20 @@ class ImageLayer:
     format: str
     identity: image_lock.Identity = field(default=image_lock.UNSEEN, compare=False)
     """Which file was looked at: another one in its place must not be taken for it."""
+
+    def node(self, below: Node | None) -> Node:
+        """How QEMU is told to open it, with what it stands on (QEMU, qapi/block-core.json)."""
+        file: Node = {"driver": "file", "filename": str(self.path), "read-only": True}
+        return {"driver": self.format, "file": file} | ({"backing": below} if self.format == "qcow2" else {})
+
+
+def chain(layers: Sequence[ImageLayer]) -> Node:
+    """A disk with what it stands on, top first, told to QEMU whole: no name in its headers is followed."""
+    below: Node | None = None
+    for layer in reversed(layers):
+        below = layer.node(below)
+    assert below is not None
+    return below
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _layers_trouble(layer: image.ImageLayer) -> str:
 
 def _check_partitions(found: image.Image, report: _Report) -> None:
     """Whether the disk goes as far as its partition table says."""
-    node = source.chain(found.layers)
+    node = image.chain(found.layers)
     with TemporaryDirectory(prefix="7lbd-check-") as scratch:
         table = partitions.read(qemu_img.read(node, 0, min(partitions.HEAD, found.size // 512 * 512), Path(scratch)))
     if table.name:

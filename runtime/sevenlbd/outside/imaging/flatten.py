@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...images import qemu_img
+from ...images.lookup import image
 from ...images.lookup.image import ImageLayer
 from ..console import progress_bar
 
@@ -17,15 +18,4 @@ def flatten(layers: Sequence[ImageLayer], target: Path, what: str) -> None:
     """
     stored = sum(layer.path.stat().st_blocks * 512 for layer in layers)
     with progress_bar.shown(what, stored) as told:
-        qemu_img.convert(_chain(layers), target, compress=False, stored=stored, told=told)
-
-
-def _chain(layers: Sequence[ImageLayer]) -> dict[str, object]:
-    """The whole chain as QEMU takes it (QEMU, qapi/block-core.json, BlockdevOptions)."""
-    node: dict[str, object] | None = None
-    for layer in reversed(layers):
-        file = {"driver": "file", "filename": str(layer.path)}
-        below: dict[str, object] = {"backing": node} if layer.format == "qcow2" else {}
-        node = {"driver": layer.format, "file": file, **below}
-    assert node is not None
-    return node
+        qemu_img.convert(image.chain(layers), target, compress=False, stored=stored, told=told)
