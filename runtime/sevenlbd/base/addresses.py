@@ -7,6 +7,8 @@ from __future__ import annotations
 
 HOST = "169.254.100.2"
 GUEST = "169.254.100.15"
+NAME_SERVER = "169.254.100.3"
+"""QEMU's own, of a session whose network is QEMU's: it wants an address that is not the host's."""
 SUBNET = "169.254.100.0/24"
 PREFIX_LENGTH = 24  # of SUBNET
 HOST_V6 = "fd07:1bd0:6400::2"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.addresses import GUEST, HOST, HOST_V6, SUBNET, SUBNET_V6
+from ...base.addresses import GUEST, HOST, HOST_V6, NAME_SERVER, SUBNET, SUBNET_V6
 from ...wire import shared_files
 from ...wire.messages import Guest, Plan
 from ..init.root import (
@@ -224,7 +224,7 @@ def _network(plan: Plan, tap: int | None) -> Iterator[str]:
         # QEMU's own DHCP serves the contract's addresses, and its "host" is this namespace's loopback.
         yield from (
             "-netdev",
-            f"user,id=net,{ipv6},net={SUBNET},host={HOST},dhcpstart={GUEST},dns=169.254.100.3,"
+            f"user,id=net,{ipv6},net={SUBNET},host={HOST},dhcpstart={GUEST},dns={NAME_SERVER},"
             f"hostfwd=tcp:{address}:{port}-{GUEST}:3389",
         )
     # No option ROM: nobody boots this machine from its network.

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ...base.addresses import HOST
 from ...base.errors import visible
 from ...base.rdp_file import FIRST_PORT, local_port, pasted
 from ...wire.state import SessionState
@@ -29,7 +30,7 @@ def ready_block(state: SessionState, sif: str, link: str) -> str:
         f"  the password     {call(sif, 'connect', state)} --password",
         f"  native RDP       {state.folder}/rdp.sock",
         *([f"  console (VNC)    {state.folder}/vnc.sock"] if has_console(state) else []),
-        "  your files       in the guest at \\\\169.254.100.2 (home, and what --share named)",
+        f"  your files       in the guest at \\\\{HOST} (home, and what --share named)",
         f"  stop             Ctrl-C here, shut down the guest, or: {call(sif, 'stop', state)}",
     ]
     return "\n".join(map(visible, lines))

@@ -1,0 +1,49 @@
+"""Each fact stands in one place of the runtime: everybody else takes it from there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+
+import imports
+from sevenlbd.base import addresses
+
+MODULES = imports.modules()
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+CONTAINERS = imports.ROOT.parents[1] / "containers"
+
+
+def texts(name: str) -> Iterator[str]:
+    """The strings of a module, but for what only people read: the docstrings."""
+    said = {id(node.value) for node in ast.walk(TREES[name]) if isinstance(node, ast.Expr)}
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Constant) and id(node) not in said:
+            value = node.value
+            if isinstance(value, str | bytes):
+                yield value if isinstance(value, str) else value.decode(errors="replace")
+
+
+def spelt(is_it: Callable[[str], object], *, but: str) -> list[str]:
+    """Where else than in the module of the fact it is spelt."""
+    return [f"{name}: {text!r}" for name in MODULES if name != but for text in texts(name) if is_it(text)]
+
+
+def test_the_addresses_of_the_guests_link_stand_in_one_place() -> None:
+    own = re.compile(r"169\.254\.100\b|fd07:1bd0", re.IGNORECASE)
+    assert spelt(own.search, but="base.addresses") == []
+
+
+def test_the_images_know_the_addresses_of_the_guests_link() -> None:
+    """They are programs of other languages, which cannot take them from there."""
+    host, guest = addresses.HOST, addresses.GUEST
+    length = addresses.PREFIX_LENGTH
+    known = {host, guest, addresses.SUBNET, addresses.NAME_SERVER, f"{host}/{length}", f"{guest}/{length}"}
+    found = {
+        address
+        for path in CONTAINERS.rglob("*")
+        if path.is_file() and not path.is_symlink()
+        for address in re.findall(r"169\.254\.100\.\d+(?:/\d+)?", path.read_text(errors="ignore"))
+    }
+    assert found
+    assert found <= known
