@@ -4,11 +4,13 @@
 - build_debian: `image build debian`
 - build_windows: `image build windows`
 - caching: `image cache`
+- collecting: gc
 - flatten: several layers into one file
 - image_session: sessions whose fruit is kept
 - installation: from a blank disk to a ready image
+- listing: list and show
 - maintain: a version changed by hand, as a new one
-- publishing: list, show, publish, rollback, rm, gc
+- publishing: publish, rollback, rm
 - scratch: a folder for what is half made
 - serial: what an installation says of itself
 - setup_answers: the disc that answers Windows' Setup

@@ -37,7 +37,7 @@ def test_a_verb_loads_its_own_module_only() -> None:
         "print(*(name for name in sys.modules if name.startswith('sevenlbd.outside.imaging.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["sevenlbd.outside.imaging.publishing"]
+    assert done.stdout.split() == ["sevenlbd.outside.imaging.listing"]
 
 
 @pytest.mark.parametrize(
