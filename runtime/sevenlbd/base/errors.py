@@ -46,7 +46,7 @@ MEANING = {
 _MOST = 4000  # characters; a guess: some forty lines of a terminal, more than any refusal has
 # Printable by their class, and not seen all the same: fillers, joiners, variation selectors (Default_Ignorable).
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(map(chr, range(0xFE00, 0xFE10)))
-_MOST_MARKS = 4
+_MOST_MARKS = 4  # on one letter; no language has more, and towers of them hide other lines
 
 
 def visible(text: str, most: int = _MOST) -> str:

@@ -27,8 +27,8 @@ STALE_SECONDS = 3600.0
 _GOODBYE_SECONDS = 1.0  # a renewal takes milliseconds while the file server answers
 # The owner of files whose real owner a user namespace does not know (user_namespaces(7)).
 _NOBODY = 65534
-_MAX_BYTES = 2048
-_MAX_TEXT = 64
+_MAX_BYTES = 2048  # a guess: a note has some hundred
+_MAX_TEXT = 64  # characters; a node's name has no more (gethostname(2), HOST_NAME_MAX)
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 

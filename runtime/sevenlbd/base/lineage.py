@@ -9,8 +9,8 @@ from pathlib import Path
 # Apptainer's own processes between the caller and us, by their names in the kernel (proc_pid_comm(5), 15 characters).
 _APPTAINERS = ("starter", "apptainer", "singularity", "appinit", "sinit")
 _SLURMS = "slurmstepd"
-_MOST = 16
-_MOST_ABOVE = 256
+_MOST = 16  # a guess: Apptainer has a few, and a circle in another's /proc ends
+_MOST_ABOVE = 256  # a guess: nobody has so many shells in each other
 
 
 def leads_job(pid: int, proc: Path = Path("/proc")) -> bool:

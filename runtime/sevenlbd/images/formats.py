@@ -61,7 +61,7 @@ _NAMED = {
 _FLAT = re.compile(r"-(flat|f\d{3})\.vmdk$")
 _ISO9660 = (32769, b"CD001")
 _USTAR = (257, b"ustar")
-_HEAD = 34 << 10
+_HEAD = 34 << 10  # bytes; ISO 9660's mark is behind 32 KiB
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Identity = tuple[int, int, int, int, int]
 UNSEEN: Identity = (0, 0, 0, 0, 0)  # no file has the inode 0
 # Who only looks whether a file is in use holds it exclusively for a moment.
 _PATIENCE = 0.3
-_PAUSE = 0.02
+_PAUSE = 0.02  # seconds; a dozen looks in that time
 
 
 def identity(found: os.stat_result) -> Identity:

@@ -18,9 +18,9 @@ _V2_LENGTH = 72  # bytes; version 2 does not tell it
 _DIRTY, _CORRUPT, _EXTERNAL_DATA_FILE = 1 << 0, 1 << 1, 1 << 2  # incompatible features
 # Those, compression by another method (zstd), and extended L2 entries.
 _KNOWN = (1 << 5) - 1
-_BACKING_FORMAT = 0xE2792ACA
-_MAX_SIZE = 1 << 48
-_OFFSET_MASK = (1 << 56) - (1 << 9)
+_BACKING_FORMAT = 0xE2792ACA  # header extension: the backing file's format
+_MAX_SIZE = 1 << 48  # bytes; 256 TiB, more than a disk has
+_OFFSET_MASK = (1 << 56) - (1 << 9)  # bits 9 to 55 of an entry of the refcounts' table
 
 
 class HeaderError(Exception):

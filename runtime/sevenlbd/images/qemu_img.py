@@ -23,10 +23,10 @@ _FULL = re.compile(r"No space left|Disk quota exceeded|File too large")
 _PLAIN = ("-m", "16")
 # Compressing takes a core for each request; the order of what is packed does not matter.
 _PACKED = ("-m", "16", "-W", "-c", "-o", "compression_type=zstd")
-_WRITE_EVERY = 64 << 20
-_UNIT = 1 << 20
-_GRACE_SECONDS = 5.0
-_MOST_WORDS = 64 << 10
+_WRITE_EVERY = 64 << 20  # bytes; little is left to wait for at the end
+_UNIT = 1 << 20  # bytes; disks have whole MiB
+_GRACE_SECONDS = 5.0  # for qemu-img to end by itself
+_MOST_WORDS = 64 << 10  # bytes; the first complaints are in them
 _IN_USE = re.compile(r"\block\b")
 _COMPLAINT = re.compile(r"ERROR|qemu-img: (?!warning:)")
 _PREFIX = re.compile(r"^(qemu-img: |ERROR:? )+")

@@ -31,11 +31,12 @@ from .vm.ready_line import ReadyLine
 
 log = logging.getLogger(__name__)
 
-_MAX_DESCRIPTORS = 16
+_MAX_DESCRIPTORS = 16  # a guess: a plan comes with some ten sockets, pipes and files
 _NOT_THE_GATEWAYS = (shared_files.SERIAL_LINE, ways_out.CONNECTOR)
-_LAST_WORDS_SECONDS = 5.0
-_NOTICE_SECONDS, _LAST_NOTICE_SECONDS = 60.0, 4.0
-_HEAD_START = 1.5
+_LAST_WORDS_SECONDS = 5.0  # the pages have one of them (outside/access/gateway_link.py)
+_NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
+_LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
+_HEAD_START = 1.5  # for a warm guest; a cold one takes far longer, and its page comes first
 # A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
 _SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
 

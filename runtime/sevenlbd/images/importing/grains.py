@@ -16,9 +16,9 @@ _MAGIC = b"KDMV"
 _AT_END = (1 << 64) - 1  # VMware, "Virtual Disk Format": the place of a directory that is told by the footer
 # The footer itself, and the marker of the stream's end.
 _FOOTER = 2 * SECTOR
-_REDUNDANT, _COMPRESSED, _MARKERS = 1 << 1, 1 << 16, 1 << 17
-_MOST_IN_TABLE = 512
-_MOST_TABLES = 1 << 22
+_REDUNDANT, _COMPRESSED, _MARKERS = 1 << 1, 1 << 16, 1 << 17  # QEMU, block/vmdk.c: VMDK4_FLAG_RGD, COMPRESS, MARKER
+_MOST_IN_TABLE = 512  # QEMU, block/vmdk.c takes no more
+_MOST_TABLES = 1 << 22  # 128 TiB in tables of so many grains of 64 KiB
 # A grain of zeroes has a place that is none.
 _ZEROES = 1
 

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 10.0  # docs/connectors.md; a client sends its first bytes at once, by a bad network within a few
 # In a turn, 25 us and 400 us each: while more call than that, the looking comes first, for the user may be among them.
 _ACCEPTS, _LOOKS = 128, 128
-_ADMISSIONS, _ADMISSIONS_IN_A_RUSH = 8, 1
-_TICK_SECONDS = 0.1
+_ADMISSIONS, _ADMISSIONS_IN_A_RUSH = 8, 1  # a turn of a few milliseconds; in a rush half of one
+_TICK_SECONDS = 0.1  # how late a deadline may be
 _POLLED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 
 Look = Callable[[bytes], Verdict]

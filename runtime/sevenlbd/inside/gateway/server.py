@@ -30,10 +30,10 @@ _BACKLOG = 4096  # what the kernel allows by default (net.core.somaxconn): a bur
 _WAITING = 4096  # docs/connectors.md; a descriptor each, and a quarter of ours at most
 # A handshake costs 120 kB while it lasts, an open connection as much again; the turns are for a round trip or two.
 _HANDSHAKES, _HANDSHAKE_TURN = 48, 0.25
-_STRANGERS, _STRANGERS_TURN = 64, 0.5
-_HANDSHAKE_SECONDS = 5.0
-_DESCRIPTORS = 65536
-_THREADS = 2
+_STRANGERS, _STRANGERS_TURN = 64, 0.5  # docs/connectors.md
+_HANDSHAKE_SECONDS = 5.0  # two round trips, and a client on a slow device
+_DESCRIPTORS = 65536  # a guess: far more than all that may wait and be served at a time
+_THREADS = 2  # a guess: files are few and small
 
 
 @dataclass(frozen=True)

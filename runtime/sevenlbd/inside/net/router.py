@@ -25,7 +25,7 @@ _ROUTER_LIFETIME, _FOR_EVER = 9000, 0xFFFFFFFF  # RFC 4861, 6.2.1: the longest; 
 _LEAST_PAUSE = 3.0  # RFC 4861 10, MIN_DELAY_BETWEEN_RAS
 # The first ones come soon after each other (RFC 4861 6.2.4): a guest that has just been thawed may miss one.
 _FIRST_PERIODS, _PERIOD = (0.0, 3.0, 10.0), 200.0
-_ON_LINK_AND_AUTONOMOUS = 0xC0
+_ON_LINK_AND_AUTONOMOUS = 0xC0  # RFC 4861, 4.6.2: L and A
 
 
 def advertisement() -> bytes:

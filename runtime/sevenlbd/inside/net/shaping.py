@@ -19,7 +19,7 @@ from . import network
 BRIDGE, WIRE = "bridge0", "wire0"
 # The largest segment that QEMU hands on at once passes whole; at high rates, what comes between two looks.
 _LEAST_BURST, _BURST_SECONDS = 128 << 10, 0.01
-_QUEUE_SECONDS = 0.1
+_QUEUE_SECONDS = 0.1  # of the rate; a guess between lost packets and long delays
 
 
 class ShapingError(Exception):

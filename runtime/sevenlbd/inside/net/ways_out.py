@@ -16,7 +16,7 @@ from ...wire.messages import Egress, Forward
 CONNECTOR = "egress"
 # unix(7), SCM_MAX_FD is 253; the relay reads fewer at a time.
 _AT_A_TIME = 64
-_BACKLOG = 128
+_BACKLOG = 128  # a guess: the relay takes connections as they come
 
 
 def hand_over(wire: int, egress: Egress, host: str, warn: Callable[[str], None]) -> None:

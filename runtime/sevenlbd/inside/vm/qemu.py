@@ -42,7 +42,7 @@ _HYPERV = (
 # Bytes. Windows with the updates of May 2026 trims no disk that leaves this open; 64 KiB is what was reported to work.
 _WINDOWS_DISCARD = 64 << 10
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-_SECTOR = 512
+_SECTOR = 512  # bytes; QEMU's default
 _DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
 

@@ -17,10 +17,10 @@ from .ready_line import ReadyLine
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.1
-_PASSWORD_REFUSALS = 5
-_PASSWORD_PAUSE = 1.0
-_HOOK_SECONDS = 60.0
+_POLL = 0.1  # seconds; somebody waits
+_PASSWORD_REFUSALS = 5  # a guess: an account may not be there yet, and after some seconds never will
+_PASSWORD_PAUSE = 1.0  # seconds; the agent comes up with the system, and is not called more often
+_HOOK_SECONDS = 60.0  # drives and a home are set up in it, on a busy node or under emulation
 
 Tell = Callable[[str], None]
 

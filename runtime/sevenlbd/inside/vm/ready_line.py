@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from ..net import network
 
-_LINE_SECONDS = 10.0
-_MAX_LINE = 256
-_MAX_CALLERS = 16
+_LINE_SECONDS = 10.0  # the guest has it ready; a scanner that says nothing is hung up on
+_MAX_LINE = 256  # bytes; docs/images.md: any text, and one line is enough
+_MAX_CALLERS = 16  # a guess: a guest calls once, or again when it starts anew
 
 
 class ReadyLine:

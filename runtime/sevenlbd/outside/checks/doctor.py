@@ -22,7 +22,7 @@ from ..session.preflight import prepare, warmth
 
 # Older than this program: a clock that shows less is wrong.
 _EARLIEST_CLOCK = 1_760_000_000
-_USUAL_MEMORY = 4 << 30
+_USUAL_MEMORY = 4 << 30  # bytes; what an image asks for that says nothing (images/description.py)
 
 
 @dataclass(frozen=True)

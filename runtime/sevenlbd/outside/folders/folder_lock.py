@@ -27,7 +27,7 @@ MARK = b"7lbd session\n"
 _GONE = b"7lbd removed\n"
 # Who asks holds the lock for some microseconds.
 _TRIES = 50
-_PAUSE_SECONDS = 0.002
+_PAUSE_SECONDS = 0.002  # a tenth of one in all
 
 
 def claim(folder: Path) -> int:

@@ -26,14 +26,14 @@ CONTROL = "control.sock"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # sun_path of unix(7) holds 108 bytes with its end mark; the longest socket here is control.sock.
 _MAX_PATH = 107 - len(f"/{CONTROL}")
-_KEPT_FAILURES = 5
+_KEPT_FAILURES = 5  # a guess between what helps to find a fault and what fills a disk
 # Of each file: logs begin anew at 4 MiB, and a screen of 4K without compression has 32.
 _MOST_KEPT = 32 << 20
 # A folder without its lock yet is given up after this long.
 _MAKING_SECONDS = 60
 _FAILED = "failed-"
 _NEW = ".new-"
-_ATTEMPTS = 100
+_ATTEMPTS = 100  # a guess: another session's end comes between once or twice
 
 
 def check_name(folder: Path, name: str) -> None:

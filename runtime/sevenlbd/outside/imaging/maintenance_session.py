@@ -23,7 +23,7 @@ from . import installation
 
 # Somebody is looking: a guest that starts slowly, or only to a repair console, is not to be switched off for it.
 _PATIENCE = 30 * 86400.0
-_LONGEST_PASSWORD = 127
+_LONGEST_PASSWORD = 127  # characters; Windows' log-in takes no more
 
 
 def begin(kept: Maintenance, base: Image) -> MaintenanceRecord:

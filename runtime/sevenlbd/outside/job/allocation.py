@@ -17,8 +17,8 @@ from ..node.abilities import Limit
 
 # slurm.h: the batch script, an interactive step and their like have numbers from here on, and are no steps of a user's.
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
-_BATCH_STEP = 0xFFFFFFFB
-_MAX_SESSIONS = 1000
+_BATCH_STEP = 0xFFFFFFFB  # slurm.h, SLURM_BATCH_SCRIPT
+_MAX_SESSIONS = 1000  # a guess: a job has one, or a few
 
 
 @dataclass(frozen=True)

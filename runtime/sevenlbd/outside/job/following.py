@@ -19,7 +19,7 @@ _DEAF_SECONDS = 120.0  # as long as Slurm's second controller waits for the firs
 _REGISTER_SECONDS = 0.5  # a look into a folder, for somebody who waits
 # After its job has begun a session leaves a record within a second; a file server may show it late.
 _SILENCE_SECONDS = 90.0
-_TAIL_LINES = 15
+_TAIL_LINES = 15  # with the refusal they fit on a screen
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from .abilities import Limit
 
 # The supervisor has 19 descriptors, smbd 29 and 3 more for each client and file, QEMU 22 and some for each layer.
 _LEAST_FILES = 256
-_GOOD_FILES = 4096
+_GOOD_FILES = 4096  # a guess: smbd has a thousand files open with them
 # A session at rest has 23 processes and threads; each window of the share, each vCPU and each write under way adds one.
 _PROCESSES = 64
 # Nobody comes near to more than that, and to count costs time where a node has many processes.
 _MANY_PROCESSES = 8192
-_GIB, _MIB = 1 << 30, 1 << 20
+_GIB, _MIB = 1 << 30, 1 << 20  # bytes
 # Measured, QEMU 10.0 with one vCPU beside the guest's memory: 1.69 GiB of addresses and 1.13 GiB of data in emulation,
 # of which 1 GiB is what translated code is kept in.
 _ADDRESSES, _ADDRESSES_OF_CPU = 768 * _MIB, 72 * _MIB
-_DATA, _DATA_OF_CPU = 256 * _MIB, 8 * _MIB
+_DATA, _DATA_OF_CPU = 256 * _MIB, 8 * _MIB  # bytes; the same
 _TRANSLATED = _GIB
 _WHERE = "raise it where the job or the shell gets its limits; a Slurm job: sbatch --propagate=NONE"
 

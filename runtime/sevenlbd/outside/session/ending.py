@@ -12,7 +12,7 @@ from .preflight.prepared import SessionOptions
 AFTER_GUEST_SECONDS = 10.0
 # Slurm sends the walltime signal up to a minute early (sbatch(1), --signal); half a minute more for a busy node.
 _EARLY_SECONDS = 90.0
-_NOTHING_LEFT = 1.0
+_NOTHING_LEFT = 1.0  # seconds; nobody reads a notice in less
 
 GOING_NOW = "This desktop is being shut down now: its job was cancelled, or its node is needed."
 

@@ -33,8 +33,8 @@ from .preflight.prepared import Prepared
 
 # Who sends these has not asked the desktop's user.
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
-_ONE_SIGNAL_SECONDS = 1.0
-_MAX_WARNINGS = 100
+_ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
+_MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 
 
 def _of_deaf_shell(prepared: Prepared) -> list[str]:

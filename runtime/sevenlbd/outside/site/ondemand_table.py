@@ -23,7 +23,7 @@ _SHARE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,31})=(/.+)")
 # Rails makes methods of them, and OnDemand's own begin with bc_ or auto_.
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PATH = re.compile(r"/[A-Za-z0-9_.~-]+")
-_LEAST_MEMORY = 64 << 20
+_LEAST_MEMORY = 64 << 20  # bytes; finds slips like `memory = 16`
 
 
 def _clusters(values: tuple[str, ...]) -> tuple[str, ...]:

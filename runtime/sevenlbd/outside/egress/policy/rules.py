@@ -24,7 +24,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 # What the C library takes for an IPv4 address in another spelling (inet_aton(3)): 127.1, 0x7f000001.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _USUAL = {"http": 80, "https": 443}
-_MAX_PORT = 65535
+_MAX_PORT = 65535  # RFC 9293, 3.1: 16 bits
 _HINT = "tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST] or https://PATTERN[:PORT]; see docs/egress.md"
 
 

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # What the interpreter and the system's resolver read.
 _READABLE = ("/usr", "/lib", "/lib64", "/etc")
-_MOST_PORTS = 4096
-_DNS = 53
+_MOST_PORTS = 4096  # a guess: a rule each, and to allow so many is to allow them all
+_DNS = 53  # RFC 1035, 4.2
 
 # <linux/landlock.h>
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

@@ -21,7 +21,7 @@ _CHUNK = 256 * 1024  # bytes of a pipe; a user's pipes may have 64 MiB together 
 _FREE_PIPES = 8  # kept for the next connections: a choice between two system calls and 256 KiB each
 # Less than any pipe holds (pipe(7): one page, for a user who has many): it is empty when this is written to it.
 _PAST_THE_MARK = 4096
-_AGAIN_SECONDS = 0.01
+_AGAIN_SECONDS = 0.01  # between a busy circle and a delay that is felt
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _RESET = struct.pack("ii", 1, 0)
 

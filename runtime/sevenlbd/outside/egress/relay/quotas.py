@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 # Two sockets and two pipes, when both directions wait for their readers.
 _DESCRIPTORS_EACH = 6
-_OTHER_DESCRIPTORS = 64
-_MOST_DESCRIPTORS = 65536
+_OTHER_DESCRIPTORS = 64  # a guess: wires, lists, spare pipes and the interpreter's own
+_MOST_DESCRIPTORS = 65536  # a guess: some ten thousand connections
 # What is given out at once, so that neither a small rate comes in crumbs nor a large one in gusts.
 _BURST_SECONDS, _LEAST_BURST = 0.1, 64 * 1024
-_QUANTUM_SECONDS, _LEAST_QUANTUM = 0.01, 1024
+_QUANTUM_SECONDS, _LEAST_QUANTUM = 0.01, 1024  # and of that in one turn; bytes
 
 
 class ConnectionSlots:

@@ -11,7 +11,7 @@ CONNECT_SECONDS = 30.0  # TCP tries five times in them: at once, and after 1, 3,
 _SMALL_BUFFER = 128 * 1024  # bytes, of which the kernel makes twice as many (socket(7)), and not megabytes (tcp(7))
 # Between the guest's system and us no time-out of the network comes in between; outside a firewall may forget.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0  # <linux/in.h>, <linux/in6.h>
 _ENDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset by server",

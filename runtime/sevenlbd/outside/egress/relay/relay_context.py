@@ -17,8 +17,8 @@ from .udp_flows import UdpFlows
 
 log = logging.getLogger(__name__)
 
-# New connections; a guest must not make us a scanner's or a flooder's hand.
-_GENEROUS = 32
+_GENEROUS = 32  # connections with the kernel's own buffers, of some megabytes each (tcp(7))
+# New connections (docs/egress.md); a guest must not make us a scanner's or a flooder's hand.
 _NEW_A_SECOND, _NEW_AT_ONCE = 100, 512
 
 

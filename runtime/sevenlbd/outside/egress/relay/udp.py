@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 # How long a flow is remembered (RFC 4787, section 4.3: not less than two minutes), and one that nobody answered.
 _IDLE_SECONDS, _UNANSWERED_SECONDS = 180.0, 30.0
-_SWEEP_SECONDS = 5.0
-_AT_ONCE, _AGAIN_SECONDS = 32, 0.01
-_MOST = 65536
+_SWEEP_SECONDS = 5.0  # how late a flow may be forgotten
+_AT_ONCE, _AGAIN_SECONDS = 32, 0.01  # datagrams, and then others have their turn
+_MOST = 65536  # bytes; a datagram's length has 16 bits (RFC 768)
 
 Address = tuple[Any, ...]
 

@@ -33,7 +33,7 @@ from .guest_machine import Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
 
-_FASTEST_MEGABITS = 30_000
+_FASTEST_MEGABITS = 30_000  # <linux/pkt_sched.h>, struct tc_ratespec: 32 bits of bytes a second
 
 
 @dataclass(frozen=True)
