@@ -292,7 +292,8 @@ function main() {
   servePointer(at("stage"), view, current);
   keys.pasteFirst = (event) => {
     if (!clipboard.holdsBack(event)) return false;
-    // The browser's own paste comes first, and with it what there is to paste; then the guest gets its key.
+    // The browser's own paste comes first, and with it what there is to paste; then the guest gets its key: a paste takes
+    // a millisecond or two, and nobody feels thirty.
     setTimeout(() => keys.chord("KeyV"), 30);
     return true;
   };

@@ -44,6 +44,7 @@ const MILESTONES = {
   rdp: "remote desktop",
 };
 
+/** In seconds: twice as long before the end as the guest's own notice comes by itself (`end_notice`). */
 const LAST_MINUTES = 10 * 60;
 
 const feed = new Feed();

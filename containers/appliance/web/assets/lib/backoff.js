@@ -5,8 +5,8 @@ export class Backoff {
   #next;
 
   /**
-   * @param {number} first milliseconds
-   * @param {number} last milliseconds
+   * @param {number} first milliseconds: most faults are over by then
+   * @param {number} last milliseconds: soon enough for somebody who looks on, and little for a gateway with many pages
    */
   constructor(first = 500, last = 15_000) {
     this.first = first;

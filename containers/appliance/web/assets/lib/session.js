@@ -37,6 +37,7 @@ export const PHASES = ["preparing", "booting", "guest-up", "ready", "stopping", 
 
 // The stream has something to say every 5 s; a silence of this length is a broken line.
 const SILENCE = 16_000;
+// For one answer, in milliseconds: the gateway has it at once, a slow network and a portal's proxy are between.
 const PATIENCE = 10_000;
 
 /** @param {Status} status */

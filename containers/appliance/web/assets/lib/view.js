@@ -5,7 +5,9 @@
 
 // Windows is no fun below this; a phone gets a larger desktop, scaled down.
 const LEAST = { width: 800, height: 600 };
+/** MS-RDPEDISP 2.2.2.2.1: the widest and highest monitor, in pixels. */
 const MOST = 8192;
+/** A guess: a word of the guest's is as wide as a phone. */
 const MAX_ZOOM = 6;
 /** Sizes closer than this are the same: servers round. */
 const SLACK = 8;
