@@ -47,3 +47,45 @@ def test_the_images_know_the_addresses_of_the_guests_link() -> None:
     }
     assert found
     assert found <= known
+
+
+STARTING = {
+    *("create_subprocess_exec", "create_subprocess_shell", "subprocess_exec", "subprocess_shell"),
+    *("posix_spawn", "posix_spawnp", "system", "popen", "ProcessPoolExecutor"),
+}
+FORKS = {
+    "inside.init.namespace": "PID 1 of the new namespace",
+    "inside.init.process_limit": "tries out how the kernel counts processes",
+    "inside.builder": "runs the set-up, and takes what that loaded along",
+    "outside.session.preflight.checker": "reads images and settings, and takes what that loaded along",
+    "outside.node.abilities": "tries out namespaces that cannot be left again",
+}
+BECOMING = {"inside.services.umask": "sets what the program inherits, and becomes it"}
+
+
+def words(name: str) -> set[str]:
+    """What a module calls things of other modules: `os.fork` is `fork`."""
+    nodes = list(ast.walk(TREES[name]))
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return imported | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def loads(name: str) -> set[str]:
+    """The modules that are not ours, and are imported whole or in part."""
+    nodes = list(ast.walk(TREES[name]))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return whole | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) if not node.level}
+
+
+def test_one_module_starts_processes() -> None:
+    starts = {
+        name for name in MODULES if words(name) & STARTING or loads(name) & {"subprocess", "multiprocessing", "pty"}
+    }
+    assert starts == {"base.process"}
+
+
+def test_who_forks_or_becomes_another_program_is_listed_with_its_reason() -> None:
+    assert {name for name in MODULES if words(name) & {"fork", "forkpty"}} == set(FORKS)
+    assert {name for name in MODULES if any(re.match(r"(exec|spawn)[lv]p?e?$", word) for word in words(name))} == set(
+        BECOMING
+    )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+
+from . import process
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -89,10 +90,8 @@ def _copy_sparse(source: int, made: int, target: Path) -> None:
     """Blocks are shared where the file system can, holes are kept, and no name is looked up again."""
     command = ["/usr/bin/cp", "--sparse=always", "--reflink=auto", "--"]
     command += [f"/proc/self/fd/{source}", f"/proc/self/fd/{made}"]
-    # A Ctrl-C at the terminal is not for a copy that is nearly done.
-    done = subprocess.run(
-        command, pass_fds=(source, made), capture_output=True, text=True, start_new_session=True, check=False
-    )
-    if done.returncode:
-        why = done.stderr.strip().rpartition(": ")[2] or f"cp ended with {done.returncode}"
+    # It is in a session of its own: a Ctrl-C at the terminal is not for a copy that is nearly done.
+    done = process.run(command, pass_fds=(source, made))
+    if done.code:
+        why = done.said.rpartition(": ")[2] or f"cp ended with {done.code}"
         raise OSError(errno.EIO, why, str(target))

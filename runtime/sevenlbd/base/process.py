@@ -8,18 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# What a helper sees of the world: nothing of the user's environment reaches it.
 started: set[int] = set()
 """PIDs of every process started here; a process that reaps orphans must leave these to their waiters."""
-
+type Piped = subprocess.Popen[bytes]
+# What a helper sees of the world: nothing of the user's environment reaches it.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
+_GRACE_SECONDS = 5.0  # how long a program that is told to end may tidy up
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a program came to. `said` is what it wrote to its standard error, for people."""
+
+    code: int
+    printed: str
+    said: str
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -63,10 +76,14 @@ async def spawn(
             output.close()
 
 
-def piped(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a helper whose output, errors included, is read as it comes. For programs without an event loop."""
+@contextmanager
+def piped(command: Sequence[str]) -> Iterator[Piped]:
+    """A helper whose output, errors included, is read as it comes; it ends with us: when we are interrupted, it is.
+
+    For programs without an event loop.
+    """
     log.debug("+ %s", shlex.join(command))
-    return subprocess.Popen(
+    running = subprocess.Popen(
         _confined(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -74,6 +91,65 @@ def piped(command: Sequence[str]) -> subprocess.Popen[bytes]:
         env=ENVIRONMENT,
         start_new_session=True,
     )
+    started.add(running.pid)
+    try:
+        yield running
+        running.wait()
+    finally:
+        if running.poll() is None:
+            running.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(_GRACE_SECONDS)
+            running.kill()
+            running.wait()
+        if running.stdout:
+            running.stdout.close()
+
+
+def run(command: Sequence[str], *, stdin: str = "", seconds: float | None = None, pass_fds: Sequence[int] = ()) -> Done:
+    """Run a short command to its end. For programs without an event loop.
+
+    Raises OSError, which it also is when the command does not come to an end (TimeoutError).
+    """
+    return _run(_confined(command), ENVIRONMENT, stdin, seconds, pass_fds)
+
+
+def run_unbound(command: Sequence[str], environment: Mapping[str, str], *, stdin: str, seconds: float) -> Done:
+    """The same with a program that is not ours: with an environment of its own, and it does not die with us.
+
+    What was asked of a scheduler shall be done or not done.
+    """
+    return _run(command, environment, stdin, seconds, ())
+
+
+def _run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: str,
+    seconds: float | None,
+    pass_fds: Sequence[int],
+) -> Done:
+    log.debug("+ %s", shlex.join(command))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment,
+        pass_fds=pass_fds,
+        start_new_session=True,  # a Ctrl-C at the terminal is ours
+    ) as running:
+        started.add(running.pid)
+        try:
+            printed, said = running.communicate(stdin, timeout=seconds)
+        except BaseException as error:
+            running.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+            raise
+    return Done(running.returncode, printed, said.strip())
 
 
 async def finish(command: Sequence[str], *, stdin: bytes = b"") -> str:

@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..base import process, syscalls
@@ -25,7 +23,6 @@ _PLAIN = ("-m", "16")
 _PACKED = ("-m", "16", "-W", "-c", "-o", "compression_type=zstd")
 _WRITE_EVERY = 64 << 20  # bytes; little is left to wait for at the end
 _UNIT = 1 << 20  # bytes; disks have whole MiB
-_GRACE_SECONDS = 5.0  # for qemu-img to end by itself
 _MOST_WORDS = 64 << 10  # bytes; the first complaints are in them
 _IN_USE = re.compile(r"\block\b")
 _COMPLAINT = re.compile(r"ERROR|qemu-img: (?!warning:)")
@@ -47,7 +44,7 @@ def convert(node: Mapping[str, object], target: Path, *, compress: bool, stored:
     done = 0
     said = b""
     writeback = _Writeback(target)
-    with _running(command) as running:
+    with process.piped(command) as running:
         assert running.stdout
         while piece := os.read(running.stdout.fileno(), 4096):
             said = (said + piece)[-8192:]
@@ -98,7 +95,7 @@ def check(path: Path, kind: str) -> str:
 
 def trouble(node: Mapping[str, object]) -> str:
     """What `qemu-img check` finds wrong with the disk `node`; empty when it is in order, or cannot be checked."""
-    with _running([_PROGRAM, "check", "-q", _json(node)]) as running:
+    with process.piped([_PROGRAM, "check", "-q", _json(node)]) as running:
         printed = _bounded(running)
     # 3 says that clusters are leaked: wasted, but harmless; 63 that its format has no check (qemu-img(1)).
     if running.returncode in (0, 3, 63):
@@ -111,38 +108,20 @@ def _json(node: Mapping[str, object]) -> str:
 
 
 def _finish(command: list[str], target: Path) -> bytes:
-    with _running(command) as running:
+    with process.piped(command) as running:
         printed = _bounded(running)
     if running.returncode:
         raise _failed(printed, target)
     return printed
 
 
-def _bounded(running: subprocess.Popen[bytes]) -> bytes:
+def _bounded(running: process.Piped) -> bytes:
     """What it prints, of which a damaged disk may have a line for each cluster: the first is enough."""
     assert running.stdout
     printed = running.stdout.read(_MOST_WORDS)
     while running.stdout.read(_MOST_WORDS):
         pass
     return printed
-
-
-@contextmanager
-def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A qemu-img that ends with us: when we are interrupted, it is."""
-    running = process.piped(command)
-    try:
-        yield running
-        running.wait()
-    finally:
-        if running.poll() is None:
-            running.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                running.wait(_GRACE_SECONDS)
-            running.kill()
-            running.wait()
-        if running.stdout:
-            running.stdout.close()
 
 
 class _Writeback:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -179,7 +178,7 @@ def _warm(chosen: Settings, here: sources.Places) -> Iterator[Finding]:
 def _cpu_of(model: str, accel: str) -> Finding:
     try:
         lacks = cpu_models.missing(model, accel)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return Finding("warm state", "warning", f"QEMU could not be asked for its CPU models: {error}")
     if lacks is None or lacks:
         text = f"its CPU model {model} needs what this node lacks: {', '.join(lacks or ['the model itself'])}"

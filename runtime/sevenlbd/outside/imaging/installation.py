@@ -8,7 +8,6 @@ gone: an installation cannot go on from its middle. Its logs and its last screen
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...base import atomic, foreign_files
+from ...base import atomic, foreign_files, process
 from ...base.errors import ExitCode, Refusal
-from ...base.process import ENVIRONMENT
 from ...images import description
 from ...images.description import Channel, Description
 from ...images.lookup import image as images
@@ -111,9 +109,9 @@ def _check_disc(path: Path) -> None:
 def _make_disk(path: Path, size: int) -> None:
     """A blank disk. Raises Refusal."""
     command = ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=64k", str(path), str(size)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
-    if done.returncode:
-        why = done.stderr.strip().rpartition("qemu-img: ")[2]
+    done = process.run(command)
+    if done.code:
+        why = done.said.rpartition("qemu-img: ")[2]
         hint = "a size is for instance 64G; the repository needs room"
         raise Refusal(ExitCode.RESOURCES, f"{path}: the disk cannot be made: {why}", hint=hint)
 

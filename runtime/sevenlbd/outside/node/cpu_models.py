@@ -6,9 +6,8 @@ Source: QEMU, qapi/machine-target.json, query-cpu-definitions.
 from __future__ import annotations
 
 import json
-import subprocess
 
-from ...base.process import ENVIRONMENT
+from ...base import process
 
 _QEMU = "/usr/bin/qemu-system-x86_64"
 _SECONDS = 30  # QEMU answers within one; a busy node may take longer
@@ -17,15 +16,15 @@ _SECONDS = 30  # QEMU answers within one; a busy node may take longer
 def missing(model: str, accel: str) -> list[str] | None:
     """The features of `model` that a guest could not have here; None when QEMU does not know the model.
 
-    Raises OSError, subprocess.SubprocessError or ValueError when QEMU cannot be asked.
+    Raises OSError or ValueError when QEMU cannot be asked.
     """
     command = [_QEMU, "-nodefaults", "-display", "none", "-machine", f"none,accel={accel}", "-qmp", "stdio"]
     questions = ["qmp_capabilities", "query-cpu-definitions", "quit"]
     given = "".join(json.dumps({"execute": question}) for question in questions)
-    done = subprocess.run(
-        command, input=given, env=ENVIRONMENT, capture_output=True, text=True, timeout=_SECONDS, check=True
-    )
-    for line in done.stdout.splitlines():
+    done = process.run(command, stdin=given, seconds=_SECONDS)
+    if done.code:
+        raise ValueError(f"QEMU ended with {done.code}: {done.said}")
+    for line in done.printed.splitlines():
         answer = json.loads(line).get("return")
         if isinstance(answer, list):
             return next((one.get("unavailable-features", []) for one in answer if one["name"] == model), None)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...base import process
 from ...base.errors import ExitCode, Refusal
+from ...base.process import Done
 
 NODE_ROOT = Path("/node")
 """Where the container may show the node's own tree."""
@@ -37,15 +37,6 @@ class Missing(Refusal):
         super().__init__(ExitCode.NODE, what, hint=NO_WAY)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a program came to. `said` is what it wrote to its standard error, for people."""
-
-    code: int
-    printed: str
-    said: str
-
-
 class NodePrograms:
     """The programs of the node that we are on."""
 
@@ -65,26 +56,16 @@ class NodePrograms:
     def run(self, name: str, *arguments: str, stdin: str = "", seconds: float = _SECONDS) -> Done:
         """Run a short program to its end. Raises Missing, and Refusal when it does not come to an end."""
         try:
-            done = subprocess.run(
-                [*self._command(name), *arguments],
-                input=stdin,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=self._environment | {"PATH": self._path},
-                timeout=seconds,
-                check=False,
-                start_new_session=True,  # a Ctrl-C is ours: what was asked of the scheduler shall be done or not done
-            )
-        except subprocess.TimeoutExpired:
+            command, environment = self._command(name), self._environment | {"PATH": self._path}
+            done = process.run_unbound([*command, *arguments], environment, stdin=stdin, seconds=seconds)
+        except TimeoutError:
             what = f"{name} has not answered for {seconds:.0f} s"
             raise Refusal(ExitCode.NODE, what, hint=f"ask it yourself: {name}; or try again later") from None
         except OSError as error:
             raise Missing(f"{name}: {error.strerror}") from None
-        said = done.stderr.strip()
-        if done.returncode and said.startswith("unshare: "):
-            raise Missing(f"`{name}` of {os.uname().nodename} cannot be run from inside the container: {said}")
-        return Done(done.returncode, done.stdout, said)
+        if done.code and done.said.startswith("unshare: "):
+            raise Missing(f"`{name}` of {os.uname().nodename} cannot be run from inside the container: {done.said}")
+        return done
 
     def _command(self, name: str) -> list[str]:
         """How to call a program. Raises Missing."""

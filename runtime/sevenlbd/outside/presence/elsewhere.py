@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
+from ...base.process import Done
 from ...config.settings import Settings
 from ...config.sources import Places
 from ...wire.state import SessionState
 from ..console import invocation
 from ..folders import session_folders
-from ..node.node_programs import NO_WAY, Done, NodePrograms
+from ..node.node_programs import NO_WAY, NodePrograms
 from ..schedulers.slurm import Job, Slurm
 from ..site import appliance_call, site_tables
 from . import records as register
