@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
-    """Mount `source` at `target`."""
+    """mount(2). Raises OSError."""
     done = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, data.encode())
     _check(done, f"mount of {kind or source}", target)
 

@@ -78,7 +78,6 @@ class Manifest:
         return json.dumps(table, indent=1, ensure_ascii=True).encode() + b"\n"
 
     def to_tree(self) -> bytes:
-        """The content of manifest.tree."""
         return b"".join(b"".join(self.leaves[name]) for name in sorted(self.parts) if self.parts[name].root)
 
 

@@ -51,7 +51,6 @@ def role_of_token(token: str, tokens: Mapping[str, str]) -> str:
 
 
 def cookie_name(session: str) -> str:
-    """The name of the session's cookie."""
     return f"sevenlbd-{session}"
 
 

@@ -37,7 +37,6 @@ class Refused(Exception):
 
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> web.Response:
-    """A JSON answer."""
     return web.Response(status=status, text=json.dumps(value), content_type="application/json")
 
 

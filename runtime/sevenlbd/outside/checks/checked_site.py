@@ -35,5 +35,4 @@ class CheckedSite:
 
 
 def refused(check: str, refusal: Refusal, level: str = "error") -> Finding:
-    """A refusal as a finding."""
     return Finding(check, level, refusal.what, refusal.hint)

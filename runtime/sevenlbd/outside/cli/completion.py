@@ -21,7 +21,6 @@ def _print(_context: CommandContext) -> int:
 
 
 def text() -> str:
-    """The script."""
     cases = "\n".join(f"        {name!r}) echo {words!r} ;;" for name, words in _words())
     return _SCRIPT.format(version=__version__, cases=cases)
 

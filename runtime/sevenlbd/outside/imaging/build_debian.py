@@ -36,7 +36,6 @@ class DebianOptions:
 
 
 def call(context: CommandContext) -> int:
-    """Install."""
     wanted = planned(context)
     from . import installation
 

@@ -38,8 +38,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9 ._:/=,+@()-]")
 
 @dataclass(frozen=True)
 class File:
-    """One file of the app."""
-
     content: bytes
     mode: int = 0o644
 

@@ -190,7 +190,6 @@ def sweep(register: Path | None) -> list[PresenceRecord]:
 
 
 def remove(record: PresenceRecord) -> None:
-    """Remove one."""
     shutil.rmtree(record.folder, ignore_errors=True)
 
 

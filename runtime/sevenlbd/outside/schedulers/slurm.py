@@ -66,8 +66,6 @@ class Job:
 
 
 class Slurm:
-    """The scheduler."""
-
     def __init__(self, programs: NodePrograms) -> None:
         self._programs = programs
 

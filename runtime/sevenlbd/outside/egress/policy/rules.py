@@ -45,7 +45,6 @@ class EgressEntry:
 
     @property
     def ports(self) -> range:
-        """The ports that it leads to."""
         return range(self.first, self.last + 1)
 
     @property

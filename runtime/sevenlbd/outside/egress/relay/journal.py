@@ -168,7 +168,6 @@ class _Sum:
     end: str = "added up"
 
     def add(self, record: ConnectionRecord) -> None:
-        """One more."""
         self.connections += 1
         self.seconds = round(self.seconds + record.seconds, 3)
         self.up += record.up

@@ -63,8 +63,6 @@ _pipes = Pipes()
 
 
 class Direction:
-    """One direction."""
-
     def __init__(
         self, pump: Pump, source: socket.socket, sink: socket.socket, who: str, whom: str, rate: Bucket
     ) -> None:

@@ -140,7 +140,6 @@ class Flows:
             self._near.sendto(data, who)
 
     def close(self, who: Address, end: str) -> None:
-        """A flow is over."""
         flow = self._flows.pop(who)
         flow.close()
         self._context.crowd.leave(flow)

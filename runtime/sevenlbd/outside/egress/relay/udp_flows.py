@@ -41,6 +41,5 @@ class UdpFlows:
         (self._answered if answered else self._unanswered)[member] = None
 
     def leave(self, member: Member) -> None:
-        """It is gone."""
         self._unanswered.pop(member, None)
         self._answered.pop(member, None)
