@@ -167,7 +167,7 @@ def test_a_share_with_a_strange_path_is_served(start: StartSession, blank_image:
 
 
 EVIL = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONINSPECT", "LD_PRELOAD", "LD_LIBRARY_PATH",
-        "LD_AUDIT", "BASH_ENV", "ENV", "PERL5LIB", "QEMU_AUDIO_DRV")  # fmt: skip
+        "LD_AUDIT", "BASH_ENV", "ENV", "PERL5LIB", "QEMU_AUDIO_DRV", "GCONV_PATH")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -198,21 +198,24 @@ def test_nothing_of_a_hostile_environment_reaches_the_runtime(
     given |= {f"SINGULARITYENV_{name}": value.get(name, str(evil)) for name in EVIL}
     session = start("--image", str(blank_image), env=plain | given, prefix=with_passwd(work, "me", evil), cwd=evil)
     session.wait_phase("booting", 60)
-    for program in ("qemu-system-x86_64", "sbin/smbd", "sbin/dnsmasq"):
-        names = variables(session.pid_of(program))
-        assert names <= {"PATH", "LANG", "HOME", "TMPDIR"}, (program, names)
-    reached = variables(session.supervisor()) & {
-        name for name in EVIL if name.startswith(("PYTHON", "LD_", "BASH", "ENV"))
+    # smbd loads a character set of ours from there.
+    ours = {"GCONV_PATH": "/usr/lib/7lbd/charset"}
+    for program, more in (("qemu-system-x86_64", {}), ("sbin/smbd", ours), ("sbin/dnsmasq", {})):
+        found = variables(session.pid_of(program))
+        assert set(found) <= {"PATH", "LANG", "HOME", "TMPDIR", *more}, (program, found)
+        assert more.items() <= found.items()
+    reached = set(variables(session.supervisor())) & {
+        name for name in EVIL if name.startswith(("PYTHON", "LD_", "BASH", "ENV", "GCONV"))
     }
     assert not reached
     boots(session)
     assert not (evil / "trace").exists(), (evil / "trace").read_text()
 
 
-def variables(pid: int) -> set[str]:
-    """Names of the variables that a process was started with."""
-    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return {entry.partition(b"=")[0].decode() for entry in environment if entry}
+def variables(pid: int) -> dict[str, str]:
+    """The variables that a process was started with."""
+    environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in environment if entry)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o777])
