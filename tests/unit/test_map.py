@@ -7,7 +7,8 @@ from pathlib import Path
 
 import imports
 import pytest
-from test_walls import PROCESSES, Process
+from sevenlbd.outside.cli.verbs import VERBS
+from test_walls import GRAPH, PROCESSES, Process
 
 REPO = Path(__file__).parents[2]
 CODE = REPO / "docs" / "code.md"
@@ -43,6 +44,16 @@ def rows() -> dict[str, list[str]]:
     return {line[0]: line for line in cells[2:] if len(line) == _COLUMNS}
 
 
+def flows() -> dict[str, list[str]]:
+    """The runtime's modules of each flow, in their order."""
+    text = CODE.read_text().partition("## Five flows\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\*\*(.*?)\*\*(.*?)(?=^\*\*|\Z)", text, re.M | re.S)
+    return {
+        name: [path.removesuffix(".py").replace("/", ".") for path in paths(steps) if path.endswith(".py")]
+        for name, steps in told
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
 def test_every_path_that_a_page_names_is_there(page: Path) -> None:
     named = paths(page.read_text())
@@ -73,6 +84,16 @@ def test_a_process_of_the_map_may_load_what_the_wall_lets_it(name: str, process:
     assert dotted(may) == set(process.may)
     assert dotted(but) == set(process.but)
     assert why
+
+
+@pytest.mark.parametrize(("flow", "modules"), flows().items(), ids=list(flows()))
+def test_a_flow_hangs_together(flow: str, modules: list[str]) -> None:
+    """Each of its modules is where a process or a verb begins, or is needed by another of them."""
+    begins = {entry for process in PROCESSES.values() for entry in process.entries}
+    begins |= {f"outside.{verb.module}" for verb in VERBS}
+    needed = {one.target for name in modules for one in GRAPH[name]}
+    assert len(modules) > 5
+    assert [name for name in modules if name not in begins | needed] == []
 
 
 def test_the_map_is_short_enough_to_be_read() -> None:
