@@ -1,8 +1,11 @@
 """The supervisor's part: a session from its start to its end.
 
 - preflight/: The checker's part
+- audience: everybody who shows it
 - control: the socket by which `stop` reaches it
+- early_calls: what comes for it before it is there
 - ending: when it ends by itself
+- first_state: what is known of it before it begins
 - keeper_link: the wire to the keeper
 - launch: the verb `run`: checker and keeper first
 - life: its state, and what moves it

@@ -6,27 +6,23 @@ It knows the guest only by the keeper's word.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
-from ...base import lineage
 from ...base.errors import ExitCode, Refusal, visible
 from ...images import image_lock
 from ...wire import messages, shared_files, tls
 from ...wire.messages import Event
 from ...wire.state import FINAL, Phase, SessionState
-from ..access.gateway_link import GatewayLink
-from ..console.display import Display
 from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
 from ..folders import session_folders
-from ..presence.announcer import Announcer
 from . import mishap
+from .audience import Audience
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
@@ -37,71 +33,37 @@ _ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 
 
-def _of_deaf_shell(prepared: Prepared) -> list[str]:
-    """That signals to the job's batch script do not come to us. A portal's own script passes them on."""
-    in_portal = any(target.portal for target in prepared.presence)
-    shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
-    if not shell:
-        return []
-    return [
-        "what Slurm signals to the job's script (the end of its time ahead, scancel --batch) stays with its shell, "
-        f"`{shell}`, and the guest would be cut off. To mend: exec apptainer run ..., in --wrap, too"
-    ]
-
-
 class Session:
     """One session, from the moment it is checked. Everybody who shows it is told of each change."""
 
-    def __init__(self, prepared: Prepared, display: Display, link: KeeperLink) -> None:
+    def __init__(self, prepared: Prepared, link: KeeperLink, state: SessionState, audience: Audience) -> None:
+        """`state` is the first one; what becomes of it is the session's to say."""
         plan = prepared.plan
         self._link = link
         self._options = prepared.options
         self._writes_to = Path(plan.overlay).parent if plan.overlay else plan.folder
         self._identities = prepared.identities
-        self._display = display
+        self._audience = audience
+        self._display = audience.display
         self._signal: signal.Signals | None = None
         self._signalled_at = 0.0
         self._was_ready = False
-        self._gateway: GatewayLink | None = None
-        self._presence: Announcer | None = None
-        self._loop = asyncio.get_running_loop()
         self._code = ExitCode.OK
-        self.state = SessionState(
-            id=plan.session,
-            user=prepared.login,
-            host=os.uname().nodename,
-            image=visible(prepared.image_title),
-            accel=plan.accel,
-            network=plan.network,
-            pid=os.getpid(),
-            folder=plan.folder,
-            warnings=list(map(visible, prepared.warnings)),
-            console=plan.console,
-            account=plan.guest.account,
-            notes=list(map(visible, prepared.notes)),
-        )
-        job = prepared.job
-        if job:
-            self.state.job, self.state.step, self.state.restarts = job.job, job.step, job.restarts
-            self.state.array = job.array
-            self.state.leads_job = lineage.ours()
-            self.state.warnings += _of_deaf_shell(prepared)
-        self._ending = Ending(self.state.started, self._options, job.ends if job else 0.0)
+        self.state = state
+        self.place = audience.place
+        self._ending = Ending(state.started, self._options, prepared.job.ends if prepared.job else 0.0)
         self.state.ends_at = self._ending.at
 
-    def settle(self, place: Path, url: str, presence: Announcer) -> None:
-        """The folder is there: from now on `status` sees the session, on other nodes, too."""
-        self._place = place
-        self._presence = presence
-        self.state.url = url
-        self._show()
-
-    def open(self, gateway: GatewayLink, native_port: int, web_certificate: str) -> None:
-        """The door is there: from now on the page sees the session."""
-        self._gateway = gateway
+    def show_ways_in(self, native_port: int, web_certificate: str) -> None:
+        """All locks are in place: whoever looks is told what to come in by."""
         self.state.native_port = native_port
         self.state.web_certificate = web_certificate
-        self._show()
+        self.show()
+
+    def change_locks(self, certificates: dict[str, str]) -> None:
+        """Those inside serve with these from now on, and whoever was told the old key is told the new one."""
+        self._link.send_new_certificates(certificates)
+        self.show()
 
     def time_left(self) -> float:
         """Seconds until its time is up; 0 when nobody knows of a limit."""
@@ -124,7 +86,7 @@ class Session:
         """After the end: keep what explains a failure, before the folder goes."""
         if self.state.phase is Phase.FAILED:
             with suppress(OSError):
-                kept = session_folders.keep_failure(self._place)
+                kept = session_folders.keep_failure(self.place)
                 self._display.kept(kept)
 
     def exit_code(self) -> ExitCode:
@@ -151,7 +113,7 @@ class Session:
         """The scheduler says that the end is near. Whether the user has still time to do something about it."""
         has_time = self._ending.hasten()
         self.state.ends_at = self._ending.at
-        self._show()
+        self.show()
         return has_time
 
     def _tell_user(self) -> None:
@@ -179,10 +141,6 @@ class Session:
         is_used = self._was_ready and self._options.end_notice
         self._link.send_stop(grace, notice if is_used else "")
         asyncio.get_running_loop().call_later(grace + AFTER_GUEST_SECONDS, self._link.kill)
-
-    def stop_from_page(self, now: bool) -> None:
-        """The stop button."""
-        self.stop("stopped from its page", now)
 
     def _on_event(self, event: Event) -> None:
         match event.kind:
@@ -212,15 +170,15 @@ class Session:
                 self._fail(ExitCode.BROKE, event.text, mishap.hint(event.text, self._log_named_in(event.hint)))
             case messages.ENDED:
                 self._end(event.text)
-        self._show()
+        self.show()
 
     def _log_named_in(self, hint: str) -> Path:
         """Where the log of what broke will be. It has a name inside that nobody outside can open."""
-        return session_folders.kept_logs(self._place) / ("qemu.log" if "qemu.log" in hint else "keeper.log")
+        return session_folders.kept_logs(self.place) / ("qemu.log" if "qemu.log" in hint else "keeper.log")
 
     def way_out(self, allowed: Allowed) -> AbstractAsyncContextManager[EgressLink]:
         """The relay of the guest's ways out, which is watched, and summed up at its end."""
-        log_file = self._place / shared_files.LOGS / "egress.log"
+        log_file = self.place / shared_files.LOGS / "egress.log"
         return egress_link.kept(allowed, log_file, self.state.id, self.warn, self._display.note, self._ways_out)
 
     def _ways_out(self, wrong: Sequence[str]) -> None:
@@ -231,21 +189,12 @@ class Session:
         if self.state.ways_out and not wrong:
             self._display.note("the ways out are well again")
         self.state.ways_out = list(wrong)
-        self._show()
-
-    def warn_from_thread(self, text: str) -> None:
-        """A warning that another thread has; too late is not at all."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self.warn, text)
+        self.show()
 
     def warn(self, text: str) -> None:
         """A warning that comes of itself."""
         self._warn(text)
-        self._show()
-
-    def tell_anew(self) -> None:
-        """The locks have been changed: whoever was told the old key is told the new one."""
-        self._show()
+        self.show()
 
     def _warn(self, text: str) -> None:
         if len(self.state.warnings) < _MAX_WARNINGS:
@@ -291,16 +240,8 @@ class Session:
 
     def _advance(self, phase: Phase) -> None:
         self.state.advance(phase)
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
-        """Let the file and the display follow. A full disk must not end a session."""
-        self._display.update(self.state)
-        if text := self._display.unheard():
-            self.state.warnings.append(text)
-        with suppress(OSError):
-            self.state.write(self._place / session_folders.STATE)
-        if self._gateway:
-            self._gateway.show(self.state)
-        if self._presence:
-            self._presence.show(self.state)
+    def show(self) -> None:
+        """Let everybody who looks see the state as it is."""
+        self._audience.show(self.state)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from ...images.repository import leases
 from ...wire import shared_files
 from ...wire.messages import Plan
 from ...wire.state import SessionState
-from ..access import connectors, tls_files
-from ..access.access_control import AccessControl
+from ..access import access_control, connectors, tls_files
+from ..access.gateway_link import GatewayLink
 from ..console.display import Display
 from ..folders import session_folders
 from ..presence import announcer
 from . import control, overlay_disk
+from .audience import Audience
+from .early_calls import EarlyCalls
+from .first_state import first_state
 from .keeper_link import KeeperLink
 from .life import Session
 from .preflight.prepared import Prepared
@@ -43,41 +47,24 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     ways = prepared.connectors
     if ways.certificate and ways.key:
         await tls_files.check(ways.certificate, ways.key)
-    session = Session(prepared, display, link)
-    # Until the session is settled nothing waits, so no signal is heard before it has a place.
-    with _signals(session):
+    state, early = first_state(prepared), EarlyCalls()
+    with _signals(early):
         async with AsyncExitStack() as session_stack:
             session_stack.enter_context(_claimed(prepared))
             sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
             place = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
             presence = session_stack.enter_context(
-                announcer.announced(prepared.presence, place, session.warn_from_thread)
+                announcer.announced(prepared.presence, place, early.warn_from_thread)
             )
-            session.settle(place, connectors.url(ways, connectors.port_of(sockets, "web-tcp")), presence)
-            native_port = connectors.port_of(sockets, "rdp-tls")
-            access_control = AccessControl(ways, prepared.plan, prepared.login, native_port, place, session.time_left())
-            with session_folders.trouble_told(place):
-                shared_files.make(place, prepared.plan)
-                sockets |= session_stack.enter_context(connectors.unix_sockets(place, console=ways.console))
-                overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
-                    place, prepared.plan.layers, prepared.disk_size
-                )
-                gateway = await session_stack.enter_async_context(access_control.kept(session.stop_from_page))
-
-                async def renew() -> None:
-                    await access_control.renew()
-                    link.send_new_certificates(access_control.certificates)
-                    session.tell_anew()
-
-                await session_stack.enter_async_context(control.serve(place, session.stop, renew))
-                if prepared.egress:
-                    relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
-                    sockets["egress"] = relay.theirs
-            session.open(gateway, native_port, access_control.web_certificate)
-            sockets["link"] = gateway.theirs
-            plan = replace(
-                prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access_control.certificates
+            gateway = session_stack.enter_context(
+                closing(GatewayLink(early.stop_from_page, lambda: access_control.take_bundle(place)))
             )
+            state.url = connectors.url(ways, connectors.port_of(sockets, "web-tcp"))
+            session = Session(prepared, link, state, Audience(display, place, gateway, presence))
+            # From here on `status` sees it, on other nodes, too.
+            session.show()
+            early.put_through(session)
+            plan = await _furnished(session_stack, prepared, session, gateway, sockets)
             link.send_plan(plan, list(sockets.values()))
             await session.live()
             await gateway.farewell()
@@ -89,6 +76,41 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     return session.exit_code()
 
 
+async def _furnished(
+    session_stack: AsyncExitStack,
+    prepared: Prepared,
+    session: Session,
+    gateway: GatewayLink,
+    sockets: dict[str, socket.socket],
+) -> Plan:
+    """Make all that the session needs out here. Returns the whole plan; `sockets` gets those that go in with it.
+
+    Raises Refusal.
+    """
+    ways, place, native_port = prepared.connectors, session.place, connectors.port_of(sockets, "rdp-tls")
+    with session_folders.trouble_told(place):
+        shared_files.make(place, prepared.plan)
+        sockets |= session_stack.enter_context(connectors.unix_sockets(place, console=ways.console))
+        overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
+            place, prepared.plan.layers, prepared.disk_size
+        )
+        access = await session_stack.enter_async_context(
+            access_control.opened(ways, prepared.plan, prepared.login, native_port, place, session.time_left(), gateway)
+        )
+
+        async def renew() -> None:
+            await access.renew()
+            session.change_locks(access.certificates)
+
+        await session_stack.enter_async_context(control.serve(place, session.stop, renew))
+        if prepared.egress:
+            relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
+            sockets["egress"] = relay.theirs
+    session.show_ways_in(native_port, access.web_certificate)
+    sockets["link"] = gateway.theirs
+    return replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access.certificates)
+
+
 def _harvest(harvest: Harvest, place: Path, state: SessionState, *, nobody_left: bool) -> None:
     """Only what nobody inside can change any more is taken. Raises Refusal."""
     if not nobody_left:
@@ -98,10 +120,11 @@ def _harvest(harvest: Harvest, place: Path, state: SessionState, *, nobody_left:
 
 
 @contextmanager
-def _signals(session: Session) -> Iterator[None]:
+def _signals(early: EarlyCalls) -> Iterator[None]:
+    """Those that end a session are heard from the first moment: what comes before there is one waits for it."""
     loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, session.on_signal, number)
+        loop.add_signal_handler(number, early.on_signal, number)
     try:
         yield
     finally:

@@ -1,0 +1,47 @@
+"""What is known of a session before it begins: its state as everybody sees it first."""
+
+from __future__ import annotations
+
+import os
+
+from ...base import lineage
+from ...base.errors import visible
+from ...wire.state import SessionState
+from .preflight.prepared import Prepared
+
+
+def first_state(prepared: Prepared) -> SessionState:
+    """The state of a session that is checked and begins now."""
+    plan, job = prepared.plan, prepared.job
+    state = SessionState(
+        id=plan.session,
+        user=prepared.login,
+        host=os.uname().nodename,
+        image=visible(prepared.image_title),
+        accel=plan.accel,
+        network=plan.network,
+        pid=os.getpid(),
+        folder=plan.folder,
+        warnings=list(map(visible, prepared.warnings)),
+        console=plan.console,
+        account=plan.guest.account,
+        notes=list(map(visible, prepared.notes)),
+    )
+    if job:
+        state.job, state.step, state.restarts = job.job, job.step, job.restarts
+        state.array = job.array
+        state.leads_job = lineage.ours()
+        state.warnings += _of_deaf_shell(prepared)
+    return state
+
+
+def _of_deaf_shell(prepared: Prepared) -> list[str]:
+    """That signals to the job's batch script do not come to us. A portal's own script passes them on."""
+    in_portal = any(target.portal for target in prepared.presence)
+    shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
+    if not shell:
+        return []
+    return [
+        "what Slurm signals to the job's script (the end of its time ahead, scancel --batch) stays with its shell, "
+        f"`{shell}`, and the guest would be cut off. To mend: exec apptainer run ..., in --wrap, too"
+    ]
