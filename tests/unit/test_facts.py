@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import imports
 from sevenlbd.base import addresses
+from sevenlbd.images import layout
+from sevenlbd.wire import shared_files
 
 MODULES = imports.modules()
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
@@ -24,14 +27,14 @@ def texts(name: str) -> Iterator[str]:
                 yield value if isinstance(value, str) else value.decode(errors="replace")
 
 
-def spelt(is_it: Callable[[str], object], *, but: str) -> list[str]:
-    """Where else than in the module of the fact it is spelt."""
-    return [f"{name}: {text!r}" for name in MODULES if name != but for text in texts(name) if is_it(text)]
+def spelt(is_it: Callable[[str], object], *but: str) -> list[str]:
+    """Where else than in the modules of the fact it is spelt."""
+    return [f"{name}: {text!r}" for name in MODULES if name not in but for text in texts(name) if is_it(text)]
 
 
 def test_the_addresses_of_the_guests_link_stand_in_one_place() -> None:
     own = re.compile(r"169\.254\.100\b|fd07:1bd0", re.IGNORECASE)
-    assert spelt(own.search, but="base.addresses") == []
+    assert spelt(own.search, "base.addresses") == []
 
 
 def test_the_images_know_the_addresses_of_the_guests_link() -> None:
@@ -89,3 +92,37 @@ def test_who_forks_or_becomes_another_program_is_listed_with_its_reason() -> Non
     assert {name for name in MODULES if any(re.match(r"(exec|spawn)[lv]p?e?$", word) for word in words(name))} == set(
         BECOMING
     )
+
+
+# Words for other things, too: looked for as names of files only.
+PLAIN = {layout.WARM, layout.WARM_MEMORY, layout.WARM_STATE, layout.CURRENT, layout.HISTORY}
+# Folders of other kinds have files that are called so.
+COMMON = {layout.LOCK, layout.NEW}
+NAMES = {value for name, value in vars(layout).items() if name.isupper()} - PLAIN - COMMON
+SPELLERS = ("images.layout", "wire.shared_files")
+CGROUPS = {"outside.node.abilities": {layout.WARM_MEMORY}}
+
+
+def joined(name: str) -> Iterator[str]:
+    """What a module takes for the name of a file, in the spelling that it has there."""
+    for node in ast.walk(TREES[name]):
+        said: list[ast.expr] = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            said = [node.left, node.right]
+        elif isinstance(node, ast.Call) and re.search(r"\b(Path|joinpath|with_name)$", ast.unparse(node.func)):
+            said = node.args
+        yield from (one.value for one in said if isinstance(one, ast.Constant) if isinstance(one.value, str))
+
+
+def test_the_names_where_images_are_kept_are_spelt_in_one_place() -> None:
+    assert spelt(lambda text: text.rpartition("/")[2] in NAMES, *SPELLERS) == []
+    plain = {name: set(joined(name)) & PLAIN for name in MODULES if name not in SPELLERS}
+    assert {name: found for name, found in plain.items() if found} == CGROUPS
+
+
+def test_the_names_of_a_sessions_files_that_both_sides_know_are_spelt_in_one_place() -> None:
+    """But for those that an image has, too: the test above looks for them."""
+    own = {str(value) for value in vars(shared_files).values() if isinstance(value, Path)}
+    own -= {str(shared_files.LOGS), *NAMES, *PLAIN}
+    assert own
+    assert spelt(own.__contains__, "wire.shared_files") == []

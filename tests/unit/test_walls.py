@@ -33,7 +33,7 @@ PROCESSES = {
     # The models of settings and images are the checker's: 10 MB that would stay for as long as the session.
     "supervisor": Process(
         ("__main__", "outside.session.launch"),
-        ("base", "wire", "outside", "images.image_lock", "images.names", "images.repository.leases"),
+        ("base", "wire", "outside", "images.image_lock", "images.layout", "images.names", "images.repository.leases"),
         but=("outside.session.preflight.prepare", "outside.egress.policy", "outside.imaging", "outside.checks"),
         elsewhere=("__main__", "outside.session.preflight.checker"),
     ),

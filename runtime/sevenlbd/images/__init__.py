@@ -10,6 +10,7 @@
 - description: `image.toml`: what an image asks of its machine
 - formats: what a disk file is, told by its bytes
 - image_lock: an image in use is locked
+- layout: what is called how where images are kept
 - names: names of images and versions
 - partitions: a partition table
 - qcow2: the header of a qcow2 file

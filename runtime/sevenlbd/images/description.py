@@ -20,6 +20,7 @@ from pydantic import (
 from ..base import text_files
 from ..base.errors import ExitCode, Refusal
 from ..config.settings import Size, in_toml, in_words, nearest
+from . import layout
 
 
 class OS(StrEnum):
@@ -70,7 +71,7 @@ class Description(BaseModel):
     version: str = Field(default="", description="the image's version")
     title: str = Field(default="", description="a line for people")
     os: OS = Field(default=OS.WINDOWS, description="decides clock, CPU enlightenments and display")
-    disk: str = Field(default="disk.qcow2", description="the disk's file name, in the same folder")
+    disk: str = Field(default=layout.DISK, description="the disk's file name, in the same folder")
     format: Literal["qcow2", "raw"] = Field(default="qcow2", description="the disk's format; never guessed")
     firmware: Firmware = Field(default=Firmware.UEFI, description="uefi-secure adds Secure Boot and a TPM 2.0")
     variables: str = Field(default="", description="UEFI variable store to begin from, in the same folder")

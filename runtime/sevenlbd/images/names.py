@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 
 from ..base.errors import ExitCode, Refusal
+from .layout import CURRENT, HISTORY
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # What else lies in an image's folder beside its versions.
-_TAKEN = ("current", "history")
+_TAKEN = (CURRENT, HISTORY)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ..base import process, syscalls
 from ..base.errors import ExitCode, Refusal
-from .signing.digest import Report
 
 _PROGRAM = "/usr/bin/qemu-img"
 _DONE = re.compile(rb"\((\d+\.\d+)/100%\)")
@@ -34,7 +33,9 @@ def qcow2_node(path: Path) -> dict[str, object]:
     return {"driver": "qcow2", "file": {"driver": "file", "filename": str(path)}, "backing": None}
 
 
-def convert(node: Mapping[str, object], target: Path, *, compress: bool, stored: int, told: Report) -> None:
+def convert(
+    node: Mapping[str, object], target: Path, *, compress: bool, stored: int, told: Callable[[int], None]
+) -> None:
     """Copy the disk `node` into a qcow2 file of its own. Raises Refusal; then no more than a part of it is there.
 
     `told` hears of every further piece of the `stored` bytes.

@@ -18,10 +18,8 @@ import stat
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from . import qcow2
+from . import layout, qcow2
 
-FOLDER = "warm"
-DISK, MEMORY, STATE, VARIABLES, RECORD = "disk.qcow2", "memory", "state", "variables.fd", "warm.json"
 _SCHEMA = 1  # the record's format
 _MAX_RECORD = 64 * 1024  # bytes; a guess: a record has a few KiB, most of it the certificate
 _WORDS = {
@@ -92,28 +90,28 @@ class WarmState:
     @property
     def disk(self) -> Path:
         """What the guest had written."""
-        return self.folder / DISK
+        return self.folder / layout.DISK
 
     @property
     def memory(self) -> Path:
         """The guest's memory."""
-        return self.folder / MEMORY
+        return self.folder / layout.WARM_MEMORY
 
     @property
     def state(self) -> Path:
         """The devices."""
-        return self.folder / STATE
+        return self.folder / layout.WARM_STATE
 
     @property
     def variables(self) -> Path | None:
         """UEFI variables."""
-        return None if self.needs.firmware == "bios" else self.folder / VARIABLES
+        return None if self.needs.firmware == "bios" else self.folder / layout.VARIABLES
 
 
 def read(image: Path) -> WarmState | None:
     """The warm state of the image in folder `image`; None when it has none. Raises WarmError."""
-    folder = image / FOLDER
-    if not os.access(folder / RECORD, os.F_OK):
+    folder = image / layout.WARM
+    if not os.access(folder / layout.WARM_RECORD, os.F_OK):
         return None
     found = _read_record(folder)
     for path in filter(None, (found.disk, found.memory, found.state, found.variables)):
@@ -131,11 +129,11 @@ def read(image: Path) -> WarmState | None:
 def write(state: WarmState) -> None:
     """Complete a warm state, whose files are there, by its record. Raises OSError."""
     record = {"schema": _SCHEMA, "needs": asdict(state.needs), "certificate": state.certificate}
-    (state.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    (state.folder / layout.WARM_RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _read_record(folder: Path) -> WarmState:
-    path = folder / RECORD
+    path = folder / layout.WARM_RECORD
     try:
         with path.open() as file:
             record = json.loads(file.read(_MAX_RECORD))

@@ -29,6 +29,8 @@ SERIAL_LINE = "serial"
 """The connector that leads to the guest's serial line: bound outside, as all are, served by QEMU."""
 SCREEN = Path("console.png")
 """The machine's last screen, of a desktop that was not ready in time."""
+OVERLAY = Path("overlay.qcow2")
+"""The disk, where nothing says that it lies elsewhere."""
 VARIABLES = Path("variables.fd")
 """The UEFI variables as the machine left them; when it is frozen, or what it wrote is to last."""
 MEMORY, STATE = Path("memory"), Path("state")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sevenlbd.images import warm
+from sevenlbd.images import layout, warm
 from sevenlbd.images.warm import Needs, WarmError, WarmState
 
 NEEDS = Needs(
@@ -33,11 +33,11 @@ NEEDS = Needs(
 def image(tmp_path: Path) -> Path:
     folder = tmp_path / "warm"
     folder.mkdir()
-    with (folder / warm.MEMORY).open("wb") as memory:
+    with (folder / layout.WARM_MEMORY).open("wb") as memory:
         memory.truncate(NEEDS.memory)
-    (folder / warm.STATE).write_bytes(b"devices")
-    (folder / warm.VARIABLES).write_bytes(b"variables")
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", str(folder / warm.DISK), "1M"]
+    (folder / layout.WARM_STATE).write_bytes(b"devices")
+    (folder / layout.VARIABLES).write_bytes(b"variables")
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", str(folder / layout.DISK), "1M"]
     subprocess.run(command, check=True)
     warm.write(WarmState(folder, NEEDS, "AA:BB"))
     return tmp_path
@@ -46,7 +46,7 @@ def image(tmp_path: Path) -> Path:
 def test_a_warm_state_comes_back_as_it_was_written(image: Path) -> None:
     found = warm.read(image)
     assert found == WarmState(image / "warm", NEEDS, "AA:BB")
-    assert found.variables == image / "warm" / warm.VARIABLES
+    assert found.variables == image / "warm" / layout.VARIABLES
 
 
 def test_an_image_without_one_has_none(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_an_image_without_one_has_none(tmp_path: Path) -> None:
 
 
 def test_a_half_made_one_without_its_record_is_none(image: Path) -> None:
-    (image / "warm" / warm.RECORD).unlink()
+    (image / "warm" / layout.WARM_RECORD).unlink()
     assert warm.read(image) is None
 
 
@@ -84,7 +84,7 @@ def test_every_difference_is_told(here: Needs, says: str) -> None:
 
 
 def _record(folder: Path, **changes: object) -> None:
-    path = folder / warm.RECORD
+    path = folder / layout.WARM_RECORD
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -102,21 +102,21 @@ def _data_elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (lambda folder: (folder / warm.RECORD).write_text("{"), "cannot be read"),
-        (lambda folder: (folder / warm.RECORD).write_text("[]"), "cannot be read"),
-        (lambda folder: (folder / warm.RECORD).write_text("[" * 100_000), "cannot be read"),
+        (lambda folder: (folder / layout.WARM_RECORD).write_text("{"), "cannot be read"),
+        (lambda folder: (folder / layout.WARM_RECORD).write_text("[]"), "cannot be read"),
+        (lambda folder: (folder / layout.WARM_RECORD).write_text("[" * 100_000), "cannot be read"),
         (lambda folder: _record(folder, schema=2), "a format that this 7lbd does not know"),
         (lambda folder: _record(folder, needs={}), "cannot be read"),
         (lambda folder: _record(folder, needs={"whatever": 1, "layers": []}), "cannot be read"),
-        (lambda folder: (folder / warm.MEMORY).unlink(), "No such file"),
-        (lambda folder: (folder / warm.STATE).unlink(), "No such file"),
-        (lambda folder: (folder / warm.VARIABLES).unlink(), "No such file"),
-        (lambda folder: os.truncate(folder / warm.MEMORY, 4096), "not the size of the memory"),
-        (lambda folder: _link(folder / warm.MEMORY, "/etc/hostname"), "not a file that you can read"),
-        (lambda folder: _link(folder / warm.DISK, "/etc/hostname"), "not a file that you can read"),
-        (lambda folder: (folder / warm.STATE).chmod(0), "not a file that you can read"),
-        (lambda folder: (folder / warm.DISK).write_bytes(b"noise"), "qcow2 header"),
-        (lambda folder: _data_elsewhere(folder / warm.DISK), "keeps its data in another file"),
+        (lambda folder: (folder / layout.WARM_MEMORY).unlink(), "No such file"),
+        (lambda folder: (folder / layout.WARM_STATE).unlink(), "No such file"),
+        (lambda folder: (folder / layout.VARIABLES).unlink(), "No such file"),
+        (lambda folder: os.truncate(folder / layout.WARM_MEMORY, 4096), "not the size of the memory"),
+        (lambda folder: _link(folder / layout.WARM_MEMORY, "/etc/hostname"), "not a file that you can read"),
+        (lambda folder: _link(folder / layout.DISK, "/etc/hostname"), "not a file that you can read"),
+        (lambda folder: (folder / layout.WARM_STATE).chmod(0), "not a file that you can read"),
+        (lambda folder: (folder / layout.DISK).write_bytes(b"noise"), "qcow2 header"),
+        (lambda folder: _data_elsewhere(folder / layout.DISK), "keeps its data in another file"),
     ],
 )
 def test_what_is_wrong_with_a_warm_state_is_told(image: Path, harm: Callable[[Path], object], says: str) -> None:

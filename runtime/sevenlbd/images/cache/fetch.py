@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
+from .. import layout
 from ..repository import readonly
 from ..signing import digest, manifest
 from ..signing.manifest import Altered, Manifest
@@ -84,9 +85,9 @@ def look(folder: Path) -> VersionSource:
         for name in sorted(manifest.SIGNATURE_FILES)
         if os.path.lexists(folder / name)
     }
-    if manifest.MANIFEST not in signed:
+    if layout.MANIFEST not in signed:
         return VersionSource(folder, found, signed, None)
-    said = manifest.parse(signed[manifest.MANIFEST], folder / manifest.MANIFEST)
+    said = manifest.parse(signed[layout.MANIFEST], folder / layout.MANIFEST)
     return VersionSource(folder, manifest.check_names(folder, said), signed, said)
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from ...base import units
 from ...base.errors import ExitCode, Refusal
 from ...base.ownership import check_owner
-from .. import names
+from .. import layout, names
 from ..names import Reference
 from ..repository import leases, readonly
 from ..repository.versions import Repository
@@ -315,14 +315,14 @@ def _subfolders(above: Path, *, hidden: bool = False) -> list[str]:
 def _described(source: VersionSource) -> dict[str, object]:
     """What a copy says of its source: by content where there is a manifest, by sizes and times where there is none."""
     if source.manifest:
-        return {"manifest": sha256(source.signed[manifest.MANIFEST]).hexdigest()}
+        return {"manifest": sha256(source.signed[layout.MANIFEST]).hexdigest()}
     return {"stamp": fetch.stamp(source.files)}
 
 
 def _described_by_look(folder: Path) -> dict[str, object]:
     """The same of the version that is there now, without a look at more than that takes."""
     if manifest.exists(folder):
-        return {"manifest": sha256(manifest.read_signed(folder, manifest.MANIFEST)).hexdigest()}
+        return {"manifest": sha256(manifest.read_signed(folder, layout.MANIFEST)).hexdigest()}
     return {"stamp": fetch.stamp(manifest.files(folder))}
 
 

@@ -13,14 +13,13 @@ from tempfile import TemporaryDirectory
 
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import in_toml
-from .. import clusters, description, formats, partitions, qcow2, qemu_img
+from .. import clusters, description, formats, layout, partitions, qcow2, qemu_img
 from ..description import Description, DiskBus, Firmware
 from ..lookup import image
 from ..signing.verified import Progress
 from . import probe
 from .source import DiskSource, ready
 
-DISK, VARIABLES, DESCRIPTION = "disk.qcow2", "variables.fd", "image.toml"
 _MOST_VARIABLES = 64 << 20  # bytes; a guess: OVMF's have half a MiB
 # A firmware volume (UEFI Platform Initialization, volume 3) has this at offset 40.
 _VOLUME_AT, _VOLUME = 40, b"_FVH"
@@ -41,7 +40,7 @@ class ImportOptions:
 
 def beside(disk: Path) -> tuple[Path | None, Path | None]:
     """The image.toml and the variable store that lie beside a disk and belong to it."""
-    toml, variables = disk.parent / DESCRIPTION, disk.parent / VARIABLES
+    toml, variables = disk.parent / layout.DESCRIPTION, disk.parent / layout.VARIABLES
     described = toml if toml.is_file() and description.read(toml).disk == disk.name else None
     if described and (named := description.read(toml).variables):
         return described, formats.readable_beside(disk.parent, named, str(toml)).path
@@ -50,15 +49,15 @@ def beside(disk: Path) -> tuple[Path | None, Path | None]:
 
 def fill(folder: Path, opened: DiskSource, options: ImportOptions, progress: Progress) -> Description:
     """Make the version in `folder`, from the disk that was `opened`. Raises Refusal, OSError."""
-    with TemporaryDirectory(prefix=".import-", dir=folder) as scratch:
+    with TemporaryDirectory(prefix=layout.IMPORTING, dir=folder) as scratch:
         source = ready(opened, Path(scratch), progress)
         found = _looked_into(source, Path(scratch))
         _check_wanted(source, found, options)
-        _copy(source, folder / DISK, options, progress)
+        _copy(source, folder / layout.DISK, options, progress)
     if options.variables:
-        _copy_variables(options.variables, folder / VARIABLES)
+        _copy_variables(options.variables, folder / layout.VARIABLES)
     text = _taken_over(options, found) if options.described else _found(source, found, options)
-    (folder / DESCRIPTION).write_text(text)
+    (folder / layout.DESCRIPTION).write_text(text)
     return image.from_folder(folder).description
 
 
@@ -133,9 +132,9 @@ def _taken_over(options: ImportOptions, found: probe.Findings) -> str:
 
 def _placed(options: ImportOptions) -> dict[str, object]:
     """The keys that follow from where the version is, and what the user has said."""
-    variables = VARIABLES if options.variables else ""
-    fixed = {"name": options.name, "version": options.version, "disk": DISK, "format": "qcow2", "variables": variables}
-    return {**fixed, **options.given}
+    variables = layout.VARIABLES if options.variables else ""
+    files = {"disk": layout.DISK, "format": "qcow2", "variables": variables}
+    return {"name": options.name, "version": options.version, **files, **options.given}
 
 
 def _found(source: DiskSource, found: probe.Findings, options: ImportOptions) -> str:
@@ -158,7 +157,7 @@ def _found(source: DiskSource, found: probe.Findings, options: ImportOptions) ->
     if source.appliance:
         values |= _of_appliance(source, notes)
     if options.variables and values.get("firmware", Firmware.UEFI) == Firmware.BIOS:
-        notes.append(f"{VARIABLES} was beside it, so it boots by UEFI.")
+        notes.append(f"{layout.VARIABLES} was beside it, so it boots by UEFI.")
         values["firmware"] = Firmware.UEFI.value
     assumed = [key for key in _WORTH_A_LOOK if key not in values and key not in options.given]
     notes.append(f"Assumed, for want of better knowledge: {', '.join(assumed)}. See docs/images.md.")

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal, visible
 from ...base.paths import user_path
-from .. import description, formats, image_lock, names, partitions, qcow2
+from .. import description, formats, image_lock, layout, names, partitions, qcow2
 from ..description import Description
 from ..formats import Node
 from ..names import Reference
-from ..repository import versions
 from ..repository.versions import Repository
 from . import repositories
 
@@ -112,14 +111,14 @@ def _misnamed(path: Path, kind: str, begin: str) -> Refusal:
 
 def from_folder(folder: Path) -> Image:
     """The image whose image.toml is in `folder`."""
-    toml = folder / "image.toml"
+    toml = folder / layout.DESCRIPTION
     if not os.access(folder, os.X_OK):
         hint = f"its owner can: chmod a+rx {folder}"
         raise Refusal(ExitCode.IMAGE, f"{folder}: cannot be entered: Permission denied", hint=hint)
     if not toml.exists():
         raise Refusal(
             ExitCode.IMAGE,
-            f"{folder}: there is no image.toml in it",
+            f"{folder}: there is no {layout.DESCRIPTION} in it",
             hint="name a folder that has one, or the disk file itself",
         )
     described = description.read(toml)
@@ -170,8 +169,8 @@ def _by_name(ref: Reference, folders: Sequence[Path], cache: Path | None = None)
 def _from_any_folder(path: Path) -> Image:
     """The image in a folder, or the current version of one that a repository keeps there."""
     real = path.resolve()
-    described = os.access(real / "image.toml", os.F_OK)
-    if not described and os.access(real, os.X_OK) and (real / versions.CURRENT).is_symlink():
+    described = os.access(real / layout.DESCRIPTION, os.F_OK)
+    if not described and os.access(real, os.X_OK) and (real / layout.CURRENT).is_symlink():
         return _by_name(Reference(real.name), [real.parent])
     return from_folder(real)
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import nearest
-from .. import names
+from .. import layout, names
 from ..names import Reference
-from ..repository import leases
 from ..repository.versions import Repository
 
 
@@ -67,7 +66,7 @@ def absent(ref: Reference, folders: Sequence[Path], why: str) -> Refusal:
 def owner(folder: Path) -> tuple[Path, Reference] | None:
     """The repository that a real version folder belongs to, and what it is called there; None for any other folder."""
     above = folder.parent.parent
-    if names.is_name(folder.parent.name) and names.is_version(folder.name) and (above / leases.FOLDER).is_dir():
+    if names.is_name(folder.parent.name) and names.is_version(folder.name) and (above / layout.LEASES).is_dir():
         return above, Reference(folder.parent.name, folder.name)
     return None
 

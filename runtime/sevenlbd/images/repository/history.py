@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ...base import heartbeat
 from .. import names
+from ..layout import HISTORY
 
-FILE = "history"
 PUBLISH, ROLLBACK = "publish", "rollback"
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
 _MAX_BYTES = 1 << 20  # the last ten thousand events, about
@@ -37,7 +37,7 @@ def record(folder: Path, act: str, version: str) -> None:
     """Append an event. Raises OSError; half a line, from a disk that was full, does no harm."""
     who = re.sub(r"\s", "_", f"{heartbeat.user_name()}@{os.uname().nodename}")
     line = f"{time.strftime(_FORM, time.gmtime())} {act} {version} {who}\n".encode()
-    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(folder / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         size = os.fstat(descriptor).st_size
         if size == 0:  # whoever may change the folder may add a line
@@ -45,14 +45,14 @@ def record(folder: Path, act: str, version: str) -> None:
         elif os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         if file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / FILE))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / HISTORY))
         os.fsync(descriptor)
 
 
 def events(folder: Path) -> list[HistoryEntry]:
     """All events, oldest first; lines that are none are passed over."""
     try:
-        with (folder / FILE).open("rb") as file:
+        with (folder / HISTORY).open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_BYTES))
             text = file.read(_MAX_BYTES).decode(errors="replace")
     except OSError:

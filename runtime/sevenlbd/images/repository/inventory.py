@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ...base.errors import Refusal
 from .. import warm
+from ..layout import DESCRIPTION, SIGNATURE
 from ..names import Reference
-from ..signing.manifest import SIGNATURE
-from .versions import DESCRIPTION, Repository
+from .versions import Repository
 
 _MAX_SIGNATURE = 4096  # bytes; three or four lines of text
 

@@ -18,9 +18,8 @@ from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 from ...base.heartbeat import Heartbeat
 from .. import names
+from ..layout import LEASE, LEASES
 
-FOLDER = ".leases"
-_ENDING = ".lease"
 _MOST = 20_000  # a guess: far more than a site has sessions
 
 
@@ -39,8 +38,8 @@ class Lease:
 @contextmanager
 def held(repository: Path, name: str, version: str, session: str) -> Iterator[None]:
     """Say that `session` uses a version, until the end. On a repository that is read-only to us, nothing is said."""
-    folder = repository / FOLDER
-    path = folder / f"{name}@{version}@{secrets.token_hex(8)}{_ENDING}"
+    folder = repository / LEASES
+    path = folder / f"{name}@{version}@{secrets.token_hex(8)}{LEASE}"
     lease = heartbeat.kept(path, f"session {session}")
     try:
         prepare(repository)
@@ -58,7 +57,7 @@ def held(repository: Path, name: str, version: str, session: str) -> Iterator[No
 
 def prepare(repository: Path) -> None:
     """Make the folder of leases, writable for everybody. Raises OSError when the repository is read-only to us."""
-    folder = repository / FOLDER
+    folder = repository / LEASES
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         folder.chmod(0o1777)
@@ -72,7 +71,7 @@ def alive(repository: Path) -> list[Lease]:
 def sweep(repository: Path) -> int:
     """Remove stale leases, as far as we may; returns how many."""
     removed = 0
-    folder = repository / FOLDER
+    folder = repository / LEASES
     now = heartbeat.clock(folder)
     for name in _entries(folder):
         beat = heartbeat.read(folder / name)
@@ -84,12 +83,12 @@ def sweep(repository: Path) -> int:
 
 
 def _all(repository: Path) -> Iterator[tuple[Lease, bool]]:
-    folder = repository / FOLDER
+    folder = repository / LEASES
     now = heartbeat.clock(folder)
     for entry in _entries(folder):
         name, _, rest = entry.partition("@")
         version = rest.partition("@")[0]
-        if entry.endswith(_ENDING) and names.is_name(name) and names.is_version(version):
+        if entry.endswith(LEASE) and names.is_name(name) and names.is_version(version):
             beat = heartbeat.read(folder / entry)
             if beat:
                 yield Lease(name, version, beat), heartbeat.is_stale(beat, now)

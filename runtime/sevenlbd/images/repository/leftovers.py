@@ -6,17 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...base import heartbeat
+from ..layout import MAKING, NEW, NEW_LINK, OLD
 from . import readonly
-
-NEW, MAKING, OLD, LINK = ".new-", ".making-", ".old-", ".current-"
-"""A version in the making, the heartbeat of its maker, a version that is being removed, a link not yet `current`."""
 
 
 def clear(home: Path) -> None:
     """Remove what nobody is at any more. The caller holds the lock of `home`. Raises OSError."""
     now = heartbeat.clock(home)
     for path in home.glob(".*"):
-        if path.name.startswith(LINK):
+        if path.name.startswith(NEW_LINK):
             path.unlink(missing_ok=True)
         elif path.name.startswith(OLD):
             remove(path)

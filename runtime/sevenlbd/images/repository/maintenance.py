@@ -19,11 +19,9 @@ from pathlib import Path
 
 from ...base import atomic, heartbeat
 from ...base.errors import ExitCode, Refusal
-from .. import names
+from .. import layout, names
 from . import exclusive
 
-FOLDER, MARK = ".maintain", ".maintaining"
-DISK, VARIABLES, RECORD = "disk.qcow2", "variables.fd", "child.json"
 _SCHEMA = 1  # the record's format
 _MAX_RECORD = 4096  # bytes; a guess: a record has a few hundred
 # Long enough to take away the heartbeat of one who is gone; nobody waits for one who is not.
@@ -45,19 +43,19 @@ class Maintenance:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.folder = home / FOLDER
-        self.disk = self.folder / DISK
-        self.variables = self.folder / VARIABLES
+        self.folder = home / layout.MAINTENANCE
+        self.disk = self.folder / layout.DISK
+        self.variables = self.folder / layout.VARIABLES
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Be the only one at it, on all nodes."""
         name = self.home.name
         try:
-            lasting = exclusive.by_heartbeat(self.home / MARK, _PATIENCE)
+            lasting = exclusive.by_heartbeat(self.home / layout.MAINTENANCE_MARK, _PATIENCE)
             lasting.__enter__()
         except Refusal:
-            beat = heartbeat.read(self.home / MARK)
+            beat = heartbeat.read(self.home / layout.MAINTENANCE_MARK)
             what = f"image `{name}` is being maintained already" + (f": {beat}" if beat else "")
             raise Refusal(ExitCode.IMAGE, what, hint="wait until that has ended") from None
         except OSError as error:
@@ -73,7 +71,7 @@ class Maintenance:
         if not self.folder.is_dir():
             return None
         try:
-            with (self.folder / RECORD).open("rb") as file:
+            with (self.folder / layout.MAINTENANCE_RECORD).open("rb") as file:
                 said = json.loads(file.read(_MAX_RECORD))
             base, since, clean = said["base"], float(said["since"]), said["clean"] is True
             names.check_version(base)
@@ -90,14 +88,14 @@ class Maintenance:
     def note(self, record: MaintenanceRecord) -> None:
         """Write down what is known, in one step. Raises OSError."""
         content = json.dumps({"schema": _SCHEMA, **asdict(record)}).encode()
-        atomic.replace(self.folder / RECORD, content, lasting=True)
+        atomic.replace(self.folder / layout.MAINTENANCE_RECORD, content, lasting=True)
 
     def discard(self) -> None:
         """Remove the maintenance: first out of sight, so that half of one is never taken for one."""
-        aside = self.home / f"{FOLDER}-gone-{os.getpid()}"
+        aside = self.home / f"{layout.MAINTENANCE}-gone-{os.getpid()}"
         with suppress(FileNotFoundError):
             self.folder.rename(aside)
-        for left in self.home.glob(f"{FOLDER}-gone-*"):
+        for left in self.home.glob(f"{layout.MAINTENANCE}-gone-*"):
             shutil.rmtree(left, ignore_errors=True)
 
 

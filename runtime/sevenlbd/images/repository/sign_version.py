@@ -14,14 +14,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..layout import MANIFEST, NEW_SIGNATURE, PLACES, SIGNATURE, TREE
 from ..signing import manifest, signature, verified
-from ..signing.manifest import MANIFEST, PLACES, SIGNATURE, TREE, Altered, Manifest
+from ..signing.manifest import Altered, Manifest
 from .versions import Repository
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-_NEW = ".seal-"
 
 
 def sign(
@@ -34,7 +33,7 @@ def sign(
     with progress(f"reading {name}@{version}", sum(size for _, size, _, _ in before.values())) as told:
         made = manifest.make(folder, told)
     with repository.amended(name, version) as folder:
-        for left in folder.parent.glob(f"{_NEW}*"):
+        for left in folder.parent.glob(f"{NEW_SIGNATURE}*"):
             left.unlink()
         if _parts(folder) != before:
             raise Altered(f"{folder}: is being changed", hint="wait until that has ended, then sign it again")
@@ -54,7 +53,7 @@ def _parts(folder: Path) -> dict[str, verified.Identity]:
 
 def _put(folder: Path, name: str, content: bytes) -> None:
     """A file of the signature, whole or not at all, with the mode that a read-only version's files have."""
-    fresh = folder.with_name(f"{_NEW}{secrets.token_hex(4)}")
+    fresh = folder.with_name(f"{NEW_SIGNATURE}{secrets.token_hex(4)}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

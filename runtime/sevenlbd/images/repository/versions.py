@@ -19,13 +19,9 @@ from pathlib import Path
 
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
-from .. import names
+from .. import layout, names
 from ..names import Reference
 from . import exclusive, history, leases, leftovers, readonly, usage
-
-CURRENT = "current"
-DESCRIPTION = "image.toml"
-_LOCK = ".lock"
 
 
 class Repository:
@@ -46,13 +42,13 @@ class Repository:
             with suppress(OSError):
                 if (self.path / name / version).is_symlink():
                     continue
-                aged.append(((self.path / name / version / DESCRIPTION).stat().st_mtime_ns, version))
+                aged.append(((self.path / name / version / layout.DESCRIPTION).stat().st_mtime_ns, version))
         return [version for _, version in sorted(aged)]
 
     def current(self, name: str) -> str:
         """The version that new sessions get; empty when none is published. Refuses a link that is no plain one."""
         names.check_name(name)
-        link = self.path / name / CURRENT
+        link = self.path / name / layout.CURRENT
         try:
             version = str(link.readlink())
         except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +97,7 @@ class Repository:
         names.check_name(name)
         names.check_version(version)
         home = self.path / name
-        fresh, beat = home / f"{leftovers.NEW}{version}", home / f"{leftovers.MAKING}{version}"
+        fresh, beat = home / f"{layout.NEW}{version}", home / f"{layout.MAKING}{version}"
         with ExitStack() as undo:
             with self._changing(name, make=True):
                 self._refuse_existing(name, version)
@@ -115,9 +111,9 @@ class Repository:
             undo.callback(leftovers.remove, fresh)
             yield fresh
             with self._trouble_told(name):
-                if not (fresh / DESCRIPTION).is_file():
+                if not (fresh / layout.DESCRIPTION).is_file():
                     raise Refusal(
-                        ExitCode.IMAGE, f"{fresh}: there is no {DESCRIPTION} in it", hint="see docs/images.md"
+                        ExitCode.IMAGE, f"{fresh}: there is no {layout.DESCRIPTION} in it", hint="see docs/images.md"
                     )
                 readonly.close(fresh)
             with self._changing(name):
@@ -173,7 +169,7 @@ class Repository:
                 self._refuse_current(name, version)
             self._refuse_used(name, version, folder)
             # Away first, then asked again: a session that began meanwhile has said so, or finds nothing here.
-            aside = folder.with_name(f"{leftovers.OLD}{version}-{secrets.token_hex(4)}")
+            aside = folder.with_name(f"{layout.OLD}{version}-{secrets.token_hex(4)}")
             folder.rename(aside)
             try:
                 self._refuse_used(name, version, aside)
@@ -181,7 +177,7 @@ class Repository:
                 aside.rename(folder)
                 raise
             if self._leads_to(name, version):
-                (self.path / name / CURRENT).unlink()
+                (self.path / name / layout.CURRENT).unlink()
             readonly.remove(aside)
 
     def users(self, name: str, version: str) -> list[str]:
@@ -198,7 +194,7 @@ class Repository:
     def _leads_to(self, name: str, version: str) -> bool:
         """Whether `current` names this version, be it there or not."""
         with suppress(OSError):
-            return str((self.path / name / CURRENT).readlink()) == version
+            return str((self.path / name / layout.CURRENT).readlink()) == version
         return False
 
     def _refuse_current(self, name: str, version: str) -> None:
@@ -235,20 +231,20 @@ class Repository:
 
     def _is_version(self, name: str, version: str) -> bool:
         folder = self.path / name / version
-        return os.access(folder / DESCRIPTION, os.F_OK) and not folder.is_symlink()
+        return os.access(folder / layout.DESCRIPTION, os.F_OK) and not folder.is_symlink()
 
     def is_bare(self, name: str) -> bool:
         """Whether it is a folder with an image of its own, without versions."""
-        return os.access(self.path / name / DESCRIPTION, os.F_OK)
+        return os.access(self.path / name / layout.DESCRIPTION, os.F_OK)
 
     def _point(self, name: str, version: str, act: str) -> None:
         home = self.path / name
-        link = home / f"{leftovers.LINK}{secrets.token_hex(4)}"
+        link = home / f"{layout.NEW_LINK}{secrets.token_hex(4)}"
         link.symlink_to(version)
         try:
             # The line first: were it missing, a rollback would not find its way. One too many does no harm.
             history.record(home, act, version)
-            link.replace(home / CURRENT)
+            link.replace(home / layout.CURRENT)
         finally:
             link.unlink(missing_ok=True)
         _to_disk(home)
@@ -260,7 +256,7 @@ class Repository:
             home = self.path / name
             if make:
                 self._make(home)
-            held.enter_context(exclusive.lock(home / _LOCK))
+            held.enter_context(exclusive.lock(home / layout.LOCK))
             yield
 
     def _make(self, home: Path) -> None:

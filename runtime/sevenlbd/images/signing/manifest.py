@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ...base.errors import ExitCode, Refusal
+from ..layout import MANIFEST, PLACES, SIGNATURE, TREE
 from . import digest
 from .digest import Report
 
-MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
 SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
 """The files that are about the others; no manifest lists them."""
 _SCHEMA = 1  # the manifest's format; whoever knows another one only refuses it

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...base.errors import ExitCode, Refusal
-from .manifest import MANIFEST, PLACES, SIGNATURE, Altered, exists, read_signed
+from ..layout import MANIFEST, PLACES, SIGNATURE
+from .manifest import Altered, exists, read_signed
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

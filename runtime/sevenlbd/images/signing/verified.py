@@ -35,9 +35,10 @@ from pathlib import Path
 from typing import Any
 
 from ...base import heartbeat
+from ..layout import MANIFEST, PLACES, SIGNATURE
 from . import manifest, signature
 from .digest import Report
-from .manifest import MANIFEST, PLACES, SIGNATURE, SIGNATURE_FILES, Altered
+from .manifest import SIGNATURE_FILES, Altered
 
 Identity = tuple[int, int, int, int]
 Progress = Callable[[str, int], AbstractContextManager[Report]]

@@ -44,7 +44,7 @@ SESSION = PRIVATE / "session"
 LOGS = SESSION / shared_files.LOGS
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
-OVERLAY = PRIVATE / "overlay.qcow2"
+OVERLAY = PRIVATE / shared_files.OVERLAY
 WARM_DISK, WARM_MEMORY, WARM_STATE = IMAGE / "warm-disk", IMAGE / "warm-memory", IMAGE / "warm-state"
 WARM_VARIABLES = IMAGE / "warm-variables"
 

@@ -25,7 +25,7 @@ from ..net.network import MAC, USER_NET_RDP
 
 VNC = PRIVATE / "vnc.sock"
 TPM = PRIVATE / "tpm.sock"
-VARIABLES = PRIVATE / "variables.fd"
+VARIABLES = PRIVATE / shared_files.VARIABLES
 FROZEN_MEMORY = SESSION / shared_files.MEMORY
 """The memory of a machine that is going to be frozen."""
 SERIAL_LOG = SESSION / shared_files.SERIAL_LOG

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import in_words, parse_size
-from ...images import clusters, formats, names, partitions, qcow2, qemu_img, warm
+from ...images import clusters, formats, layout, names, partitions, qcow2, qemu_img, warm
 from ...images.description import OS, Description, DiskBus, Firmware
 from ...images.importing import importer, source
 from ...images.lookup import image, repositories
@@ -50,10 +50,10 @@ def _add(context: CommandContext) -> int:
         order = importer.ImportOptions(wanted.name, wanted.version, options.compress, given, described, variables)
         with repository.staged(wanted.name, wanted.version) as folder:
             made = importer.fill(folder, disk, order, progress_bar.shown)
-            size, stored = image.from_folder(folder).size, (folder / importer.DISK).stat().st_blocks * formats.SECTOR
+            size, stored = image.from_folder(folder).size, (folder / layout.DISK).stat().st_blocks * formats.SECTOR
     terminal.say(f"{wanted} is in {repository.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
     terminal.say(
-        f"{repository.path / wanted.name / wanted.version / importer.DESCRIPTION}: "
+        f"{repository.path / wanted.name / wanted.version / layout.DESCRIPTION}: "
         f"{_in_short(made)}; see that it is right"
     )
     if options.publish:
@@ -136,7 +136,7 @@ def _checked_description(folder: Path, report: _Report) -> image.Image | None:
     except Refusal as refusal:
         report.tell("description", refusal.what)
         return None
-    report.tell(f"description {folder / importer.DESCRIPTION}: {_in_short(found.description)}")
+    report.tell(f"description {folder / layout.DESCRIPTION}: {_in_short(found.description)}")
     return found
 
 

@@ -11,14 +11,14 @@ from typing import Any
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import parse_duration, parse_size
-from ...images import description, names
+from ...images import description, layout, names
 from ...images.description import Description
 from ...images.media import disc_files
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 
 # What scripts/build-install-iso puts on its disc.
-_SYSTEM, _DESCRIPTION = "install/root.img.zst", "install/image.toml"
+_SYSTEM, _DESCRIPTION = "install/root.img.zst", f"install/{layout.DESCRIPTION}"
 _ANSWERS = "answers.cfg"
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space", "ready_timeout")
@@ -85,7 +85,7 @@ def _described(iso: Path) -> Description:
             raise Refusal(ExitCode.IMAGE, what, hint="scripts/build-install-iso makes one: build/install/debian.iso")
         text = disc.read(_DESCRIPTION, 1 << 16)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image.toml"
+        path = Path(folder) / layout.DESCRIPTION
         path.write_bytes(text)
         return description.read(path)
 

@@ -13,7 +13,7 @@ from ...base import text_files
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import nearest, parse_duration, parse_size
-from ...images import description, names
+from ...images import description, layout, names
 from ...images.description import Channel, Description, DiskBus, Firmware
 from ...images.media import disc_files, product_keys, setup_media
 from ...images.media.wim import Edition
@@ -232,7 +232,7 @@ def _write(target: Path, plan: WindowsPlan, files: Mapping[str, str]) -> None:
         for path, content in media_files.items():
             (made / path).parent.mkdir(parents=True, exist_ok=True)
             (made / path).write_bytes(content)
-        (made / "image.toml").write_text(description.text(plan.description))
+        (made / layout.DESCRIPTION).write_text(description.text(plan.description))
         disc_files.write(made / "answers.iso", setup_answers.LABEL, media_files)
         made.rename(target)
 

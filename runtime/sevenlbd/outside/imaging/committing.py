@@ -7,15 +7,14 @@ import shutil
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
-from ...images import description, names, qcow2
+from ...images import description, layout, names, qcow2
 from ...images.lookup import image as images
 from ...images.lookup.image import Image, ImageLayer
 from ...images.names import Reference
-from ...images.repository import versions
 from ...images.repository.maintenance import Maintenance, MaintenanceRecord
 from ...images.repository.versions import Repository
 from ..cli.command import CommandContext, say
-from . import flatten, installation
+from . import flatten
 
 
 def refuse_taken(repository: Repository, ref: Reference) -> None:
@@ -46,13 +45,13 @@ def commit(
     _check_disk(kept, base)
     with repository.staged(name, version) as staging:
         layers = [ImageLayer(kept.disk, "qcow2"), *base.layers]
-        flatten.flatten(layers, staging / installation.DISK, f"making {new}")
-        changes = {"name": name, "version": version, "disk": installation.DISK, "format": "qcow2", "variables": ""}
+        flatten.flatten(layers, staging / layout.DISK, f"making {new}")
+        changes = {"name": name, "version": version, "disk": layout.DISK, "format": "qcow2", "variables": ""}
         if kept.variables.exists():
-            shutil.copyfile(kept.variables, staging / installation.VARIABLES)
-            changes["variables"] = installation.VARIABLES
+            shutil.copyfile(kept.variables, staging / layout.VARIABLES)
+            changes["variables"] = layout.VARIABLES
         text = description.text(base.description.model_copy(update=changes))
-        (staging / versions.DESCRIPTION).write_text(text)
+        (staging / layout.DESCRIPTION).write_text(text)
     kept.discard()
     say(f"{new} is made of {name}@{record.base} and what was done to it")
     if publish:

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from ...base import atomic, foreign_files, process
 from ...base.errors import ExitCode, Refusal
-from ...images import description
+from ...images import description, layout
 from ...images.description import Channel, Description
 from ...images.lookup import image as images
 from ...images.lookup import repositories
 from ...images.names import Reference, check_name, check_version
-from ...images.repository import versions
 from ...images.repository.versions import Repository
 from ...wire import messages, shared_files
 from ...wire.state import Phase, SessionState
@@ -36,7 +35,6 @@ from ..session.preflight import prepare
 from ..session.preflight.prepared import Prepared, SessionOptions
 from . import flatten, image_session, serial
 
-DISK, VARIABLES = "disk.qcow2", "variables.fd"
 MOST_DRIVES = 4  # of six SATA ports (QEMU's q35) the first one is the disk's
 MOST_VARIABLES = 16 << 20
 """Bytes; the largest flash of OVMF has a quarter of it."""
@@ -71,7 +69,7 @@ def install(context: CommandContext, wanted: Installation) -> int:
     repository = repositories.writable(context.targets)
     check_discs(wanted.cdroms)
     with repository.staged(described.name, described.version) as staging:
-        _make_disk(staging / DISK, wanted.disk_size)
+        _make_disk(staging / layout.DISK, wanted.disk_size)
         _describe(staging, described)
         started = time.monotonic()
         _run(context, wanted, staging)
@@ -117,7 +115,7 @@ def _make_disk(path: Path, size: int) -> None:
 
 
 def _describe(staging: Path, described: Description) -> None:
-    (staging / versions.DESCRIPTION).write_text(description.text(described))
+    (staging / layout.DESCRIPTION).write_text(description.text(described))
 
 
 def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
@@ -129,7 +127,7 @@ def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
     def harvest(place: Path, state: SessionState) -> None:
         shown.listener.end()
         if _is_done(state, wanted.description):
-            take_variables(place, staging / VARIABLES)
+            take_variables(place, staging / layout.VARIABLES)
         else:
             with suppress(OSError):
                 kept.append(session_folders.keep_failure(place))
@@ -170,7 +168,7 @@ def _prepared(context: CommandContext, wanted: Installation, staging: Path) -> P
     plan = replace(
         prepared.plan,
         layers=(),
-        overlay=str(staging / DISK),
+        overlay=str(staging / layout.DISK),
         cdroms=tuple(str(disc.resolve()) for disc in wanted.cdroms),
         keys_at_boot=wanted.keys_at_boot,
         lasting=True,
@@ -202,10 +200,10 @@ def _session(
 
 def _complete(staging: Path, described: Description) -> None:
     """One compact file instead of what an installation with all its temporary files has left. Raises Refusal."""
-    layer = images.ImageLayer(staging / DISK, "qcow2")
-    flatten.flatten([layer], staging / f"{DISK}.new", "making the image")
-    (staging / f"{DISK}.new").replace(staging / DISK)
-    variables = VARIABLES if (staging / VARIABLES).exists() else ""
+    layer = images.ImageLayer(staging / layout.DISK, "qcow2")
+    flatten.flatten([layer], staging / f"{layout.DISK}.new", "making the image")
+    (staging / f"{layout.DISK}.new").replace(staging / layout.DISK)
+    variables = layout.VARIABLES if (staging / layout.VARIABLES).exists() else ""
     _describe(staging, described.model_copy(update={"variables": variables}))
 
 

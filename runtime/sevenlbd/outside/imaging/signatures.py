@@ -8,7 +8,7 @@ from pathlib import Path
 from ...base import text_files
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...images import names
+from ...images import layout, names
 from ...images.lookup import repositories
 from ...images.repository import sign_version
 from ...images.repository.versions import Repository
@@ -74,7 +74,7 @@ def _verify(context: CommandContext) -> int:
         what = "no public key is trusted, so no signature proves anything"
         raise Refusal(ExitCode.USAGE, what, hint="list it in trusted_keys of the site's settings file, or --trust KEY")
     signed = signature.check(folder, keys)
-    known = manifest.parse(signed.manifest, folder / manifest.MANIFEST)
+    known = manifest.parse(signed.manifest, folder / layout.MANIFEST)
     with progress_bar.shown(f"verifying {folder}", known.size) as told:
         manifest.check(folder, known, told)
     verified.check_place(folder, known.name, known.version)

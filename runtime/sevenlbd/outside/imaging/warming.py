@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ...base import foreign_files
 from ...base.errors import ExitCode, Refusal
-from ...images import description, names, warm
+from ...images import description, layout, names, warm
 from ...images.description import Channel, DiskBus
 from ...images.lookup import image as images
 from ...images.lookup import repositories
 from ...images.lookup.image import Image
 from ...images.names import Reference
-from ...images.repository import exclusive, leftovers, versions
+from ...images.repository import exclusive, leftovers
 from ...images.repository.versions import Repository
 from ...images.signing import manifest
 from ...wire import shared_files
@@ -80,12 +80,12 @@ def _copy_version(repository: Repository, image: Image, version: str, fresh: Pat
     with repository.staged(name, version) as staging:
         try:
             for part in manifest.files(image.folder):
-                if not part.startswith(f"{warm.FOLDER}/") and part != versions.DESCRIPTION:
+                if not part.startswith(f"{layout.WARM}/") and part != layout.DESCRIPTION:
                     (staging / part).parent.mkdir(parents=True, exist_ok=True)
                     foreign_files.copy(image.folder, part, staging / part, (image.folder / part).stat().st_size)
-            fresh.rename(staging / warm.FOLDER)
+            fresh.rename(staging / layout.WARM)
             described = image.description.model_copy(update={"name": name, "version": version})
-            (staging / versions.DESCRIPTION).write_text(description.text(described))
+            (staging / layout.DESCRIPTION).write_text(description.text(described))
         except OSError as error:
             what = f"{staging.parent}: the new version cannot be kept there: {error}"
             raise Refusal(ExitCode.RESOURCES, what, hint="make room there; nothing was changed") from None
@@ -99,7 +99,7 @@ def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: wa
             _take(place, warm.WarmState(target, needs, state.certificate), prepared.disk_size)
 
     outcome = image_session.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
-    if (target / warm.RECORD).exists():
+    if (target / layout.WARM_RECORD).exists():
         return ExitCode.OK
     if outcome.code is ExitCode.OK:
         what = "the machine ended before it could be frozen, so there is no warm state"
@@ -108,7 +108,7 @@ def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: wa
 
 
 def _described(fresh: Path, title: str, needs: warm.Needs) -> str:
-    memory, disk = (_allocated(fresh / name) >> 20 for name in (warm.MEMORY, warm.DISK))
+    memory, disk = (_allocated(fresh / name) >> 20 for name in (layout.WARM_MEMORY, layout.DISK))
     return f"7lbd: {title} is warm: memory {memory} MiB, disk {disk} MiB, CPU model {needs.cpu}"
 
 
@@ -144,7 +144,7 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
     if manifest.exists(where):
         what = f"{title} is signed, and whatever is added to it would break its seal"
         raise Refusal(ExitCode.IMAGE, what, hint=f"{other}, which you sign")
-    if not (where / warm.FOLDER).exists():
+    if not (where / layout.WARM).exists():
         return
     if not again:
         what = f"{title} has a warm state already"
@@ -188,23 +188,23 @@ def _staging(where: Path) -> Iterator[Path]:
 
     A mark beside it says whose it is, on a network file system, too: what a killed one left is removed by the next.
     """
-    staging = where.with_name(f".warm-{where.name}")
+    staging = where.with_name(f"{layout.NEW_WARM}{where.name}")
     with ExitStack() as undo:
         try:
-            undo.enter_context(exclusive.by_heartbeat(where.with_name(f".warming-{where.name}"), patience=1))
+            undo.enter_context(exclusive.by_heartbeat(where.with_name(f"{layout.WARMING}{where.name}"), patience=1))
             leftovers.remove(staging)
-            (staging / warm.FOLDER).mkdir(mode=0o700, parents=True)
+            (staging / layout.WARM).mkdir(mode=0o700, parents=True)
         except OSError as error:
             what = f"{where.parent}: cannot be written to: {error.strerror}"
             raise Refusal(ExitCode.IMAGE, what, hint="make the warm state where the repository is writable") from None
         undo.callback(leftovers.remove, staging)
-        yield staging / warm.FOLDER
+        yield staging / layout.WARM
 
 
 def _take(place: Path, state: warm.WarmState, size: int) -> None:
     """Copy what the frozen machine, with a disk of `size` bytes, left. Raises Refusal."""
     wanted = [
-        (Path(overlay_disk.OVERLAY), state.disk, overlay_disk.most(size)),
+        (shared_files.OVERLAY, state.disk, overlay_disk.most(size)),
         (shared_files.MEMORY, state.memory, state.needs.memory),
         (shared_files.STATE, state.state, _MOST_DEVICES),
     ]
@@ -225,7 +225,7 @@ def _put_in_place(fresh: Path, where: Path) -> None:
         path.chmod(0o444)
     found = repositories.owner(where)
     with Repository(found[0]).amended(found[1].name, found[1].version) if found else _open(where):
-        place = where / warm.FOLDER
+        place = where / layout.WARM
         if place.exists():
             place.chmod(0o700)
             place.rename(fresh.with_name("old"))

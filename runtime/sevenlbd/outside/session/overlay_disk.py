@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...base.process import finish
+from ...wire import shared_files
 from ...wire.messages import Layer
 
-OVERLAY = "overlay.qcow2"
 # Sub-clusters of 4 KiB: a small write to the overlay copies 4 KiB from the image, not 128 KiB
 # (QEMU, docs/interop/qcow2.rst, "Extended L2 Entries").
 _OPTIONS = "extended_l2=on,cluster_size=128k,lazy_refcounts=on"
@@ -27,11 +27,11 @@ async def make_overlay(folder: Path, layers: Sequence[Layer], size: int) -> str:
     """
     command = ["/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-u", "-o", _OPTIONS]
     command += ["-b", layers[0].path, "-F", layers[0].format] if layers else []
-    command += [str(folder / OVERLAY), str(size)]
+    command += [str(folder / shared_files.OVERLAY), str(size)]
     try:
         await finish(command)
     except RuntimeError as error:
         why = str(error).rpartition("qemu-img: ")[2]
         hint = "make room there, or choose another place: --session-dir DIR"
         raise Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {why}", hint=hint) from None
-    return str(folder / OVERLAY)
+    return str(folder / shared_files.OVERLAY)

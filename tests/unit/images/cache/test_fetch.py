@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.images import layout
 from sevenlbd.images.cache import fetch
 from sevenlbd.images.cache.fetch import Tally
 from sevenlbd.images.signing import digest, manifest
@@ -46,8 +47,8 @@ def version(tmp_path: Path) -> Version:
 
 def seal(folder: Path) -> None:
     made = manifest.make(folder)
-    (folder / manifest.MANIFEST).write_bytes(made.to_json())
-    (folder / manifest.TREE).write_bytes(made.to_tree())
+    (folder / layout.MANIFEST).write_bytes(made.to_json())
+    (folder / layout.TREE).write_bytes(made.to_tree())
 
 
 def copy(source: Path, target: Path, rate: int = 0, report: fetch.Told = lambda _: None) -> Tally:
@@ -162,7 +163,7 @@ def test_an_altered_small_file_is_refused(version: Version, tmp_path: Path, name
 
 def test_leaves_that_do_not_make_the_root_are_refused(version: Version, tmp_path: Path) -> None:
     source = version()
-    alter(source / manifest.TREE, 40)
+    alter(source / layout.TREE, 40)
     with pytest.raises(Refusal, match="does not belong to the manifest"):
         copy(source, tmp_path / "copy")
 

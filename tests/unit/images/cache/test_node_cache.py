@@ -15,6 +15,7 @@ import pytest
 from conftest import MakeQcow2
 from sevenlbd.base import ownership
 from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.images import layout
 from sevenlbd.images.cache import fetch
 from sevenlbd.images.cache import node_cache as copies
 from sevenlbd.images.cache.fetch import Tally
@@ -47,8 +48,8 @@ def add(shared: Repository, make_qcow2: MakeQcow2) -> Add:
                 (folder / "more").write_bytes(os.urandom(size))
             if seal:
                 made = manifest.make(folder)
-                (folder / manifest.MANIFEST).write_bytes(made.to_json())
-                (folder / manifest.TREE).write_bytes(made.to_tree())
+                (folder / layout.MANIFEST).write_bytes(made.to_json())
+                (folder / layout.TREE).write_bytes(made.to_tree())
         if publish:
             shared.publish(name, version)
         return shared.folder(Reference(name, version))
@@ -123,11 +124,11 @@ def test_a_copy_of_what_has_changed_since_is_not_used(shared: Repository, cache:
     with shared.amended("win", "1"):
         (folder / "state").write_text("warm")
         if seal:
-            (folder / manifest.MANIFEST).unlink()
-            (folder / manifest.TREE).unlink()
+            (folder / layout.MANIFEST).unlink()
+            (folder / layout.TREE).unlink()
             made = manifest.make(folder)
-            (folder / manifest.MANIFEST).write_bytes(made.to_json())
-            (folder / manifest.TREE).write_bytes(made.to_tree())
+            (folder / layout.MANIFEST).write_bytes(made.to_json())
+            (folder / layout.TREE).write_bytes(made.to_tree())
     assert found("win", shared, cache) == folder
     with cache.locked(None):
         tally = cache.fetch(Reference("win", "1"), fetch.look(folder))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import Refusal
+from sevenlbd.images import layout
 from sevenlbd.images.repository import exclusive, leases
 
 HOUR = 3600.0
@@ -59,7 +60,7 @@ def users(shelf: Path) -> list[tuple[str, str]]:
 
 def the_file(shelf: Path) -> Path:
     """The one lease."""
-    (path,) = (shelf / leases.FOLDER).iterdir()
+    (path,) = (shelf / layout.LEASES).iterdir()
     return path
 
 
@@ -75,12 +76,12 @@ def test_a_lease_is_seen_while_it_is_held(shelf: Path) -> None:
         assert users(shelf) == [("win", "1"), ("win", "1")]
         said = "\n".join(sorted(map(str, leases.alive(shelf))))
         assert f"session abc of {heartbeat.user_name()} on {os.uname().nodename}, since 20" in said
-        assert all(path.stat().st_mode & 0o777 == 0o644 for path in (shelf / leases.FOLDER).iterdir())
-    assert not list((shelf / leases.FOLDER).iterdir())
+        assert all(path.stat().st_mode & 0o777 == 0o644 for path in (shelf / layout.LEASES).iterdir())
+    assert not list((shelf / layout.LEASES).iterdir())
 
 
 def test_the_folder_is_for_everybody_but_nobody_removes_anothers(shelf: Path) -> None:
-    assert (shelf / leases.FOLDER).stat().st_mode & 0o7777 == 0o1777
+    assert (shelf / layout.LEASES).stat().st_mode & 0o7777 == 0o1777
 
 
 def test_a_killed_holders_lease_is_stale_at_once(
@@ -94,7 +95,7 @@ def test_a_killed_holders_lease_is_stale_at_once(
     holder.wait()
     assert users(shelf) == []
     assert leases.sweep(shelf) == 1
-    assert not list((shelf / leases.FOLDER).iterdir())
+    assert not list((shelf / layout.LEASES).iterdir())
 
 
 def test_a_pid_that_came_round_again_is_not_the_holder(shelf: Path) -> None:
@@ -160,13 +161,13 @@ def test_on_a_repository_that_is_read_only_nothing_is_said(tmp_path: Path) -> No
 
 def test_nothing_is_written_through_a_link_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / leases.FOLDER).symlink_to("elsewhere")
+    (tmp_path / layout.LEASES).symlink_to("elsewhere")
     with leases.held(tmp_path, "win", "1", "abc"):
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
-    folder = shelf / leases.FOLDER
+    folder = shelf / layout.LEASES
     (folder / "win@1@a.lease").symlink_to("/etc/passwd")
     os.mkfifo(folder / "win@1@b.lease")
     (folder / "win@1@c.lease").mkdir()
@@ -193,7 +194,7 @@ def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
 )
 def test_a_lease_that_makes_no_sense_still_keeps_until_it_is_stale(shelf: Path, content: str) -> None:
     """As one does that a full disk left empty."""
-    path = shelf / leases.FOLDER / "win@1@a.lease"
+    path = shelf / layout.LEASES / "win@1@a.lease"
     path.write_text(content, encoding="latin-1")
     (lease,) = leases.alive(shelf)
     assert len(str(lease)) < 300
@@ -202,7 +203,7 @@ def test_a_lease_that_makes_no_sense_still_keeps_until_it_is_stale(shelf: Path, 
 
 
 def test_what_a_lease_says_cannot_play_with_a_terminal(shelf: Path) -> None:
-    path = shelf / leases.FOLDER / "win@1@a.lease"
+    path = shelf / layout.LEASES / "win@1@a.lease"
     path.write_text(json.dumps({"host": "\x1b]0;owned\x07", "user": "root\n", "note": "\u202esession"}))
     (lease,) = leases.alive(shelf)
     assert str(lease).isprintable()
@@ -210,7 +211,7 @@ def test_what_a_lease_says_cannot_play_with_a_terminal(shelf: Path) -> None:
 
 
 def test_who_pretends_to_be_another_is_named_by_his_file(shelf: Path) -> None:
-    path = shelf / leases.FOLDER / "win@1@a.lease"
+    path = shelf / layout.LEASES / "win@1@a.lease"
     for user, shown in (("bob", f"bob (in a file of {heartbeat.user_name()})"), ("", heartbeat.user_name())):
         path.write_text(json.dumps({"user": user, "note": "session x", "host": "node7"}))
         assert f"session x of {shown} on node7" in str(leases.alive(shelf)[0])
@@ -219,7 +220,7 @@ def test_who_pretends_to_be_another_is_named_by_his_file(shelf: Path) -> None:
 def test_more_files_than_there_can_be_sessions_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_MOST", 50)
     for number in range(51):
-        (shelf / leases.FOLDER / f"{number}").touch()
+        (shelf / layout.LEASES / f"{number}").touch()
     with pytest.raises(Refusal, match="more than 50 files"):
         leases.alive(shelf)
 

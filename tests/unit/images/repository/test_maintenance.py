@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import Refusal
+from sevenlbd.images import layout
 from sevenlbd.images.repository import maintenance
 from sevenlbd.images.repository.maintenance import Maintenance, MaintenanceRecord
 
@@ -40,7 +41,7 @@ def test_it_knows_its_base_until_it_is_discarded(kept: Maintenance) -> None:
 )  # fmt: skip
 def test_a_record_that_makes_no_sense_is_refused_with_the_way_out(kept: Maintenance, text: str) -> None:
     kept.folder.mkdir()
-    (kept.folder / maintenance.RECORD).write_text(text)
+    (kept.folder / layout.MAINTENANCE_RECORD).write_text(text)
     with pytest.raises(Refusal) as refused:
         kept.record()
     assert "--discard" in refused.value.hint
@@ -49,7 +50,7 @@ def test_a_record_that_makes_no_sense_is_refused_with_the_way_out(kept: Maintena
 
 def test_only_the_word_true_is_clean(kept: Maintenance) -> None:
     kept.begin("1")
-    (kept.folder / maintenance.RECORD).write_text(json.dumps({"base": "1", "since": 1, "clean": "yes"}))
+    (kept.folder / layout.MAINTENANCE_RECORD).write_text(json.dumps({"base": "1", "since": 1, "clean": "yes"}))
     record = kept.record()
     assert record
     assert not record.clean

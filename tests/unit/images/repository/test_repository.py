@@ -21,7 +21,7 @@ from conftest import MakeQcow2
 from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.base.errors import ExitCode, Refusal
-from sevenlbd.images import image_lock, names
+from sevenlbd.images import image_lock, layout, names
 from sevenlbd.images.lookup import image, repositories
 from sevenlbd.images.names import Reference
 from sevenlbd.images.repository import gc, history, leases
@@ -450,7 +450,7 @@ def test_a_repository_that_is_read_only_is_used_but_not_changed(shelf: Repositor
     home = add("1", "2", "3")
     for version in ("1", "2"):
         shelf.publish("win", version)
-    for folder in (shelf.path, home, shelf.path / leases.FOLDER):
+    for folder in (shelf.path, home, shelf.path / layout.LEASES):
         folder.chmod(0o555)
     (home / ".lock").chmod(0o444)
     calls: list[Callable[[], object]] = [

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.base.errors import Refusal
+from sevenlbd.images import layout
 from sevenlbd.images.signing import digest, manifest
 
 MIB = 1 << 20
@@ -33,8 +34,8 @@ def version(tmp_path: Path) -> Path:
 
 def write(folder: Path) -> manifest.Manifest:
     made = manifest.make(folder)
-    (folder / manifest.MANIFEST).write_bytes(made.to_json())
-    (folder / manifest.TREE).write_bytes(made.to_tree())
+    (folder / layout.MANIFEST).write_bytes(made.to_json())
+    (folder / layout.TREE).write_bytes(made.to_tree())
     return made
 
 
@@ -92,16 +93,16 @@ def flip(path: Path, where: float) -> int:
 
 def test_one_altered_byte_of_the_tree_is_found(version: Path) -> None:
     for where in (0.0, 0.5, 1.0):
-        flip(version / manifest.TREE, where)
+        flip(version / layout.TREE, where)
         with pytest.raises(manifest.Altered, match="does not belong to the manifest"):
             manifest.check(version, manifest.read(version))
-        flip(version / manifest.TREE, where)
+        flip(version / layout.TREE, where)
     manifest.check(version, manifest.read(version))
 
 
 @pytest.mark.parametrize("change", ["+", "-"])
 def test_a_tree_of_another_length_is_found(version: Path, change: str) -> None:
-    tree = version / manifest.TREE
+    tree = version / layout.TREE
     tree.write_bytes(tree.read_bytes() + bytes(32) if change == "+" else tree.read_bytes()[:-32])
     with pytest.raises(manifest.Altered, match="does not belong"):
         manifest.read_leaves(version, manifest.read(version))
@@ -123,7 +124,7 @@ def test_an_added_file_a_removed_one_and_a_link_are_found(version: Path) -> None
         manifest.check(version, known)
 
 
-@pytest.mark.parametrize("name", [manifest.MANIFEST, manifest.TREE])
+@pytest.mark.parametrize("name", [layout.MANIFEST, layout.TREE])
 def test_a_seal_that_is_a_link_or_a_pipe_is_refused(version: Path, name: str) -> None:
     (version / name).rename(version.parent / "elsewhere")
     (version / name).symlink_to(version.parent / "elsewhere")

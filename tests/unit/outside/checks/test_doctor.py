@@ -11,7 +11,7 @@ import pytest
 from conftest import MakeQcow2
 from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
-from sevenlbd.images import warm
+from sevenlbd.images import layout, warm
 from sevenlbd.images.lookup import image as images
 from sevenlbd.outside.checks import doctor
 from sevenlbd.outside.node import cpu_models, rlimits
@@ -36,7 +36,7 @@ class Node:
         """A warm state that fits here, but for `changes`."""
         guest = prepare.prepare(self.settings, self.here.environment, 0o077, []).plan.guest
         needs = warmth.needs(images.from_folder(self.image), guest, "tcg", "user", "max")
-        folder = self.image / warm.FOLDER
+        folder = self.image / layout.WARM
         folder.mkdir()
         state = warm.WarmState(folder, replace(needs, **changes), "AA:BB")
         for path in filter(None, (state.state, state.variables)):
@@ -77,7 +77,7 @@ def test_a_warm_state_of_another_machine_is_told_with_the_difference(node: Node)
 
 def test_a_warm_state_that_is_broken_is_told(node: Node) -> None:
     node.freeze()
-    (node.image / warm.FOLDER / warm.STATE).unlink()
+    (node.image / layout.WARM / layout.WARM_STATE).unlink()
     found = node.finding()
     assert found is not None
     assert (found.level, "No such file" in found.text) == ("warning", True)
