@@ -126,3 +126,22 @@ def test_the_names_of_a_sessions_files_that_both_sides_know_are_spelt_in_one_pla
     own -= {str(shared_files.LOGS), *NAMES, *PLAIN}
     assert own
     assert spelt(own.__contains__, "wire.shared_files") == []
+
+
+HOST_NAMES = {
+    "base.hostnames": "the grammar of names",
+    "outside.imaging.build_debian": "what a machine calls itself has no underscore and one label",
+}
+READS_ADDRESSES = {
+    "base.hostnames": "tells addresses from all else",
+    "inside.gateway.peers": "what the kernel writes, with a link's name behind it",
+    "outside.access.listeners": "refuses with the reason that it hears",
+    "outside.egress.policy.decide": "what `base.hostnames` has taken for an address",
+    "outside.egress.relay.resolve": "what the kernel writes",
+}
+
+
+def test_what_is_a_hosts_name_or_address_is_told_in_one_place() -> None:
+    """And who has another grammar is listed, with its reason."""
+    assert {name for name in MODULES if any("{0,61}" in text for text in texts(name))} == set(HOST_NAMES)
+    assert {name for name in MODULES if "ip_address" in words(name)} == set(READS_ADDRESSES)

@@ -6,6 +6,7 @@
 - errors: refusals and exit codes
 - foreign_files: files that somebody else may have written
 - heartbeat: files that say who is at something, and go stale with him
+- hostnames: names and addresses of hosts, told by their spelling
 - lineage: whose child we are
 - logs: the programs' own logs, one line a record
 - ownership: whose a folder must be

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+# Of a Host field: letters that cannot end a source in the policy below. Whether it is a host is not asked here.
 _WHERE = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 _CSP = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "

@@ -6,7 +6,6 @@ answer one line of JSON. Sources: RFC 5280 (extensions), RFC 7468 (PEM).
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import ssl
@@ -25,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 from cryptography.x509.oid import NameOID
 
-from ...base import atomic
+from ...base import atomic, hostnames
 from ...wire import tls
 from . import bundle
 
@@ -150,11 +149,10 @@ def _alternatives(names: Iterable[str]) -> list[x509.GeneralName]:
     """Names and addresses as a certificate holds them, each once."""
     found: list[x509.GeneralName] = []
     for name in dict.fromkeys(names):
-        try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            if name and name.isascii():
-                found.append(x509.DNSName(name))
+        if address := hostnames.address(name):
+            found.append(x509.IPAddress(address))
+        elif name and name.isascii():
+            found.append(x509.DNSName(name))
     return found
 
 

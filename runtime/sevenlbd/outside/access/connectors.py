@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...base import hostnames
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...wire.messages import Front, NativeTls, Plan
@@ -22,10 +23,9 @@ from .listeners import ListenAddress
 if TYPE_CHECKING:
     from ...config.settings import Settings
 
-# An origin as browsers write it (RFC 6454, section 6.2): no path, no default port, lower case.
+# An origin as browsers write it (RFC 6454, section 6.2): no path, no default port, lower case. Whether its host can
+# be one does not matter: no browser comes from one that cannot.
 _ORIGIN = re.compile(r"https?://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 WEB_SOCKET = "web.sock"
 
@@ -89,7 +89,7 @@ def check(settings: Settings, *, clipboard: bool, screen: str = "") -> Connector
 
 def _name(text: str) -> str:
     plain = text.strip().lower()
-    if not _NAME.fullmatch(plain):
+    if not hostnames.is_node_name(plain):
         what = f"`web_names`: {text} is not a node's name"
         raise Refusal(ExitCode.USAGE, what, hint="letters, digits, dots and -, as in node7.cluster.example.edu")
     return plain

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from ...base import hostnames
 from ..egress.policy import rules
 from ..egress.policy.rules import EgressEntry
 from ..egress.relay import reach, resolve, target
@@ -55,7 +56,7 @@ def _addresses(way: EgressEntry, names: Mapping[str, tuple[str, ...]], allowed: 
 
 def _is_name(host: str, pinned: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether the proxy would ask a name server for it, and for no other name."""
-    return not host.startswith("*.") and host not in pinned and not resolve.is_address(host)
+    return not host.startswith("*.") and host not in pinned and not hostnames.is_address(host)
 
 
 def _is_for(name: str, way: EgressEntry) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ...base import hostnames
 from ...base.addresses import HOST
 from ...base.errors import visible
 from ...base.rdp_file import FIRST_PORT, local_port, pasted
@@ -60,9 +60,10 @@ def _port(state: SessionState, first: int) -> int:
 
 def _on_loopback(state: SessionState) -> bool:
     try:
-        return ipaddress.ip_address(urlsplit(state.url).hostname or "").is_loopback
+        address = hostnames.address(urlsplit(state.url).hostname or "")
     except ValueError:
-        return False  # the node's name, or no address at all
+        return False  # no URL at all
+    return address is not None and address.is_loopback
 
 
 def web_line(state: SessionState) -> str:

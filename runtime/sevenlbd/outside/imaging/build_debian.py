@@ -20,6 +20,7 @@ from ..cli.parser import Parser, options
 # What scripts/build-install-iso puts on its disc.
 _SYSTEM, _DESCRIPTION = "install/root.img.zst", f"install/{layout.DESCRIPTION}"
 _ANSWERS = "answers.cfg"
+# What a machine calls itself: one label, without the underscore that names in DNS may have (hostname(7)).
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space", "ready_timeout")
 

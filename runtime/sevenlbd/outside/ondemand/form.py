@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base import hostnames
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config import sources
@@ -24,7 +24,6 @@ from ..site.ondemand_table import FOLDER, FORMAT, OnDemandTable, keyed
 REPORT = "report"
 """The folder beside form.json in which the session leaves a record for the portal's card."""
 _MOST = 64 << 10  # bytes; a guess: the answers to some dozens of questions
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,200}[A-Za-z0-9]")
 _TICKED = {"1", "true", "on", "yes"}
 
 
@@ -45,6 +44,8 @@ def read(file: str, here: sources.Places) -> FormAnswers:
         what = f"{path}: the site's file has no table [ondemand], so it is not known what a form may ask for"
         raise Refusal(ExitCode.USAGE, what, hint=f"the container must show {found.file or '7lbd.toml beside the SIF'}")
     table = found.ondemand
+    # OnDemand's script exports the name by which it sends browsers to this node (batch_connect, set_host).
+    host = here.environment.get("host", "")
     values: dict[str, object] = {
         "web": table.web,
         # Portals speak plain HTTP to nodes, whatever the sessions do that users start by themselves.
@@ -54,8 +55,7 @@ def read(file: str, here: sources.Places) -> FormAnswers:
         "web_key": "",
         "report_dir": str(report_of(file)),
         **({"portals": table.portals} if table.portals else {}),
-        # OnDemand's script exports the name by which it sends browsers to this node (batch_connect, set_host).
-        **({"web_names": (host,)} if _HOST.fullmatch(host := here.environment.get("host", "")) else {}),
+        **({"web_names": (host,)} if hostnames.is_node_name(host.lower()) else {}),
         **({"image": image} if (image := _image(table, said)) else {}),
         **({"shares": shares} if (shares := tuple(_shares(table, said))) else {}),
     }

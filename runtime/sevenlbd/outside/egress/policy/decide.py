@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from ....base import hostnames
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
@@ -53,7 +54,7 @@ def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "")
     allowed = Allowed(
         tcp=tcp,
         udp=udp,
-        names=tuple((name, found) for name, found in places.items() if not resolve.is_address(name)),
+        names=tuple((name, found) for name, found in places.items() if not hostnames.is_address(name)),
         proxy=tuple(dict.fromkeys(way.pattern for way in ways if way.by_proxy)),
         pinned=tuple((name, address) for name, found in pinned.items() for address in found),
         connections=settings.egress_connections,
@@ -82,7 +83,7 @@ def _places(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Each host with its addresses, and what there is to say of those that have none."""
     hosts = list(dict.fromkeys(way.host for way in ways))
-    found = {host: resolve.Resolution((host,)) for host in hosts if resolve.is_address(host)}
+    found = {host: resolve.Resolution((host,)) for host in hosts if hostnames.is_address(host)}
     found |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
     found |= resolve.look_up(host for host in hosts if host not in found)
     places, notes = {}, []

@@ -3,7 +3,7 @@
     tcp://HOST:PORT[-LAST]    udp://HOST:PORT[-LAST]    HOST is a name, an IPv4 address, or an IPv6 one in []
     https://PATTERN[:PORT[-LAST]]    http://PATTERN[:PORT[-LAST]]    by the proxy; PATTERN is HOST or *.NAME
 
-Names: RFC 952, RFC 1123 2.1, and the underscore that people use all the same.
+What a name is, `base.hostnames` says.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ....base import hostnames
 from ....base.errors import ExitCode, Refusal
 from ..relay.allowed import Pattern
-from ..relay.resolve import literal, unusable
+from ..relay.resolve import unusable
 
 _ENTRY = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>\[[^\[\]/@?#]*\]|[^\[\]/@?#:]*)(?::(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?)?",
     re.ASCII,
 )
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-# What the C library takes for an IPv4 address in another spelling (inet_aton(3)): 127.1, 0x7f000001.
-_NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _USUAL = {"http": 80, "https": 443}
 _MAX_PORT = 65535  # RFC 9293, 3.1: 16 bits
 _HINT = "tcp://HOST:PORT[-LAST], udp://HOST:PORT[-LAST] or https://PATTERN[:PORT]; see docs/egress.md"
@@ -73,8 +71,8 @@ def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for text in entries:
         name, _, place = (part.strip() for part in text.lower().partition("="))
-        address = literal(place)
-        if not _is_name(name) or address is None:
+        address = hostnames.address(place)
+        if not hostnames.is_name(name) or address is None:
             raise Refusal(
                 ExitCode.USAGE,
                 f"`egress_hosts`: `{text}` is not NAME=ADDRESS",
@@ -88,8 +86,8 @@ def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _host(text: str, written: str, *, pattern: bool) -> str:
-    if written.startswith("[") or literal(written):
-        address = literal(written.strip("[]"))
+    if written.startswith("[") or hostnames.address(written):
+        address = hostnames.address(written.strip("[]"))
         if address is None or (written.startswith("[") and address.version != 6):
             raise _refusal(text, f"`{written}` is not an IPv6 address")
         if why := unusable(address):
@@ -102,14 +100,9 @@ def _host(text: str, written: str, *, pattern: bool) -> str:
             text, "`*` would let everything through", hint="name the hosts, or a domain: https://*.example.edu"
         )
     name = written.removeprefix("*.") if pattern else written
-    if not _is_name(name):
+    if not hostnames.is_name(name):
         raise _refusal(text, f"`{written}` is neither a host's name nor an address{_puny(written)}")
     return written.removesuffix(".")
-
-
-def _is_name(name: str) -> bool:
-    labels = name.removesuffix(".").split(".")
-    return len(name) <= 253 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.fullmatch(labels[-1])
 
 
 def _puny(name: str) -> str:

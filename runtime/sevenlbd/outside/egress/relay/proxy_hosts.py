@@ -12,6 +12,7 @@ from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 
+from ....base import hostnames
 from . import resolve
 from .allowed import Allowed
 from .reasons import NO_ANSWER, TOO_MANY, is_silence
@@ -43,7 +44,7 @@ class Names:
         """The addresses of a host that may be connected to, or why there are none."""
         if pinned := self._pinned.get(host):
             return Resolution(pinned)
-        if resolve.is_address(host):
+        if hostnames.is_address(host):
             return Resolution((host,))  # on the list as it stands
         until, known = self._known.get(host, (0.0, Resolution()))
         if self._loop.time() < until:

@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....base import hostnames
 from ....base.addresses import SUBNET, SUBNET_V6
 from .reasons import NO_ANSWER
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _INSIDE = (ipaddress.ip_network(SUBNET), ipaddress.ip_network(SUBNET_V6))
 _THIS_NETWORK, _RESERVED = ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("240.0.0.0/4")
 
@@ -79,9 +79,8 @@ def believed(answers: Iterable[str]) -> Resolution:
 
 def unbelievable(answer: str) -> str:
     """Why an address that a name server gave is not connected to; empty when it may be."""
-    try:
-        address = ipaddress.ip_address(answer)
-    except ValueError:
+    address = hostnames.address(answer)
+    if address is None:
         return "is not an address of a host"
     if why := unusable(address):
         return why
@@ -94,7 +93,7 @@ def unbelievable(answer: str) -> str:
     return "is this node itself" if is_own(address) else ""
 
 
-def is_own(address: Address) -> bool:
+def is_own(address: hostnames.IpAddress) -> bool:
     """Whether `address` is one of this node's: a packet to it would come from it (ip(7), connect on a UDP socket)."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -105,7 +104,7 @@ def is_own(address: Address) -> bool:
         return False  # there is no way to it
 
 
-def _carried(address: Address) -> ipaddress.IPv4Address | None:
+def _carried(address: hostnames.IpAddress) -> ipaddress.IPv4Address | None:
     """The IPv4 address that a translator or a tunnel on the way would go on to: NAT64, 6to4, Teredo, and ::a.b.c.d.
 
     RFC 6052 2.1, RFC 8215, RFC 3056 2, RFC 4380 4, RFC 4291 2.5.5.1.
@@ -153,7 +152,7 @@ def _in_hosts_file(name: str) -> list[str]:
     return [row[0] for row in rows if name.lower() in row[1:]]
 
 
-def unusable(address: Address) -> str:
+def unusable(address: hostnames.IpAddress) -> str:
     """Why no way out can lead to `address`, not even by the site's word; empty when one can."""
     if any(address in network for network in _INSIDE if network.version == address.version):
         return f"is on the guest's own link ({' and '.join(map(str, _INSIDE))}), which every session uses"
@@ -167,16 +166,3 @@ def unusable(address: Address) -> str:
         if address.is_link_local or address.scope_id:
             return "is an IPv6 link-local address, which means another host on every link"
     return ""
-
-
-def is_address(host: str) -> bool:
-    """Whether it is an address, and no name."""
-    return literal(host) is not None
-
-
-def literal(text: str) -> Address | None:
-    """The address that is written, or None when it is something else."""
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ....base import hostnames
 from .allowed import Pattern
 
 _AUTHORITY = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?", re.IGNORECASE)
 _URL = re.compile(rb"http://([^/?#]*)([/?][^#]*)?", re.IGNORECASE)
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _MAX_PORT = 65535  # RFC 9293, 3.1: 16 bits
 
 
@@ -88,11 +87,10 @@ def _host(text: str) -> str:
     try:
         if text.startswith("["):
             return str(ipaddress.IPv6Address(text[1:-1]))
-        labels = text.removesuffix(".").split(".")
-        if _NUMBER.fullmatch(labels[-1]):
+        if hostnames.is_number(text):
             return str(ipaddress.IPv4Address(text))
     except ValueError:
         raise MalformedTarget("that is not an address in its usual form") from None
-    if not all(map(_LABEL.fullmatch, labels)):
+    if not hostnames.is_name(text):
         raise MalformedTarget("that is not a host's name")
-    return ".".join(labels)
+    return text.removesuffix(".")
