@@ -16,8 +16,9 @@ import sys
 import threading
 from pathlib import Path
 
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Front
+from sevenlbd.wire import packets
+from sevenlbd.wire.gateway import INWARDS, OUTWARDS, Front, Hello
+from sevenlbd.wire.state import Phase, SessionState
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     folder, rdp_port = Path(sys.argv[1]), sys.argv[2]
     listeners = {name: _unix(folder / f"{name}.sock") for name in ("web", "rdp", "vnc")}
     listeners["web-tcp"] = socket.create_server(("127.0.0.1", 0))
-    ours, theirs = messages.pair()
+    ours, theirs = packets.pair()
     words = [f"{name}={listener.fileno()}" for name, listener in listeners.items()]
     words += [f"link={theirs.fileno()}", f"rdp-target=127.0.0.1:{rdp_port}", f"vnc-target={folder}/peer.sock"]
     inherited = [listener.fileno() for listener in listeners.values()] + [theirs.fileno()]
@@ -66,10 +67,11 @@ def _supervise(wire: socket.socket, token: str) -> None:
         folder="/nowhere",
         native=None,
     )
-    while data := wire.recv(messages.MAX_MESSAGE):
-        if json.loads(data)["kind"] == messages.HELLO:
-            wire.send(messages.pack_front(front))
-            wire.send(json.dumps({"kind": messages.STATE, "phase": "ready", "certificate": ""}).encode())
+    state = SessionState(*("bench", "ann", "node1", "bench", "kvm", "tap"), pid=0, folder="/nowhere", phase=Phase.READY)
+    while data := wire.recv(packets.MAX_MESSAGE):
+        if OUTWARDS.unpack(data) == Hello():
+            wire.send(INWARDS.pack(front))
+            wire.send(INWARDS.pack(state))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from sevenlbd.outside.egress import relay_link
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire.forwards import FORWARDS, Forward
 
 HOME = "127.0.0.1"
 
@@ -25,8 +24,8 @@ async def main(port: int) -> None:
     """Start, hand over, wait."""
     with tempfile.TemporaryDirectory() as folder, socket.create_server((HOME, 0), backlog=128) as door:
         async with relay_link.started(Allowed(tcp=((HOME, port),)), Path(folder) / "egress.log", "bench") as relay:
-            socket.send_fds(relay.theirs, [messages.pack_forwards([Forward("tcp", HOME, port)])], [door.fileno()])
-            relay.theirs.send(messages.pack_forwards([]))
+            socket.send_fds(relay.theirs, [FORWARDS.pack([Forward("tcp", HOME, port)])], [door.fileno()])
+            relay.theirs.send(FORWARDS.pack([]))
             print(json.dumps({"pid": relay.pid, "port": door.getsockname()[1]}), flush=True)
             await asyncio.to_thread(sys.stdin.read)
 

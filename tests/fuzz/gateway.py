@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["pyasn1", "sevenlbd.inside.gateway", "a
     from sevenlbd.inside.gateway import limits, rdcleanpath
     from sevenlbd.inside.gateway.app import Gate, application
     from sevenlbd.inside.gateway.fairness import Slots, Visit
-    from sevenlbd.wire.messages import Front
+    from sevenlbd.wire.gateway import Front
 
 _GIVEN_AWAY = (b"pass-word", b"Set-Cookie", b"<title>desktop", b"Traceback")
 _FRONT = Front(

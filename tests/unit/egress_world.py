@@ -21,8 +21,8 @@ from sevenlbd.outside.egress.relay.dialer import Dialer
 from sevenlbd.outside.egress.relay.forwarding import Relay
 from sevenlbd.outside.egress.relay.journal import Journal, Sheet
 from sevenlbd.outside.egress.relay.relay_context import RelayContext
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire import packets
+from sevenlbd.wire.forwards import Forward
 
 HOME = "127.0.0.1"
 SESSION = "blue-fox"
@@ -53,7 +53,7 @@ class World:
     def __init__(self, allowed: Allowed, list_of_them: Path) -> None:
         self._list = list_of_them
         number = os.open(list_of_them, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        ours, theirs = messages.pair()
+        ours, theirs = packets.pair()
         self._broker, self._wire = asyncio.create_task(Broker(allowed, theirs).serve()), theirs
         self._dialer = Dialer(ours, lambda: None)
         self.house = RelayContext(allowed, Journal(SESSION, [Sheet(number)]), self._dialer)

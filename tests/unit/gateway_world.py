@@ -28,8 +28,7 @@ from sevenlbd.inside.gateway.app import Gate, application
 from sevenlbd.inside.gateway.peers import Peers
 from sevenlbd.inside.gateway.server import Listener, serve
 from sevenlbd.inside.gateway.traffic import Traffic
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Front, NativeTls
+from sevenlbd.wire.gateway import Asked, BundleWanted, Front, NativeTls
 
 SESSION = "blue-fox"
 TOKENS = {role: f"{role}-token".ljust(43, "x") for role in ("desktop", "console", "status")}
@@ -87,7 +86,7 @@ class World:
     client: aiohttp.ClientSession
     rdp: Rdp
     vnc: Vnc
-    asked: list[tuple[str, bool]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     bundles: list[bytes] = field(default_factory=list)
     """What the supervisor has for clients of native RDP."""
 
@@ -336,12 +335,12 @@ async def opened(
         screen.bind(str(folder / "vnc.sock"))
         screen.listen(vnc_backlog)
         qemu = await asyncio.start_unix_server(vnc.serve, sock=screen, backlog=vnc_backlog)
-        asked: list[tuple[str, bool]] = []
+        asked: list[Asked] = []
         bundles: list[bytes] = []
 
-        def ask(kind: str, *, now: bool = False) -> None:
-            asked.append((kind, now))
-            if kind == messages.BUNDLE:
+        def ask(message: Asked) -> None:
+            asked.append(message)
+            if message == BundleWanted():
                 packed = bundles.pop() if bundles else b""
                 asyncio.get_running_loop().call_later(0.01, gate.on_bundle, packed)
 

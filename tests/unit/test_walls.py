@@ -71,8 +71,8 @@ GROUND = {
     "inside": ("base", "wire", "inside"),
     "outside": ("base", "wire", "config", "images", "outside"),
 }
-# Each end of a wire may be called like the other.
-TWO_ENDS: frozenset[str] = frozenset()
+# A wire is called like who is at its end.
+TWO_ENDS = frozenset({"keeper", "gateway"})
 
 
 def lies_in(name: str, places: tuple[str, ...]) -> bool:

@@ -6,7 +6,6 @@ keeper while the supervisor still checks the session. Usage: python -I -m sevenl
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -22,10 +21,11 @@ def main() -> None:
     try:
         namespace.enter(os.getuid(), os.getgid())
     except OSError as error:
-        event = {"kind": "no-namespaces", "text": str(error.errno)}
+        from ..wire.keeper import EVENTS, Event, EventKind  # only the one who ends here needs it
+
         # The supervisor may have refused for another reason already, and gone.
         with suppress(OSError):
-            wire.send(json.dumps(event).encode())
+            wire.send(EVENTS.pack(Event(EventKind.NO_NAMESPACES, str(error.errno))))
         return
     namespace.close_the_curtain()
     process_limit.limit_session()

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from ..base import logs, process
 from ..base.process import python
-from ..wire import messages, shared_files
-from ..wire.messages import Event, NewCertificates, Notice, Plan, Stop
+from ..wire import packets, shared_files
+from ..wire.codec import MAX_TEXT
+from ..wire.keeper import EVENTS, GUEST_SHUT_DOWN, ORDERS, Event, EventKind, NewCertificates, Notice, Stop
+from ..wire.plan import PLANS, Plan
 from ..wire.tls import fingerprint
 from .builder import Builder
 from .init import root
@@ -54,12 +56,12 @@ class Keeper:
     def tell(self, kind: str, text: str = "", hint: str = "") -> None:
         """An event for the supervisor. Without one there is nobody left to tell."""
         with suppress(OSError):
-            self._wire.send(messages.pack(Event(kind, text[: messages.MAX_TEXT], hint)))
+            self._wire.send(EVENTS.pack(Event(kind, text[:MAX_TEXT], hint)))
 
     def warn(self, text: str) -> None:
         """A warning for the supervisor, and for our own log."""
         log.warning("%s", text)
-        self.tell(messages.WARNING, text)
+        self.tell(EventKind.WARNING, text)
 
     async def keep(self, builder: Builder, outer_stack: AsyncExitStack) -> None:
         """The order of a session. Returns when the session is over, its end told.
@@ -71,7 +73,7 @@ class Keeper:
         async with AsyncExitStack() as session_stack:
             tap = session_stack.enter_context(network.tap_descriptor(plan.network))
             # Without what it has no use for.
-            builder.begin(messages.pack_plan(replace(plan, certificates={})))
+            builder.begin(PLANS.pack(replace(plan, certificates={})))
             native_rdp.write(plan.certificates)
             await session_stack.enter_async_context(
                 tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self.warn)
@@ -80,9 +82,9 @@ class Keeper:
                 # QEMU's own network listens on our loopback as soon as it starts.
                 await _gone(builder.pid)
             vm = await self._machine(session_stack, tap)
-            self.tell(messages.BOOTING)
+            self.tell(EventKind.BOOTING)
             if self._plan.warm:
-                self.tell(messages.MILESTONE, "thawed")
+                self.tell(EventKind.MILESTONE, "thawed")
             line, served = ReadyLine(), asyncio.Event()
             ready = asyncio.create_task(self._report_ready(vm, line, served))
             session_stack.callback(ready.cancel)
@@ -148,12 +150,12 @@ class Keeper:
         keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
         try:
             reason = await vm.watch(
-                lambda text: self.tell(messages.PAUSED, text),
-                lambda: self.tell(messages.RESUMED, "there is room again: the guest goes on"),
+                lambda text: self.tell(EventKind.PAUSED, text),
+                lambda: self.tell(EventKind.RESUMED, "there is room again: the guest goes on"),
             )
-            self.tell(messages.ENDED, _spell_end(reason))
+            self.tell(EventKind.ENDED, _spell_end(reason))
         except MachineError as error:
-            self.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
+            self.tell(EventKind.BROKE, str(error), "the session's logs/qemu.log has more")
         finally:
             for task in filter(None, (stop, small_logs, keys)):
                 task.cancel()
@@ -166,7 +168,7 @@ class Keeper:
         def milestone(name: str) -> None:
             mending.cancel()
             reached.append(name)
-            self.tell(messages.MILESTONE, name)
+            self.tell(EventKind.MILESTONE, name)
 
         limit = self._plan.ready_timeout
         try:
@@ -179,13 +181,13 @@ class Keeper:
             if self._plan.freeze:
                 await self._freeze(vm)
             else:
-                self.tell(messages.READY)
+                self.tell(EventKind.READY)
         except TimeoutError:
             with suppress(Exception):
                 await vm.screenshot(SESSION / shared_files.SCREEN)
             so_far = ", ".join(reached) or "nothing"
             self.tell(
-                messages.NOT_READY,
+                EventKind.NOT_READY,
                 f"the desktop was not ready within {limit:.0f} s; of the guest there was: {so_far}",
                 "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
             )
@@ -211,16 +213,16 @@ class Keeper:
             await vm.freeze()
         except (MachineError, OSError) as error:
             self.tell(
-                messages.BROKE, f"the machine could not be frozen: {error}", "the session's logs/qemu.log has more"
+                EventKind.BROKE, f"the machine could not be frozen: {error}", "the session's logs/qemu.log has more"
             )
         else:
-            self.tell(messages.MILESTONE, "frozen")
+            self.tell(EventKind.MILESTONE, "frozen")
         await vm.stop(0)
 
     async def _tell_certificate(self) -> None:
         """Nobody stands between us and the guest in here: what it shows now is what clients are to expect."""
         if self._plan.warm and self._plan.warm.certificate:
-            self.tell(messages.CERTIFICATE, self._plan.warm.certificate)
+            self.tell(EventKind.CERTIFICATE, self._plan.warm.certificate)
             return
         address, port = network.rdp_address(self._plan.network)
         try:
@@ -228,14 +230,14 @@ class Keeper:
         except (OSError, EOFError) as error:
             self.warn(f"the guest's RDP server shows no certificate that clients could be told to expect: {error}")
             return
-        self.tell(messages.CERTIFICATE, fingerprint(shown))
+        self.tell(EventKind.CERTIFICATE, fingerprint(shown))
 
     async def listen(self) -> None:
         """Read the supervisor's orders. Its end is ours."""
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
-            while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
-                match messages.unpack_order(data):
+            while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
+                match ORDERS.unpack(data):
                     case Stop() | Notice() as order:
                         self._orders.put_nowait(order)
                     case NewCertificates(certificates):
@@ -281,7 +283,7 @@ class Keeper:
         except (AgentError, OSError) as error:
             self.warn(f"the desktop's user could not be told in the guest: {str(error) or 'it took too long'}")
         else:
-            self.tell(messages.MILESTONE, "notice")
+            self.tell(EventKind.MILESTONE, "notice")
 
 
 async def _gone(pid: int) -> None:
@@ -298,7 +300,7 @@ async def _gone(pid: int) -> None:
 
 
 _ENDS = {
-    "guest-shutdown": messages.GUEST_SHUT_DOWN,
+    "guest-shutdown": GUEST_SHUT_DOWN,
     "guest-reset": "the guest reset itself",
     "guest-panic": "the guest's system crashed",
     "host-qmp-quit": "the machine was switched off",
@@ -336,11 +338,11 @@ async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
     await readable.wait()
     loop.remove_reader(wire)
     try:
-        data, descriptors, _, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MAX_DESCRIPTORS)
+        data, descriptors, _, _ = socket.recv_fds(wire, packets.MAX_MESSAGE, _MAX_DESCRIPTORS)
     except ConnectionError:
         # It went without reading our first word: a refusal for another reason.
         return None
-    return (messages.unpack_plan(data), descriptors) if data else None
+    return (PLANS.unpack(data), descriptors) if data else None
 
 
 def _log_to(path: Path) -> None:
@@ -369,11 +371,11 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
             root.move_into(plan)
             await keeper.keep(builder, outer_stack)
         except MachineError as error:
-            keeper.tell(messages.BROKE, str(error), "the session's logs/qemu.log has more")
+            keeper.tell(EventKind.BROKE, str(error), "the session's logs/qemu.log has more")
         except Exception as error:  # the last one who can tell
             log.exception("the keeper failed")
             hint = "the session's logs/keeper.log has more"
-            keeper.tell(messages.BROKE, f"the session could not be set up: {error}", hint)
+            keeper.tell(EventKind.BROKE, f"the session could not be set up: {error}", hint)
         # The supervisor ends us as soon as the pages have shown how it ended.
         await asyncio.wait([supervisor], timeout=_LAST_WORDS_SECONDS)
 
@@ -385,6 +387,6 @@ def main(wire: socket.socket, builder: Builder) -> None:
     logging.getLogger("qemu").setLevel(logging.WARNING)
     process.started.add(builder.pid)
     with suppress(OSError):
-        wire.send(messages.pack(Event(messages.INSIDE)))
+        wire.send(EVENTS.pack(Event(EventKind.INSIDE)))
     wire.setblocking(False)
     asyncio.run(_live(wire, builder))

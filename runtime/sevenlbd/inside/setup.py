@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
 from ..base.addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
-from ..wire import messages, shared_files
-from ..wire.messages import Egress, Plan
+from ..wire import shared_files
+from ..wire.forwards import Egress
+from ..wire.plan import PLANS, Plan
 from ..wire.tls import AUTHORITY, SERVER
 from .init.root import PRIVATE, SESSION
 from .net import network, shaping
@@ -126,6 +127,6 @@ def render_stunnel_conf(mode: str, folder: Path) -> str:
 def build(packed: bytes) -> None:
     """Build for the packed plan; an empty one means that there will be no session."""
     if packed:
-        plan = messages.unpack_plan(packed)
+        plan = PLANS.unpack(packed)
         asyncio.run(bring_up(plan))
         write_configuration(plan)

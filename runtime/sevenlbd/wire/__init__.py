@@ -1,6 +1,11 @@
-"""What crosses the wall. Both sides load it, so it holds no more than what is said, and how it is written down.
+"""What crosses the wall, one module a wire. Both sides load it: it holds what is said and how it is written, no more.
 
-- messages: plan, events, orders, fronts and forwards: what is said across the wall
+- codec: messages as JSON and back, whoever wrote them
+- packets: how messages are carried
+- plan: what goes in once
+- keeper: its events come out, its orders go in
+- gateway: fronts and the session's state go in, what it asks for comes out
+- forwards: what leads out
 - shared_files: the files that both sides touch
 - state: a session's phases, and `session.json`
 - tls: the certificates' files, and fingerprints

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .messages import Plan
+from .plan import Plan
 
 LOGS = Path("logs")
 KEEPER_LOG = LOGS / "keeper.log"

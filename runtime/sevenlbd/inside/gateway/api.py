@@ -12,8 +12,7 @@ from urllib.parse import parse_qs
 from aiohttp import HttpVersion11, web
 
 from ...base.rdp_file import local_port, pasted, rdp_file
-from ...wire import messages
-from ...wire.messages import Front
+from ...wire.gateway import Front, StopPressed
 from . import responses
 from .authentication import DESKTOP, STATUS, Visitor
 from .gate import Gate
@@ -149,7 +148,7 @@ async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.St
     now = (await _json_body(request)).get("now", False)
     if not isinstance(now, bool):
         raise Refused(400, "'now' is true or false")
-    gate.ask(messages.STOP, now=now)
+    gate.ask(StopPressed(now))
     return responses.as_json({"stopping": True}, 202)
 
 

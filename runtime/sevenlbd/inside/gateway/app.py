@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ...wire.messages import Front
+from ...wire.gateway import Front
 from . import api, authentication, responses, vnc_console
 from .authentication import CONSOLE, DESKTOP, STATUS, Visitor
 from .gate import Gate

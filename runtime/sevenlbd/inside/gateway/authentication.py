@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ...wire.messages import Front
+from ...wire.gateway import Front
 
 DESKTOP, CONSOLE, STATUS = "desktop", "console", "status"
 MAY = {

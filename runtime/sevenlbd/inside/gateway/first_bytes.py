@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from ...wire.messages import Front
+from ...wire.gateway import Front
 from . import authentication
 
 PEEK = 16 * 1024  # bytes; the longest record of TLS; two full lines of a head

@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from ...wire import messages
-from ...wire.messages import Front
+from ...wire.gateway import Asked, BundleWanted, FarewellSaid, Front
 from ...wire.state import FINAL
 from .authentication import Guesses, Visitor
 from .traffic import Traffic
@@ -28,12 +27,6 @@ RENEWED = 4004  # the key was renewed, or the visitor logged out
 _FRONT_SECONDS = 3.0  # the supervisor tells it as soon as the gateway runs
 _BUNDLE_SECONDS = 5.0  # the supervisor only reads a file; its node may be busy
 _FAREWELL_SECONDS = 0.6  # the supervisor waits for a second
-
-
-class Ask(Protocol):
-    """Sends {"kind": kind} up the wire to the supervisor; `now` goes with a stop."""
-
-    def __call__(self, kind: str, *, now: bool = False) -> None: ...
 
 
 @dataclass(eq=False)
@@ -73,8 +66,11 @@ class Counters:
 class Gate:
     """One per process. The link calls `on_front` and `on_state`; the application reads."""
 
-    def __init__(self, ask: Ask, rdp: tuple[str, int], vnc: str = "") -> None:
-        """`rdp` is where the guest's RDP server is; `vnc` QEMU's socket, empty when the console is off."""
+    def __init__(self, ask: Callable[[Asked], None], rdp: tuple[str, int], vnc: str = "") -> None:
+        """`ask` sends up the wire to the supervisor.
+
+        `rdp` is where the guest's RDP server is; `vnc` QEMU's socket, empty when the console is off.
+        """
         self.ask = ask
         self.rdp = rdp
         self.vnc = vnc
@@ -119,7 +115,7 @@ class Gate:
         """The client's bundle, from the supervisor; empty when it was taken before. Raises TimeoutError."""
         coming = asyncio.get_running_loop().create_future()
         self._bundles.append(coming)
-        self.ask(messages.BUNDLE)
+        self.ask(BundleWanted())
         return await asyncio.wait_for(coming, _BUNDLE_SECONDS)
 
     def tell(self) -> None:
@@ -197,4 +193,4 @@ class Gate:
         tasks = {watcher.task for watcher in self._watchers}
         if tasks:
             await asyncio.wait(tasks, timeout=_FAREWELL_SECONDS)
-        self.ask(messages.TOLD)
+        self.ask(FarewellSaid())

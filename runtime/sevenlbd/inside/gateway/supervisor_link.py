@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import socket
 from contextlib import suppress
+from dataclasses import asdict
 
-from ...wire import messages
+from ...wire import packets
+from ...wire.gateway import INWARDS, OUTWARDS, Asked, Bundle, Front, Hello
+from ...wire.state import SessionState
 from .gate import Gate
 
 
@@ -19,22 +20,21 @@ class Link:
         wire.setblocking(False)
         self._wire = wire
 
-    def send(self, kind: str, *, now: bool = False) -> None:
-        """Say `kind`. A supervisor that is gone takes us along soon."""
+    def send(self, asked: Asked) -> None:
+        """Ask. A supervisor that is gone takes us along soon."""
         with suppress(OSError):
-            self._wire.send(json.dumps({"kind": kind, "now": now}).encode())
+            self._wire.send(OUTWARDS.pack(asked))
 
     async def follow(self, gate: Gate) -> None:
         """Say hello and tell `gate` all that comes, until the supervisor is gone."""
-        self.send(messages.HELLO)
+        self.send(Hello())
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
-            while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
-                told = json.loads(data)
-                match told.pop("kind"):
-                    case messages.FRONT:
-                        gate.on_front(messages.unpack_front(told))
-                    case messages.STATE:
-                        gate.on_state(told)
-                    case messages.BUNDLE:
-                        gate.on_bundle(base64.b64decode(told["packed"]))
+            while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
+                match INWARDS.unpack(data):
+                    case Front() as front:
+                        gate.on_front(front)
+                    case SessionState() as state:
+                        gate.on_state(asdict(state))
+                    case Bundle(packed):
+                        gate.on_bundle(packed)

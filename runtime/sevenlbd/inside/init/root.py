@@ -36,7 +36,7 @@ from ...base.syscalls import (
     mount,
 )
 from ...wire import shared_files
-from ...wire.messages import Plan, Share
+from ...wire.plan import Plan, Share
 from . import mounts
 
 PRIVATE = Path("/run/7lbd")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...base.addresses import GUEST, HOST
-from ...wire.messages import Plan
+from ...wire.plan import Plan
 from ..init.root import PRIVATE
 
 MAC = "52:54:00:07:1b:d0"

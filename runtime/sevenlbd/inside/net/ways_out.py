@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import batched
 
 from ...base.addresses import HOST
-from ...wire import messages
-from ...wire.messages import Egress, Forward
+from ...wire.forwards import FORWARDS, Egress, Forward
 
 CONNECTOR = "egress"
 # unix(7), SCM_MAX_FD is 253; the relay reads fewer at a time.
@@ -25,7 +24,7 @@ def hand_over(wire: int, egress: Egress, host: str, warn: Callable[[str], None])
         try:
             for some in batched(egress.doors, _AT_A_TIME, strict=False):
                 _send(relay, list(_opened(some, host, warn)))
-            relay.send(messages.pack_forwards([]))
+            relay.send(FORWARDS.pack([]))
         except OSError as error:
             warn(f"the ways out cannot be handed to the relay: {error.strerror}")
 
@@ -34,7 +33,7 @@ def _send(relay: socket.socket, opened: Sequence[tuple[Forward, socket.socket]])
     try:
         if opened:
             numbers = [ours.fileno() for _, ours in opened]
-            socket.send_fds(relay, [messages.pack_forwards([forward for forward, _ in opened])], numbers)
+            socket.send_fds(relay, [FORWARDS.pack([forward for forward, _ in opened])], numbers)
     finally:
         for _, ours in opened:
             ours.close()

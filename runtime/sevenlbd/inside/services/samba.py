@@ -6,7 +6,7 @@ Shares are served from where the user sees them, so that absolute symbolic links
 from __future__ import annotations
 
 from ...base.process import finish
-from ...wire.messages import Plan
+from ...wire.plan import Plan
 from ..init.root import PRIVATE
 from . import umask
 from .filenames import WITH_CHARSET

@@ -15,7 +15,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from ...base import syscalls
 from ...base.process import spawn
 from ...wire import shared_files
-from ...wire.messages import Plan
+from ...wire.plan import Plan
 from ..init.root import OVERLAY, PRIVATE, SESSION, WARM_STATE
 from . import migration, qemu, stall
 from .agent import Agent, AgentError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...base.addresses import GUEST, HOST, HOST_V6, NAME_SERVER, SUBNET, SUBNET_V6
 from ...wire import shared_files
-from ...wire.messages import Guest, Plan
+from ...wire.plan import Guest, Plan
 from ..init.root import (
     OVERLAY,
     PRIVATE,

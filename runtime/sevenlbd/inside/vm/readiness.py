@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ...wire.messages import Guest, Plan
+from ...wire.plan import Guest, Plan
 from ..net import network
 from . import rdp_probe
 from .agent import Agent, AgentError, AgentRefusal

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ...wire.messages import Guest
+from ...wire.plan import Guest
 from ..init.root import PRIVATE
 from ..services import helpers
 from . import qemu

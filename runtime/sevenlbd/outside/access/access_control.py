@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ...wire.messages import NativeTls, Plan
+from ...wire.gateway import NativeTls
+from ...wire.plan import Plan
 from . import connectors, tls_files
 from .connectors import Connectors
 from .credentials import Credentials, new_tokens

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from ...base import hostnames
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...wire.messages import Front, NativeTls, Plan
+from ...wire.gateway import Front, NativeTls
+from ...wire.plan import Plan
 from ...wire.shared_files import SERIAL_LINE
 from . import listeners, peer_socket
 from .credentials import Credentials

@@ -7,16 +7,12 @@ it can bring about its user could have asked for, the session's end and the clie
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any
 
-from ...wire import messages
-from ...wire.messages import Front
-from ...wire.state import FINAL, SessionState
+from ...wire import packets
+from ...wire.gateway import INWARDS, OUTWARDS, Bundle, BundleWanted, FarewellSaid, Front, Hello, StopPressed
+from ...wire.state import FINAL, Phase, SessionState
 
 _FAREWELL_SECONDS = 1.0  # the gateway gives the pages 0.6 of them, and ends (gateway/gate.py)
 
@@ -26,18 +22,19 @@ class GatewayLink:
 
     def __init__(self, stop: Callable[[bool], None], bundle: Callable[[], bytes]) -> None:
         """`stop(at_once)` ends the session; `bundle()` takes the client's bundle, and is empty when there is none."""
-        self._ours, self.theirs = messages.pair()
+        self._ours, self.theirs = packets.pair()
         self._ours.setblocking(False)
         self._stop = stop
         self._bundle = bundle
         self._front: Front | None = None
-        self._state: dict[str, Any] = {}
+        self._state = b""
+        self._phase = Phase.PREPARING
         self._there = False
         self._told = asyncio.Event()
 
     def show(self, state: SessionState) -> None:
         """Tell the session's state, when there is somebody to tell."""
-        self._state = {"kind": messages.STATE, **asdict(state)}
+        self._state, self._phase = INWARDS.pack(state), state.phase
         self._send_state()
 
     def let_in(self, front: Front) -> None:
@@ -49,12 +46,12 @@ class GatewayLink:
         """Hear the gateway until the wire is closed."""
         loop = asyncio.get_running_loop()
         with suppress(OSError):
-            while data := await loop.sock_recv(self._ours, messages.MAX_MESSAGE):
+            while data := await loop.sock_recv(self._ours, packets.MAX_MESSAGE):
                 self._on_message(data)
 
     async def farewell(self) -> None:
         """Give the pages a moment to show how the session ended."""
-        if self._there and self._state.get("phase") in FINAL:
+        if self._there and self._phase in FINAL:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._told.wait(), _FAREWELL_SECONDS)
 
@@ -64,31 +61,25 @@ class GatewayLink:
         self.theirs.close()
 
     def _on_message(self, data: bytes) -> None:
-        try:
-            message = json.loads(data)
-            kind = message["kind"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return
-        match kind:
-            case messages.HELLO:
+        match OUTWARDS.unpack_or_none(data):
+            case Hello():
                 self._there = True
                 self._send_front()
                 self._send_state()
-            case messages.STOP:
-                self._stop(message.get("now") is True)
-            case messages.BUNDLE:
-                packed = base64.b64encode(self._bundle()).decode()
-                self._send(json.dumps({"kind": messages.BUNDLE, "packed": packed}).encode())
-            case messages.TOLD:
+            case StopPressed(now):
+                self._stop(now)
+            case BundleWanted():
+                self._send(INWARDS.pack(Bundle(self._bundle())))
+            case FarewellSaid():
                 self._told.set()
 
     def _send_front(self) -> None:
         if self._front and self._there:
-            self._send(messages.pack_front(self._front))
+            self._send(INWARDS.pack(self._front))
 
     def _send_state(self) -> None:
         if self._state and self._there:
-            self._send(json.dumps(self._state).encode())
+            self._send(self._state)
 
     def _send(self, message: bytes) -> None:
         # A gateway that is gone or does not listen is told all again when its successor says hello.

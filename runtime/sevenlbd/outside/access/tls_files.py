@@ -22,7 +22,7 @@ from ...base import foreign_files
 from ...base.errors import ExitCode, Refusal
 from ...base.process import finish, python
 from ...wire import tls
-from ...wire.messages import NativeTls
+from ...wire.gateway import NativeTls
 
 LONGEST = 7 * 86400.0
 """Seconds that a session's certificates last at most; a longer session has to renew them."""

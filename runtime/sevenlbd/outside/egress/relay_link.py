@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base.process import python, spawn
-from ...wire import messages
+from ...wire import packets
 from . import relay_watch
 from .relay.allowed import Allowed
 from .relay_report import Reported, Summary
@@ -110,8 +110,8 @@ async def started(allowed: Allowed, log: Path, session: str) -> AsyncIterator[Eg
     """
     errors = log.with_suffix(".out")
     async with AsyncExitStack() as ours:
-        doors, theirs = (ours.enter_context(end) for end in messages.pair())
-        dials, answers = (ours.enter_context(end) for end in messages.pair())
+        doors, theirs = (ours.enter_context(end) for end in packets.pair())
+        dials, answers = (ours.enter_context(end) for end in packets.pair())
         listed = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         ours.callback(os.close, listed)
         broker = await _part("sevenlbd.outside.egress.relay.broker", [answers.fileno()], [], errors)

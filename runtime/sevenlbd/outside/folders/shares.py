@@ -12,7 +12,7 @@ from pathlib import Path
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import Settings, nearest
-from ...wire.messages import Share
+from ...wire.plan import Share
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED = {"global", "homes", "printers", "ipc"}

@@ -23,7 +23,8 @@ from ...images.lookup import image as images
 from ...images.lookup import repositories
 from ...images.names import Reference, check_name, check_version
 from ...images.repository.versions import Repository
-from ...wire import messages, shared_files
+from ...wire import shared_files
+from ...wire.keeper import GUEST_SHUT_DOWN
 from ...wire.state import Phase, SessionState
 from ..access import credentials
 from ..cli.command import CommandContext, say
@@ -146,14 +147,14 @@ def take_variables(place: Path, target: Path) -> None:
 def _is_done(state: SessionState, described: Description) -> bool:
     """Whether the guest switched itself off, nobody having asked it to, after it had kept the guest contract."""
     sign = "ready-line" if Channel.SMBIOS in described.channels else "agent"
-    return state.reason == messages.GUEST_SHUT_DOWN and sign in state.milestones
+    return state.reason == GUEST_SHUT_DOWN and sign in state.milestones
 
 
 def _failure(outcome: image_session.ImageOutcome, heard: serial.SerialListener, kept: Sequence[Path]) -> Refusal:
     reason = outcome.state.reason if outcome.state else "there is no word of its end"
     if heard.error:
         what = heard.error
-    elif reason == messages.GUEST_SHUT_DOWN:
+    elif reason == GUEST_SHUT_DOWN:
         what = "the guest switched itself off before it had kept the guest contract"
     else:
         what = reason

@@ -19,7 +19,7 @@ from ...images.lookup import repositories
 from ...images.names import Reference
 from ...images.repository.maintenance import Maintenance, MaintenanceRecord
 from ...images.repository.versions import Repository
-from ...wire import messages
+from ...wire.keeper import GUEST_SHUT_DOWN
 from ...wire.state import SessionState
 from ..cli.command import Command, CommandContext, say
 from ..cli.parser import Parser, options
@@ -95,7 +95,7 @@ def _session(
         installation.take_variables(place, kept.variables)
 
     outcome = image_session.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
-    if outcome.state and outcome.state.end == messages.GUEST_SHUT_DOWN:
+    if outcome.state and outcome.state.end == GUEST_SHUT_DOWN:
         record = replace(record, clean=True)
         with suppress(OSError):  # a full disk: then it is kept as one that was not shut down
             kept.note(record)

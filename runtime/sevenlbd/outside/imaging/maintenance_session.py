@@ -14,7 +14,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...images.lookup.image import Image
 from ...images.repository.maintenance import Maintenance, MaintenanceRecord
-from ...wire.messages import Layer
+from ...wire.plan import Layer
 from ..cli.command import CommandContext
 from ..session import overlay_disk
 from ..session.preflight import prepare

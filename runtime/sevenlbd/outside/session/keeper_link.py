@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager, suppress
 
 from ...base.errors import ExitCode, Refusal
 from ...base.process import python, spawn
-from ...wire import messages
-from ...wire.messages import Event, NewCertificates, Notice, Plan, Stop
+from ...wire import packets
+from ...wire.keeper import EVENTS, ORDERS, Event, EventKind, NewCertificates, Notice, Stop
+from ...wire.plan import PLANS, Plan
 from ..node import abilities
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class KeeperLink:
     async def inside(self) -> None:
         """Wait until the keeper is behind the wall. Raises Refusal where the node does not allow it."""
         while event := await self._first_word():
-            if event.kind == messages.INSIDE:
+            if event.kind == EventKind.INSIDE:
                 return
-            if event.kind == messages.NO_NAMESPACES and event.text.isdigit():
+            if event.kind == EventKind.NO_NAMESPACES and event.text.isdigit():
                 ability = abilities.without_namespaces(int(event.text))
                 raise Refusal(ExitCode.NODE, ability.why, hint=ability.mend)
         raise Refusal(ExitCode.BROKE, "the keeper died before it was inside", hint="7lbd doctor")
@@ -50,29 +51,29 @@ class KeeperLink:
         """The plan, with the listening sockets of `plan.connectors`. A keeper that is gone is heard as such."""
         with suppress(OSError):
             descriptors = [listener.fileno() for listener in listeners]
-            socket.send_fds(self._wire, [messages.pack_plan(plan)], descriptors)
+            socket.send_fds(self._wire, [PLANS.pack(plan)], descriptors)
 
     def send_stop(self, grace: float, notice: str = "") -> None:
         """The order to end within `grace` seconds; a `notice` is shown to the desktop's user first."""
         with suppress(OSError):
-            self._wire.send(messages.pack_order(Stop(grace, notice)))
+            self._wire.send(ORDERS.pack(Stop(grace, notice)))
 
     def send_notice(self, text: str) -> None:
         """The order to show the desktop's user a text."""
         with suppress(OSError):
-            self._wire.send(messages.pack_order(Notice(text)))
+            self._wire.send(ORDERS.pack(Notice(text)))
 
     def send_new_certificates(self, certificates: dict[str, str]) -> None:
         """The order to serve with these certificates from now on."""
         with suppress(OSError):
-            self._wire.send(messages.pack_order(NewCertificates(certificates)))
+            self._wire.send(ORDERS.pack(NewCertificates(certificates)))
 
     async def events(self) -> AsyncIterator[Event]:
         """What the keeper tells, until it is gone."""
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
-            while data := await loop.sock_recv(self._wire, messages.MAX_MESSAGE):
-                if event := messages.unpack_event(data):
+            while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
+                if event := EVENTS.unpack_or_none(data):
                     yield event
 
     async def _first_word(self) -> Event | None:
@@ -85,13 +86,13 @@ class KeeperLink:
         loop.add_reader(self._wire, readable.set)
         try:
             await readable.wait()
-            data, with_it, _, _ = self._wire.recvmsg(messages.MAX_MESSAGE, socket.CMSG_SPACE(_CREDENTIALS.size))
+            data, with_it, _, _ = self._wire.recvmsg(packets.MAX_MESSAGE, socket.CMSG_SPACE(_CREDENTIALS.size))
         except ConnectionError:
             return None
         finally:
             loop.remove_reader(self._wire)
-        event = messages.unpack_event(data) or Event("")
-        if event.kind == messages.INSIDE:
+        event = EVENTS.unpack_or_none(data) or Event("")
+        if event.kind == EventKind.INSIDE:
             self._first = _process_of(with_it)
         return event if data else None
 
@@ -147,7 +148,7 @@ async def _ended(pidfd: int) -> bool:
 @asynccontextmanager
 async def started() -> AsyncIterator[KeeperLink]:
     """A keeper that waits for its plan; gone, with all it started, when this ends."""
-    ours, theirs = messages.pair()
+    ours, theirs = packets.pair()
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     descriptor = fcntl.fcntl(theirs, fcntl.F_DUPFD, _FIRST_DESCRIPTOR)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal, visible
 from ...images import image_lock
-from ...wire import messages, shared_files, tls
-from ...wire.messages import Event
+from ...wire import shared_files, tls
+from ...wire.keeper import MILESTONES, Event, EventKind
 from ...wire.state import FINAL, Phase, SessionState
 from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
@@ -144,31 +144,31 @@ class Session:
 
     def _on_event(self, event: Event) -> None:
         match event.kind:
-            case messages.BOOTING:
+            case EventKind.BOOTING:
                 self._step(Phase.BOOTING)
                 self._check_image()
-            case messages.MILESTONE:
-                if event.text in messages.MILESTONES:
+            case EventKind.MILESTONE:
+                if event.text in MILESTONES:
                     self.state.milestones.setdefault(event.text, self.state.elapsed())
                     self._step(Phase.GUEST_UP)
-            case messages.READY:
+            case EventKind.READY:
                 self._step(Phase.READY)
                 self._ready()
-            case messages.CERTIFICATE if tls.is_fingerprint(event.text):
+            case EventKind.CERTIFICATE if tls.is_fingerprint(event.text):
                 self.state.certificate = event.text
-            case messages.WARNING:
+            case EventKind.WARNING:
                 self._warn(event.text)
-            case messages.PAUSED:
+            case EventKind.PAUSED:
                 self.state.paused = f"{event.text}, in {self._writes_to}"
                 self._display.warn(self.state.paused)
-            case messages.RESUMED:
+            case EventKind.RESUMED:
                 self.state.paused = ""
                 self._display.warn(event.text)
-            case messages.NOT_READY:
+            case EventKind.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
-            case messages.BROKE:
+            case EventKind.BROKE:
                 self._fail(ExitCode.BROKE, event.text, mishap.hint(event.text, self._log_named_in(event.hint)))
-            case messages.ENDED:
+            case EventKind.ENDED:
                 self._end(event.text)
         self.show()
 

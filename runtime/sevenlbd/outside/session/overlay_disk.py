@@ -8,7 +8,7 @@ from pathlib import Path
 from ...base.errors import ExitCode, Refusal
 from ...base.process import finish
 from ...wire import shared_files
-from ...wire.messages import Layer
+from ...wire.plan import Layer
 
 # Sub-clusters of 4 KiB: a small write to the overlay copies 4 KiB from the image, not 128 KiB
 # (QEMU, docs/interop/qcow2.rst, "Extended L2 Entries").

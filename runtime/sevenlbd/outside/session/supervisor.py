@@ -18,7 +18,7 @@ from ...base.errors import ExitCode, Refusal
 from ...images import image_lock
 from ...images.repository import leases
 from ...wire import shared_files
-from ...wire.messages import Plan
+from ...wire.plan import Plan
 from ...wire.state import SessionState
 from ..access import access_control, connectors, tls_files
 from ..access.gateway_link import GatewayLink

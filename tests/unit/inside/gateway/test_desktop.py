@@ -20,6 +20,7 @@ from gateway_world import (
 from pyasn1.codec.der import decoder
 from sevenlbd.inside.gateway import desktop, rdcleanpath
 from sevenlbd.wire import tls
+from sevenlbd.wire.gateway import FarewellSaid
 
 WS = aiohttp.ClientWebSocketResponse[bool]
 
@@ -270,7 +271,7 @@ async def test_the_sessions_end_closes_the_desktop(world: World, behave: str) ->
         await until(lambda: world.gate.viewer == "t1")
         world.phase("ended")
         assert await code_of(ws) == 4002
-    await until(lambda: ("told", False) in world.asked)
+    await until(lambda: FarewellSaid() in world.asked)
     async with world.desktop() as ws:
         assert await code_of(ws) == 4002
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from gateway_world import FRONT, NATIVE, SESSION, TOKENS, World, lived, opened, until
 from sevenlbd.inside.gateway import api, authentication
+from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed
 
 ROLES = ("desktop", "console", "status")
 FREE = (
@@ -449,7 +450,7 @@ async def test_stop_is_passed_on(world: World) -> None:
     headers = world.headers("desktop")
     for body, now in ((b"", False), (b"{}", False), (b'{"now": true}', True)):
         assert await world.status_of("POST", "api/stop", headers, data=body) == 202
-        assert world.asked[-1] == ("stop", now)
+        assert world.asked[-1] == StopPressed(now)
     asked = len(world.asked)
     for body in (b"[]", b"{", b'{"now": 1}', b"\xff", b"[" * 60_000):
         assert await world.status_of("POST", "api/stop", headers, data=body) == 400
@@ -479,7 +480,7 @@ async def test_the_clients_bundle_is_taken_once(world: World) -> None:
     answers = await asyncio.gather(*(take() for _ in range(10)))
     assert sorted(status for status, _ in answers) == [200] + [410] * 9
     assert (200, b"PK") in answers
-    assert world.asked == [("bundle", False)] * 11
+    assert world.asked == [BundleWanted()] * 11
 
 
 @lived()
@@ -526,7 +527,7 @@ async def test_the_status_comes_as_a_stream_of_events(world: World) -> None:
         world.phase("failed", reason="it broke")
         assert (await event(answer.content))["reason"] == "it broke"
         assert await answer.content.read() == b""
-    await until(lambda: ("told", False) in world.asked)
+    await until(lambda: FarewellSaid() in world.asked)
 
 
 @lived()
@@ -559,10 +560,10 @@ async def test_streams_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch
 @lived()
 async def test_the_supervisor_is_told_when_nobody_watches(world: World) -> None:
     world.phase("ended")
-    await until(lambda: ("told", False) in world.asked)
+    await until(lambda: FarewellSaid() in world.asked)
     world.phase("ended")
     await asyncio.sleep(0.1)
-    assert world.asked.count(("told", False)) == 1
+    assert world.asked.count(FarewellSaid()) == 1
 
 
 @lived(front=None)

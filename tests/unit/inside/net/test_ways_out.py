@@ -16,8 +16,9 @@ import pytest
 from sevenlbd.inside import setup
 from sevenlbd.inside.builder import Builder
 from sevenlbd.inside.net import router, ways_out
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Egress, Forward
+from sevenlbd.wire import packets
+from sevenlbd.wire.forwards import FORWARDS, Egress, Forward
+from sevenlbd.wire.plan import PLANS, Plan
 from test_qemu import PLAN, command, values
 
 DOORS = (
@@ -87,15 +88,15 @@ class Relay:
     """The other end of the wire."""
 
     def __init__(self) -> None:
-        self.wire, theirs = messages.pair()
+        self.wire, theirs = packets.pair()
         self.theirs = theirs.detach()
         self.wire.settimeout(5)
 
     def doors(self) -> list[tuple[Forward, socket.socket]]:
         found: list[tuple[Forward, socket.socket]] = []
         while True:
-            data, descriptors, _, _ = socket.recv_fds(self.wire, messages.MAX_MESSAGE, 64)
-            given = messages.unpack_forwards(data)
+            data, descriptors, _, _ = socket.recv_fds(self.wire, packets.MAX_MESSAGE, 64)
+            given = FORWARDS.unpack(data)
             if not given:
                 assert not descriptors
                 return found
@@ -186,9 +187,9 @@ def test_a_builder_that_fails_says_why() -> None:
 BUILD = """
 import asyncio, json, os, pathlib, sys
 os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
-from sevenlbd.wire import messages
 from sevenlbd.inside import setup
-plan = messages.unpack_plan(pathlib.Path(sys.argv[1]).read_bytes())
+from sevenlbd.wire.plan import PLANS
+plan = PLANS.unpack(pathlib.Path(sys.argv[1]).read_bytes())
 from pyroute2 import IPRoute
 with IPRoute() as ip:
     if plan.network == "tap":
@@ -203,8 +204,8 @@ print(json.dumps([found, buckets, routers]))
 """
 
 
-def built(folder: Path, plan: messages.Plan) -> tuple[list[list[str]], list[str], list[str]]:
-    (folder / "plan").write_bytes(messages.pack_plan(plan))
+def built(folder: Path, plan: Plan) -> tuple[list[list[str]], list[str], list[str]]:
+    (folder / "plan").write_bytes(PLANS.pack(plan))
     done = subprocess.run(
         [sys.executable, "-c", BUILD, str(folder / "plan")], capture_output=True, text=True, check=False
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.inside.vm import qemu
 from sevenlbd.inside.vm.qemu import Descriptors
-from sevenlbd.wire.messages import Guest, Layer, Plan, Share, Warm, pack_plan, unpack_plan
+from sevenlbd.wire.plan import PLANS, Guest, Layer, Plan, Share, Warm
 
 GUEST = Guest(
     os="windows",
@@ -64,7 +64,7 @@ def blockdevs(words: list[str]) -> dict[str, dict[str, object]]:
 
 
 def test_a_plan_survives_the_wire() -> None:
-    assert unpack_plan(pack_plan(PLAN)) == PLAN
+    assert PLANS.unpack(PLANS.pack(PLAN)) == PLAN
 
 
 def test_the_password_is_not_in_the_command() -> None:
@@ -152,7 +152,7 @@ WARM = Warm("/i/warm/disk.qcow2", "/i/warm/memory", "/i/warm/state", "/i/warm/va
 
 def test_a_plan_with_a_warm_state_and_drives_survives_the_wire() -> None:
     plan = replace(PLAN, warm=WARM, cdroms=("/a.iso", "/b.iso"), lasting=True, freeze=True)
-    assert unpack_plan(pack_plan(plan)) == plan
+    assert PLANS.unpack(PLANS.pack(plan)) == plan
 
 
 def memory(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from sevenlbd.outside.access import tls_files
 from sevenlbd.outside.access.certificates import Maker, Pair, key_pem
 from sevenlbd.outside.access.tls_files import Made
 from sevenlbd.wire import tls
-from sevenlbd.wire.messages import NativeTls
+from sevenlbd.wire.gateway import NativeTls
 
 NAMES = ("localhost", "127.0.0.1", "::1", "node17", "no_de", "näme")
 NATIVE = NativeTls(4489, ("192.0.2.7", "node17"))

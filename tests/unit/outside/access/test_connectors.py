@@ -19,8 +19,9 @@ from sevenlbd.config.settings import Settings
 from sevenlbd.outside.access import connectors, credentials, listeners
 from sevenlbd.outside.access.gateway_link import GatewayLink
 from sevenlbd.outside.access.listeners import ListenAddress
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Front, NewCertificates, Notice, Stop
+from sevenlbd.wire import packets
+from sevenlbd.wire.gateway import INWARDS, Bundle, Front, NativeTls, Told
+from sevenlbd.wire.keeper import ORDERS, NewCertificates, Notice, Stop
 from sevenlbd.wire.state import Phase, SessionState
 
 FRONT = Front(
@@ -36,7 +37,7 @@ FRONT = Front(
     login="ann",
     host="node1",
     folder="/tmp/7lbd-1/abc",
-    native=messages.NativeTls(4433, ("node1",)),
+    native=NativeTls(4433, ("node1",)),
 )
 
 
@@ -248,14 +249,14 @@ def test_tokens_have_256_bits_and_the_gateway_gets_their_digests_only(tmp_path: 
 
 
 def test_messages_to_the_gateway_and_orders_come_out_as_they_went_in() -> None:
-    assert messages.unpack_front(json.loads(messages.pack_front(FRONT))) == FRONT
+    assert INWARDS.unpack(INWARDS.pack(FRONT)) == FRONT
     for order in (
         Stop(2.5),
         Stop(2.5, "it ends"),
         Notice("it \u00e9nds\n"),
         NewCertificates({"tls/web.pem": "-----\n"}),
     ):
-        assert messages.unpack_order(messages.pack_order(order)) == order
+        assert ORDERS.unpack(ORDERS.pack(order)) == order
 
 
 class Gateway:
@@ -268,23 +269,23 @@ class Gateway:
     def say(self, **message: object) -> None:
         self._wire.send(json.dumps(message).encode())
 
-    def hear(self) -> dict[str, object]:
-        told: dict[str, object] = json.loads(self._wire.recv(messages.MAX_MESSAGE))
-        return told
+    def hear(self) -> Told:
+        return INWARDS.unpack(self._wire.recv(packets.MAX_MESSAGE))
 
 
 def test_a_gateway_that_is_started_anew_is_told_all_again() -> None:
     async def story() -> None:
+        now = state()
         link = GatewayLink(lambda now: None, lambda: b"")
         gateway = Gateway(link)
         hearing = asyncio.create_task(link.listen())
         link.let_in(FRONT)
-        link.show(state())
+        link.show(now)
         for _ in range(2):
             gateway.say(kind="hello")
             await asyncio.sleep(0.05)
-            assert messages.unpack_front(gateway.hear()) == FRONT
-            assert gateway.hear()["phase"] == "preparing"
+            assert gateway.hear() == FRONT
+            assert gateway.hear() == now
         hearing.cancel()
         link.close()
 
@@ -308,7 +309,7 @@ def test_a_gateway_in_wrong_hands_can_end_the_session_and_take_the_bundle_and_no
         for _ in range(2):
             gateway.say(kind="bundle", folder="/etc")
         await asyncio.sleep(0.1)
-        assert [gateway.hear() for _ in range(2)] == [{"kind": "bundle", "packed": packed} for packed in ("UEs=", "")]
+        assert [gateway.hear() for _ in range(2)] == [Bundle(b"PK"), Bundle(b"")]
         assert not hearing.done()
         hearing.cancel()
         link.close()

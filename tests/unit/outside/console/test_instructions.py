@@ -17,7 +17,7 @@ from sevenlbd.outside.cli import command_line, dispatch
 from sevenlbd.outside.console import instructions
 from sevenlbd.outside.folders import bases, session_folders
 from sevenlbd.outside.session import control
-from sevenlbd.wire.messages import NativeTls
+from sevenlbd.wire.gateway import NativeTls
 from sevenlbd.wire.state import Phase, SessionState
 
 SECRET = Credentials("user1", "a-password", "me", new_tokens())

@@ -23,7 +23,8 @@ from sevenlbd.outside.console.json_lines import JsonLines
 from sevenlbd.outside.console.live_table import Terminal
 from sevenlbd.outside.console.plain_lines import Lines
 from sevenlbd.outside.presence import records
-from sevenlbd.wire import messages, state
+from sevenlbd.wire import state
+from sevenlbd.wire.keeper import EVENTS, EventKind
 from sevenlbd.wire.state import SessionState
 
 RUNTIME = Path(sevenlbd.__file__).parent
@@ -156,7 +157,7 @@ def test_a_key_that_a_guest_could_have_left_is_none(tmp_path: Path) -> None:
 
 
 def test_what_the_keeper_tells() -> None:
-    event = messages.unpack_event(json.dumps({"kind": messages.WARNING, "text": EVIL, "hint": EVIL}).encode())
+    event = EVENTS.unpack_or_none(json.dumps({"kind": EventKind.WARNING, "text": EVIL, "hint": EVIL}).encode())
     assert event
     assert harmless(event.text + event.hint)
     assert "\n" not in event.text

@@ -14,7 +14,7 @@ from sevenlbd.inside.init.root import shares_to_bind
 from sevenlbd.inside.services import umask
 from sevenlbd.inside.setup import render_smb_conf
 from sevenlbd.outside.folders import shares
-from sevenlbd.wire.messages import Share
+from sevenlbd.wire.plan import Share
 from test_qemu import PLAN
 
 

@@ -16,8 +16,8 @@ import pytest
 from sevenlbd.outside.access.gateway_link import GatewayLink
 from sevenlbd.outside.session import keeper_link
 from sevenlbd.outside.session.keeper_link import KeeperLink
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Event
+from sevenlbd.wire import packets
+from sevenlbd.wire.keeper import EVENTS, Event, EventKind
 
 # Who waits in front of the wall, and one who is inside, does not hear signals, and outlives the other.
 FRONT = """
@@ -39,7 +39,7 @@ def told_by(story: Callable[[KeeperLink, socket.socket], Coroutine[Any, Any, Non
     """Run `story` with a link to a front that does nothing, and the wire's other end."""
 
     async def run() -> None:
-        ours, theirs = messages.pair()
+        ours, theirs = packets.pair()
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         process = await asyncio.create_subprocess_exec(
@@ -90,9 +90,9 @@ def test_descriptors_that_come_along_are_not_taken() -> None:
         await asyncio.wait_for(link.inside(), 20)
         before = descriptors()
         for _ in range(50):
-            socket.send_fds(theirs, [messages.pack(Event(messages.WARNING, "w"))], [0, 1, 2])
+            socket.send_fds(theirs, [EVENTS.pack(Event(EventKind.WARNING, "w"))], [0, 1, 2])
             event = await anext(link.events())
-            assert event.kind == messages.WARNING
+            assert event.kind == EventKind.WARNING
         assert descriptors() == before
 
     told_by(story)

@@ -24,11 +24,11 @@ from sevenlbd.outside.session.early_calls import EarlyCalls
 from sevenlbd.outside.session.keeper_link import KeeperLink
 from sevenlbd.outside.session.life import Session
 from sevenlbd.outside.session.preflight.prepared import Prepared, SessionOptions
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Event, Guest, Plan
+from sevenlbd.wire.keeper import Event, EventKind
+from sevenlbd.wire.plan import Guest, Plan
 from sevenlbd.wire.state import Phase, SessionState
 
-NORMAL = (messages.BOOTING, messages.MILESTONE, messages.READY, messages.ENDED)
+NORMAL = (EventKind.BOOTING, EventKind.MILESTONE, EventKind.READY, EventKind.ENDED)
 
 
 class Keeper:

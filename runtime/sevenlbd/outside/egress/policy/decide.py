@@ -13,7 +13,7 @@ from ....base import hostnames
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
-from ....wire.messages import MAX_MESSAGE
+from ....wire.packets import MAX_MESSAGE
 from ..relay import resolve
 from ..relay.allowed import Allowed
 from . import rules

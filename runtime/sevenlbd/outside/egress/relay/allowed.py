@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ....wire.messages import Egress, Forward
+from ....wire.forwards import Egress, Forward
 
 PROXY_PORT = 3128
 """Where the session's proxy is, on the host's address inside."""

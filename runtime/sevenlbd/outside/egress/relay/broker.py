@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from ....base import logs
-from ....wire import messages
+from ....wire import packets
 from . import confine, quotas, reach, syscall_filter, target
 from .allowed import Allowed, unpack
 from .courier import Courier
@@ -53,7 +53,7 @@ class Broker:
         """Until the relay is gone."""
         self._wire.setblocking(False)
         try:
-            while data := await self._loop.sock_recv(self._wire, messages.MAX_MESSAGE):
+            while data := await self._loop.sock_recv(self._wire, packets.MAX_MESSAGE):
                 self._take(data)
         except OSError:
             return

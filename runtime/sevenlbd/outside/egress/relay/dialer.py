@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-from ....wire import messages
+from ....wire import packets
 from .reasons import BUSY, GONE
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Dialer:
 
     def _take(self) -> None:
         try:
-            data, numbers, _, _ = socket.recv_fds(self._wire, messages.MAX_MESSAGE, 1)
+            data, numbers, _, _ = socket.recv_fds(self._wire, packets.MAX_MESSAGE, 1)
         except BlockingIOError:
             return
         except OSError:

@@ -11,8 +11,8 @@ import os
 import socket
 from contextlib import suppress
 
-from ....wire import messages
-from ....wire.messages import Forward
+from ....wire import packets
+from ....wire.forwards import FORWARDS, Forward
 from . import tcp, udp
 from .allowed import PROXY_PORT
 from .relay_context import RelayContext
@@ -48,8 +48,8 @@ class Relay:
     async def _received(self, wire: socket.socket) -> list[tuple[Forward, socket.socket | None]]:
         """One message: its forwards, each with its socket, or None for what is no socket."""
         await _readable(wire)
-        data, given, flags, _ = socket.recv_fds(wire, messages.MAX_MESSAGE, _MOST_AT_ONCE)
-        forwards = messages.unpack_forwards(data)
+        data, given, flags, _ = socket.recv_fds(wire, packets.MAX_MESSAGE, _MOST_AT_ONCE)
+        forwards = FORWARDS.unpack_or_none(data) or ()
         sockets = [_socket(number) for number in given]
         if len(forwards) != len(sockets) or flags & socket.MSG_CTRUNC:
             self._complain("a message does not fit its descriptors")

@@ -8,7 +8,8 @@ from ....base.errors import ExitCode, Refusal
 from ....config.settings import Accel, Network, Settings
 from ....images.description import OS, Channel, Description, DisplayDevice
 from ....images.lookup.image import Image
-from ....wire.messages import Egress, Guest, Warm
+from ....wire.forwards import Egress
+from ....wire.plan import Guest, Warm
 from ...job.sizing import Size, Sizing
 from ...node import abilities
 from . import warmth

@@ -17,7 +17,7 @@ from ....images.image_lock import Identity
 from ....images.lookup import image as images
 from ....images.lookup import repositories
 from ....images.lookup.image import Image
-from ....wire.messages import Guest, Layer, Plan, Share, Warm
+from ....wire.plan import Guest, Layer, Plan, Share, Warm
 from ...access import connectors
 from ...access.connectors import Connectors
 from ...access.credentials import account_name, new_password

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ....images.image_lock import Identity
 from ....images.names import Reference
-from ....wire.messages import Plan
+from ....wire.plan import Plan
 from ...access.connectors import Connectors
 from ...egress.relay.allowed import Allowed
 from ...job.allocation import Allocation

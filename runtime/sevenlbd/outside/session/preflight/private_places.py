@@ -13,7 +13,7 @@ from pathlib import Path
 from ....base.paths import user_path
 from ....config import sources
 from ....config.settings import Settings
-from ....wire.messages import Share
+from ....wire.plan import Share
 from ...folders import bases
 from ...presence import records
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from ....config.settings import Settings
 from ....images import warm
 from ....images.lookup.image import Image
-from ....wire.messages import Egress, Guest, Warm
+from ....wire.forwards import Egress
+from ....wire.plan import Guest, Warm
 from ...job.sizing import Size
 
 # A CPU that Windows 11 runs on (SSE4.2, POPCNT) and that any x86-64 server of the last ten years has all of.

@@ -13,7 +13,7 @@ import pytest
 from egress_world import HOME, echo, free_port, live, server, udp
 from sevenlbd.outside.egress.relay.allowed import Allowed, Pattern
 from sevenlbd.outside.egress.relay.broker import Broker
-from sevenlbd.wire import messages
+from sevenlbd.wire import packets
 
 NAME = "portal.example.edu"
 
@@ -35,7 +35,7 @@ class Relay:
             await asyncio.wait_for(ready.wait(), 5)
         finally:
             loop.remove_reader(self._wire)
-        data, numbers, _, _ = socket.recv_fds(self._wire, messages.MAX_MESSAGE, 4)
+        data, numbers, _, _ = socket.recv_fds(self._wire, packets.MAX_MESSAGE, 4)
         return json.loads(data), socket.socket(fileno=numbers[0]) if numbers else None
 
     async def wants(self, want: object, host: object, port: object) -> tuple[str, socket.socket | None]:
@@ -48,7 +48,7 @@ class Relay:
 
 @asynccontextmanager
 async def broker(allowed: Allowed) -> AsyncIterator[Relay]:
-    ours, theirs = messages.pair()
+    ours, theirs = packets.pair()
     serving = asyncio.create_task(Broker(allowed, theirs).serve())
     try:
         yield Relay(ours)

@@ -21,8 +21,7 @@ from sevenlbd.outside.egress import relay_link, relay_watch
 from sevenlbd.outside.egress.relay.allowed import Allowed, Pattern, unpack
 from sevenlbd.outside.egress.relay_link import EgressLink
 from sevenlbd.outside.egress.relay_report import Summary
-from sevenlbd.wire import messages
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire.forwards import FORWARDS, Forward
 
 
 @asynccontextmanager
@@ -52,11 +51,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def give(relay: EgressLink, doors: list[tuple[Forward, socket.socket]]) -> None:
     numbers = [ours.fileno() for _, ours in doors]
-    socket.send_fds(relay.theirs, [messages.pack_forwards([door for door, _ in doors])], numbers)
+    socket.send_fds(relay.theirs, [FORWARDS.pack([door for door, _ in doors])], numbers)
 
 
 def end(relay: EgressLink) -> None:
-    relay.theirs.send(messages.pack_forwards([]))
+    relay.theirs.send(FORWARDS.pack([]))
     relay.theirs.close()
 
 
@@ -122,7 +121,7 @@ async def test_what_is_not_in_the_orders_or_no_such_socket_is_closed(tmp_path: P
         for door, ours in wrong:
             give(relay, [(door, ours)])
         with (tmp_path / "file").open("w") as file:
-            socket.send_fds(relay.theirs, [messages.pack_forwards([tcp_forward])], [file.fileno()])
+            socket.send_fds(relay.theirs, [FORWARDS.pack([tcp_forward])], [file.fileno()])
         give(relay, [(udp_door, bound), (tcp_forward, listening)])
         give(relay, [(tcp_forward, listening)])  # once is enough
         end(relay)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sevenlbd.outside.egress.relay import proxy, proxy_hosts, reach
 from sevenlbd.outside.egress.relay.allowed import PROXY_PORT, Allowed, Pattern
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire.forwards import Forward
 
 NAME = "portal.example.edu"
 CORPUS = sorted((Path(__file__).parents[3] / "corpus" / "proxy").iterdir())

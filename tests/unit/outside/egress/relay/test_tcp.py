@@ -15,7 +15,7 @@ import pytest
 from egress_world import HOME, echo, free_port, is_calm, live, reset, server, tcp_forward, until, world
 from sevenlbd.outside.egress.relay import health, reach, relay_context
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire.forwards import Forward
 
 MEGABYTE = 1_000_000
 

@@ -13,7 +13,7 @@ import pytest
 from egress_world import HOME, World, echo, free_port, is_calm, live, tcp_forward, udp, until, world
 from sevenlbd.outside.egress.relay import udp as relay_udp
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.wire.messages import Forward
+from sevenlbd.wire.forwards import Forward
 
 Place = tuple[str, int]
 

@@ -1,0 +1,75 @@
+"""Between supervisor and keeper, after the plan: events come out, orders go in.
+
+The supervisor treats what it receives as hostile: a broken-out guest could be the one who writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .codec import Codec, Printable, Tagged
+
+
+class EventKind(StrEnum):
+    """What a keeper has to tell."""
+
+    INSIDE = "inside"
+    """It is behind the wall."""
+    NO_NAMESPACES = "no-namespaces"
+    """The text is the errno."""
+    BOOTING = "booting"
+    MILESTONE = "milestone"
+    """The text is one of MILESTONES."""
+    READY = "ready"
+    CERTIFICATE = "certificate"
+    """The text is the fingerprint of the guest's RDP certificate."""
+    WARNING = "warning"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    NOT_READY = "not-ready"
+    BROKE = "broke"
+    ENDED = "ended"
+    """The text says why, for instance GUEST_SHUT_DOWN."""
+
+
+GUEST_SHUT_DOWN = "the guest shut down"
+MILESTONES = frozenset(
+    {"thawed", "clock", "session", "frozen", "dhcp", "ready-line", "agent", "password", "rdp", "notice"}
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the keeper tells: `kind` is an EventKind, when it is the keeper who tells it."""
+
+    kind: Printable
+    text: Printable = ""
+    hint: Printable = ""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An order: end within `grace` seconds; 0 is at once. A `notice` is shown to the desktop's user before that."""
+
+    grace: float
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An order: show the desktop's user a text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class NewCertificates:
+    """An order: who serves with the session's certificates must do it with these from now on."""
+
+    certificates: dict[str, str]
+
+
+Order = Stop | Notice | NewCertificates
+EVENTS: Codec[Event] = Codec(Event)
+ORDERS: Tagged[Order] = Tagged({"stop": Stop, "notice": Notice, "new-certificates": NewCertificates})

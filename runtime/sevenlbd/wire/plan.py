@@ -1,0 +1,121 @@
+"""What goes inside once, with the listening sockets as descriptors (SCM_RIGHTS, unix(7)): the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .codec import Codec
+from .forwards import Egress
+
+
+@dataclass(frozen=True)
+class Share:
+    """A folder served to the guest as `\\\\169.254.100.2\\name`."""
+
+    name: str
+    path: str
+    read_only: bool
+    cached: bool = False
+    """Whether the guest may keep what it has read and written: nothing else works in there."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file of the disk: resolved path, and the format that is used without a look inside."""
+
+    path: str
+    format: str
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What the machine is made of, from the image's description and the settings. Sizes in bytes."""
+
+    os: str
+    firmware: str
+    disk_bus: str
+    nic: str
+    display: str
+    machine: str
+    cpu: str
+    cpus: int
+    memory: int
+    agent: bool
+    smbios: bool
+    account: str
+    variables: str
+    logical_block_size: int = 512
+    """The sector size that the disk shows, in bytes."""
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A frozen machine to go on from: paths of its files on the node."""
+
+    disk: str
+    """The frozen disk (qcow2), on top of the image's layers."""
+    memory: str
+    """The guest's memory as one file; mapped privately, shared by all sessions of the node through the page cache."""
+    state: str
+    """QEMU's migration stream of the devices."""
+    variables: str
+    """The frozen UEFI variable store; empty for a BIOS."""
+    cpu: str
+    """The CPU model that it was frozen with."""
+    certificate: str
+    """Fingerprint of the RDP server's certificate, which was frozen, too; empty when nobody knows it."""
+    hook: tuple[str, ...]
+    """What the agent runs in the guest after a warm start, with the session's credentials on its standard input."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
+
+    session: str
+    folder: str
+    uid: int
+    gid: int
+    user: str
+    password: str
+    umask: int
+    accel: str
+    network: str
+    layers: tuple[Layer, ...]
+    guest: Guest
+    shares: tuple[Share, ...]
+    guest_access: bool
+    wide_links: bool
+    ready_timeout: float
+    connectors: tuple[str, ...]
+    """Names of the sockets, in the order of the descriptors that come with the plan."""
+    console: bool
+    web_tls: bool
+    """Whether `web-tcp` speaks HTTPS."""
+    certificates: dict[str, str] = field(default_factory=dict)
+    """The session's own, with their keys, by the names that `tls` gives them: whoever serves with them is inside."""
+    overlay: str = ""
+    """The disk (qcow2) that is written to, on top of `layers`."""
+    cdroms: tuple[str, ...] = ()
+    """ISO files in the machine's drives; the first one is booted from when the disk is blank."""
+    keys_at_boot: bool = False
+    """Whether to press keys until the machine reads from its first drive: "Press any key to boot from CD or DVD"."""
+    lasting: bool = False
+    """Whether what is written outlives the session: then a flush is a flush."""
+    freeze: bool = False
+    """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
+    warm: Warm | None = None
+    """What to go on from, instead of a cold boot."""
+    notice_hook: tuple[str, ...] = ()
+    """What the agent runs in the guest to show the desktop's user a text, which comes on its standard input."""
+    egress: Egress | None = None
+    """The ways out; None when the guest has none, and then neither DNS nor a route."""
+    network_rate: int = 0
+    """Most bits a second that the guest's link carries, each way; 0 is no limit."""
+    protect_dot_files: bool = False
+    """Whether names that begin with a dot are kept from the guest."""
+    hidden: tuple[str, ...] = ()
+    """Folders in shares that nobody inside may see."""
+
+
+PLANS: Codec[Plan] = Codec(Plan)
