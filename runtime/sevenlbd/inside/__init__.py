@@ -7,6 +7,10 @@
 - vm/: The virtual machine
 - __main__: through the wall, then the keeper
 - builder: the fork that runs `setup` and ends
-- keeper: PID 1: brings all of it up, watches it, takes it down
+- keeper: PID 1: from the plan to the last word
+- orders: what the supervisor wants, read and obeyed
+- ready_report: tells when the desktop is ready
+- reports: what the supervisor is told
+- session_stack: brings all of it up, watches it, takes it down
 - setup: the network and the servers' configuration, made once
 """

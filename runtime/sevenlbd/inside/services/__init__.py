@@ -2,7 +2,8 @@
 
 - filenames: names that Windows forbids
 - helpers: what is started again when it dies
-- native_rdp: stunnel before the guest's RDP
+- native_rdp: stunnel before the guest's RDP: its command, socket and certificates
+- native_service: stunnel while it runs
 - samba: smbd, as the user
 - trimming: the logs' size
 - umask: a umask that a program cannot change

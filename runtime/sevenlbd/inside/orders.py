@@ -1,0 +1,80 @@
+"""The supervisor's orders: read from the first moment, obeyed as soon as there is a machine. Its end is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ..wire import packets
+from ..wire.keeper import ORDERS, EventKind, NewCertificates, Notice, Stop
+from .reports import Reports
+from .vm import machine
+from .vm.agent import AgentError
+
+_NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
+_LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
+
+
+class Orders:
+    """The way in for orders. `serve_with` gets new certificates at once."""
+
+    def __init__(
+        self,
+        wire: socket.socket,
+        reports: Reports,
+        serve_with: Callable[[dict[str, str]], None],
+        notice_hook: Sequence[str],
+    ) -> None:
+        self._wire = wire
+        self._reports = reports
+        self._serve_with = serve_with
+        self._notice_hook = notice_hook
+        self._waiting: asyncio.Queue[Stop | Notice] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Read the supervisor's orders. Its end is ours."""
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionError):
+            while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
+                match ORDERS.unpack(data):
+                    case Stop() | Notice() as order:
+                        self._waiting.put_nowait(order)
+                    case NewCertificates(certificates):
+                        self._serve_with(certificates)
+        os._exit(0)
+
+    async def obey(self, vm: machine.Machine) -> None:
+        """Do as the supervisor orders, from now on. A second, more urgent order to stop cuts the first one short."""
+        climbing: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                match await self._waiting.get():
+                    case Notice(text):
+                        under_way.create_task(self._show_user(vm, text, _NOTICE_SECONDS))
+                    case Stop() as order:
+                        if climbing:
+                            climbing.cancel()
+                        climbing = under_way.create_task(self._stop(vm, order))
+
+    async def _stop(self, vm: machine.Machine, order: Stop) -> None:
+        """Climb the stop ladder. What it takes to tell the user is taken from the guest's time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if order.notice and order.grace > 0:
+            await self._show_user(vm, order.notice, min(_LAST_NOTICE_SECONDS, order.grace / 2))
+        await vm.stop(max(order.grace - (loop.time() - began), 0.0))
+
+    async def _show_user(self, vm: machine.Machine, text: str, seconds: float) -> None:
+        """Show the desktop's user a text, if the image has a way to."""
+        if not self._notice_hook:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await vm.agent.run(self._notice_hook, f"{text}\n", seconds)
+        except (AgentError, OSError) as error:
+            self._reports.warn(f"the desktop's user could not be told in the guest: {str(error) or 'it took too long'}")
+        else:
+            self._reports.tell(EventKind.MILESTONE, "notice")

@@ -1,0 +1,168 @@
+"""One session inside the wall: what stands on what, on one exit stack, from the machine to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
+
+from ..base.process import python
+from ..wire import shared_files
+from ..wire.keeper import GUEST_SHUT_DOWN, EventKind
+from ..wire.plan import PLANS, Plan
+from .builder import Builder
+from .init.root import SESSION
+from .net import network, router, ways_out
+from .orders import Orders
+from .ready_report import ReadyReport
+from .reports import Reports
+from .services import helpers, native_rdp, samba, trimming
+from .services.native_service import NativeService
+from .vm import machine, qemu, tpm
+from .vm.migration import MachineError
+from .vm.ready_line import ReadyLine
+
+_NOT_THE_GATEWAYS = (shared_files.SERIAL_LINE, ways_out.CONNECTOR)
+_HEAD_START = 1.5  # for a warm guest; a cold one takes far longer, and its page comes first
+_ENDS = {
+    "guest-shutdown": GUEST_SHUT_DOWN,
+    "guest-reset": "the guest reset itself",
+    "guest-panic": "the guest's system crashed",
+    "host-qmp-quit": "the machine was switched off",
+    "host-signal": "QEMU was told to end by a signal",
+}
+
+
+class SessionStack:
+    """The parts of a session, and how they hold together. `sockets` are the plan's connectors, by name."""
+
+    def __init__(
+        self, plan: Plan, sockets: dict[str, int], reports: Reports, orders: Orders, native: NativeService
+    ) -> None:
+        self._plan = plan
+        self._sockets = sockets
+        self._reports = reports
+        self._orders = orders
+        self._native = native
+
+    async def keep(self, builder: Builder, outer_stack: AsyncExitStack) -> None:
+        """The order of a session. Returns when the session is over, its end told.
+
+        The machine starts while the network and the servers' configuration are still being built: firmware takes
+        longer than that. The gateway stands on the `outer_stack`: it outlives the rest, and tells how it ended.
+        """
+        async with AsyncExitStack() as session_stack:
+            vm = await self._begun(session_stack, builder)
+            line, served = ReadyLine(), asyncio.Event()
+            ready = asyncio.create_task(ReadyReport(self._plan, vm, self._reports).report(line, served))
+            session_stack.callback(ready.cancel)
+            await _gone(builder.pid)
+            builder.finish()
+            await self._serve(session_stack, line)
+            served.set()
+            if self._plan.warm:
+                # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
+                await asyncio.wait([ready], timeout=_HEAD_START)
+            await outer_stack.enter_async_context(self._gateway())
+            if "rdp-tls" in self._sockets:
+                await session_stack.enter_async_context(self._native.running())
+            await self._attend(vm)
+
+    async def _begun(self, session_stack: AsyncExitStack, builder: Builder) -> machine.Machine:
+        """The machine, on its way, while the builder works."""
+        plan = self._plan
+        tap = session_stack.enter_context(network.tap_descriptor(plan.network))
+        # Without what it has no use for.
+        builder.begin(PLANS.pack(replace(plan, certificates={})))
+        native_rdp.write(plan.certificates)
+        await session_stack.enter_async_context(
+            tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
+        )
+        if tap is None:
+            # QEMU's own network listens on our loopback as soon as it starts.
+            await _gone(builder.pid)
+        vm = await self._machine(session_stack, tap)
+        self._reports.tell(EventKind.BOOTING)
+        if self._plan.warm:
+            self._reports.tell(EventKind.MILESTONE, "thawed")
+        return vm
+
+    async def _serve(self, session_stack: AsyncExitStack, line: ReadyLine) -> None:
+        """All that the guest talks to, once the builder has ended."""
+        plan = self._plan
+        account = asyncio.create_task(samba.add_account(plan))
+        await session_stack.enter_async_context(line.listening(plan.network))
+        if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
+            ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self._reports.warn)
+        if plan.network == "tap" and plan.egress and plan.egress.has_ipv6:
+            await session_stack.enter_async_context(router.advertised(network.interface(plan)))
+        if plan.network == "tap" or plan.egress:
+            dnsmasq = network.dnsmasq()
+            await session_stack.enter_async_context(
+                helpers.kept_running("dnsmasq", dnsmasq, SESSION / shared_files.DNSMASQ_LOG, self._reports.warn)
+            )
+        await account
+        smbd_out = SESSION / shared_files.SMBD_OUT
+        await session_stack.enter_async_context(
+            helpers.kept_running("smbd", samba.smbd(plan), smbd_out, self._reports.warn)
+        )
+
+    async def _machine(self, session_stack: AsyncExitStack, tap: int | None) -> machine.Machine:
+        """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""
+        if self._plan.warm:
+            try:
+                return await session_stack.enter_async_context(self._launched(tap))
+            except MachineError as error:
+                self._reports.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
+            # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
+            self._plan = replace(self._plan, warm=None)
+        return await session_stack.enter_async_context(self._launched(tap))
+
+    def _launched(self, tap: int | None) -> AbstractAsyncContextManager[machine.Machine]:
+        return machine.launched(self._plan, self._sockets[shared_files.SERIAL_LINE], tap, self._reports.warn)
+
+    def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
+        host, port = network.rdp_address(self._plan.network)
+        inherited = {name: fd for name, fd in self._sockets.items() if name not in _NOT_THE_GATEWAYS}
+        words = [f"{name}={fd}" for name, fd in inherited.items()]
+        words += [f"rdp-target={host}:{port}"]
+        words += [f"vnc-target={qemu.VNC}"] if self._plan.console else []
+        words += ["web-tls"] if self._plan.web_tls else []
+        command = python("sevenlbd.inside.gateway", *words)
+        log_file = SESSION / shared_files.GATEWAY_LOG
+        return helpers.kept_running("gateway", command, log_file, self._reports.warn, pass_fds=list(inherited.values()))
+
+    async def _attend(self, vm: machine.Machine) -> None:
+        """Until the machine's end: wait for the order to stop."""
+        small_logs = asyncio.create_task(trimming.keep_small(SESSION / shared_files.LOGS))
+        stop = asyncio.create_task(self._orders.obey(vm))
+        keys = asyncio.create_task(vm.press_keys()) if self._plan.keys_at_boot else None
+        try:
+            reason = await vm.watch(
+                lambda text: self._reports.tell(EventKind.PAUSED, text),
+                lambda: self._reports.tell(EventKind.RESUMED, "there is room again: the guest goes on"),
+            )
+            self._reports.tell(EventKind.ENDED, _spell_end(reason))
+        except MachineError as error:
+            self._reports.tell(EventKind.BROKE, str(error), "the session's logs/qemu.log has more")
+        finally:
+            for task in filter(None, (stop, small_logs, keys)):
+                task.cancel()
+
+
+async def _gone(pid: int) -> None:
+    """Wait until a child has ended, without burying it and without standing in anybody's way (pidfd_open(2))."""
+    watched = os.pidfd_open(pid)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(watched, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+
+
+def _spell_end(reason: str) -> str:
+    return _ENDS.get(reason, f"the machine ended: {reason}")

@@ -1,0 +1,131 @@
+"""The supervisor's orders as the keeper obeys them: as soon as there is a machine, and the more urgent one at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import cast
+
+import pytest
+from sevenlbd.inside.orders import Orders
+from sevenlbd.inside.reports import Reports
+from sevenlbd.inside.vm.agent import AgentError
+from sevenlbd.inside.vm.machine import Machine
+from sevenlbd.wire import packets
+from sevenlbd.wire.keeper import EVENTS, ORDERS, EventKind, NewCertificates, Notice, Order, Stop
+
+HOOK = ("/usr/lib/notice",)
+
+
+class Guest:
+    """Stands for a machine with an agent: remembers what it is asked, and takes its time to stop."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.agent = self
+        self.asked: list[object] = []
+        self._trouble = trouble
+
+    async def run(self, hook: Sequence[str], text: str, seconds: float) -> None:
+        if self._trouble:
+            raise self._trouble
+        self.asked.append((tuple(hook), text))
+
+    async def stop(self, grace: float) -> None:
+        self.asked.append(round(grace))
+        try:
+            await asyncio.sleep(grace)
+        except asyncio.CancelledError:
+            self.asked.append("cut short")
+            raise
+
+
+Obeyed = Callable[..., list[tuple[str, str]]]
+
+
+@pytest.fixture
+def obeyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Obeyed]:
+    """Gives a machine these orders, and some `later`; returns what the supervisor is told."""
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+
+    async def give(guest: Guest, early: Sequence[Order], later: Sequence[Order], heard: Orders) -> None:
+        listening = asyncio.create_task(heard.listen())
+        await _send(ours, early)
+        assert guest.asked == []
+        obeying = asyncio.create_task(heard.obey(cast("Machine", guest)))
+        await _send(ours, later)
+        for task in (obeying, listening):
+            task.cancel()
+        await asyncio.gather(obeying, listening, return_exceptions=True)
+
+    def told() -> Iterator[tuple[str, str]]:
+        with suppress(BlockingIOError):
+            while event := EVENTS.unpack(ours.recv(packets.MAX_MESSAGE)):
+                yield event.kind, event.text
+
+    ours, theirs = packets.pair()
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+
+        def call(
+            guest: Guest, *early: Order, later: Sequence[Order] = (), served: list[dict[str, str]] | None = None
+        ) -> list[tuple[str, str]]:
+            certificates = [] if served is None else served
+            asyncio.run(give(guest, early, later, Orders(theirs, Reports(theirs), certificates.append, HOOK)))
+            return list(told())
+
+        yield call
+
+
+async def _send(wire: socket.socket, orders: Sequence[Order]) -> None:
+    """Send them, and give whoever hears them a moment."""
+    await asyncio.sleep(0.05)
+    for order in orders:
+        await asyncio.get_running_loop().sock_sendall(wire, ORDERS.pack(order))
+    await asyncio.sleep(0.05)
+
+
+def test_a_notice_is_shown_by_the_images_hook_and_told(obeyed: Obeyed) -> None:
+    guest = Guest()
+    assert obeyed(guest, Notice("The job ends")) == [(EventKind.MILESTONE, "notice")]
+    assert guest.asked == [(HOOK, "The job ends\n")]
+
+
+def test_a_guest_that_cannot_be_told_is_a_warning_and_is_stopped_all_the_same(
+    obeyed: Obeyed,
+) -> None:
+    guest = Guest(AgentError("no such program"))
+    [(kind, text)] = obeyed(guest, Stop(20.0, "going"))
+    assert kind == EventKind.WARNING
+    assert "no such program" in text
+    assert guest.asked[0] == 20
+
+
+def test_a_second_order_to_stop_cuts_the_first_one_short(obeyed: Obeyed) -> None:
+    guest = Guest()
+    obeyed(guest, Stop(60.0), later=[Stop(0.0)])
+    assert guest.asked == [60, "cut short", 0]
+
+
+def test_new_certificates_wait_for_no_machine(obeyed: Obeyed) -> None:
+    served: list[dict[str, str]] = []
+    obeyed(Guest(), NewCertificates({"server.pem": "x"}), served=served)
+    assert served == [{"server.pem": "x"}]
+
+
+def test_the_supervisors_end_is_the_keepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    async def listen() -> None:
+        await Orders(theirs, Reports(theirs), lambda _: None, ()).listen()
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    ours.close()
+    with theirs:
+        asyncio.run(listen())
+    assert codes == [0]
