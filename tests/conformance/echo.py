@@ -58,7 +58,7 @@ async def main() -> None:
         bridge.MAX_MESSAGE = 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        gate = Gate(lambda kind, *, now=False: None, ("127.0.0.1", 1))
+        gate = Gate(lambda asked: None, ("127.0.0.1", 1))
         await serve(web.Server(echo), gate, [Listener(listener)])
 
 

@@ -94,7 +94,7 @@ class HttpTarget:
     def __init__(self, pages: Path) -> None:
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        self._gate = Gate(lambda kind, *, now=False: None, ("127.0.0.1", 1), "/nonexistent")
+        self._gate = Gate(lambda asked: None, ("127.0.0.1", 1), "/nonexistent")
         self._gate.on_front(_FRONT)
         self._gate.guesses.DELAY_SECONDS = 0.0
         self._server = self._loop.run_until_complete(self._made(pages))
