@@ -22,7 +22,7 @@ _SECONDS = 10.0  # resolv.conf(5): glibc asks a name server twice, for 5 s each
 # glibc gives up after some 10 s for each of three name servers: a guest that asks for made-up names below a domain
 # that does not answer has so many a minute, and the names that the list spells out have places of their own.
 _THREADS, _THREADS_FOR_MADE_UP = 64, 48
-_MOST_ADDRESSES = 8  # a guess: one that is silent takes 10 s
+_MOST_ADDRESSES = 8  # ten seconds each (broker.py) are less than dialer.py waits for them all
 _MOST_KNOWN = 1024  # names; a guest may think of any number
 # How long an answer holds. A desktop's programs ask again and again; a server that moves is found soon all the same.
 _GOOD_SECONDS, _BAD_SECONDS, _SILENT_SECONDS = 10.0, 5.0, 30.0
