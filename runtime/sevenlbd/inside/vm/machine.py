@@ -27,7 +27,8 @@ _ROOM_TO_RESUME = 256 << 20  # bytes; a guess: with less the guest would stand s
 _QUIT_SECONDS = 5.0  # for QEMU to write what it holds of its disks
 _LAST_EVENT_SECONDS, _LAST_EVENT_POLL = 2.0, 0.02  # the event is in the socket already, and read in milliseconds
 _KEY_PRESSES = 180  # one a second; firmware takes some ten seconds under emulation, on a busy node more
-_READ_IN_EARNEST = 8 << 20  # bytes; a boot manager with its fonts has about 4 MiB, the system behind it hundreds
+# Bytes. A boot manager with its fonts has about 4 MiB; of a memory disk, hundreds are read before its system runs.
+_READ_IN_EARNEST = 64 << 20
 
 
 Tell = Callable[[str], None]
