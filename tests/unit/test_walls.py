@@ -29,6 +29,8 @@ class Process:
     elsewhere: tuple[str, ...] = field(default=())
 
 
+# No plan: they have no word for what is in one.
+_RELAYS = ("base", "wire.codec", "wire.forwards", "wire.packets", "outside.egress.relay")
 PROCESSES = {
     # The models of settings and images are the checker's: 10 MB that would stay for as long as the session.
     "supervisor": Process(
@@ -56,8 +58,8 @@ PROCESSES = {
             ),
         ),
     ),
-    "relay of the ways out": Process(("outside.egress.relay.__main__",), ("base", "wire", "outside.egress.relay")),
-    "broker of connections": Process(("outside.egress.relay.broker",), ("base", "wire", "outside.egress.relay")),
+    "relay of the ways out": Process(("outside.egress.relay.__main__",), _RELAYS),
+    "broker of connections": Process(("outside.egress.relay.broker",), _RELAYS),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),
