@@ -19,8 +19,9 @@ from pathlib import Path
 from ...base.process import python, spawn
 from ...wire import packets
 from . import relay_watch
-from .relay.allowed import Allowed
-from .relay_report import Reported, Summary
+from .relay.allowed import ORDERS, Allowed
+from .relay.lines import Summary
+from .relay_report import Reported
 
 _LEAVE_SECONDS = 3.0  # the list's last words take two at most (relay/journal.py)
 _MAX_LINE = 16384  # bytes; a report names 16 servers at most, some hundred bytes each
@@ -182,4 +183,4 @@ async def _hand_over(wire: socket.socket, allowed: Allowed) -> None:
     """The orders, on one line; a relay that died meanwhile is heard as such."""
     wire.setblocking(False)
     with suppress(OSError):
-        await asyncio.get_running_loop().sock_sendall(wire, allowed.pack() + b"\n")
+        await asyncio.get_running_loop().sock_sendall(wire, ORDERS.pack(allowed) + b"\n")

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from dataclasses import dataclass
 
-from ...base import units
 from ...base.errors import visible
+from .relay.lines import LINES, Beat, Caution, Summary, Trouble
 
 _MOST_DOWN = 16  # the relay tells no more (relay/health.py)
 _MOST_TEXT = 200  # characters; a host, a port and why
 _MOST_WARNINGS = 4  # the last ones; more in a row are the doing of a guest, or of a relay that was taken over
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What went out and came in, all in all. Bytes of payload."""
-
-    connections: int
-    refused: int
-    up: int
-    down: int
-
-    def spelled(self) -> str:
-        """For people."""
-        if not self.connections and not self.refused:
-            return "the guest used none of its ways out"
-        refused = f", {self.refused} refused or failed" if self.refused else ""
-        sizes = f"{units.size(self.up)} out, {units.size(self.down)} in"
-        some = f"{self.connections} connection{'' if self.connections == 1 else 's'}"
-        return f"the guest's ways out: {some}{refused}, {sizes}"
 
 
 class Reported:
@@ -47,27 +26,18 @@ class Reported:
 
     def hear(self, line: bytes) -> None:
         """One line, whatever is in it."""
-        try:
-            said = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        match said:
-            case {"trouble": str(text)}:
+        match LINES.unpack_or_none(line):
+            case Trouble(text):
                 self.trouble = _harmless(text)
-            case {"warning": str(text)}:
+            case Caution(text):
                 self.warnings.append(_harmless(text))
-            case {"beat": {"met": list(met), "down": list(down)}}:
+            case Beat(met, down):
                 self.beats += 1
-                self.met = frozenset(name for name in met if isinstance(name, str))
-                self.down = tuple(_harmless(text) for text in down[:_MOST_DOWN] if isinstance(text, str))
-            case dict():
-                self.summary = _summary(said) or self.summary
+                self.met = frozenset(met)
+                self.down = tuple(map(_harmless, down[:_MOST_DOWN]))
+            case Summary() as summary:
+                self.summary = summary
 
 
 def _harmless(text: str) -> str:
     return visible(text[:_MOST_TEXT])
-
-
-def _summary(said: dict[str, object]) -> Summary | None:
-    counts = {key: value for key, value in said.items() if type(value) is int}
-    return Summary(**counts) if counts.keys() == said.keys() == Summary.__dataclass_fields__.keys() else None

@@ -8,19 +8,26 @@ from collections.abc import Sequence
 
 import pytest
 from egress_world import live, until
+from hypothesis import given
+from hypothesis import strategies as st
 from sevenlbd.outside.egress import relay_watch
 from sevenlbd.outside.egress.relay.allowed import Allowed
-from sevenlbd.outside.egress.relay_report import Reported, Summary
+from sevenlbd.outside.egress.relay.lines import LINES, Beat, Caution, Line, Summary, Trouble
+from sevenlbd.outside.egress.relay_report import Reported
 
 
 def beat(state: Reported, met: Sequence[object] = (), down: Sequence[object] = ()) -> None:
-    state.hear(json.dumps({"beat": {"met": met, "down": down}}).encode())
+    state.hear(json.dumps({"kind": "beat", "met": met, "down": down}).encode())
 
 
 @pytest.mark.parametrize(
     "line",
-    [b"x", b"[" * 100_000, b"null", b"{}", b'{"beat": 3}', b'{"beat": {"met": "x", "down": 1}}', b'{"trouble": []}',
-     b'{"connections": "1", "refused": 0, "up": 0, "down": 0}', b'{"connections": true, "refused": 0, "up": 0}'],
+    [b"x", b"[" * 100_000, b"null", b"{}", b'{"kind": 3}', b'{"kind": "beat"}',
+     b'{"kind": "beat", "met": "x", "down": 1}',
+     b'{"kind": "trouble", "text": []}', b'{"kind": "warning", "text": null}', b'{"kind": "told", "text": "x"}',
+     b'{"kind": "summary", "connections": "1", "refused": 0, "up": 0, "down": 0}',
+     b'{"kind": "summary", "connections": true, "refused": 0, "up": 0, "down": 0}',
+     b'{"kind": "summary", "connections": 1, "refused": 0, "up": 0}'],
 )  # fmt: skip
 def test_what_is_no_word_of_a_relays_changes_nothing(line: bytes) -> None:
     state = Reported()
@@ -28,11 +35,16 @@ def test_what_is_no_word_of_a_relays_changes_nothing(line: bytes) -> None:
     assert (state.beats, state.trouble, state.down, state.summary, list(state.warnings)) == (0, "", (), None, [])
 
 
+@given(st.from_type(Beat) | st.from_type(Trouble) | st.from_type(Caution) | st.from_type(Summary))
+def test_a_line_comes_out_as_it_went_in(line: Line) -> None:
+    assert LINES.unpack(LINES.pack(line)) == line
+
+
 def test_its_texts_are_few_short_and_harmless() -> None:
     state = Reported()
     beat(state, ["x", 1, None], ["\x1b[2J" + "y" * 1000, 7, *("z" for _ in range(1000))])
     for _ in range(100):
-        state.hear(json.dumps({"warning": "\n\x1b" + "w" * 1000}).encode())
+        state.hear(LINES.pack(Caution("\n\x1b" + "w" * 1000)))
     assert len(state.down) < 20
     assert max(map(len, state.down)) < 900
     assert len(state.warnings) < 10
@@ -42,7 +54,7 @@ def test_its_texts_are_few_short_and_harmless() -> None:
 def test_the_last_sums_count() -> None:
     state = Reported()
     for number in (1, 2):
-        state.hear(json.dumps({"connections": number, "refused": 0, "up": 0, "down": 0}).encode())
+        state.hear(LINES.pack(Summary(number, 0, 0, 0)))
     assert state.summary == Summary(2, 0, 0, 0)
 
 

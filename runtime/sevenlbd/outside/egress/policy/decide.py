@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ....base import hostnames
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
+from ....wire import codec
 from ....wire.packets import MAX_MESSAGE
 from ..relay import resolve
 from ..relay.allowed import Allowed
@@ -142,7 +142,7 @@ def _check_number(forwards: int) -> None:
 
 def _check_size(allowed: Allowed) -> None:
     """Raises Refusal when the plan would not fit into one message."""
-    size = len(json.dumps(asdict(allowed.inside(HOST))))
+    size = len(codec.pack(allowed.inside(HOST)))
     if size > MAX_MESSAGE // 2:
         raise Refusal(
             ExitCode.USAGE, "`egress_allow` is too long", hint="name fewer hosts, or whole domains by the proxy"

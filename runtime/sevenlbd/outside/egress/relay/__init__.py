@@ -6,12 +6,14 @@
 - confine: gives up what it does not need
 - courier: datagrams between relay and server
 - destination: where a connection leads to
+- dialing: what relay and broker say to each other
 - dialer: the relay's end of the broker
 - exchange: one plain HTTP request and its answer
 - forwarding: takes the sockets from inside, and has them served
 - health: which servers are down, which limits were met
 - journal: the list of connections
 - lane: one direction of a UDP flow
+- lines: what the relay tells the supervisor
 - metered_socket: a socket whose reading is paid for
 - pac: the page that tells a browser of the proxy
 - proxy: CONNECT and plain requests

@@ -8,7 +8,6 @@ them. This is the only code outside that looks at a guest's bytes.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import secrets
@@ -21,10 +20,11 @@ from pathlib import Path
 
 from ....base import logs
 from . import confine, syscall_filter
-from .allowed import Allowed, unpack
+from .allowed import ORDERS, Allowed
 from .dialer import Dialer, Unreached
 from .forwarding import Relay
 from .journal import Journal, Sheet
+from .lines import LINES, Caution, Line, Summary, Trouble
 from .reasons import GONE
 from .relay_context import RelayContext
 
@@ -38,9 +38,9 @@ def main(words: Sequence[str]) -> int:
     """Serve until the supervisor hangs up; returns the exit code."""
     control, forwards, broker = (socket.socket(fileno=int(word)) for word in words[:3])
     try:
-        allowed = unpack(control.makefile("rb").readline())
+        allowed = ORDERS.unpack(control.makefile("rb").readline())
     except (OSError, ValueError) as error:
-        _tell(control, {"trouble": f"it could not begin: {error}"})
+        _tell(control, Trouble(f"it could not begin: {error}"))
         return 1
     sites = _opened(allowed.log, control)
     _load(allowed)
@@ -64,10 +64,9 @@ async def _serve(
     await asyncio.wait([orders_end])
     await context.end()
     if orders_end.cancelled():
-        _tell(control, {"trouble": GONE})
+        _tell(control, Trouble(GONE))
     else:
-        counts: dict[str, object] = {"connections": journal.connections, "refused": journal.refused, "up": journal.up}
-        _tell(control, counts | {"down": journal.down})
+        _tell(control, Summary(journal.connections, journal.refused, journal.up, journal.down))
     # Last, because a file may hang, and the supervisor does not wait for ever.
     journal.close()
 
@@ -86,14 +85,14 @@ async def _beat(loop: asyncio.AbstractEventLoop, control: socket.socket, context
     while True:
         with suppress(Unreached):
             await context.dialer.ping()
-        _tell(control, {"beat": context.health.told()})
+        _tell(control, context.health.told())
         await asyncio.sleep(_BEAT_SECONDS)
 
 
-def _tell(control: socket.socket, what: dict[str, object]) -> None:
+def _tell(control: socket.socket, line: Line) -> None:
     """One line; a supervisor that does not listen holds nobody up."""
     with suppress(OSError):
-        control.send(json.dumps(what).encode() + b"\n", socket.MSG_DONTWAIT)
+        control.send(LINES.pack(line) + b"\n", socket.MSG_DONTWAIT)
 
 
 def _load(allowed: Allowed) -> None:
@@ -115,7 +114,7 @@ def _opened(path: str, control: socket.socket) -> int | None:
         return os.open(f"{path}-{secrets.token_hex(8)}.jsonl", how, 0o640)
     except OSError as error:
         why = f"the site's list of connections (egress_log) cannot be written: {error.strerror}: {Path(path).parent}"
-        _tell(control, {"warning": why})
+        _tell(control, Caution(why))
         return None
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from ....wire.codec import Codec
 from ....wire.forwards import Egress, Forward
 
 PROXY_PORT = 3128
@@ -52,16 +51,6 @@ class Allowed:
         if self.proxy:
             yield Forward("proxy", host, PROXY_PORT)
 
-    def pack(self) -> bytes:
-        """For the relay's process."""
-        return json.dumps(asdict(self)).encode()
 
-
-def unpack(data: bytes) -> Allowed:
-    """The orders of a message made by `Allowed.pack`."""
-    raw: dict[str, Any] = json.loads(data)
-    for name in ("tcp", "udp", "pinned"):
-        raw[name] = tuple((first, second) for first, second in raw[name])
-    raw["names"] = tuple((name, tuple(found)) for name, found in raw["names"])
-    raw["proxy"] = tuple(Pattern(**pattern) for pattern in raw["proxy"])
-    return Allowed(**raw)
+ORDERS: Codec[Allowed] = Codec(Allowed)
+"""For the relay's and the broker's process, one line each."""

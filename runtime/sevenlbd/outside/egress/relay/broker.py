@@ -1,15 +1,14 @@
 """The process that opens connections for the relay: python -I -m sevenlbd.outside.egress.relay.broker CONTROL WIRE.
 
-CONTROL brings the orders on one line; its end is ours. WIRE brings what the relay wants, one JSON object a message, and
-takes the answers, with the connected socket where there is one. The relay reads a guest's bytes and can open nothing;
-we open what the orders list, and read of a guest's no more than the name of a host. Whoever has taken over the relay
-gets connections to what is on the list, and nothing else.
+CONTROL brings the orders on one line; its end is ours. WIRE brings what the relay wishes for, and takes what came of
+it, with the connected socket where there is one. The relay reads a guest's bytes and can open nothing; we open what the
+orders list, and read of a guest's no more than the name of a host. Whoever has taken over the relay gets connections to
+what is on the list, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -17,14 +16,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from ....base import logs
 from ....wire import packets
 from . import confine, quotas, reach, syscall_filter, target
-from .allowed import Allowed, unpack
+from .allowed import ORDERS, Allowed
 from .courier import Courier
-from .dialer import PING
+from .dialing import OUTCOMES, PING, WISHES, Outcome, Wish
 from .proxy_hosts import Names
 from .reasons import BUSY
 
@@ -34,7 +32,7 @@ _EACH_ADDRESS_SECONDS = 10.0  # a third of CONNECT_SECONDS: a host may have seve
 _MOST_AT_ONCE = 2048  # a guess: far more than descriptors allow; bounds what a relay that was taken over can make it do
 # A look-up's thread: the usual 8 MiB, 64 times, would count against a job's limit of address space.
 _STACK = 512 * 1024
-Answer = tuple[dict[str, object], socket.socket | None]
+Answer = tuple[Outcome, socket.socket | None]
 
 
 class Broker:
@@ -65,25 +63,21 @@ class Broker:
                 courier.close()
 
     def _take(self, data: bytes) -> None:
-        try:
-            said = json.loads(data)
-            number = said["id"]
-        except (ValueError, RecursionError, TypeError, KeyError):
-            return
-        if type(number) is not int:
+        wish = WISHES.unpack_or_none(data)
+        if wish is None:
             return
         if len(self._tasks) >= _MOST_AT_ONCE:
             with suppress(OSError):
-                self._wire.send(json.dumps({"id": number, "why": BUSY, "address": ""}).encode())
+                self._wire.send(OUTCOMES.pack(Outcome(wish.id, why=BUSY)))
             return
-        task = self._loop.create_task(self._answer(number, said))
+        task = self._loop.create_task(self._answer(wish))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, number: int, said: dict[str, Any]) -> None:
-        told, given = await self._done(said)
+    async def _answer(self, wish: Wish) -> None:
+        outcome, given = await self._done(wish)
         try:
-            await self._send(json.dumps({"id": number, **told}).encode(), given)
+            await self._send(OUTCOMES.pack(outcome), given)
         except OSError as error:
             log.warning("an answer is lost: %s", error.strerror)
         finally:
@@ -98,23 +92,23 @@ class Broker:
             except BlockingIOError:
                 await asyncio.sleep(0.01)
 
-    async def _done(self, said: dict[str, Any]) -> Answer:
+    async def _done(self, wish: Wish) -> Answer:
         """What it comes to: never more than the orders say, whatever the message has in it."""
-        want, host, port, small = said.get("want"), said.get("host"), said.get("port"), said.get("small") is True
+        want, host, port, small = wish.want, wish.host, wish.port, wish.small
         if want == PING:
-            return {}, None
-        if not isinstance(host, str) or type(port) is not int:
-            return _failed("malformed")
+            return Outcome(wish.id), None
+        if host is None or port is None:
+            return _failed(wish, "malformed")
         try:
             if want == "tcp" and (host, port) in self._tcp:
-                return {"address": host}, await reach.tcp(host, port, small=small)
+                return Outcome(wish.id, host), await reach.tcp(host, port, small=small)
             if want == "udp" and (host, port) in self._udp:
-                return {"address": host}, self._carried(host, port)
+                return Outcome(wish.id, host), self._carried(host, port)
             if want in ("http", "https"):
-                return await self._by_name(want, host, port, small)
+                return await self._by_name(wish, host, port)
         except OSError as error:
-            return _failed(reach.spell(error), host)
-        return _failed("not on this site's list")
+            return _failed(wish, reach.spell(error), host)
+        return _failed(wish, "not on this site's list")
 
     def _carried(self, address: str, port: int) -> socket.socket:
         """The relay's end of a correspondence; the other is ours, because a UDP socket could be sent anywhere from."""
@@ -128,37 +122,38 @@ class Broker:
         self._couriers.add(courier)
         return theirs
 
-    async def _by_name(self, scheme: str, host: str, port: int, small: bool) -> Answer:
+    async def _by_name(self, wish: Wish, host: str, port: int) -> Answer:
         spelled = f"[{host}]" if ":" in host else host
         try:
             parsed = target.of_connect(f"{spelled}:{port}".encode("ascii"))
         except (target.MalformedTarget, UnicodeError):
-            return _failed("malformed")
-        wanted = target.Target(scheme, parsed.host, parsed.port)
+            return _failed(wish, "malformed")
+        wanted = target.Target(wish.want, parsed.host, parsed.port)
         if parsed.host != host or not target.is_listed(wanted, self._allowed.proxy):
-            return _failed("not on this site's list")
+            return _failed(wish, "not on this site's list")
         found = await self._names.find(host)
         if not found.addresses:
-            return _failed(found.why)
+            return _failed(wish, found.why)
         why, address = "", ""
         for address in found.addresses:
             try:
-                return {"address": address}, await reach.tcp(address, port, small=small, seconds=_EACH_ADDRESS_SECONDS)
+                given = await reach.tcp(address, port, small=wish.small, seconds=_EACH_ADDRESS_SECONDS)
+                return Outcome(wish.id, address), given
             except OSError as error:
                 why = reach.spell(error)
         self._names.forget(host)
-        return _failed(why, address)
+        return _failed(wish, why, address)
 
 
-def _failed(why: str, address: str = "") -> Answer:
-    return {"why": why, "address": address}, None
+def _failed(wish: Wish, why: str, address: str = "") -> Answer:
+    return Outcome(wish.id, address, why), None
 
 
 def main(words: Sequence[str]) -> int:
     """Serve until the relay or the supervisor hangs up; returns the exit code."""
     control, wire = (socket.socket(fileno=int(word)) for word in words)
     try:
-        allowed = unpack(control.makefile("rb").readline())
+        allowed = ORDERS.unpack(control.makefile("rb").readline())
     except (OSError, ValueError):
         return 1
     quotas.connections(allowed.connections, 0)

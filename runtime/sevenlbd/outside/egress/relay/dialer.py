@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 from collections.abc import Callable
 
 from ....wire import packets
+from .dialing import OUTCOMES, PING, WISHES, Wish
 from .reasons import BUSY, GONE
 
 log = logging.getLogger(__name__)
 
 # Longer than the broker takes for all of a host's addresses.
 _SECONDS = 90.0
-PING = "ping"
 
 
 class Unreached(Exception):
@@ -40,14 +39,14 @@ class Dialer:
 
     async def connect(self, want: str, host: str, port: int, *, small: bool = False) -> tuple[socket.socket, str]:
         """A connection, and the address that it leads to; `want` as in the orders' schemes. Raises Unreached."""
-        address, given = await self._ask({"want": want, "host": host, "port": port, "small": small})
+        address, given = await self._ask(want, host, port, small=small)
         if given is None:
             raise Unreached("failed", address)
         return given, address
 
     async def ping(self) -> None:
         """Come back when the broker has answered."""
-        await self._ask({"want": PING})
+        await self._ask(PING)
 
     def close(self) -> None:
         """Ask no more; who waits is told."""
@@ -59,14 +58,16 @@ class Dialer:
             if not waiting.done():
                 waiting.set_exception(Unreached(GONE))
 
-    async def _ask(self, what: dict[str, object]) -> tuple[str, socket.socket | None]:
+    async def _ask(
+        self, want: str, host: str | None = None, port: int | None = None, *, small: bool = False
+    ) -> tuple[str, socket.socket | None]:
         self._last += 1
         number, answer = self._last, self._loop.create_future()
         self._asked[number] = answer
         try:
             if self._wire.fileno() < 0:
                 raise Unreached(GONE)
-            self._wire.send(json.dumps({"id": number, **what}).encode())
+            self._wire.send(WISHES.pack(Wish(number, want, host, port, small)))
             async with asyncio.timeout(_SECONDS):
                 result: tuple[str, socket.socket | None] = await answer
             return result
@@ -94,15 +95,15 @@ class Dialer:
             self.close()
             self._gone()
             return
-        said = json.loads(data)
-        answer = self._asked.get(said["id"])
+        outcome = OUTCOMES.unpack(data)
+        answer = self._asked.get(outcome.id)
         if answer is None or answer.done():
             if given:
                 given.close()
-        elif "why" in said:
-            answer.set_exception(Unreached(said["why"], said["address"]))
+        elif outcome.why is not None:
+            answer.set_exception(Unreached(outcome.why, outcome.address))
         else:
-            answer.set_result((said.get("address", ""), given))
+            answer.set_result((outcome.address, given))
 
 
 def _drop(answer: asyncio.Future[tuple[str, socket.socket | None]]) -> None:

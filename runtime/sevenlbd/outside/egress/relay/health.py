@@ -12,6 +12,7 @@ import asyncio
 from .allowed import Allowed
 from .destination import Destination
 from .dialer import Dialer, Unreached
+from .lines import Beat
 from .reasons import OURS
 
 _AGAIN_SECONDS = 20.0  # docs/egress.md; soon for people, and seldom for a server that is in trouble
@@ -44,10 +45,10 @@ class Health:
         """A connection was made."""
         self._down.pop(_without_address(place), None)
 
-    def told(self) -> dict[str, object]:
+    def told(self) -> Beat:
         """As the supervisor reads it."""
         down = [f"{place.host or place.address}, port {place.port}: {why}" for place, why in self._down.items()]
-        return {"met": sorted(self._met), "down": down}
+        return Beat(tuple(sorted(self._met)), tuple(down))
 
     async def watch(self) -> None:
         """Try those again that are down, until cancelled."""

@@ -7,12 +7,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from egress_world import HOME, echo, free_port, live, server, udp
+from hypothesis import given
+from hypothesis import strategies as st
 from sevenlbd.outside.egress.relay.allowed import Allowed, Pattern
 from sevenlbd.outside.egress.relay.broker import Broker
+from sevenlbd.outside.egress.relay.dialing import OUTCOMES, WISHES, Outcome, Wish
 from sevenlbd.wire import packets
 
 NAME = "portal.example.edu"
@@ -25,7 +27,7 @@ class Relay:
         self._wire = wire
         wire.setblocking(False)
 
-    async def ask(self, what: bytes) -> tuple[dict[str, Any], socket.socket | None]:
+    async def ask(self, what: bytes) -> tuple[Outcome, socket.socket | None]:
         """The answer to a message, and the socket that came with it."""
         self._wire.send(what)
         ready = asyncio.Event()
@@ -36,14 +38,14 @@ class Relay:
         finally:
             loop.remove_reader(self._wire)
         data, numbers, _, _ = socket.recv_fds(self._wire, packets.MAX_MESSAGE, 4)
-        return json.loads(data), socket.socket(fileno=numbers[0]) if numbers else None
+        return OUTCOMES.unpack(data), socket.socket(fileno=numbers[0]) if numbers else None
 
     async def wants(self, want: object, host: object, port: object) -> tuple[str, socket.socket | None]:
         """Why there is nothing, or the socket."""
         packed = json.dumps({"id": 7, "want": want, "host": host, "port": port}).encode()
         said, given = await self.ask(packed)
-        assert said["id"] == 7
-        return said.get("why", ""), given
+        assert said.id == 7
+        return said.why or "", given
 
 
 @asynccontextmanager
@@ -104,4 +106,20 @@ async def test_what_is_not_listed_is_not() -> None:
 async def test_garbage_ends_nothing(garbage: bytes) -> None:
     async with broker(Allowed()) as relay:
         relay._wire.send(garbage)
-        assert await relay.ask(b'{"id": 3, "want": "ping"}') == ({"id": 3}, None)
+        assert await relay.ask(b'{"id": 3, "want": "ping"}') == (Outcome(3), None)
+
+
+@given(st.from_type(Wish), st.from_type(Outcome))
+def test_wishes_and_outcomes_come_out_as_they_went_in(wish: Wish, outcome: Outcome) -> None:
+    assert WISHES.unpack(WISHES.pack(wish)) == wish
+    assert OUTCOMES.unpack(OUTCOMES.pack(outcome)) == outcome
+
+
+@pytest.mark.parametrize("number", [None, "7", 7.0, True, [7], {}])
+def test_a_wish_without_a_number_is_none(number: object) -> None:
+    assert WISHES.unpack_or_none(json.dumps({"id": number, "want": "ping"}).encode()) is None
+
+
+def test_what_is_wrong_with_a_wish_is_not_said_in_it() -> None:
+    said = {"id": 7, "want": ["tcp"], "host": 1, "port": True, "small": "yes"}
+    assert WISHES.unpack(json.dumps(said).encode()) == Wish(7)

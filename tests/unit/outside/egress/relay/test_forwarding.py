@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from egress_world import HOME, echo, free_port, live, server, udp, until
 from sevenlbd.outside.egress import relay_link, relay_watch
-from sevenlbd.outside.egress.relay.allowed import Allowed, Pattern, unpack
+from sevenlbd.outside.egress.relay.allowed import ORDERS, Allowed, Pattern
+from sevenlbd.outside.egress.relay.lines import Summary
 from sevenlbd.outside.egress.relay_link import EgressLink
-from sevenlbd.outside.egress.relay_report import Summary
 from sevenlbd.wire.forwards import FORWARDS, Forward
 
 
@@ -286,4 +286,4 @@ def test_orders_come_out_as_they_went_in() -> None:
         rate=1000,
         log="/x",
     )
-    assert unpack(allowed.pack()) == allowed
+    assert ORDERS.unpack(ORDERS.pack(allowed)) == allowed

@@ -15,6 +15,7 @@ import pytest
 from egress_world import HOME, echo, free_port, is_calm, live, reset, server, tcp_forward, until, world
 from sevenlbd.outside.egress.relay import health, reach, relay_context
 from sevenlbd.outside.egress.relay.allowed import Allowed
+from sevenlbd.outside.egress.relay.lines import Beat
 from sevenlbd.wire.forwards import Forward
 
 MEGABYTE = 1_000_000
@@ -102,12 +103,12 @@ async def test_a_server_that_is_down_is_known_until_it_is_back(monkeypatch: pyte
     async with world(allowed) as here:
         here.house.spawn(here.house.health.watch())
         door = here.open(Forward("tcp", *place))
-        assert here.house.health.told() == {"met": [], "down": []}, "nobody has called it"
+        assert here.house.health.told() == Beat((), ()), "nobody has called it"
         reader, _ = await asyncio.open_connection(*door)
         assert await is_reset(reader)
-        assert here.house.health.told()["down"] == [f"license.example.edu, port {place[1]}: refused"]
+        assert list(here.house.health.told().down) == [f"license.example.edu, port {place[1]}: refused"]
         async with await asyncio.start_server(echo, *place):
-            await until(lambda: here.house.health.told()["down"] == [])
+            await until(lambda: list(here.house.health.told().down) == [])
 
 
 @live
@@ -115,10 +116,10 @@ async def test_the_limit_of_connections_is_told_when_it_is_met() -> None:
     async with tcp_forward(echo, connections=1) as (here, door):
         first = await asyncio.open_connection(*door)
         await until(lambda: here.house.slots.taken == 1)
-        assert here.house.health.told()["met"] == []
+        assert list(here.house.health.told().met) == []
         reader, _ = await asyncio.open_connection(*door)
         assert await is_reset(reader)
-        assert here.house.health.told()["met"] == ["connections"]
+        assert list(here.house.health.told().met) == ["connections"]
         first[1].close()
 
 
