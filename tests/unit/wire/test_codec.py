@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sevenlbd.outside.egress.relay.dialing import Wish
 from sevenlbd.wire.codec import MAX_TEXT, Codec, Lenient, Malformed, Printable, Sieved, Tagged
+from sevenlbd.wire.gateway import StopPressed
 from sevenlbd.wire.packets import MAX_MESSAGE
 
 
@@ -173,3 +175,10 @@ def test_what_is_wrong_is_told_without_what_stood_there() -> None:
 def test_each_kind_has_its_own_name() -> None:
     assert json.loads(BOTH.pack(Empty())) == {"kind": "empty"}
     assert BOTH.unpack(b'{"kind": "empty", "count": 1}') == Empty()
+
+
+def test_what_is_lenient_has_a_default_to_fall_back_on() -> None:
+    """Of every message on every wire: else what a stranger leaves out would be wrong, and what it spells wrong not."""
+    for kind in (StopPressed, Wish):
+        for one in fields(kind):
+            assert "Lenient" not in str(one.type) or one.default is not MISSING, f"{kind.__name__}.{one.name}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+import imports
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from sevenlbd.wire.packets import MAX_MESSAGE, pair
 from sevenlbd.wire.plan import PLANS, Plan
 from sevenlbd.wire.state import SessionState
 
+GRAPH = imports.graph()
+MODULES = imports.modules()
 KINDS: list[tuple[Codec[Any], type[Any]]] = [
     (PLANS, Plan),
     *[(ORDERS, kind) for kind in (Stop, Notice, NewCertificates)],
@@ -95,3 +99,16 @@ def test_the_longest_message_fits_a_packet() -> None:
         ours.settimeout(5)
         ours.send(b"x" * MAX_MESSAGE)
         assert len(theirs.recv(2 * MAX_MESSAGE)) == MAX_MESSAGE
+
+
+def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
+    """Who speaks by the codec writes other JSON only for who is at the end of none of our wires."""
+    ends = {"wire.packets"} | {name for name, found in GRAPH.items() if "wire.codec" in {one.target for one in found}}
+    speaking = {name for name, found in GRAPH.items() if ends & {one.target for one in found}}
+    by_hand = {name for name in speaking if re.search(r"\bjson\.(loads?|dumps?)\(", MODULES[name].read_text())}
+    assert by_hand == {
+        "inside.gateway.api",  # what a browser sends and gets
+        "inside.vm.qemu",  # QEMU's command line
+        "outside.access.tls_files",  # what the maker of certificates is asked, on its standard input
+        "outside.egress.relay.pac",  # a page in JavaScript
+    }
