@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
@@ -253,7 +253,10 @@ def test_a_session_takes_the_copy_and_holds_it(start: StartSession, shared: Path
 def held(session: harness.Session) -> set[Path]:
     """The disks that the session holds locked: those that it runs from."""
     session.wait_phase("booting", 60)
-    found = {descriptor.readlink() for descriptor in Path(f"/proc/{session.supervisor()}/fd").iterdir()}
+    found = set()
+    for descriptor in Path(f"/proc/{session.supervisor()}/fd").iterdir():
+        with suppress(FileNotFoundError):  # one that was closed meanwhile
+            found.add(descriptor.readlink())
     return {path for path in found if path.suffix == ".qcow2"}
 
 

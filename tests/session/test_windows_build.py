@@ -75,7 +75,7 @@ def test_an_installation_that_never_comes_to_its_end_imports_nothing(discs: Path
     sessions.mkdir(mode=0o700)
     before = harness.my_processes()
     places = ("--image-dir", str(repository), "--session-dir", str(sessions), "--min-space", "0")
-    small = ("--memory", "512M", "--cpus", "1", "--within", "20s")
+    small = ("--memory", "4G", "--cpus", "2", "--within", "20s")
     asked = [word for word in words(discs, base / "out") if word not in ("--dry-run", str(base / "out"))]
     process = subprocess.Popen(
         harness.command(*asked, *places, *small), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -82,7 +82,7 @@ def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: Ve
 
             tally = cache.fetch(ref, source, context.settings.image_cache_rate, advance)
     except (KeyboardInterrupt, SystemExit):
-        say(f"what has arrived of {ref} is kept; the next context goes on from there", error=True)
+        say(f"what has arrived of {ref} is kept; the next call goes on from there", error=True)
         raise
     proved = "every chunk as the manifest says" if source.manifest else "there is no manifest to prove it by"
     came, spared = units.size(tally.fetched), units.size(tally.kept)
