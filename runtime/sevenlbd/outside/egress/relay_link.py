@@ -134,13 +134,13 @@ async def started(allowed: Allowed, log: Path, session: str) -> AsyncIterator[Eg
             link.close()
 
 
-async def _part(module: str, descriptors: Sequence[int], words: Sequence[str], errors: Path) -> RelayPart:
+async def _part(module: str, descriptors: Sequence[int], arguments: Sequence[str], errors: Path) -> RelayPart:
     """A process of ours; its first descriptor is the wire that brings its orders. Raises OSError."""
     ours, control = socket.socketpair()
     with control:
         given = [fcntl.fcntl(number, fcntl.F_DUPFD, _FIRST_DESCRIPTOR) for number in (control.fileno(), *descriptors)]
     try:
-        command = python(module, *map(str, given), *words)
+        command = python(module, *map(str, given), *arguments)
         return RelayPart(await spawn(command, log_file=errors, pass_fds=given), ours)
     except OSError:
         ours.close()

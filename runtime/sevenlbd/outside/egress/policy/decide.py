@@ -48,15 +48,15 @@ def decide(settings: Settings, image: Sequence[str] = (ALL,), session: str = "")
     if not settings.egress:
         return Decision(None)
     ways, notes = _narrowed(ways, image)
-    places, more = _places([way for way in ways if not way.by_proxy], pinned)
-    tcp, udp = (tuple(_forwards(ways, scheme, places)) for scheme in ("tcp", "udp"))
+    addresses_of, more = _places([way for way in ways if not way.by_proxy], pinned)
+    tcp, udp = (tuple(_forwards(ways, scheme, addresses_of)) for scheme in ("tcp", "udp"))
     _check_number(len(tcp) + len(udp))
     allowed = Allowed(
         tcp=tcp,
         udp=udp,
-        names=tuple((name, found) for name, found in places.items() if not hostnames.is_address(name)),
+        names=tuple((name, addresses) for name, addresses in addresses_of.items() if not hostnames.is_address(name)),
         proxy=tuple(dict.fromkeys(way.pattern for way in ways if way.by_proxy)),
-        pinned=tuple((name, address) for name, found in pinned.items() for address in found),
+        pinned=tuple((name, address) for name, addresses in pinned.items() for address in addresses),
         connections=settings.egress_connections,
         rate=settings.egress_rate,
         idle=settings.egress_idle,
@@ -72,10 +72,10 @@ def _narrowed(ways: Sequence[EgressEntry], image: Sequence[str]) -> tuple[list[E
     """The ways that the image gets, each named as it stands in the site's list."""
     if ALL in image:
         return list(ways), []
-    wanted = {text.strip() for text in image}
-    strange = sorted(wanted - {way.text for way in ways})
+    requested = {text.strip() for text in image}
+    strange = sorted(requested - {way.text for way in ways})
     notes = [f"the image asks for the way out `{text}`, which is not in the site's egress_allow" for text in strange]
-    return [way for way in ways if way.text in wanted], notes
+    return [way for way in ways if way.text in requested], notes
 
 
 def _places(
@@ -83,20 +83,20 @@ def _places(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Each host with its addresses, and what there is to say of those that have none."""
     hosts = list(dict.fromkeys(way.host for way in ways))
-    found = {host: resolve.Resolution((host,)) for host in hosts if hostnames.is_address(host)}
-    found |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
-    found |= resolve.look_up(host for host in hosts if host not in found)
-    places, notes = {}, []
+    resolutions = {host: resolve.Resolution((host,)) for host in hosts if hostnames.is_address(host)}
+    resolutions |= {host: _pinned(pinned[host]) for host in hosts if host in pinned}
+    resolutions |= resolve.look_up(host for host in hosts if host not in resolutions)
+    addresses_of, notes = {}, []
     for host in hosts:
-        usable, why = found[host].addresses, found[host].why
+        usable, why = resolutions[host].addresses, resolutions[host].why
         if not resolve.has_ipv6() and any(":" in address for address in usable):
             usable = tuple(address for address in usable if ":" not in address)
             why = why or "this node has no IPv6"
         if usable:
-            places[host] = usable
+            addresses_of[host] = usable
         if why:
             notes.append(f"egress_allow: {host}: {why}" + ("" if usable else f"; {UNREACHABLE}"))
-    return places, notes
+    return addresses_of, notes
 
 
 def _pinned(addresses: Sequence[str]) -> resolve.Resolution:
@@ -106,28 +106,28 @@ def _pinned(addresses: Sequence[str]) -> resolve.Resolution:
     return resolve.Resolution(tuple(address for address in addresses if address not in own), why)
 
 
-def _forwards(ways: Sequence[EgressEntry], scheme: str, places: Mapping[str, tuple[str, ...]]) -> Iterator[Place]:
-    seen: set[Place] = set()
+def _forwards(ways: Sequence[EgressEntry], scheme: str, addresses_of: Mapping[str, tuple[str, ...]]) -> Iterator[Place]:
+    yielded: set[Place] = set()
     for way in ways:
         if way.scheme == scheme:
-            for address in places.get(way.host, ()):
+            for address in addresses_of.get(way.host, ()):
                 for port in way.ports:
-                    if (address, port) not in seen:
-                        seen.add((address, port))
+                    if (address, port) not in yielded:
+                        yielded.add((address, port))
                         yield address, port
-                        _check_number(len(seen))
+                        _check_number(len(yielded))
 
 
 def _log(folder: str, session: str) -> str:
     """How the session's file in the site's folder begins. Raises Refusal: it cannot be left out unseen."""
     if not folder:
         return ""
-    place = user_path(folder).absolute()
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        why = "you cannot write there" if place.is_dir() else "is not a folder that the container shows"
-        hint = f"as the site: chmod 1733 {place}; or show it: apptainer run --bind {place} ..."
+    path = user_path(folder).absolute()
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        why = "you cannot write there" if path.is_dir() else "is not a folder that the container shows"
+        hint = f"as the site: chmod 1733 {path}; or show it: apptainer run --bind {path} ..."
         raise Refusal(ExitCode.USAGE, f"`egress_log` = {folder}: {why}", hint=hint)
-    return str(place / f"{os.uname().nodename}-{os.getuid()}-{session}")
+    return str(path / f"{os.uname().nodename}-{os.getuid()}-{session}")
 
 
 def _check_number(forwards: int) -> None:

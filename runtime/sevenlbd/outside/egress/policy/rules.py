@@ -53,25 +53,25 @@ class EgressEntry:
 
 def parse(text: str) -> EgressEntry:
     """An entry of `egress_allow`. Raises Refusal for one that is none, or leads where nothing may lead."""
-    found = _ENTRY.fullmatch(text.strip().lower())
-    if not found:
+    match = _ENTRY.fullmatch(text.strip().lower())
+    if not match:
         raise _refusal(text, "that is not a way out")
-    scheme, usual = found["scheme"], _USUAL.get(found["scheme"], 0)
+    scheme, usual = match["scheme"], _USUAL.get(match["scheme"], 0)
     if scheme not in ("tcp", "udp", "http", "https"):
         raise _refusal(text, f"`{scheme}` is none of tcp, udp, http and https")
-    first = int(found["first"] or usual)
-    last = int(found["last"] or first)
+    first = int(match["first"] or usual)
+    last = int(match["last"] or first)
     if not 1 <= first <= last <= _MAX_PORT:
-        raise _refusal(text, "it has no port" if not found["first"] else f"its ports are not within 1 to {_MAX_PORT}")
-    return EgressEntry(text.strip(), scheme, _host(text, found["host"], pattern=bool(usual)), first, last)
+        raise _refusal(text, "it has no port" if not match["first"] else f"its ports are not within 1 to {_MAX_PORT}")
+    return EgressEntry(text.strip(), scheme, _host(text, match["host"], pattern=bool(usual)), first, last)
 
 
 def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """`egress_hosts`: where hosts are, each with its addresses in the order given. Raises Refusal."""
-    found: dict[str, tuple[str, ...]] = {}
+    addresses_of: dict[str, tuple[str, ...]] = {}
     for text in entries:
-        name, _, place = (part.strip() for part in text.lower().partition("="))
-        address = hostnames.address(place)
+        name, _, written = (part.strip() for part in text.lower().partition("="))
+        address = hostnames.address(written)
         if not hostnames.is_name(name) or address is None:
             raise Refusal(
                 ExitCode.USAGE,
@@ -80,9 +80,9 @@ def hosts(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
             )
         if why := unusable(address):
             raise Refusal(ExitCode.USAGE, f"`egress_hosts`: `{text}` {why}", hint="name the host's own address")
-        if str(address) not in found.get(name, ()):
-            found[name] = (*found.get(name, ()), str(address))
-    return found
+        if str(address) not in addresses_of.get(name, ()):
+            addresses_of[name] = (*addresses_of.get(name, ()), str(address))
+    return addresses_of
 
 
 def _host(text: str, written: str, *, pattern: bool) -> str:

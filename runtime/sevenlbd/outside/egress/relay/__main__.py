@@ -34,9 +34,9 @@ _MAX_LIST = 2 << 20  # bytes; some thousands of connections, a line each
 _BEAT_SECONDS = 2.0  # relay_watch.py looks as often, and misses a few before it complains
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Serve until the supervisor hangs up; returns the exit code."""
-    control, forwards, broker = (socket.socket(fileno=int(word)) for word in words[:3])
+    control, forwards, broker = (socket.socket(fileno=int(descriptor)) for descriptor in arguments[:3])
     try:
         allowed = ORDERS.unpack(control.makefile("rb").readline())
     except (OSError, ValueError) as error:
@@ -45,8 +45,8 @@ def main(words: Sequence[str]) -> int:
     sites = _opened(allowed.log, control)
     _load(allowed)
     confine.relay()
-    sheets = [Sheet(int(words[3]), _MAX_LIST)] + ([] if sites is None else [Sheet(sites)])
-    asyncio.run(_serve(allowed, Journal(words[4], sheets), control, forwards, broker))
+    sheets = [Sheet(int(arguments[3]), _MAX_LIST)] + ([] if sites is None else [Sheet(sites)])
+    asyncio.run(_serve(allowed, Journal(arguments[4], sheets), control, forwards, broker))
     return 0
 
 

@@ -45,8 +45,8 @@ class Allowed:
         return Egress(tuple(self._forwards(host)), self.names)
 
     def _forwards(self, host: str) -> Iterator[Forward]:
-        for kind, places in (("tcp", self.tcp), ("udp", self.udp)):
-            for address, port in places:
+        for kind, endpoints in (("tcp", self.tcp), ("udp", self.udp)):
+            for address, port in endpoints:
                 yield Forward(kind, address, port)
         if self.proxy:
             yield Forward("proxy", host, PROXY_PORT)

@@ -128,14 +128,14 @@ class Broker:
             parsed = target.of_connect(f"{spelled}:{port}".encode("ascii"))
         except (target.MalformedTarget, UnicodeError):
             return _failed(wish, "malformed")
-        wanted = target.Target(wish.want, parsed.host, parsed.port)
-        if parsed.host != host or not target.is_listed(wanted, self._allowed.proxy):
+        requested = target.Target(wish.want, parsed.host, parsed.port)
+        if parsed.host != host or not target.is_listed(requested, self._allowed.proxy):
             return _failed(wish, "not on this site's list")
-        found = await self._names.find(host)
-        if not found.addresses:
-            return _failed(wish, found.why)
+        resolution = await self._names.find(host)
+        if not resolution.addresses:
+            return _failed(wish, resolution.why)
         why, address = "", ""
-        for address in found.addresses:
+        for address in resolution.addresses:
             try:
                 given = await reach.tcp(address, port, small=wish.small, seconds=_EACH_ADDRESS_SECONDS)
                 return Outcome(wish.id, address), given
@@ -149,9 +149,9 @@ def _failed(wish: Wish, why: str, address: str = "") -> Answer:
     return Outcome(wish.id, address, why), None
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Serve until the relay or the supervisor hangs up; returns the exit code."""
-    control, wire = (socket.socket(fileno=int(word)) for word in words)
+    control, wire = (socket.socket(fileno=int(descriptor)) for descriptor in arguments)
     try:
         allowed = ORDERS.unpack(control.makefile("rb").readline())
     except (OSError, ValueError):

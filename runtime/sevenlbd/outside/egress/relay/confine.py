@@ -100,13 +100,13 @@ def _all_of_files(version: int) -> int:
 
 def _let_read(ruleset: int, path: str) -> None:
     with suppress(FileNotFoundError):
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             rights = _READ_FILE | _READ_DIR
             # struct landlock_path_beneath_attr is packed.
-            _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
+            _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
         finally:
-            os.close(place)
+            os.close(descriptor)
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:

@@ -100,7 +100,7 @@ class Exchange:
 def _passed_on(event: h11.Request | h11.Response) -> list[tuple[bytes, bytes]]:
     """What is meant for the other end, as it was spelled: without what is for this hop, or named so by Connection."""
     named = {
-        word.strip().lower() for name, value in event.headers if name == b"connection" for word in value.split(b",")
+        option.strip().lower() for name, value in event.headers if name == b"connection" for option in value.split(b",")
     }
     dropped = _HOP_BY_HOP | named - {_LENGTH}
     if _is_chunked(event):

@@ -29,8 +29,8 @@ class Relay:
     def __init__(self, context: RelayContext) -> None:
         self._context = context
         allowed = context.allowed
-        self._missing = {Forward("tcp", *place) for place in allowed.tcp} | {
-            Forward("udp", *place) for place in allowed.udp
+        self._missing = {Forward("tcp", *endpoint) for endpoint in allowed.tcp} | {
+            Forward("udp", *endpoint) for endpoint in allowed.udp
         }
         self._proxy = bool(allowed.proxy)
         self._complaints = 0

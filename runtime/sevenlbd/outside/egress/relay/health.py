@@ -34,20 +34,23 @@ class Health:
         """A limit was in the guest's way."""
         self._met.add(limit)
 
-    def failed(self, place: Destination, why: str) -> None:
+    def failed(self, destination: Destination, why: str) -> None:
         """A connection could not be made."""
-        place = _without_address(place)
-        is_theirs = why not in OURS and (place.kind == "tcp" or place.host in self._spelled)
-        if is_theirs and (place in self._down or len(self._down) < _MOST_DOWN):
-            self._down[place] = why
+        destination = _without_address(destination)
+        is_theirs = why not in OURS and (destination.kind == "tcp" or destination.host in self._spelled)
+        if is_theirs and (destination in self._down or len(self._down) < _MOST_DOWN):
+            self._down[destination] = why
 
-    def worked(self, place: Destination) -> None:
+    def worked(self, destination: Destination) -> None:
         """A connection was made."""
-        self._down.pop(_without_address(place), None)
+        self._down.pop(_without_address(destination), None)
 
     def told(self) -> Beat:
         """As the supervisor reads it."""
-        down = [f"{place.host or place.address}, port {place.port}: {why}" for place, why in self._down.items()]
+        down = [
+            f"{destination.host or destination.address}, port {destination.port}: {why}"
+            for destination, why in self._down.items()
+        ]
         return Beat(tuple(sorted(self._met)), tuple(down))
 
     async def watch(self) -> None:
@@ -56,17 +59,17 @@ class Health:
             await asyncio.sleep(_AGAIN_SECONDS)
             await asyncio.gather(*map(self._try, list(self._down)))
 
-    async def _try(self, place: Destination) -> None:
-        host = place.address if place.kind == "tcp" else place.host
+    async def _try(self, destination: Destination) -> None:
+        host = destination.address if destination.kind == "tcp" else destination.host
         try:
-            wire, _ = await self._dialer.connect(_SCHEMES[place.kind], host, place.port)
+            wire, _ = await self._dialer.connect(_SCHEMES[destination.kind], host, destination.port)
         except Unreached as error:
-            self.failed(place, error.why)
+            self.failed(destination, error.why)
         else:
             wire.close()
-            self.worked(place)
+            self.worked(destination)
 
 
-def _without_address(place: Destination) -> Destination:
+def _without_address(destination: Destination) -> Destination:
     """A proxy's host is one server, wherever it was found this time."""
-    return place if place.kind == "tcp" else place._replace(address="")
+    return destination if destination.kind == "tcp" else destination._replace(address="")

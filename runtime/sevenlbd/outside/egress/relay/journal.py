@@ -132,8 +132,8 @@ class Journal:
 
     def _sum_up(self, record: ConnectionRecord) -> None:
         # What a guest asked for in vain may be any name: those go under one heading.
-        place = ("", "", 0) if record.refused else (record.host[:_MAX_HOST], record.address, record.port)
-        key = (record.kind, *place, record.refused)
+        destination = ("", "", 0) if record.refused else (record.host[:_MAX_HOST], record.address, record.port)
+        key = (record.kind, *destination, record.refused)
         if key not in self._sums and len(self._sums) >= _PLACES:
             key = (record.kind, "", "", 0, record.refused)
         self._sums.setdefault(key, _Sum(record.start)).add(record)

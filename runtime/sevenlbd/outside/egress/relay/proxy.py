@@ -38,11 +38,11 @@ _UNSAID = (h11.IDLE, h11.SEND_RESPONSE)
 class ProxyRefusal(Exception):
     """A request that nobody else gets to see. `place` is what it asked for, as far as that is known."""
 
-    def __init__(self, status: HTTPStatus, why: str, place: Destination = _NOWHERE) -> None:
-        super().__init__(f"{place.host}, port {place.port}: {why}" if place.host else why)
+    def __init__(self, status: HTTPStatus, why: str, destination: Destination = _NOWHERE) -> None:
+        super().__init__(f"{destination.host}, port {destination.port}: {why}" if destination.host else why)
         self.status = status
         self.why = why
-        self.place = place
+        self.place = destination
 
 
 class Failed(Exception):
@@ -52,8 +52,8 @@ class Failed(Exception):
 async def serve(context: RelayContext, listener: socket.socket, address: str) -> None:
     """Serve the guest's programs on `listener`, which is at `address` inside, until cancelled."""
     page = pac.page(context.allowed.proxy, address)
-    place = Destination("proxy", "", address, PROXY_PORT)
-    await tcp.accept_all(context, listener, place, lambda near: ProxyVisit(context, page, near).run())
+    destination = Destination("proxy", "", address, PROXY_PORT)
+    await tcp.accept_all(context, listener, destination, lambda near: ProxyVisit(context, page, near).run())
 
 
 class ProxyVisit:
@@ -105,8 +105,8 @@ class ProxyVisit:
     async def _connect(self, request: h11.Request) -> None:
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers):
             raise ProxyRefusal(HTTPStatus.BAD_REQUEST, "a CONNECT has no body")
-        wanted = self._parsed(target.of_connect, request)
-        far, place = await self._reach(wanted)
+        requested = self._parsed(target.of_connect, request)
+        far, destination = await self._reach(requested)
         start, began = time.time(), time.monotonic()
         up, down, end = 0, 0, "session ended"
         try:
@@ -128,58 +128,60 @@ class ProxyVisit:
             raise
         finally:
             pump.reset(far)
-            self._context.journal.add(ConnectionRecord(start, time.monotonic() - began, *place, up, down, end))
+            self._context.journal.add(ConnectionRecord(start, time.monotonic() - began, *destination, up, down, end))
 
     async def _forward(self, request: h11.Request) -> None:
         if request.method == b"TRACE":
             raise ProxyRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "no TRACE through this proxy")
-        wanted = self._parsed(target.of_request, request)
-        far, place = await self._reach(wanted)
+        requested = self._parsed(target.of_request, request)
+        far, destination = await self._reach(requested)
         start, began, end = time.time(), time.monotonic(), "session ended"
         wire = Wire(far, self._context.allowed.idle, self._context.down)
         exchange = Exchange(self._here, self._near, wire)
         try:
-            end = str(await exchange.carry(request, wanted))
+            end = str(await exchange.carry(request, requested))
         except (OSError, h11.ProtocolError) as error:
             what = reach.spell(error) if isinstance(error, OSError) else "malformed"
             end = f"{exchange.culprit}: {what}"
-            raise Failed(f"{wanted.host}: {end}") from error
+            raise Failed(f"{requested.host}: {end}") from error
         finally:
             far.close()
             seconds = time.monotonic() - began
-            self._context.journal.add(ConnectionRecord(start, seconds, *place, exchange.up, wire.received, end))
+            self._context.journal.add(ConnectionRecord(start, seconds, *destination, exchange.up, wire.received, end))
 
     def _parsed(self, parse: Callable[[bytes], Target], request: h11.Request) -> Target:
         """What the request asks for, if it is on the list. Raises Refused."""
         try:
-            wanted = parse(request.target)
+            requested = parse(request.target)
         except target.MalformedTarget as error:
             raise ProxyRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
-        if not target.is_listed(wanted, self._context.allowed.proxy):
-            why = f"not on this site's list for {wanted.scheme}"
-            raise ProxyRefusal(HTTPStatus.FORBIDDEN, why, _place(wanted))
-        return wanted
+        if not target.is_listed(requested, self._context.allowed.proxy):
+            why = f"not on this site's list for {requested.scheme}"
+            raise ProxyRefusal(HTTPStatus.FORBIDDEN, why, _place(requested))
+        return requested
 
-    async def _reach(self, wanted: Target) -> tuple[socket.socket, Destination]:
+    async def _reach(self, requested: Target) -> tuple[socket.socket, Destination]:
         """A connection to the first of its addresses that takes one; the broker finds them. Raises Refused."""
         await self._context.pace.taken(1)  # a connection of the guest's can ask for many
         try:
-            dialed = self._context.dialer.connect(wanted.scheme, wanted.host, wanted.port, small=self._context.crowded)
+            dialed = self._context.dialer.connect(
+                requested.scheme, requested.host, requested.port, small=self._context.crowded
+            )
             far, address = await dialed
         except Unreached as error:
-            place = _place(wanted, error.address)
-            raise self._not_reached(place, error.why) from None
-        place = _place(wanted, address)
-        self._context.health.worked(place)
-        return far, place
+            destination = _place(requested, error.address)
+            raise self._not_reached(destination, error.why) from None
+        destination = _place(requested, address)
+        self._context.health.worked(destination)
+        return far, destination
 
-    def _not_reached(self, place: Destination, why: str) -> ProxyRefusal:
+    def _not_reached(self, destination: Destination, why: str) -> ProxyRefusal:
         if why == reasons.TOO_MANY:
             self._context.health.met(reasons.NAMES)
-            return ProxyRefusal(HTTPStatus.SERVICE_UNAVAILABLE, why, place)
-        self._context.health.failed(place, why)
+            return ProxyRefusal(HTTPStatus.SERVICE_UNAVAILABLE, why, destination)
+        self._context.health.failed(destination, why)
         status = HTTPStatus.GATEWAY_TIMEOUT if reasons.is_silence(why) else HTTPStatus.BAD_GATEWAY
-        return ProxyRefusal(status, why, place)
+        return ProxyRefusal(status, why, destination)
 
     async def _refuse(self, refused: ProxyRefusal) -> None:
         self._context.refuse(refused.place, refused.why)
@@ -202,5 +204,5 @@ class ProxyVisit:
                     pass
 
 
-def _place(wanted: Target, address: str = "") -> Destination:
-    return Destination("connect" if wanted.scheme == "https" else "http", wanted.host, address, wanted.port)
+def _place(requested: Target, address: str = "") -> Destination:
+    return Destination("connect" if requested.scheme == "https" else "http", requested.host, address, requested.port)

@@ -68,9 +68,9 @@ class Names:
         answer = self._asking[host] = self._loop.create_future()
 
         def ask() -> None:
-            found = resolve.asked(host)
+            resolution = resolve.asked(host)
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._answered, host, answer, found)
+                self._loop.call_soon_threadsafe(self._answered, host, answer, resolution)
 
         try:
             threading.Thread(target=ask, name="names", daemon=True).start()
@@ -78,15 +78,17 @@ class Names:
             self._answered(host, answer, Resolution(why=TOO_MANY))
         return answer
 
-    def _answered(self, host: str, answer: asyncio.Future[Resolution], found: Resolution) -> None:
+    def _answered(self, host: str, answer: asyncio.Future[Resolution], resolution: Resolution) -> None:
         del self._asking[host]
-        found = replace(found, addresses=found.addresses[:_MOST_ADDRESSES])
-        self._learn(host, found)
-        answer.set_result(found)
+        resolution = replace(resolution, addresses=resolution.addresses[:_MOST_ADDRESSES])
+        self._learn(host, resolution)
+        answer.set_result(resolution)
 
-    def _learn(self, host: str, found: Resolution) -> None:
-        seconds = _GOOD_SECONDS if found.addresses else _SILENT_SECONDS if is_silence(found.why) else _BAD_SECONDS
-        self._known[host] = (self._loop.time() + seconds, found)
+    def _learn(self, host: str, resolution: Resolution) -> None:
+        seconds = (
+            _GOOD_SECONDS if resolution.addresses else _SILENT_SECONDS if is_silence(resolution.why) else _BAD_SECONDS
+        )
+        self._known[host] = (self._loop.time() + seconds, resolution)
         self._known.move_to_end(host)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)

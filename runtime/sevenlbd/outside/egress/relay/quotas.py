@@ -127,10 +127,10 @@ class Bucket:
             self._arm()
 
 
-def connections(wanted: int, forwards: int) -> int:
+def connections(requested: int, forwards: int) -> int:
     """As many of the wanted connections as this process may have descriptors for; takes all that the node allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return max(1, min(wanted, (max(soft, most) - forwards - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH))
+    return max(1, min(requested, (max(soft, most) - forwards - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH))

@@ -37,7 +37,7 @@ class RelayContext:
         self.slots, self.crowd = quotas.ConnectionSlots(most), UdpFlows(most)
         self.pace = quotas.Bucket(_NEW_A_SECOND, burst=_NEW_AT_ONCE, quantum=1)
         self.up, self.down = quotas.Bucket(allowed.rate), quotas.Bucket(allowed.rate)
-        self._names = {address: name for name, found in reversed(allowed.names) for address in found}
+        self._names = {address: name for name, addresses in reversed(allowed.names) for address in addresses}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -49,9 +49,9 @@ class RelayContext:
         """The name that the guest knows an address by; empty when it has none."""
         return self._names.get(address, "")
 
-    def refuse(self, place: Destination, why: str, limit: str = "") -> None:
+    def refuse(self, destination: Destination, why: str, limit: str = "") -> None:
         """Write down that something was not carried, and which limit it met, if it was one."""
-        self.journal.add(ConnectionRecord(time.time(), 0.0, *place, 0, 0, why, refused=True))
+        self.journal.add(ConnectionRecord(time.time(), 0.0, *destination, 0, 0, why, refused=True))
         if limit:
             self.health.met(limit)
 

@@ -50,8 +50,8 @@ class Resolution:
 def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Resolution]:
     """Each name with its believable addresses, many asked at once."""
     answers: dict[str, Resolution] = {}
-    wanted = list(dict.fromkeys(names))
-    left = deque(wanted)
+    unique_names = list(dict.fromkeys(names))
+    left = deque(unique_names)
 
     def ask() -> None:
         with suppress(IndexError):
@@ -60,14 +60,14 @@ def look_up(names: Iterable[str], seconds: float = SECONDS) -> dict[str, Resolut
                 answers[name] = asked(name)
 
     # A look-up cannot be called off: a thread that still waits is left behind.
-    threads = [threading.Thread(target=ask, daemon=True) for _ in wanted[:_MOST_THREADS]]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in unique_names[:_MOST_THREADS]]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = Resolution(why=f"{NO_ANSWER} within {seconds:g} s")
-    return {name: answers.get(name, late) for name in wanted}
+    return {name: answers.get(name, late) for name in unique_names}
 
 
 def believed(answers: Iterable[str]) -> Resolution:

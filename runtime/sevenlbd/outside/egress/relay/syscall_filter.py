@@ -56,48 +56,48 @@ def relay() -> None:
 
 def broker() -> None:
     """The same, with sockets of TCP and UDP, the resolver's files, and threads."""
-    wanted = _common()
+    seccomp_filter = _common()
     for name in _BROKER:
-        wanted.add_rule(seccomp.ALLOW, name)
+        seccomp_filter.add_rule(seccomp.ALLOW, name)
     for address_family in (socket.AF_INET, socket.AF_INET6):
         for kind, protocol in ((socket.SOCK_STREAM, socket.IPPROTO_TCP), (socket.SOCK_DGRAM, socket.IPPROTO_UDP)):
             for number in (0, protocol):
                 which = (Arg(0, EQ, address_family), Arg(1, MASKED_EQ, _SOCK_TYPE, kind), Arg(2, EQ, number))
-                wanted.add_rule(seccomp.ALLOW, "socket", *which)
+                seccomp_filter.add_rule(seccomp.ALLOW, "socket", *which)
     pair = (Arg(0, EQ, socket.AF_UNIX), Arg(1, MASKED_EQ, _SOCK_TYPE, socket.SOCK_SEQPACKET))
-    wanted.add_rule(seccomp.ALLOW, "socketpair", *pair)
+    seccomp_filter.add_rule(seccomp.ALLOW, "socketpair", *pair)
     # What the resolver asks of its sockets: how long an answer is, and errors by ICMP.
-    wanted.add_rule(seccomp.ALLOW, "ioctl", Arg(1, EQ, _FIONREAD))
+    seccomp_filter.add_rule(seccomp.ALLOW, "ioctl", Arg(1, EQ, _FIONREAD))
     for level, option in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-        wanted.add_rule(seccomp.ALLOW, "setsockopt", Arg(1, EQ, level), Arg(2, EQ, option))
-    wanted.add_rule(seccomp.ALLOW, "sendmmsg", Arg(3, MASKED_EQ, _FASTOPEN, 0))
-    wanted.add_rule(seccomp.ALLOW, "openat", Arg(2, MASKED_EQ, _ACCESS_MODE, 0))
-    wanted.add_rule(seccomp.ALLOW, "clone", Arg(0, MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
+        seccomp_filter.add_rule(seccomp.ALLOW, "setsockopt", Arg(1, EQ, level), Arg(2, EQ, option))
+    seccomp_filter.add_rule(seccomp.ALLOW, "sendmmsg", Arg(3, MASKED_EQ, _FASTOPEN, 0))
+    seccomp_filter.add_rule(seccomp.ALLOW, "openat", Arg(2, MASKED_EQ, _ACCESS_MODE, 0))
+    seccomp_filter.add_rule(seccomp.ALLOW, "clone", Arg(0, MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     # Its arguments are out of a filter's sight; the C library goes on to clone(2) when there is no such call.
-    wanted.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
-    _load(wanted)
+    seccomp_filter.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
+    _load(seccomp_filter)
 
 
 def _common() -> seccomp.SyscallFilter:
-    wanted = seccomp.SyscallFilter(defaction=seccomp.ERRNO(errno.EPERM))
-    wanted.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    seccomp_filter = seccomp.SyscallFilter(defaction=seccomp.ERRNO(errno.EPERM))
+    seccomp_filter.set_attr(seccomp.Attr.CTL_TSYNC, 1)
     for name in _PLAIN:
-        wanted.add_rule(seccomp.ALLOW, name)
+        seccomp_filter.add_rule(seccomp.ALLOW, name)
     # Nothing becomes a program that was not one before.
     for name in ("mmap", "mprotect"):
-        wanted.add_rule(seccomp.ALLOW, name, Arg(2, MASKED_EQ, mmap.PROT_EXEC, 0))
-    wanted.add_rule(seccomp.ALLOW, "sendto", Arg(3, MASKED_EQ, _FASTOPEN, 0))
-    wanted.add_rule(seccomp.ALLOW, "sendmsg", Arg(2, MASKED_EQ, _FASTOPEN, 0))
-    wanted.add_rule(seccomp.ALLOW, "ioctl", Arg(1, EQ, _FIONBIO))
+        seccomp_filter.add_rule(seccomp.ALLOW, name, Arg(2, MASKED_EQ, mmap.PROT_EXEC, 0))
+    seccomp_filter.add_rule(seccomp.ALLOW, "sendto", Arg(3, MASKED_EQ, _FASTOPEN, 0))
+    seccomp_filter.add_rule(seccomp.ALLOW, "sendmsg", Arg(2, MASKED_EQ, _FASTOPEN, 0))
+    seccomp_filter.add_rule(seccomp.ALLOW, "ioctl", Arg(1, EQ, _FIONBIO))
     for command in _FCNTL:
-        wanted.add_rule(seccomp.ALLOW, "fcntl", Arg(1, EQ, command))
+        seccomp_filter.add_rule(seccomp.ALLOW, "fcntl", Arg(1, EQ, command))
     for level, option in _OPTIONS:
-        wanted.add_rule(seccomp.ALLOW, "setsockopt", Arg(1, EQ, level), Arg(2, EQ, option))
-    return wanted
+        seccomp_filter.add_rule(seccomp.ALLOW, "setsockopt", Arg(1, EQ, level), Arg(2, EQ, option))
+    return seccomp_filter
 
 
-def _load(wanted: seccomp.SyscallFilter) -> None:
+def _load(seccomp_filter: seccomp.SyscallFilter) -> None:
     try:
-        wanted.load()
+        seccomp_filter.load()
     except RuntimeError as error:
         raise OSError(errno.ENOSYS, f"the filter cannot be loaded: {error}") from error

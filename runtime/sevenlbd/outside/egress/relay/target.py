@@ -49,11 +49,11 @@ def of_connect(text: bytes) -> Target:
 
 def of_request(text: bytes) -> Target:
     """The target of any other method. Raises Malformed."""
-    found = _URL.fullmatch(text)
-    if not found:
+    match = _URL.fullmatch(text)
+    if not match:
         raise MalformedTarget("a proxy is asked for http://HOST[:PORT]/..., or by CONNECT")
-    host, port = _place(found[1])
-    path = found[2] or b"/"
+    host, port = _place(match[1])
+    path = match[2] or b"/"
     return Target("http", host, 80 if port is None else port, path if path.startswith(b"/") else b"/" + path)
 
 
@@ -74,13 +74,13 @@ def _matches(host: str, pattern: str) -> bool:
 
 
 def _place(text: bytes) -> tuple[str, int | None]:
-    found = _AUTHORITY.fullmatch(text)
-    if not found:
+    match = _AUTHORITY.fullmatch(text)
+    if not match:
         raise MalformedTarget("that is not HOST:PORT")
-    port = None if found[2] is None else int(found[2])
+    port = None if match[2] is None else int(match[2])
     if port is not None and not 1 <= port <= _MAX_PORT:
         raise MalformedTarget("that is not a port")
-    return _host(found[1].decode("ascii").lower()), port
+    return _host(match[1].decode("ascii").lower()), port
 
 
 def _host(text: str) -> str:

@@ -22,14 +22,14 @@ _NO_DESCRIPTORS_SECONDS = 0.5  # until a connection has ended, perhaps
 
 async def serve(context: RelayContext, listener: socket.socket, address: str, port: int) -> None:
     """Carry every connection of `listener` to the address, until cancelled."""
-    place = Destination("tcp", context.name(address), address, port)
-    await accept_all(context, listener, place, lambda near: _carry(context, near, place))
+    destination = Destination("tcp", context.name(address), address, port)
+    await accept_all(context, listener, destination, lambda near: _carry(context, near, destination))
 
 
 async def accept_all(
     context: RelayContext,
     listener: socket.socket,
-    place: Destination,
+    destination: Destination,
     carry: Callable[[socket.socket], Coroutine[None, None, None]],
 ) -> None:
     """Have every connection carried by a task of its own, which owns it and a slot; one too many is reset."""
@@ -41,7 +41,7 @@ async def accept_all(
                 context.spawn(carry(near))
             else:
                 pump.reset(near)
-                context.refuse(place, "too many connections", reasons.CONNECTIONS)
+                context.refuse(destination, "too many connections", reasons.CONNECTIONS)
 
 
 async def _accepted(context: RelayContext, listener: socket.socket) -> socket.socket:
@@ -62,13 +62,13 @@ async def _accepted(context: RelayContext, listener: socket.socket) -> socket.so
         return near
 
 
-async def _carry(context: RelayContext, near: socket.socket, place: Destination) -> None:
+async def _carry(context: RelayContext, near: socket.socket, destination: Destination) -> None:
     start, began = time.time(), time.monotonic()
     up, down, reached, end = 0, 0, False, "session ended"
     try:
-        far, _ = await context.dialer.connect("tcp", place.address, place.port, small=context.crowded)
+        far, _ = await context.dialer.connect("tcp", destination.address, destination.port, small=context.crowded)
         reached = True
-        context.health.worked(place)
+        context.health.worked(destination)
         coupled = pump.Pump(near, far, context.up, context.down, context.allowed.idle)
         try:
             end = await coupled.run()
@@ -76,10 +76,10 @@ async def _carry(context: RelayContext, near: socket.socket, place: Destination)
             up, down = coupled.up, coupled.down
     except Unreached as error:
         end = error.why
-        context.health.failed(place, error.why)
+        context.health.failed(destination, error.why)
     finally:
         pump.reset(near)
         context.slots.give_back()
         context.journal.add(
-            ConnectionRecord(start, time.monotonic() - began, *place, up, down, end, refused=not reached)
+            ConnectionRecord(start, time.monotonic() - began, *destination, up, down, end, refused=not reached)
         )

@@ -167,8 +167,8 @@ class Flows:
             self._loop.add_reader(self._near, self._from_guest)
 
     def _flow(self, who: Address) -> Flow | None:
-        if found := self._flows.get(who):
-            return found
+        if known := self._flows.get(who):
+            return known
         if not self._context.pace.take(1):
             self._context.refuse(self._place, reasons.BUSY, reasons.PACE)
             return None
