@@ -21,20 +21,20 @@ class AccessControl:
 
     def __init__(
         self,
-        wanted: Connectors,
+        ways_in: Connectors,
         plan: Plan,
         login: str,
         native_port: int,
-        place: Path,
+        folder: Path,
         lasts: float,
         gateway: GatewayLink,
     ) -> None:
         """`lasts` is how long the session does at most, in seconds; 0 when nobody knows."""
-        self._wanted = wanted
+        self._wanted = ways_in
         self._plan = plan
         self._login = login
-        self._native = NativeTls(native_port, tuple(wanted.native_names())) if native_port else None
-        self._place = place
+        self._native = NativeTls(native_port, tuple(ways_in.native_names())) if native_port else None
+        self._place = folder
         self._lasts = lasts
         self._gateway = gateway
         self.web_certificate = ""
@@ -72,27 +72,27 @@ class AccessControl:
 
 @asynccontextmanager
 async def opened(
-    wanted: Connectors, plan: Plan, login: str, native_port: int, place: Path, lasts: float, gateway: GatewayLink
+    ways_in: Connectors, plan: Plan, login: str, native_port: int, folder: Path, lasts: float, gateway: GatewayLink
 ) -> AsyncIterator[AccessControl]:
     """All locks in place and the gateway told, which is heard from now on.
 
     Raises OSError when the secrets cannot be written, and Refusal for a certificate that cannot be used.
     """
-    if wanted.certificate and wanted.key:
-        await tls_files.adopt(wanted.certificate, wanted.key, place)
-    access_control = AccessControl(wanted, plan, login, native_port, place, lasts, gateway)
+    if ways_in.certificate and ways_in.key:
+        await tls_files.adopt(ways_in.certificate, ways_in.key, folder)
+    access_control = AccessControl(ways_in, plan, login, native_port, folder, lasts, gateway)
     hearing = asyncio.create_task(gateway.listen())
     try:
-        await access_control.change_locks(web=wanted.makes_web_certificate)
+        await access_control.change_locks(web=ways_in.makes_web_certificate)
         yield access_control
     finally:
         hearing.cancel()
 
 
-def take_bundle(place: Path) -> bytes:
+def take_bundle(folder: Path) -> bytes:
     """For whoever came in by the page; whoever is first has it."""
     try:
-        with tls_files.taken(place) as packed:
+        with tls_files.taken(folder) as packed:
             return packed
     except (tls_files.Gone, OSError):
         return b""

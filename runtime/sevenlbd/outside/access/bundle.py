@@ -22,7 +22,7 @@ def pack(session: str, account: str, native: dict[str, Any], ends: float, client
         loader=PackageLoader("sevenlbd.outside.access"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     host = native["hosts"][0]
-    words = {
+    values = {
         "session": session,
         "account": account,
         "host": host,
@@ -33,9 +33,9 @@ def pack(session: str, account: str, native: dict[str, Any], ends: float, client
         "ends": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ends)),
     }
     files: dict[str, str | bytes] = {
-        tls.README: templates.get_template(tls.README).render(words),
-        "stunnel.conf": templates.get_template("stunnel.conf").render(words, windows=False),
-        "stunnel-windows.conf": templates.get_template("stunnel.conf").render(words, windows=True),
+        tls.README: templates.get_template(tls.README).render(values),
+        "stunnel.conf": templates.get_template("stunnel.conf").render(values, windows=False),
+        "stunnel-windows.conf": templates.get_template("stunnel.conf").render(values, windows=True),
         "desktop.rdp": rdp_file(account, local_port(session)),
         "client.pem": client,
         "ca.pem": authority,

@@ -147,13 +147,13 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _alternatives(names: Iterable[str]) -> list[x509.GeneralName]:
     """Names and addresses as a certificate holds them, each once."""
-    found: list[x509.GeneralName] = []
+    general_names: list[x509.GeneralName] = []
     for name in dict.fromkeys(names):
         if address := hostnames.address(name):
-            found.append(x509.IPAddress(address))
+            general_names.append(x509.IPAddress(address))
         elif name and name.isascii():
-            found.append(x509.DNSName(name))
-    return found
+            general_names.append(x509.DNSName(name))
+    return general_names
 
 
 def make(order: dict[str, Any]) -> dict[str, Any]:

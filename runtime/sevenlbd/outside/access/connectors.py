@@ -63,7 +63,7 @@ class Connectors:
         """The names and addresses under which somebody may call this node's page, lower case."""
         node = os.uname().nodename.lower()
         names = ["localhost", "127.0.0.1", "::1", node, node.partition(".")[0], *self.web_names]
-        names += [place.address for place in (self.web, self.rdp_tls) if place and not place.is_everywhere]
+        names += [endpoint.address for endpoint in (self.web, self.rdp_tls) if endpoint and not endpoint.is_everywhere]
         return list(dict.fromkeys(names))
 
 
@@ -116,19 +116,19 @@ def origin(text: str) -> str:
 
 
 @contextmanager
-def tcp_sockets(wanted: Connectors) -> Iterator[dict[str, socket.socket]]:
+def tcp_sockets(ways_in: Connectors) -> Iterator[dict[str, socket.socket]]:
     """The listening TCP sockets, and what tells their callers apart, by the names that the gateway knows.
 
     Raises Refusal.
     """
     with ExitStack() as sockets:
-        found = {}
-        for name, setting, place in (("web-tcp", "web", wanted.web), ("rdp-tls", "rdp_tls", wanted.rdp_tls)):
-            if place:
-                found[name] = sockets.enter_context(listeners.tcp(setting, place))
-                if asking := sockets.enter_context(peer_socket.opened(port_of(found, name))):
-                    found[f"{name}-peers"] = asking
-        yield found
+        by_name = {}
+        for name, setting, endpoint in (("web-tcp", "web", ways_in.web), ("rdp-tls", "rdp_tls", ways_in.rdp_tls)):
+            if endpoint:
+                by_name[name] = sockets.enter_context(listeners.tcp(setting, endpoint))
+                if peers := sockets.enter_context(peer_socket.opened(port_of(by_name, name))):
+                    by_name[f"{name}-peers"] = peers
+        yield by_name
 
 
 @contextmanager
@@ -144,19 +144,19 @@ def port_of(sockets: dict[str, socket.socket], name: str) -> int:
     return int(sockets[name].getsockname()[1]) if name in sockets else 0
 
 
-def url(wanted: Connectors, port: int) -> str:
+def url(ways_in: Connectors, port: int) -> str:
     """The page's address, without a key; empty when it listens on its Unix socket only.
 
     A name only where every address that it may have is ours.
     """
-    if wanted.web is None:
+    if ways_in.web is None:
         return ""
-    host = os.uname().nodename if wanted.web.is_everywhere else wanted.web.address
-    return f"{'https' if wanted.web_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
+    host = os.uname().nodename if ways_in.web.is_everywhere else ways_in.web.address
+    return f"{'https' if ways_in.web_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def front(
-    wanted: Connectors, plan: Plan, access: Credentials, login: str, cookie_key: str, native: NativeTls | None
+    ways_in: Connectors, plan: Plan, access: Credentials, login: str, cookie_key: str, native: NativeTls | None
 ) -> Front:
     """All that the gateway must know to let somebody in."""
     return Front(
@@ -165,13 +165,13 @@ def front(
         password=access.password,
         tokens=access.digests(),
         cookie_key=cookie_key,
-        portals=wanted.portals,
-        hosts=tuple(wanted.names()),
-        console=wanted.console,
-        clipboard=wanted.clipboard,
+        portals=ways_in.portals,
+        hosts=tuple(ways_in.names()),
+        console=ways_in.console,
+        clipboard=ways_in.clipboard,
         login=login,
         host=os.uname().nodename,
         folder=plan.folder,
         native=native,
-        screen=wanted.screen,
+        screen=ways_in.screen,
     )

@@ -55,9 +55,9 @@ def new_password() -> str:
     """24 random letters and digits, with one of each kind that Windows' complexity rule asks for."""
     letters = string.ascii_letters + string.digits
     while True:
-        word = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
-        if all(set(word) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
-            return word
+        password = "".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH))
+        if all(set(password) & set(kind) for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits)):
+            return password
 
 
 def account_name(user: str) -> str:

@@ -47,12 +47,12 @@ def parse(setting: str, text: str) -> ListenAddress | None:
     """A place of `ADDRESS:PORT` or `ADDRESS:FIRST-LAST`; None for none. Raises Refusal that names the setting."""
     if text in ("", OFF):
         return None
-    found = _FORM.fullmatch(text)
+    match = _FORM.fullmatch(text)
     try:
-        if not found:
+        if not match:
             raise ValueError("it is not of the form ADDRESS:PORT or ADDRESS:FIRST-LAST")
-        address = "127.0.0.1" if found["name"] else str(ipaddress.ip_address(found["v6"] or found["v4"]))
-        first, last = int(found["first"]), int(found["last"] or found["first"])
+        address = "127.0.0.1" if match["name"] else str(ipaddress.ip_address(match["v6"] or match["v4"]))
+        first, last = int(match["first"]), int(match["last"] or match["first"])
         if not 0 <= first <= last <= 65535:
             raise ValueError("ports are 0 to 65535, the lower one first")
     except ValueError as error:
@@ -62,23 +62,23 @@ def parse(setting: str, text: str) -> ListenAddress | None:
 
 
 @contextmanager
-def tcp(setting: str, place: ListenAddress) -> Iterator[socket.socket]:
-    """A listening socket on the first port of `place` that is free for all of it. Raises Refusal when there is none."""
-    listener = _first_free(setting, place)
+def tcp(setting: str, endpoint: ListenAddress) -> Iterator[socket.socket]:
+    """A listening socket on the first port of `endpoint` that is free for all of it. Raises Refusal for none."""
+    listener = _first_free(setting, endpoint)
     with listener:
         yield listener
 
 
-def _first_free(setting: str, place: ListenAddress) -> socket.socket:
+def _first_free(setting: str, endpoint: ListenAddress) -> socket.socket:
     trouble = OSError()
-    for port in range(place.first, place.last + 1):
+    for port in range(endpoint.first, endpoint.last + 1):
         try:
-            return _listening_everywhere(port) if place.is_everywhere else _listening(place.address, port)
+            return _listening_everywhere(port) if endpoint.is_everywhere else _listening(endpoint.address, port)
         except OSError as error:
             trouble = error
             if error.errno != errno.EADDRINUSE:
                 break
-    raise _refusal(setting, place, trouble)
+    raise _refusal(setting, endpoint, trouble)
 
 
 def _listening_everywhere(port: int) -> socket.socket:
@@ -110,12 +110,12 @@ def _listening(address: str, port: int) -> socket.socket:
     return listener
 
 
-def _refusal(setting: str, place: ListenAddress, error: OSError) -> Refusal:
-    ports = str(place.first) if place.first == place.last else f"{place.first}-{place.last}"
-    where = f"`{setting}`: {place.address}, port {ports}"
+def _refusal(setting: str, endpoint: ListenAddress, error: OSError) -> Refusal:
+    ports = str(endpoint.first) if endpoint.first == endpoint.last else f"{endpoint.first}-{endpoint.last}"
+    where = f"`{setting}`: {endpoint.address}, port {ports}"
     match error.errno:
         case errno.EADDRINUSE:
-            what = "is in use" if place.first == place.last else "are all in use"
+            what = "is in use" if endpoint.first == endpoint.last else "are all in use"
             return Refusal(ExitCode.RESOURCES, f"{where} {what} on this node", hint="choose another, or 0 for any")
         case errno.EADDRNOTAVAIL:
             what = f"{where}: {os.uname().nodename} has no such address"

@@ -94,11 +94,11 @@ async def _ask(verb: str, order: dict[str, object]) -> Made:
 
 def served(folder: Path) -> dict[str, str]:
     """What those inside serve with, as it is in the session's folder. Raises OSError."""
-    found = {}
+    certificates = {}
     for name in tls.SERVED:
         with suppress(FileNotFoundError):
-            found[str(name)] = foreign_files.read(folder, name, tls.MOST).decode("ascii")
-    return found
+            certificates[str(name)] = foreign_files.read(folder, name, tls.MOST).decode("ascii")
+    return certificates
 
 
 class Gone(Exception):
