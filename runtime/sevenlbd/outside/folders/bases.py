@@ -24,10 +24,10 @@ _TEMPORARY = ("SLURM_TMPDIR", "TMPDIR")
 _SUFFIX = re.compile(r"-[0-9a-f]{8}")
 
 
-def base(wanted: str, environment: Mapping[str, str]) -> Path:
+def base(session_dir: str, environment: Mapping[str, str]) -> Path:
     """Where the folder of this user's next session goes. It need not exist yet."""
-    if wanted:
-        return user_path(wanted).absolute()
+    if session_dir:
+        return user_path(session_dir).absolute()
     usual = _usual(environment)
     if _is_ours(usual):
         return usual
@@ -36,13 +36,13 @@ def base(wanted: str, environment: Mapping[str, str]) -> Path:
     return usual.with_name(f"{usual.name}-{secrets.token_hex(4)}") if _is_there(usual) else usual
 
 
-def all_bases(wanted: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
+def all_bases(session_dir: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
     """Every folder in which sessions of this user may be; the usual one first, even if it is not there.
 
     One that somebody else put there is not among them. Raises Refusal when the user names such a one.
     """
-    if wanted:
-        named = user_path(wanted).absolute()
+    if session_dir:
+        named = user_path(session_dir).absolute()
         check_owned(named)
         return (named,)
     usual = _usual(environment)
@@ -62,18 +62,18 @@ def temporary(environment: Mapping[str, str]) -> Path:
 
 def hidden(environment: Mapping[str, str]) -> list[str]:
     """Sentences on folders of the job's or the user's that the container does not show, so that others are taken."""
-    told = []
+    sentences = []
     for name in _TEMPORARY:
-        wanted = environment.get(name, "")
-        if wanted and Path(wanted).is_dir():
+        folder = environment.get(name, "")
+        if folder and Path(folder).is_dir():
             break
-        if wanted:
+        if folder:
             taken = temporary(environment)
-            told.append(
-                f"{name}={wanted} is not a folder that the container shows, so {taken} is used: "
-                f"apptainer run --bind {shlex.quote(wanted)} ..."
+            sentences.append(
+                f"{name}={folder} is not a folder that the container shows, so {taken} is used: "
+                f"apptainer run --bind {shlex.quote(folder)} ..."
             )
-    return told
+    return sentences
 
 
 def check_base(folder: Path) -> None:
@@ -99,16 +99,16 @@ def check_base(folder: Path) -> None:
 def check_owned(folder: Path) -> None:
     """Refuse a base folder, if there is one, that somebody else could read or swap. Raises Refusal."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise Refusal(
             ExitCode.RESOURCES,
             f"{folder}: is not a folder of yours; somebody else may have put it there",
             hint=ELSEWHERE,
         )
-    if found.st_mode & 0o077:
+    if status.st_mode & 0o077:
         raise Refusal(
             ExitCode.RESOURCES, f"{folder}: others may enter it", hint=f"chmod 700 {shlex.quote(str(folder))}"
         )
@@ -122,16 +122,16 @@ def _others(usual: Path) -> list[Path]:
     """Bases that were taken because somebody else had the usual one."""
     with suppress(OSError), os.scandir(usual.parent) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(usual.name)]
-        found = [usual.with_name(name) for name in sorted(names) if _SUFFIX.fullmatch(name.removeprefix(usual.name))]
-        return [path for path in found if _is_ours(path, alone=True)]
+        bases = [usual.with_name(name) for name in sorted(names) if _SUFFIX.fullmatch(name.removeprefix(usual.name))]
+        return [path for path in bases if _is_ours(path, alone=True)]
     return []
 
 
 def _is_ours(path: Path, *, alone: bool = False) -> bool:
     with suppress(OSError):
-        found = path.lstat()
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-        return ours and not (alone and found.st_mode & 0o077)
+        status = path.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        return ours and not (alone and status.st_mode & 0o077)
     return False
 
 

@@ -132,8 +132,8 @@ def _take_name(fresh: Path, folder: Path) -> None:
 
 def alive(*where: Path) -> list[Path]:
     """Folders of running sessions in these bases, oldest first in each."""
-    found = (folder for base in where for folder in _entries(base))
-    return [folder for folder in found if not folder.name.startswith(".") and is_alive(folder)]
+    folders = (folder for base in where for folder in _entries(base))
+    return [folder for folder in folders if not folder.name.startswith(".") and is_alive(folder)]
 
 
 def failures(where: Path) -> list[Path]:
@@ -147,13 +147,13 @@ def _is_failure(folder: Path) -> bool:
 
 def _entries(where: Path) -> list[Path]:
     """The folders in there, oldest first. What goes meanwhile is left out."""
-    found = []
+    by_mtime = []
     with suppress(OSError), os.scandir(where) as entries:
         for entry in entries:
             with suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
-                    found.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
-    return [path for _, path in sorted(found)]
+                    by_mtime.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
+    return [path for _, path in sorted(by_mtime)]
 
 
 def remove_leftovers(where: Path, *, failed_too: bool = False) -> list[Path]:

@@ -35,14 +35,14 @@ def all_of(settings: Settings, environment: Mapping[str, str]) -> tuple[Share, .
 
 def _cached(shares: list[Share], names: Iterable[str]) -> Iterator[Share]:
     """The shares, those of `names` as such that the guest has for itself. Raises Refusal for a name without a share."""
-    wanted = {name.lower() for name in names}
+    cached_names = {name.lower() for name in names}
     known = {share.name.lower() for share in shares}
     for name in names:
         if name.lower() not in known:
             what = f"`cached_shares`: there is no share `{name}`{nearest(name, sorted(known))}"
             raise Refusal(ExitCode.SHARE, what, hint="the home is `home`, the others are named by --share NAME=PATH")
     for share in shares:
-        yield replace(share, cached=share.name.lower() in wanted)
+        yield replace(share, cached=share.name.lower() in cached_names)
 
 
 def _refuse_dot(share: Share, home: Path) -> None:
@@ -95,7 +95,7 @@ def _checked(share: Share, hint: str) -> Share:
             "which Samba's configuration cannot hold",
             hint="show it under another name: apptainer run --bind 'PATH:/mnt/NAME' ... --share NAME=/mnt/NAME",
         )
-    if any(path.resolve().is_relative_to(place) for place in _NOT_FOR_SHARING) or path.resolve() == Path("/"):
+    if any(path.resolve().is_relative_to(folder) for folder in _NOT_FOR_SHARING) or path.resolve() == Path("/"):
         what = f"share `{share.name}`: {path} belongs to the system, not to you"
         raise Refusal(ExitCode.SHARE, what, hint="share a folder with files of yours")
     if not os.access(path, os.F_OK):
