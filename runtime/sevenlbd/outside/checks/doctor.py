@@ -128,8 +128,8 @@ def _limits(chosen: Settings, here: sources.Places) -> Iterator[Finding]:
         yield Finding("limits", "error", refusal.what, refusal.hint)
         return
     for text in warnings:
-        told, _, mend = text.partition(" To mend: ")
-        yield Finding("limits", "warning", told, mend)
+        problem, _, mend = text.partition(" To mend: ")
+        yield Finding("limits", "warning", problem, mend)
     if not warnings:
         yield Finding("limits", "ok", "of open files, of a file's size and of processes: a session fits in")
 
@@ -148,16 +148,16 @@ def _space(chosen: Settings, here: sources.Places) -> Iterator[Finding]:
     else:
         yield Finding("session folder", "ok", text)
     for text in bases.hidden(here.environment) if not chosen.session_dir else ():
-        told, _, mend = text.partition(": ")
-        yield Finding("session folder", "warning", told, mend)
+        problem, _, mend = text.partition(": ")
+        yield Finding("session folder", "warning", problem, mend)
 
 
 def _image(chosen: Settings, here: sources.Places) -> Finding:
     try:
-        found = images.resolve(chosen.image, sources.image_folders(here, chosen), sources.image_cache(chosen))
+        image = images.resolve(chosen.image, sources.image_folders(here, chosen), sources.image_cache(chosen))
     except Refusal as refusal:
         return Finding("image", "error" if chosen.image else "warning", refusal.what, refusal.hint)
-    return Finding("image", "ok", f"{found.title}: {found.layers[0].path}")
+    return Finding("image", "ok", f"{image.title}: {image.layers[0].path}")
 
 
 def _warm(chosen: Settings, here: sources.Places) -> Iterator[Finding]:
@@ -199,8 +199,8 @@ def _site_file(here: sources.Places) -> Finding:
     if strangers := here.passed_over():
         mend = "keep it where only its owner can put it: beside the SIF in such a folder, or in /etc/7lbd"
         return Finding("site file", "warning", "; ".join(strangers), mend)
-    found, _ = sources.site_file(here)
-    return Finding("site file", "ok", str(found) if found else "none; the defaults hold")
+    file, _ = sources.site_file(here)
+    return Finding("site file", "ok", str(file) if file else "none; the defaults hold")
 
 
 def _clock() -> Finding:

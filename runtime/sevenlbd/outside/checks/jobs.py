@@ -13,41 +13,41 @@ from .checked_site import CALLED, CheckedSite, refused
 from .doctor import Finding
 
 
-def of_portal(found: CheckedSite) -> Iterator[Finding]:
-    if "ondemand" not in found.said:
+def of_portal(site: CheckedSite) -> Iterator[Finding]:
+    if "ondemand" not in site.said:
         return
-    wrong = list(amiss(found.ondemand, found.settings))
+    wrong = list(amiss(site.ondemand, site.settings))
     for text in wrong:
         yield Finding("portal", "error", text, "see docs/ondemand.md")
     if not wrong:
-        portals = ", ".join(found.ondemand.portals or found.settings.portals)
-        yield Finding("portal", "ok", f"{portals}; clusters: {', '.join(found.ondemand.cluster)}")
+        portals = ", ".join(site.ondemand.portals or site.settings.portals)
+        yield Finding("portal", "ok", f"{portals}; clusters: {', '.join(site.ondemand.cluster)}")
 
 
-def of_scheduler(found: CheckedSite) -> Iterator[Finding]:
+def of_scheduler(site: CheckedSite) -> Iterator[Finding]:
     """Whether sbatch would take each job (sbatch(1), --test-only): partition, account, features, sizes."""
-    programs = NodePrograms(found.here.environment)
+    programs = NodePrograms(site.here.environment)
     if not programs.has("sbatch"):
-        if "slurm" in found.said or "ondemand" in found.said:
+        if "slurm" in site.said or "ondemand" in site.said:
             yield Finding("scheduler", "warning", "sbatch cannot be called from here, so no job was tried", CALLED)
         return
-    for what, slurm in _jobs(found):
-        yield _tried(found, programs, what, slurm)
+    for what, slurm in _jobs(site):
+        yield _tried(site, programs, what, slurm)
 
 
-def _jobs(found: CheckedSite) -> Iterator[tuple[str, SlurmTable]]:
-    yield "the job of submit", found.slurm
-    if "ondemand" in found.said:
-        for size in found.ondemand.sizes:
-            options = (*found.slurm.options, *found.ondemand.options, *size.options)
+def _jobs(site: CheckedSite) -> Iterator[tuple[str, SlurmTable]]:
+    yield "the job of submit", site.slurm
+    if "ondemand" in site.said:
+        for size in site.ondemand.sizes:
+            options = (*site.slurm.options, *site.ondemand.options, *size.options)
             changes = {"memory": size.memory, "cpus": size.cpus, "options": options}
-            yield f"[ondemand] size `{size.title}`", found.slurm.model_copy(update=changes)
+            yield f"[ondemand] size `{size.title}`", site.slurm.model_copy(update=changes)
 
 
-def _tried(found: CheckedSite, programs: NodePrograms, what: str, slurm: SlurmTable) -> Finding:
+def _tried(site: CheckedSite, programs: NodePrograms, what: str, slurm: SlurmTable) -> Finding:
     try:
         want = job_script.JobOptions(slurm, {}, (), ())
-        script = job_script.text(want, found.settings, found.here, "7lbd doctor")
+        script = job_script.text(want, site.settings, site.here, "7lbd doctor")
         done = programs.run("sbatch", "--test-only", stdin=script)
     except Missing as missing:
         return Finding("scheduler", "warning", missing.what, CALLED)

@@ -11,10 +11,10 @@ from .checked_site import CheckedSite
 from .doctor import Finding
 
 
-def file(found: CheckedSite) -> Iterator[Finding]:
+def file(site: CheckedSite) -> Iterator[Finding]:
     """Whether everybody can read it, and only the site can change what it locks."""
-    yield Finding("site file", "ok", str(found.file))
-    for path, reading in ((found.file, stat.S_IROTH), (found.file.parent, stat.S_IXOTH)):
+    yield Finding("site file", "ok", str(site.file))
+    for path, reading in ((site.file, stat.S_IROTH), (site.file.parent, stat.S_IXOTH)):
         mode = path.stat().st_mode
         if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX and stat.S_ISDIR(mode)):
             text = f"{path} is writable for everybody, and so is what the site locks"
@@ -22,24 +22,24 @@ def file(found: CheckedSite) -> Iterator[Finding]:
         if not mode & reading:
             text = f"{path} is not for everybody to read (mode {mode & 0o777:04o}): who cannot is refused a session"
             yield Finding("site file", "warning", text, f"chmod a+rX {path}, if that is not what you want")
-    others = [path for path in found.here.site_files if path != found.file and path.exists()]
+    others = [path for path in site.here.site_files if path != site.file and path.exists()]
     for path in others:
-        yield Finding("site file", "warning", f"{path} is there, too, and is not read", f"keep one: {found.file}")
-    locked = found.settings.locked
+        yield Finding("site file", "warning", f"{path} is there, too, and is not read", f"keep one: {site.file}")
+    locked = site.settings.locked
     text = (
         f"users cannot change {', '.join(locked)}" if locked else "nothing: users may set all that is not yours alone"
     )
     yield Finding("locked", "ok", text)
 
 
-def sense(found: CheckedSite) -> Iterator[Finding]:
+def sense(site: CheckedSite) -> Iterator[Finding]:
     """Keys that are right, and still not what a site can have meant."""
-    for name in found.said:
+    for name in site.said:
         if name in NOT_FOR_ALL:
             yield Finding(
                 "keys", "warning", f"`{name}` is one session's affair, and here it is that of all", "leave it out"
             )
-    settings = found.settings
+    settings = site.settings
     if settings.session_dir:
         text = f"`session_dir` = {settings.session_dir}: one folder cannot be the private one of each user"
         yield Finding("keys", "error", text, "leave it out, and set TMPDIR or SEVENLBD_SESSION_DIR in the job's prolog")

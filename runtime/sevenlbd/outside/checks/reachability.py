@@ -14,37 +14,37 @@ from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
 
-def inward(found: CheckedSite) -> Iterator[Finding]:
+def inward(site: CheckedSite) -> Iterator[Finding]:
     try:
-        ways = connectors.check(found.settings, clipboard=True)
+        ways = connectors.check(site.settings, clipboard=True)
     except Refusal as refusal:
         yield refused("ways in", refusal)
         return
     for path in filter(None, (ways.certificate, ways.key)):
         if not os.access(path, os.R_OK):
             yield Finding("web_certificate", "error", f"{path} is not readable for you", "each session's user reads it")
-    wanted = {"web": ways.web, "rdp_tls": ways.rdp_tls}
-    if "ondemand" in found.said:
+    endpoints = {"web": ways.web, "rdp_tls": ways.rdp_tls}
+    if "ondemand" in site.said:
         with suppress(Refusal):  # which `amiss` tells
-            wanted["[ondemand] web"] = listeners.parse("web", found.ondemand.web)
-    for name, place in wanted.items():
-        if place:
-            yield _port(name, place)
+            endpoints["[ondemand] web"] = listeners.parse("web", site.ondemand.web)
+    for name, endpoint in endpoints.items():
+        if endpoint:
+            yield _port(name, endpoint)
 
 
-def _port(name: str, place: listeners.ListenAddress) -> Finding:
+def _port(name: str, endpoint: listeners.ListenAddress) -> Finding:
     try:
-        with listeners.tcp(name, place) as socket:
+        with listeners.tcp(name, endpoint) as socket:
             free = socket.getsockname()[1]
     except Refusal as refusal:
         return refused("ways in", refusal)
-    first = "any free port" if place.first == 0 else f"port {free} is free"
-    return Finding("ways in", "ok", f"{name}: {place.address}, {first}")
+    first = "any free port" if endpoint.first == 0 else f"port {free} is free"
+    return Finding("ways in", "ok", f"{name}: {endpoint.address}, {first}")
 
 
-def outward(found: CheckedSite) -> Iterator[Finding]:
+def outward(site: CheckedSite) -> Iterator[Finding]:
     """Each host is looked up and tried. One that is not found is an error here: no user could mend it."""
-    settings = found.settings
+    settings = site.settings
     if not settings.egress_allow:
         return
     try:
@@ -60,4 +60,4 @@ def outward(found: CheckedSite) -> Iterator[Finding]:
             yield Finding("ways out", "ok", f"{name}: {', '.join(addresses)}")
         forwards, patterns = len(allowed.tcp) + len(allowed.udp), len(allowed.proxy)
         yield Finding("ways out", "ok", f"{forwards} ports of servers, {patterns} patterns of the proxy")
-        yield from servers.tried(found, allowed)
+        yield from servers.tried(site, allowed)

@@ -24,15 +24,15 @@ _MEND = {
 Place = tuple[str, int]
 
 
-def tried(found: CheckedSite, allowed: Allowed) -> Iterator[Finding]:
+def tried(site: CheckedSite, allowed: Allowed) -> Iterator[Finding]:
     """Each entry of `egress_allow`, in its order, and what of `egress_hosts` is for none of them."""
-    ways = [rules.parse(text) for text in found.settings.egress_allow]
+    ways = [rules.parse(text) for text in site.settings.egress_allow]
     names = dict(allowed.names)
     doors = {
         way: [(address, port) for address in _addresses(way, names, allowed) for port in way.ports] for way in ways
     }
-    outcomes = asyncio.run(_try_all(dict.fromkeys(place for places in doors.values() for place in places)))
-    pinned = rules.hosts(found.settings.egress_hosts)
+    outcomes = asyncio.run(_try_all(dict.fromkeys(endpoint for endpoints in doors.values() for endpoint in endpoints)))
+    pinned = rules.hosts(site.settings.egress_hosts)
     looked_up = resolve.look_up(way.host for way in ways if way.by_proxy and _is_name(way.host, pinned))
     for way in ways:
         if way.by_proxy:
@@ -40,7 +40,7 @@ def tried(found: CheckedSite, allowed: Allowed) -> Iterator[Finding]:
         elif way.scheme == "udp":
             yield Finding("ways out", "ok", f"{way.text}: not tried, as a datagram without an answer says nothing")
         elif doors[way]:
-            yield _server(way, {place: outcomes[place] for place in doors[way]})
+            yield _server(way, {endpoint: outcomes[endpoint] for endpoint in doors[way]})
     for name in pinned:
         if not any(_is_for(name, way) for way in ways):
             text = f"`egress_hosts`: {name} is in no entry of egress_allow, so it is not used"
@@ -60,8 +60,8 @@ def _is_name(host: str, pinned: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def _is_for(name: str, way: EgressEntry) -> bool:
-    wanted = target.Target(way.scheme, name, way.first)
-    return way.host == name or way.by_proxy and target.is_listed(wanted, [way.pattern])
+    destination = target.Target(way.scheme, name, way.first)
+    return way.host == name or way.by_proxy and target.is_listed(destination, [way.pattern])
 
 
 def _by_proxy(way: EgressEntry, looked_up: Mapping[str, resolve.Resolution]) -> Iterator[Finding]:
@@ -77,19 +77,19 @@ def _by_proxy(way: EgressEntry, looked_up: Mapping[str, resolve.Resolution]) -> 
 def _server(way: EgressEntry, outcomes: Mapping[Place, str]) -> Finding:
     """One entry: a range is well when one of its ports is, because a vendor daemon has one of them."""
     kinds: dict[str, list[Place]] = {}
-    for place, outcome in outcomes.items():
-        kinds.setdefault(outcome, []).append(place)
-    text = "; ".join(f"{outcome}: {', '.join(_spelled(places))}" for outcome, places in kinds.items())
+    for endpoint, outcome in outcomes.items():
+        kinds.setdefault(outcome, []).append(endpoint)
+    text = "; ".join(f"{outcome}: {', '.join(_spelled(endpoints))}" for outcome, endpoints in kinds.items())
     if _FINE in kinds:
         return Finding("ways out", "ok", f"{way.text}: {text}")
     mend = "; ".join(_MEND[outcome] for outcome in kinds if outcome in _MEND)
     return Finding("ways out", "warning", f"{way.text}: {text}", mend or "see whether this node has a way there")
 
 
-def _spelled(places: Iterable[Place]) -> Iterator[str]:
+def _spelled(endpoints: Iterable[Place]) -> Iterator[str]:
     """Each address with its ports, those in a row as a range."""
     by_address: dict[str, list[int]] = {}
-    for address, port in places:
+    for address, port in endpoints:
         by_address.setdefault(address, []).append(port)
     for address, ports in by_address.items():
         starts = [ports[0], *(second for first, second in pairwise(ports) if second != first + 1)]
@@ -100,14 +100,14 @@ def _spelled(places: Iterable[Place]) -> Iterator[str]:
         yield f"{address} port {spelled}"
 
 
-async def _try_all(places: Iterable[Place]) -> dict[Place, str]:
+async def _try_all(endpoints: Iterable[Place]) -> dict[Place, str]:
     some = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(place: Place) -> tuple[Place, str]:
+    async def one(endpoint: Place) -> tuple[Place, str]:
         async with some:
-            return place, await _try(*place)
+            return endpoint, await _try(*endpoint)
 
-    return dict(await asyncio.gather(*map(one, places)))
+    return dict(await asyncio.gather(*map(one, endpoints)))
 
 
 async def _try(address: str, port: int) -> str:

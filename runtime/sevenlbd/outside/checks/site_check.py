@@ -31,10 +31,12 @@ def examine(here: sources.Places) -> list[Finding]:
     settings, wrong = _settings(file, said)
     slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
     ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
-    told = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand)]
-    if not told:
-        told = [Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")]
-    found = CheckedSite(
+    key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand)]
+    if not key_findings:
+        key_findings = [
+            Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")
+        ]
+    site = CheckedSite(
         here,
         file,
         said,
@@ -47,7 +49,7 @@ def examine(here: sources.Places) -> list[Finding]:
         reachability.inward, reachability.outward,
         surroundings.of_folders, surroundings.of_container, jobs.of_portal, jobs.of_scheduler,
     )  # fmt: skip
-    return [*told, *(finding for check in checks for finding in check(found))]
+    return [*key_findings, *(finding for check in checks for finding in check(site))]
 
 
 def _none(here: sources.Places) -> Finding:

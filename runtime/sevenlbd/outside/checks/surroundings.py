@@ -14,9 +14,9 @@ from .checked_site import CALLED, CheckedSite
 from .doctor import Finding
 
 
-def of_folders(found: CheckedSite) -> Iterator[Finding]:
-    yield _shared(records.where(found.settings.state_dir, found.here.environment))
-    cache = sources.image_cache(found.settings)
+def of_folders(site: CheckedSite) -> Iterator[Finding]:
+    yield _shared(records.where(site.settings.state_dir, site.here.environment))
+    cache = sources.image_cache(site.settings)
     if cache and not filesystems.is_folder(cache):
         text = f"{cache} is not a folder here, so images are read from their repository"
         yield Finding(
@@ -44,10 +44,10 @@ def _shared(folder: Path | None) -> Finding:
     return Finding("state_dir", "ok", f"{folder}, on {filesystems.kind(parent)}")
 
 
-def of_container(found: CheckedSite) -> Iterator[Finding]:
+def of_container(site: CheckedSite) -> Iterator[Finding]:
     """What the job's container would show, which is not what ours shows, if we were called in another way."""
-    named = [("binds", bind.partition(":")[0]) for bind in found.slurm.binds]
-    named += [("sif", found.slurm.sif)] if found.slurm.sif else []
+    named = [("binds", bind.partition(":")[0]) for bind in site.slurm.binds]
+    named += [("sif", site.slurm.sif)] if site.slurm.sif else []
     for key, path in named:
         if os.access(f"{NODE_ROOT}{path}" if NODE_ROOT.is_dir() else path, os.F_OK):
             continue
