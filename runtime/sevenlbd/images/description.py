@@ -28,6 +28,12 @@ class OS(StrEnum):
     LINUX = "linux"
 
 
+class Clock(StrEnum):
+    AUTO = "auto"
+    UTC = "utc"
+    LOCAL = "localtime"
+
+
 class Firmware(StrEnum):
     BIOS = "bios"
     UEFI = "uefi"
@@ -82,6 +88,11 @@ class Description(BaseModel):
     logical_block_size: Literal[512, 4096] = Field(
         default=512,
         description="the sector size that the disk shows its system, in bytes; 4096 needs UEFI, and no ahci disk",
+    )
+    clock: Clock = Field(
+        default=Clock.AUTO,
+        description="what the machine's clock shows; auto: the node's local time for windows, UTC for linux. utc is "
+        "for a Windows whose registry has RealTimeIsUniversal",
     )
     nic: Nic = Field(default=Nic.VIRTIO, description="the network card that the image has a driver for")
     display: DisplayDevice = Field(default=DisplayDevice.AUTO, description="auto: virtio for linux, std for windows")

@@ -46,6 +46,8 @@ class Guest:
     variables: str
     logical_block_size: int = 512
     """The sector size that the disk shows, in bytes."""
+    clock: str = "utc"
+    """What the machine's clock shows when it starts: `utc`, or the node's `localtime`."""
 
 
 @dataclass(frozen=True)

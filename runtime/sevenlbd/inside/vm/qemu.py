@@ -86,7 +86,7 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *_screen(plan),
         *_channels(fds, oem_strings),
         *(["-incoming", "defer"] if plan.warm else []),
-        *(["-rtc", "base=localtime,driftfix=slew"] if guest.os == "windows" else ["-rtc", "base=utc"]),
+        *("-rtc", f"base={guest.clock}{',driftfix=slew' if guest.os == 'windows' else ''}"),
     ]
 
 

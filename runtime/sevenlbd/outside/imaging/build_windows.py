@@ -14,7 +14,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import nearest, parse_duration, parse_size
 from ...images import description, layout, names
-from ...images.description import Channel, Description, DiskBus, Firmware
+from ...images.description import Channel, Clock, Description, DiskBus, Firmware
 from ...images.media import disc_files, product_keys, setup_media
 from ...images.media.wim import Edition
 from ..cli.command import Command, CommandContext
@@ -117,6 +117,7 @@ def _described(context: CommandContext, title: str) -> Description:
         title=_title(title),
         firmware=Firmware(context.options.firmware),
         disk_bus=DiskBus.VIRTIO,
+        clock=Clock.UTC,
         channels=(Channel.SMBIOS, Channel.AGENT),
         user=context.options.user,
         memory=chosen.memory or 8 << 30,

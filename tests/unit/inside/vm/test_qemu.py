@@ -111,7 +111,9 @@ def test_the_machine_is_versioned_bare_and_filtered() -> None:
 
 
 def test_windows_reads_its_clock_in_local_time() -> None:
-    assert values(command(), "-rtc") == ["base=localtime,driftfix=slew"]
+    assert values(command(), "-rtc") == ["base=utc,driftfix=slew"]
+    local = replace(PLAN, guest=replace(GUEST, clock="localtime"))
+    assert values(command(local), "-rtc") == ["base=localtime,driftfix=slew"]
     assert values(command(replace(PLAN, guest=replace(GUEST, os="linux"))), "-rtc") == ["base=utc"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import windows_discs
 from sevenlbd.__main__ import main
 from sevenlbd.images import description
-from sevenlbd.images.description import Channel, DiskBus, Firmware
+from sevenlbd.images.description import Channel, Clock, DiskBus, Firmware
 from sevenlbd.images.media import disc_files
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from windows_discs import ENTERPRISE, PRO
@@ -80,6 +80,7 @@ def test_the_description_fits_what_is_installed(build: Build, tmp_path: Path) ->
     assert (described.name, described.version, described.title) == ("win11", "2026.11", 'Tools of "the lab"')
     assert described.firmware is Firmware.UEFI_SECURE
     assert described.disk_bus is DiskBus.VIRTIO
+    assert described.clock is Clock.UTC
     assert set(described.channels) == {Channel.SMBIOS, Channel.AGENT}
     assert described.user == "lab"
     assert described.warm_hook == build_windows.HOOK

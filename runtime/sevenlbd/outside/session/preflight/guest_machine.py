@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ....base.errors import ExitCode, Refusal
 from ....config.settings import Accel, Network, Settings
-from ....images.description import OS, Channel, Description, DisplayDevice
+from ....images.description import OS, Channel, Clock, Description, DisplayDevice
 from ....images.lookup.image import Image
 from ....wire.forwards import Egress
 from ....wire.plan import Guest, Warm
@@ -97,7 +97,14 @@ def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
         account=described.user,
         variables=str(image.variables or ""),
         logical_block_size=described.logical_block_size,
+        clock=_clock(described).value,
     )
+
+
+def _clock(described: Description) -> Clock:
+    if described.clock is not Clock.AUTO:
+        return described.clock
+    return Clock.LOCAL if described.os is OS.WINDOWS else Clock.UTC
 
 
 def _cpu(settings: Settings, accel: str) -> str:
