@@ -38,8 +38,8 @@ def lost(path: Path) -> bool:
 
 def _words(file: BinaryIO, at: int, length: int) -> array[int]:
     file.seek(at)
-    found = file.read(length)
-    words = array("Q", found[: len(found) // 8 * 8])
+    content = file.read(length)
+    words = array("Q", content[: len(content) // 8 * 8])
     if sys.byteorder == "little":
         words.byteswap()
     return words

@@ -113,17 +113,17 @@ def container(disk: Piece) -> str:
 
 def told(disk: Piece, said: str = "") -> str:
     """The format of `disk`; `said` is the user's word, which must not contradict it. Raises Refusal."""
-    found = _by_magic(disk)
-    if said in ("", found) or (said == VMDK and found == VMDK_TEXT):
-        if not said and found != RAW and disk.path.suffix.lower() == ".raw" and disk.whole:
-            what = f"{disk.path}: is named raw, but begins like {found}; a guest may have written that to deceive"
-            raise Refusal(ExitCode.IMAGE, what, hint=f"say what it is: --format raw, or --format {found}")
-        if found == RAW and not said:
+    detected = _by_magic(disk)
+    if said in ("", detected) or (said == VMDK and detected == VMDK_TEXT):
+        if not said and detected != RAW and disk.path.suffix.lower() == ".raw" and disk.whole:
+            what = f"{disk.path}: is named raw, but begins like {detected}; a guest may have written that to deceive"
+            raise Refusal(ExitCode.IMAGE, what, hint=f"say what it is: --format raw, or --format {detected}")
+        if detected == RAW and not said:
             _check_raw(disk)
-        return found
+        return detected
     if said == RAW:
         return RAW
-    what = f"{disk.path}: does not begin like {said}, but like {found}"
+    what = f"{disk.path}: does not begin like {said}, but like {detected}"
     raise Refusal(ExitCode.IMAGE, what, hint="leave --format out")
 
 

@@ -19,16 +19,16 @@ _PATIENCE = 0.3
 _PAUSE = 0.02  # seconds; a dozen looks in that time
 
 
-def identity(found: os.stat_result) -> Identity:
+def identity(status: os.stat_result) -> Identity:
     """Which file it is, and which content."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @contextmanager
-def in_use(layers: Iterable[str], seen: Mapping[str, Identity] | None = None) -> Iterator[None]:
+def in_use(layers: Iterable[str], identities: Mapping[str, Identity] | None = None) -> Iterator[None]:
     """Hold a shared lock (flock(2)) on every layer of a disk: whoever wants to change one can see that it is in use.
 
-    Raises Refusal when somebody changes one, or when it is not the file any more that was `seen` when it was checked.
+    Raises Refusal when somebody changes one, or when its identity is no more the one in `identities`.
     """
     held: list[int] = []
     try:
@@ -36,7 +36,7 @@ def in_use(layers: Iterable[str], seen: Mapping[str, Identity] | None = None) ->
             descriptor = _opened(layer)
             held.append(descriptor)
             _share(descriptor, layer)
-            if seen and seen.get(layer, UNSEEN) not in (UNSEEN, identity(os.fstat(descriptor))):
+            if identities and identities.get(layer, UNSEEN) not in (UNSEEN, identity(os.fstat(descriptor))):
                 raise _replaced(layer, "was replaced or written to")
         yield
     finally:
@@ -44,9 +44,9 @@ def in_use(layers: Iterable[str], seen: Mapping[str, Identity] | None = None) ->
             os.close(descriptor)
 
 
-def check_unchanged(seen: Mapping[str, Identity]) -> None:
-    """Raises Refusal when another file lies where one of those that were `seen` did."""
-    for path, known in seen.items():
+def check_unchanged(identities: Mapping[str, Identity]) -> None:
+    """Raises Refusal when another file lies where one of those with these `identities` did."""
+    for path, known in identities.items():
         try:
             now = identity(Path(path).stat())
         except OSError:

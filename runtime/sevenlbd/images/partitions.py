@@ -75,7 +75,7 @@ def _gpt(head: bytes, sector: int) -> PartitionTable | None:
     at, count, length = struct.unpack_from("<QII", header, 72)
     if not 128 <= length <= 4096:
         return None
-    found = []
+    partitions = []
     for number in range(min(count, _MOST_ENTRIES)):
         entry = head[at * sector + number * length :][:128]
         if len(entry) < 128:
@@ -83,8 +83,8 @@ def _gpt(head: bytes, sector: int) -> PartitionTable | None:
         if any(entry[:16]):
             first, last = struct.unpack_from("<QQ", entry, 32)
             kind = str(uuid.UUID(bytes_le=entry[:16]))
-            found.append(Partition(kind, first * sector, max(0, last - first + 1) * sector))
-    return PartitionTable("GPT", sector, tuple(found), _copy_end(header, sector)) if found else None
+            partitions.append(Partition(kind, first * sector, max(0, last - first + 1) * sector))
+    return PartitionTable("GPT", sector, tuple(partitions), _copy_end(header, sector)) if partitions else None
 
 
 def _copy_end(header: bytes, sector: int) -> int:
@@ -102,10 +102,10 @@ def _mbr(head: bytes) -> tuple[PartitionTable | None, bool]:
     entries = [head[446 + 16 * number :][:16] for number in range(4)]
     if any(entry[0] not in (0, 0x80) for entry in entries):
         return None, False
-    found = []
+    partitions = []
     for entry in entries:
         first, count = struct.unpack_from("<II", entry, 8)
         if entry[4] not in (0, _PROTECTIVE) and count:
-            found.append(Partition(f"{entry[4]:#x}", first * SECTOR, count * SECTOR))
+            partitions.append(Partition(f"{entry[4]:#x}", first * SECTOR, count * SECTOR))
     protected = any(entry[4] == _PROTECTIVE for entry in entries)
-    return PartitionTable("MBR", SECTOR, tuple(found)) if found else None, protected
+    return PartitionTable("MBR", SECTOR, tuple(partitions)) if partitions else None, protected

@@ -50,8 +50,8 @@ def convert(
         while piece := os.read(running.stdout.fileno(), 4096):
             said = (said + piece)[-8192:]
             writeback.go_on()
-            if found := _DONE.findall(said):
-                now = int(stored * float(found[-1]) / 100)
+            if percents := _DONE.findall(said):
+                now = int(stored * float(percents[-1]) / 100)
                 told(now - done)
                 done = now
     if running.returncode:
@@ -84,8 +84,8 @@ def size(node: Mapping[str, object]) -> int:
     """The virtual size of the disk `node`, in bytes. Raises Refusal."""
     # `info` opens what it is given without its backing files, and must not meet a description of them.
     whole = {"driver": "raw", "file": node}
-    told = json.loads(_finish([_PROGRAM, "info", "--output=json", _json(whole)], Path("the disk")))
-    return int(told["virtual-size"])
+    info = json.loads(_finish([_PROGRAM, "info", "--output=json", _json(whole)], Path("the disk")))
+    return int(info["virtual-size"])
 
 
 def check(path: Path, kind: str) -> str:

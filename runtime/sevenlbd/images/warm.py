@@ -69,13 +69,13 @@ class Needs:
 
     def differences(self, here: Needs) -> list[str]:
         """What is not as it was frozen, in words; empty when the state fits."""
-        found = []
+        reasons = []
         for field in fields(self):
             frozen, ours = getattr(self, field.name), getattr(here, field.name)
             if frozen != ours and not (field.name == "egress" and ours in _LESS.get(frozen, ())):
                 what = _WORDS.get(field.name, field.name)
-                found.append(f"{what} {_spell(field.name, frozen)} when frozen, {_spell(field.name, ours)} here")
-        return found
+                reasons.append(f"{what} {_spell(field.name, frozen)} when frozen, {_spell(field.name, ours)} here")
+        return reasons
 
 
 @dataclass(frozen=True)
@@ -113,17 +113,17 @@ def read(image: Path) -> WarmState | None:
     folder = image / layout.WARM
     if not os.access(folder / layout.WARM_RECORD, os.F_OK):
         return None
-    found = _read_record(folder)
-    for path in filter(None, (found.disk, found.memory, found.state, found.variables)):
+    warm_state = _read_record(folder)
+    for path in filter(None, (warm_state.disk, warm_state.memory, warm_state.state, warm_state.variables)):
         _check_file(path)
-    if found.memory.stat().st_size != found.needs.memory:
-        raise WarmError(f"{found.memory} has not the size of the memory that was frozen")
+    if warm_state.memory.stat().st_size != warm_state.needs.memory:
+        raise WarmError(f"{warm_state.memory} has not the size of the memory that was frozen")
     try:
         # Its backing file's name is never followed: the layers below are given to QEMU by name.
-        qcow2.read(found.disk)
+        qcow2.read(warm_state.disk)
     except (qcow2.HeaderError, OSError) as error:
-        raise WarmError(f"{found.disk}: {error}") from None
-    return found
+        raise WarmError(f"{warm_state.disk}: {error}") from None
+    return warm_state
 
 
 def write(state: WarmState) -> None:
@@ -147,10 +147,10 @@ def _read_record(folder: Path) -> WarmState:
 
 def _check_file(path: Path) -> None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError as error:
         raise WarmError(f"{path}: {error.strerror}") from None
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.R_OK):
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
         raise WarmError(f"{path}: is not a file that you can read")
 
 

@@ -79,14 +79,14 @@ def stamp(files: Mapping[str, os.stat_result]) -> Stamp:
 def look(folder: Path) -> VersionSource:
     """What there is to copy. Raises Refusal, also when a file is missing, or is one too many for the manifest."""
     with _reading(folder):
-        found = manifest.files(folder)
+        files = manifest.files(folder)
     signed = {
         name: manifest.read_signed(folder, name)
         for name in sorted(manifest.SIGNATURE_FILES)
         if os.path.lexists(folder / name)
     }
     if layout.MANIFEST not in signed:
-        return VersionSource(folder, found, signed, None)
+        return VersionSource(folder, files, signed, None)
     said = manifest.parse(signed[layout.MANIFEST], folder / layout.MANIFEST)
     return VersionSource(folder, manifest.check_names(folder, said), signed, said)
 
@@ -187,8 +187,8 @@ class _Fetch:
             return expected
         with _reading(self._source.folder / name):
             data = self._read(origin, at, length, self._bucket)
-        found = _hash(size, data, length)
-        if self._source.manifest and found != expected:
+        hashed = _hash(size, data, length)
+        if self._source.manifest and hashed != expected:
             self._refuse_changed(origin, name, self._source.files[name])
             raise Altered(
                 f"{self._source.folder / name}: was altered, or was damaged on its way: bytes {at} to {at + length} "
@@ -196,12 +196,12 @@ class _Fetch:
             )
         sparse.write(copy, data, at, length)
         if not self._source.manifest:
-            self._journal.note(name, index, found)
+            self._journal.note(name, index, hashed)
         if data:
             self._advance(fetched=length)
         else:
             self._advance(kept=length)
-        return found
+        return hashed
 
     def _expected(self, name: str, index: int) -> bytes | None:
         if not self._source.manifest:
@@ -211,22 +211,22 @@ class _Fetch:
 
     def _read(self, descriptor: int, at: int, length: int, bucket: RateLimit | None = None) -> memoryview | None:
         """A piece in our one buffer; None when it is nothing but a hole."""
-        found, filled = self._buffer[:length], 0
+        buffer, filled = self._buffer[:length], 0
         for start, end in extents(descriptor, at, at + length):
-            found[filled : start - at] = bytes(start - at - filled)
+            buffer[filled : start - at] = bytes(start - at - filled)
             filled = start - at
             while filled < end - at:
-                wanted = min(_READ, end - at - filled)
+                step = min(_READ, end - at - filled)
                 if bucket:
-                    bucket.take(wanted)
-                got = os.preadv(descriptor, [found[filled : filled + wanted]], at + filled)
+                    bucket.take(step)
+                got = os.preadv(descriptor, [buffer[filled : filled + step]], at + filled)
                 if not got:
                     raise digest.Changed
                 filled += got
         if not filled:
             return None
-        found[filled:] = bytes(length - filled)
-        return found
+        buffer[filled:] = bytes(length - filled)
+        return buffer
 
     def _advance(self, *, kept: int = 0, fetched: int = 0) -> None:
         self._tally = replace(self._tally, kept=self._tally.kept + kept, fetched=self._tally.fetched + fetched)
@@ -326,10 +326,10 @@ def like(path: Path, origin: Path, least: int) -> None:
 
     Its owner gets `least`. Raises OSError.
     """
-    wanted = origin.stat()
+    status = origin.stat()
     with suppress(OSError):
-        os.chown(path, -1, wanted.st_gid)
-    mode = wanted.st_mode & 0o555
-    if path.stat().st_gid != wanted.st_gid:
+        os.chown(path, -1, status.st_gid)
+    mode = status.st_mode & 0o555
+    if path.stat().st_gid != status.st_gid:
         mode = mode & ~0o070 | (mode & 0o007) << 3
     path.chmod(mode | least)

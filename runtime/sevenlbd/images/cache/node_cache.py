@@ -68,15 +68,15 @@ class Cache:
     def entries(self) -> list[Entry]:
         """All copies, whole or not, least recently used first."""
         check_owner(self.path)
-        found = []
+        copies = []
         for name in _subfolders(self.path):
             for folder in _subfolders(self.path / name, hidden=True):
                 whole = not folder.startswith(".")
                 version = folder if whole else folder.removeprefix(".").removesuffix(f".{_PARTIAL}")
                 if folder in (version, f".{version}.{_PARTIAL}") and names.is_version(version):
                     with suppress(OSError):  # gone at this very moment
-                        found.append(self._entry(Reference(name, version), self.path / name / folder, whole=whole))
-        return sorted(found, key=lambda entry: entry.used)
+                        copies.append(self._entry(Reference(name, version), self.path / name / folder, whole=whole))
+        return sorted(copies, key=lambda entry: entry.used)
 
     def users(self, ref: Reference) -> list[str]:
         """Who uses a whole copy."""
@@ -307,8 +307,8 @@ def _flock(descriptor: int, path: Path, waiting: Callable[[], None] | None) -> b
 
 def _subfolders(above: Path, *, hidden: bool = False) -> list[str]:
     with suppress(OSError), os.scandir(above) as entries:
-        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return sorted(name for name in found if hidden or names.is_name(name))
+        subfolders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in subfolders if hidden or names.is_name(name))
     return []
 
 

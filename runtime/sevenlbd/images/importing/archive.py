@@ -36,7 +36,7 @@ class Digest:
     algorithm: str
     expected: str
 
-    def check(self, piece: Piece, told: Callable[[int], None] = lambda _: None) -> None:
+    def check(self, piece: Piece, report: Callable[[int], None] = lambda _: None) -> None:
         """Raises Refusal when `piece` has another content."""
         running = hashlib.new(self.algorithm)
         with piece.path.open("rb") as file:
@@ -45,7 +45,7 @@ class Digest:
             while left and (part := file.read(min(left, _STEP))):
                 running.update(part)
                 left -= len(part)
-                told(len(part))
+                report(len(part))
         if running.hexdigest() != self.expected:
             what = f"{piece.path}: `{self.name}` in it was altered, or damaged: its {self.algorithm} digest is another"
             raise Refusal(ExitCode.IMAGE, what, hint=_AGAIN)
@@ -62,7 +62,7 @@ def plain(name: str) -> str:
 
 def members(whole: Piece) -> dict[str, Piece]:
     """Every file by name, each stored in one piece. Raises Refusal."""
-    found: dict[str, Piece] = {}
+    pieces: dict[str, Piece] = {}
     try:
         with _Headers(whole.path.open("rb", buffering=0)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for count, member in enumerate(tar):
@@ -71,12 +71,12 @@ def members(whole: Piece) -> dict[str, Piece]:
                 if _BESIDE.search(member.name) or (member.isdir() and ".." not in member.name):
                     continue
                 name = _checked(whole, member)
-                if name in found:
+                if name in pieces:
                     raise _refused(whole, f"it has `{member.name}` twice")
-                found[name] = Piece(whole.path, whole.offset + member.offset_data, member.size, whole=False)
+                pieces[name] = Piece(whole.path, whole.offset + member.offset_data, member.size, whole=False)
     except (tarfile.TarError, ValueError, OverflowError, OSError, EOFError, RecursionError) as error:
         raise _refused(whole, f"is not an OVA: {error}", _AGAIN) from None
-    return found
+    return pieces
 
 
 def _checked(whole: Piece, member: tarfile.TarInfo) -> str:
@@ -99,11 +99,11 @@ class _Headers(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Raises tarfile.ReadError when that is more than headers have."""
-        wanted = _MOST_READ if size is None or size < 0 else size
-        self._left -= wanted
-        if wanted > _MOST_TEXT or self._left < 0:
+        length = _MOST_READ if size is None or size < 0 else size
+        self._left -= length
+        if length > _MOST_TEXT or self._left < 0:
             raise tarfile.ReadError("its headers are far too long")
-        return super().read(wanted)
+        return super().read(length)
 
 
 def text(whole: Piece, name: str, member: Piece) -> bytes:
@@ -113,24 +113,24 @@ def text(whole: Piece, name: str, member: Piece) -> bytes:
     return member.read(0, member.size)
 
 
-def digests(whole: Piece, found: dict[str, Piece], beside: str) -> dict[str, Digest]:
+def digests(whole: Piece, members: dict[str, Piece], beside: str) -> dict[str, Digest]:
     """What the archive's manifest (.mf) says, by member. `beside` is the description that it belongs to.
 
     Raises Refusal when it names a file that is not there.
     """
-    manifest = next((name for name in found if name.lower() == f"{beside[:-4]}.mf".lower()), "")
-    listed = [name for name in found if name.lower().endswith(".mf")]
+    manifest = next((name for name in members if name.lower() == f"{beside[:-4]}.mf".lower()), "")
+    listed = [name for name in members if name.lower().endswith(".mf")]
     if not manifest and len(listed) == 1:
         manifest = listed[0]
     if not manifest:
         return {}
     read: dict[str, Digest] = {}
     folder = beside.rpartition("/")[0]
-    for line in _lines(text(whole, manifest, found[manifest])):
+    for line in _lines(text(whole, manifest, members[manifest])):
         if not (said := _LINE.fullmatch(line.strip())):
             continue
         names = [plain(f"{folder}/{name}") for name in (said[2], unquote(said[2], errors="surrogateescape"))]
-        name = next((name for name in names if name in found), "")
+        name = next((name for name in names if name in members), "")
         if not name:
             what = f"its manifest {manifest} lists `{said[2]}`, which is not in it"
             raise _refused(whole, what, _AGAIN)

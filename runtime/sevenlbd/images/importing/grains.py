@@ -44,11 +44,11 @@ def check(disk: Piece) -> None:
     directory = little_endian(disk.read(layout.directory * SECTOR, layout.tables * 4), "I")
     if len(directory) < layout.tables:
         raise truncated(disk, "its directory is not all there")
-    seen: set[int] = set()
+    visited: set[int] = set()
     for number, table in enumerate(directory):
-        if table <= _ZEROES or table in seen:
+        if table <= _ZEROES or table in visited:
             continue
-        seen.add(table)
+        visited.add(table)
         places = little_endian(disk.read(table * SECTOR, layout.in_table * 4), "I")
         if len(places) < layout.in_table:
             raise truncated(disk, f"table {number} of {layout.tables} is not all there")
@@ -72,9 +72,9 @@ def _layout(disk: Piece) -> _Layout:
     return layout
 
 
-def _end(disk: Piece, layout: _Layout, place: int, number: int) -> int:
-    """Where in the file grain `number` ends, which begins at sector `place`."""
-    at = place * SECTOR
+def _end(disk: Piece, layout: _Layout, sector: int, number: int) -> int:
+    """Where in the file grain `number` ends, which begins at `sector`."""
+    at = sector * SECTOR
     if not layout.flags & _COMPRESSED:
         return at + min(layout.grain, max(0, layout.capacity - number * layout.grain)) * SECTOR
     if not layout.flags & _MARKERS:

@@ -51,12 +51,12 @@ def fill(folder: Path, opened: DiskSource, options: ImportOptions, progress: Pro
     """Make the version in `folder`, from the disk that was `opened`. Raises Refusal, OSError."""
     with TemporaryDirectory(prefix=layout.IMPORTING, dir=folder) as scratch:
         source = ready(opened, Path(scratch), progress)
-        found = _looked_into(source, Path(scratch))
-        _check_wanted(source, found, options)
+        findings = _looked_into(source, Path(scratch))
+        _check_wanted(source, findings, options)
         _copy(source, folder / layout.DISK, options, progress)
     if options.variables:
         _copy_variables(options.variables, folder / layout.VARIABLES)
-    text = _taken_over(options, found) if options.described else _found(source, found, options)
+    text = _taken_over(options, findings) if options.described else _found(source, findings, options)
     (folder / layout.DESCRIPTION).write_text(text)
     return image.from_folder(folder).description
 
@@ -72,15 +72,15 @@ def _looked_into(source: DiskSource, scratch: Path) -> probe.Findings:
     for layer in source.layers:
         if layer.format == "qcow2" and qcow2.read(layer.path).ragged and clusters.lost(layer.path):
             raise Refusal(ExitCode.IMAGE, f"{layer.path}: is truncated inside its last cluster", hint="copy it anew")
-    found = probe.look(lambda at, length: qemu_img.read(source.node, at, length, scratch), size)
-    image.check_whole(source.path, found.table, size)
-    return found
+    findings = probe.look(lambda at, length: qemu_img.read(source.node, at, length, scratch), size)
+    image.check_whole(source.path, findings.table, size)
+    return findings
 
 
 def _copy(source: DiskSource, target: Path, options: ImportOptions, progress: Progress) -> None:
     """The disk as one qcow2, of the size that it says it has. Raises Refusal."""
-    with progress(f"importing {source.path.name}", source.stored) as told:
-        qemu_img.convert(source.node, target, compress=options.compress, stored=source.stored, told=told)
+    with progress(f"importing {source.path.name}", source.stored) as report:
+        qemu_img.convert(source.node, target, compress=options.compress, stored=source.stored, told=report)
     declared, made = qemu_img.size(source.node), qcow2.read(target).size
     if made != declared:
         what = f"{source.path}: is a disk of {declared} bytes, and the copy has {made}"
@@ -104,12 +104,12 @@ def _volume(path: Path) -> bool:
 _NATIVE_4K = {"logical_block_size": partitions.SECTOR_4K}
 
 
-def _check_wanted(source: DiskSource, found: probe.Findings, options: ImportOptions) -> None:
+def _check_wanted(source: DiskSource, findings: probe.Findings, options: ImportOptions) -> None:
     """Refuse what a disk of sectors of 4096 bytes cannot have. Raises Refusal."""
     values: dict[str, object] = dict(options.given)
     if options.described:
         values = description.read(options.described).model_dump(mode="json", by_alias=True, exclude_unset=True) | values
-    if found.table.sector != partitions.SECTOR_4K:
+    if findings.table.sector != partitions.SECTOR_4K:
         return
     what = f"{source.path}: its partition table counts in sectors of 4096 bytes"
     if values.get("logical_block_size", partitions.SECTOR_4K) != partitions.SECTOR_4K:
@@ -120,12 +120,12 @@ def _check_wanted(source: DiskSource, found: probe.Findings, options: ImportOpti
         raise Refusal(ExitCode.IMAGE, f"{what}, from which no BIOS boots", hint="--firmware uefi")
 
 
-def _taken_over(options: ImportOptions, found: probe.Findings) -> str:
+def _taken_over(options: ImportOptions, findings: probe.Findings) -> str:
     """The description that came with the disk, for its new place."""
     assert options.described
     came = description.read(options.described)
     values = came.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    if found.table.sector == partitions.SECTOR_4K:
+    if findings.table.sector == partitions.SECTOR_4K:
         values = {"disk_bus": DiskBus.NVME.value, **values, **_NATIVE_4K}
     return _text([f"Taken over from {options.described.name} beside {came.disk}."], values | _placed(options))
 
@@ -137,19 +137,19 @@ def _placed(options: ImportOptions) -> dict[str, object]:
     return {"name": options.name, "version": options.version, **files, **options.given}
 
 
-def _found(source: DiskSource, found: probe.Findings, options: ImportOptions) -> str:
+def _found(source: DiskSource, findings: probe.Findings, options: ImportOptions) -> str:
     """A description of what is on the disk."""
     values: dict[str, object] = {}
     notes = [
         f"Made from {source.path.name} ({source.kind}).",
-        f"Seen on it: {', '.join(found.seen) or 'nothing known'}.",
+        f"Seen on it: {', '.join(findings.seen) or 'nothing known'}.",
     ]
-    system = options.given.get("os", found.os)
+    system = options.given.get("os", findings.os)
     if system:
         values |= {"os": str(system), "disk_bus": "virtio" if system == "linux" else "ahci"}
-    if found.firmware:
-        values["firmware"] = found.firmware.value
-    if found.table.sector == partitions.SECTOR_4K:
+    if findings.firmware:
+        values["firmware"] = findings.firmware.value
+    if findings.table.sector == partitions.SECTOR_4K:
         values |= _NATIVE_4K
         if system != "linux":
             # What Windows has a driver of its own for, and shows such sectors.

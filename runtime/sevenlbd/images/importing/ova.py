@@ -92,8 +92,8 @@ def _names(whole: Piece, file: ElementTree.Element, members: dict[str, Piece], b
         path = archive.plain(f"{folder}/{name}" if folder else name)
         if file.get("chunkSize"):
             chunks = [f"{path}.{number:09d}" for number in range(_MOST_CHUNKS)]
-            if found := chunks[: next((n for n, chunk in enumerate(chunks) if chunk not in members), _MOST_CHUNKS)]:
-                return found
+            if parts := chunks[: next((n for n, chunk in enumerate(chunks) if chunk not in members), _MOST_CHUNKS)]:
+                return parts
         elif path in members:
             return [path]
     raise _refused(whole, f"its description names the disk `{href}`, which is not in it", "copy or export it anew")
@@ -141,13 +141,13 @@ def _disk_of(whole: Piece, root: ElementTree.Element) -> tuple[ElementTree.Eleme
     files = {element.get("id", ""): element for element in root.iterfind("./References/File")}
     disks = {disk.get("fileRef", ""): disk for disk in root.iterfind("./DiskSection/Disk") if disk.get("fileRef")}
     if len(disks) != 1:
-        names = ", ".join(files[wanted].get("href", "") for wanted in disks if wanted in files)
+        names = ", ".join(files[file_id].get("href", "") for file_id in disks if file_id in files)
         what = f"its description names {len(disks)} disks{names and f' ({names})'}; an image has one"
         raise _refused(whole, what, "unpack it (tar xf) and add the disk that has the system by its own name")
-    (wanted, disk), *_ = disks.items()
-    if wanted not in files:
+    (file_id, disk), *_ = disks.items()
+    if file_id not in files:
         raise _refused(whole, "its description refers to a file that it does not list")
-    return disk, files[wanted]
+    return disk, files[file_id]
 
 
 def _packed(whole: Piece, file: ElementTree.Element) -> bool:

@@ -63,26 +63,26 @@ def look(read: Read, size: int) -> Findings:
     """Look into a disk of `size` bytes."""
     head = read(0, min(partitions.HEAD, size // 512 * 512))
     table = partitions.read(head)
-    found = Findings(table=table)
+    findings = Findings(table=table)
     weight = {OS.WINDOWS: 0, OS.LINUX: 0}
     for partition in table.partitions[:_MOST_PARTITIONS]:
         name, system, certain = _judged(partition, read, size)
-        found.seen.append(name)
+        findings.seen.append(name)
         if system:
             # What only one system has counts for more than a file system that any may have.
             weight[system] += min(partition.size, size) + (size if certain else 0)
     if not table.partitions:
         name, system = _content(head)
         if system:
-            found.seen.append(f"{name} without partitions")
+            findings.seen.append(f"{name} without partitions")
             weight[system] += 1
     if any(weight.values()):
-        found.os = OS.WINDOWS if weight[OS.WINDOWS] >= weight[OS.LINUX] else OS.LINUX
+        findings.os = OS.WINDOWS if weight[OS.WINDOWS] >= weight[OS.LINUX] else OS.LINUX
     if table.partitions:
-        found.firmware = _firmware(table)
+        findings.firmware = _firmware(table)
         sectors = f" in sectors of {table.sector} bytes" if table.sector != partitions.SECTOR else ""
-        found.seen.insert(0, f"{table.name} with {len(table.partitions)} partitions{sectors}")
-    return found
+        findings.seen.insert(0, f"{table.name} with {len(table.partitions)} partitions{sectors}")
+    return findings
 
 
 def _firmware(table: PartitionTable) -> Firmware | None:

@@ -56,10 +56,10 @@ def opened(path: Path, said: str) -> Iterator[DiskSource]:
         layers, _ = image.walk(path, formats.QCOW2)
         yield DiskSource(path, kind, image.chain(layers), sum(_stored(layer.path) for layer in layers), layers=layers)
     elif kind == formats.VMDK_TEXT:
-        found = vmdk.extents(whole)
-        stored = sum(_stored(extent.file.path) for extent in found)
-        with TemporaryDirectory(prefix="7lbd-import-") as place:
-            yield DiskSource(path, formats.VMDK, _assembled(found, Path(place)), stored)
+        extents = vmdk.extents(whole)
+        stored = sum(_stored(extent.file.path) for extent in extents)
+        with TemporaryDirectory(prefix="7lbd-import-") as scratch:
+            yield DiskSource(path, formats.VMDK, _assembled(extents, Path(scratch)), stored)
     else:
         yield DiskSource(path, kind, _alone(whole, kind), _stored(whole.path), piece=whole)
 
@@ -99,14 +99,14 @@ def _proved(source: DiskSource, appliance: ova.Appliance, scratch: Path, progres
     by_name = {digest.name: digest for digest in appliance.digests}
     total = sum(piece.size for piece in appliance.pieces)
     if by_name:
-        with progress(f"checking the digests of {source.path.name}", total) as told:
+        with progress(f"checking the digests of {source.path.name}", total) as report:
             for name, piece in zip(appliance.names, appliance.pieces, strict=True):
                 if name in by_name:
-                    by_name[name].check(piece, told)
+                    by_name[name].check(piece, report)
     if appliance.disk:
         return source
-    with progress(f"unpacking {appliance.name}", total) as told:
-        disk = unpack.joined(appliance, scratch, told)
+    with progress(f"unpacking {appliance.name}", total) as report:
+        disk = unpack.joined(appliance, scratch, report)
     kind = _inner(disk, appliance)
     return _with(source, _alone(disk, kind), f"{kind} in an OVA", disk)
 
@@ -142,11 +142,11 @@ _ALONE: dict[str, Callable[[Piece], Node]] = {
 }
 
 
-def _assembled(found: list[vmdk.Extent], place: Path) -> Node:
+def _assembled(extents: list[vmdk.Extent], scratch: Path) -> Node:
     """A disk of several extents, or of one."""
-    first = found[0]
-    if len(found) == 1 and first.kind == "FLAT":
+    first = extents[0]
+    if len(extents) == 1 and first.kind == "FLAT":
         offset, size = first.at * formats.SECTOR, first.sectors * formats.SECTOR
         return {"driver": "raw", "offset": offset, "size": size, "file": first.file.node()}
-    descriptor = vmdk.rewritten(found, place)
+    descriptor = vmdk.rewritten(extents, scratch)
     return {"driver": "vmdk", "file": {"driver": "file", "filename": str(descriptor)}, "backing": None}

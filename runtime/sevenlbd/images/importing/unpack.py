@@ -20,9 +20,9 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib's manual, inflateInit2: 16 more for gzip's h
 _SLACK = 64 << 20
 
 
-def joined(appliance: Appliance, scratch: Path, told: Callable[[int], None]) -> Piece:
+def joined(appliance: Appliance, scratch: Path, report: Callable[[int], None]) -> Piece:
     """The disk as a file in `scratch`. Raises Refusal, OSError."""
-    parts = _content(appliance.pieces, told)
+    parts = _content(appliance.pieces, report)
     most = sum(part.size for part in appliance.pieces)
     if appliance.packed:
         if not appliance.capacity:
@@ -53,14 +53,14 @@ def _append(descriptor: int, part: bytes) -> None:
         os.lseek(descriptor, len(part), os.SEEK_CUR)
 
 
-def _content(pieces: tuple[Piece, ...], told: Callable[[int], None]) -> Iterator[bytes]:
+def _content(pieces: tuple[Piece, ...], report: Callable[[int], None]) -> Iterator[bytes]:
     for one in pieces:
         with one.path.open("rb") as file:
             file.seek(one.offset)
             left = one.size
             while left and (part := file.read(min(left, _STEP))):
                 left -= len(part)
-                told(len(part))
+                report(len(part))
                 yield part
 
 

@@ -31,7 +31,7 @@ def checked(disk: Piece) -> Node:
     places = little_endian(disk.read(map_at, count * 4), "I")
     if len(places) < count:
         raise truncated(disk, "its map of blocks is not all there")
-    last = max((place for place in places if place < _NO_PLACE), default=-1)
+    last = max((index for index in places if index < _NO_PLACE), default=-1)
     if data_at + (last + 1) * (block + extra) > disk.size:
         raise truncated(disk, f"{last + 1} blocks of {block} bytes are not all there")
     return {"driver": "vdi", "file": disk.node()}

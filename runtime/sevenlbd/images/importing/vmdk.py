@@ -62,8 +62,8 @@ def check_sparse(disk: Piece) -> int:
 def _refuse_parent(disk: Piece, text: bytes) -> None:
     for line in text.split(b"\n"):
         key, _, value = line.partition(b"=")
-        word = key.strip().lower()
-        has_parent = word == b"parentcid" and value.strip(b' "\r\t\0').lower() != _NO_PARENT.encode()
+        name = key.strip().lower()
+        has_parent = name == b"parentcid" and value.strip(b' "\r\t\0').lower() != _NO_PARENT.encode()
         if has_parent or b"parentfilenamehint" in line.lower():
             what = f"{disk.path}: is a snapshot: it is nothing without its parent"
             raise Refusal(ExitCode.IMAGE, what, hint=_AGAIN)
@@ -75,14 +75,14 @@ def extents(disk: Piece) -> list[Extent]:
     if len(text) > _MOST_TEXT:
         raise Refusal(ExitCode.IMAGE, f"{disk.path}: is far too long for a descriptor", hint=_AGAIN)
     _refuse_parent(disk, text)
-    found = [
+    listed = [
         _extent(disk, line.strip())
         for line in text.rstrip(b"\0").decode("utf-8", "surrogateescape").split("\n")
         if re.match(r"\s*(RW|RDONLY|NOACCESS)\b", line)
     ]
-    if not 0 < len(found) <= _MOST_EXTENTS or sum(extent.sectors for extent in found) > _MOST_SECTORS:
+    if not 0 < len(listed) <= _MOST_EXTENTS or sum(extent.sectors for extent in listed) > _MOST_SECTORS:
         raise Refusal(ExitCode.IMAGE, f"{disk.path}: names no data, or too many files", hint=_AGAIN)
-    return found
+    return listed
 
 
 def _extent(disk: Piece, line: str) -> Extent:
@@ -103,12 +103,12 @@ def _extent(disk: Piece, line: str) -> Extent:
     return extent
 
 
-def rewritten(found: list[Extent], folder: Path) -> Path:
+def rewritten(extents: list[Extent], folder: Path) -> Path:
     """A descriptor of these extents in `folder`, which it names by links there. Raises OSError."""
     lines = ["# Disk DescriptorFile", "version=1", "CID=fffffffe", f"parentCID={_NO_PARENT}"]
     # No empty lines: QEMU would see what follows one twice.
     lines.append('createType="twoGbMaxExtentFlat"')
-    for number, extent in enumerate(found):
+    for number, extent in enumerate(extents):
         (folder / f"extent-{number}").symlink_to(extent.file.path)
         at = f" {extent.at}" if extent.kind == "FLAT" else ""
         lines.append(f'RW {extent.sectors} {extent.kind} "extent-{number}"{at}')

@@ -72,17 +72,17 @@ class Image:
         return visible(named or self.layers[0].path.name, _LONGEST_TITLE)
 
 
-def resolve(wanted: str, folders: Sequence[Path], cache: Path | None = None) -> Image:
-    """The image that `wanted` names: a folder, a disk file, or a name in one of `folders`.
+def resolve(text: str, folders: Sequence[Path], cache: Path | None = None) -> Image:
+    """The image that `text` names: a folder, a disk file, or a name in one of `folders`.
 
     Of one that was found by name, this node's whole copy in `cache` is taken, if there is one.
     Raises Refusal that says what is wrong with it and what would help.
     """
-    if not wanted:
+    if not text:
         return _the_only_one(folders, cache)
-    path = user_path(wanted)
-    if "/" not in wanted and not os.access(path, os.F_OK):
-        return _by_name(_reference(wanted), folders, cache)
+    path = user_path(text)
+    if "/" not in text and not os.access(path, os.F_OK):
+        return _by_name(_reference(text), folders, cache)
     if stat.S_ISDIR(_mode(path, "image")):
         return _from_any_folder(path)
     _readable_file(path, "image")
@@ -138,32 +138,32 @@ def available(folders: Sequence[Path]) -> list[str]:
 
 
 def _the_only_one(folders: Sequence[Path], cache: Path | None) -> Image:
-    found = available(folders)
-    if len(found) == 1:
-        return _by_name(Reference(found[0]), folders, cache)
+    image_names = available(folders)
+    if len(image_names) == 1:
+        return _by_name(Reference(image_names[0]), folders, cache)
     what = "no image was named, and none was found"
-    if found:
+    if image_names:
         what = f"no image was named; there are {', '.join(repositories.known_in(folders))}"
     looked = ", ".join(str(folder) for folder in folders) or "nowhere: image_dirs is empty"
     raise Refusal(ExitCode.IMAGE, f"{what} (looked in {looked})", hint="7lbd run --image FOLDER|DISK|NAME[@VERSION]")
 
 
-def _reference(wanted: str) -> Reference:
+def _reference(text: str) -> Reference:
     try:
-        return names.parse(wanted)
+        return names.parse(text)
     except Refusal as refusal:
         raise Refusal(refusal.code, f"{refusal.what}, nor is it a file here", hint=refusal.hint) from None
 
 
 def _by_name(ref: Reference, folders: Sequence[Path], cache: Path | None = None) -> Image:
     """Which version is current is asked once, here: from now on there is only the version's own folder."""
-    found, folder = repositories.locate(ref, folders)
+    resolved, folder = repositories.locate(ref, folders)
     if cache:
         # Not on every start's way.
         from ..cache.node_cache import local
 
-        folder = local(cache, found, folder)
-    return replace(from_folder(folder), name=found.name, version=found.version)
+        folder = local(cache, resolved, folder)
+    return replace(from_folder(folder), name=resolved.name, version=resolved.version)
 
 
 def _from_any_folder(path: Path) -> Image:

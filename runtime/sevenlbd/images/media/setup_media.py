@@ -39,14 +39,14 @@ class WindowsDisc:
     volume: bool = False
     """Whether it is volume-licence media: its `ei.cfg` says so."""
 
-    def edition(self, wanted: str, language: str) -> Edition:
+    def edition(self, name: str, language: str) -> Edition:
         """The edition of that English name; an empty name is for a disc that has but one. Raises Refusal."""
         names = ", ".join(edition.name for edition in self.editions)
-        fits = [edition for edition in self.editions if edition.name.lower() == wanted.lower()]
-        if not wanted and len(self.editions) == 1:
+        fits = [edition for edition in self.editions if edition.name.lower() == name.lower()]
+        if not name and len(self.editions) == 1:
             fits = list(self.editions)
         if not fits:
-            what = f"there is no edition `{wanted}` on it" if wanted else "it has several editions, and none was named"
+            what = f"there is no edition `{name}` on it" if name else "it has several editions, and none was named"
             raise Refusal(ExitCode.IMAGE, f"{self.path}: {what}; there are: {names}", hint="--edition NAME")
         chosen = fits[0]
         if chosen.architecture != wim.AMD64:
@@ -93,12 +93,12 @@ def windows(path: Path) -> WindowsDisc:
                 ExitCode.IMAGE, f"{path}: is no Windows installation disc: `{lacks}` is missing", hint="--iso WIN.iso"
             )
         try:
-            found = wim.editions(lambda size, offset: disc.read(install, size, offset))
+            editions = wim.editions(lambda size, offset: disc.read(install, size, offset))
         except wim.WimError as error:
             hint = "fetch it again, compare its checksum"
             raise Refusal(ExitCode.IMAGE, f"{path}: {install}: {error}", hint=hint) from None
         channel = disc.read(_CHANNEL, _MAX_CHANNEL).decode("ascii", "replace") if _CHANNEL in disc else ""
-    return WindowsDisc(path, tuple(found), volume="volume" in channel.lower().split())
+    return WindowsDisc(path, tuple(editions), volume="volume" in channel.lower().split())
 
 
 def drivers(path: Path) -> DriverDisc:
@@ -122,14 +122,14 @@ def look(windows_iso: Path, driver_iso: Path) -> tuple[WindowsDisc, DriverDisc]:
     """Read both discs in a process of its own, with limits. Raises Refusal."""
     command = [*_LIMITS, *process.python(__name__, str(windows_iso), str(driver_iso))]
     try:
-        found = json.loads(asyncio.run(process.finish(command)))
+        reply = json.loads(asyncio.run(process.finish(command)))
     except (RuntimeError, ValueError):
         what = f"{windows_iso} or {driver_iso}: reading it took too much memory or time"
         raise Refusal(ExitCode.IMAGE, what, hint="fetch both again, compare their checksums") from None
-    if "refused" in found:
-        raise Refusal(ExitCode(found["code"]), found["refused"], hint=found["hint"])
-    listed = (Edition(**raw | {"languages": tuple(raw["languages"])}) for raw in found["editions"])
-    return WindowsDisc(windows_iso, tuple(listed), found["volume"]), DriverDisc(driver_iso, tuple(found["systems"]))
+    if "refused" in reply:
+        raise Refusal(ExitCode(reply["code"]), reply["refused"], hint=reply["hint"])
+    listed = (Edition(**raw | {"languages": tuple(raw["languages"])}) for raw in reply["editions"])
+    return WindowsDisc(windows_iso, tuple(listed), reply["volume"]), DriverDisc(driver_iso, tuple(reply["systems"]))
 
 
 def main(arguments: list[str]) -> None:

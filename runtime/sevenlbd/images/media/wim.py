@@ -66,12 +66,12 @@ def _listed(raw: bytes) -> list[Edition]:
         text = raw.decode("utf-16")
         if "<!" in text:
             raise WimError("its list of editions declares entities, which no WIM does")
-        found = [_edition(image) for image in ElementTree.fromstring(text).iter("IMAGE")]
+        editions = [_edition(image) for image in ElementTree.fromstring(text).iter("IMAGE")]
     except (UnicodeDecodeError, ElementTree.ParseError, ValueError) as error:
         raise WimError(f"its list of editions cannot be read: {error}") from None
-    if not found:
+    if not editions:
         raise WimError("it holds no Windows")
-    return found
+    return editions
 
 
 def _edition(image: ElementTree.Element) -> Edition:

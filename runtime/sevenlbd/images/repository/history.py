@@ -71,13 +71,13 @@ def _event(line: str) -> HistoryEntry | None:
     return HistoryEntry(at, words[1], words[2], words[3])
 
 
-def before(told: list[HistoryEntry], current: str) -> list[str]:
+def before(entries: list[HistoryEntry], current: str) -> list[str]:
     """The versions that were current before `current`, the last one at the end.
 
     A rollback takes back what was published since: after it, the next one goes further back.
     """
     stack: list[str] = []
-    for event in told:
+    for event in entries:
         if event.act == ROLLBACK and event.version in stack:
             del stack[stack.index(event.version) + 1 :]
         elif event.version in stack:
@@ -88,6 +88,6 @@ def before(told: list[HistoryEntry], current: str) -> list[str]:
     return stack[: stack.index(current)] if current in stack else stack
 
 
-def given_up(told: list[HistoryEntry]) -> dict[str, float]:
+def given_up(entries: list[HistoryEntry]) -> dict[str, float]:
     """When each version but the last one ceased to be current."""
-    return {one.version: after.at for one, after in pairwise(told) if one.version != after.version}
+    return {one.version: after.at for one, after in pairwise(entries) if one.version != after.version}

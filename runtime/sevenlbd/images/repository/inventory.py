@@ -44,13 +44,13 @@ class Item:
 
 def items(folders: Sequence[Path], name: str = "") -> list[Item]:
     """Everything in `folders`, or all versions of one image; the oldest version of each first."""
-    found = []
+    versions = []
     for folder in folders:
         repository = Repository(folder)
         for each in repository.names():
             if name in ("", each):
-                found += _of(repository, each)
-    return sorted(found, key=lambda item: item.name)
+                versions += _of(repository, each)
+    return sorted(versions, key=lambda item: item.name)
 
 
 def item(repository: Repository, ref: Reference, current: str) -> Item:
@@ -73,13 +73,13 @@ def item(repository: Repository, ref: Reference, current: str) -> Item:
 
 def parts(folder: Path) -> list[InventoryPart]:
     """Every file of a version."""
-    found = []
+    files = []
     for path in sorted(folder.rglob("*")):
         with suppress(OSError):
             status = path.lstat()
             if not stat.S_ISDIR(status.st_mode):
-                found.append(InventoryPart(str(path.relative_to(folder)), status.st_size, status.st_blocks * 512))
-    return found
+                files.append(InventoryPart(str(path.relative_to(folder)), status.st_size, status.st_blocks * 512))
+    return files
 
 
 def signer(folder: Path) -> str:
@@ -99,11 +99,11 @@ def _of(repository: Repository, name: str) -> list[Item]:
     references = [Reference(name, version) for version in repository.versions(name)]
     if not current and repository.is_bare(name):
         references.insert(0, Reference(name))
-    found = []
+    versions = []
     for ref in references:
         with suppress(Refusal, OSError):  # one that is removed meanwhile
-            found.append(item(repository, ref, current))
-    return found
+            versions.append(item(repository, ref, current))
+    return versions
 
 
 def _warm(folder: Path) -> str:

@@ -95,11 +95,11 @@ def _all(repository: Path) -> Iterator[tuple[Lease, bool]]:
 
 
 def _entries(folder: Path) -> list[str]:
-    found: list[str] = []
+    file_names: list[str] = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found.append(entry.name)
-            if len(found) > _MOST:
+            file_names.append(entry.name)
+            if len(file_names) > _MOST:
                 what = f"{folder}: there are more than {_MOST} files in it, which cannot all be leases"
                 raise Refusal(ExitCode.IMAGE, what, hint="see whose they are, and remove them: ls -l")
-    return found
+    return file_names

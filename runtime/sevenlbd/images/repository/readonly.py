@@ -51,8 +51,8 @@ def _walk(folder: Path, *, folders_first: bool = False) -> Iterator[Path]:
     if folders_first:
         yield folder
     with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
+        children = sorted(entries, key=lambda entry: entry.name)
+    for entry in children:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), folders_first=folders_first)
         else:

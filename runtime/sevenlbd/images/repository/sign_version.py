@@ -30,8 +30,8 @@ def sign(
     with repository.amended(name, version) as folder:
         pass  # a version made by hand is read-only here: later that would give its files another identity
     before = verified.settle(folder)
-    with progress(f"reading {name}@{version}", sum(size for _, size, _, _ in before.values())) as told:
-        made = manifest.make(folder, told)
+    with progress(f"reading {name}@{version}", sum(size for _, size, _, _ in before.values())) as report:
+        made = manifest.make(folder, report)
     with repository.amended(name, version) as folder:
         for left in folder.parent.glob(f"{NEW_SIGNATURE}*"):
             left.unlink()

@@ -12,10 +12,10 @@ from . import leases, maintenance
 
 def users(repository: Path, name: str, version: str, folder: Path) -> list[str]:
     """Everybody who uses the version in `folder`, in words. Raises Refusal when the leases cannot be made sense of."""
-    told = [str(lease) for lease in leases.alive(repository) if (lease.name, lease.version) == (name, version)]
+    descriptions = [str(lease) for lease in leases.alive(repository) if (lease.name, lease.version) == (name, version)]
     if maintenance.base_of(repository / name) == version:
-        told.append(f"a child that is kept: 7lbd image maintain {name}")
-    return told or _locked(folder)
+        descriptions.append(f"a child that is kept: 7lbd image maintain {name}")
+    return descriptions or _locked(folder)
 
 
 def _locked(folder: Path) -> list[str]:

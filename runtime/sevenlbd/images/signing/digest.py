@@ -78,7 +78,7 @@ def leaves(path: Path, size: int, report: Report = lambda _: None) -> list[bytes
     from concurrent.futures import ThreadPoolExecutor
 
     with _opened(path) as descriptor:
-        found: list[bytes] = []
+        hashes: list[bytes] = []
         buffers = threading.local()
 
         def one(index: int) -> bytes:
@@ -89,12 +89,12 @@ def leaves(path: Path, size: int, report: Report = lambda _: None) -> list[bytes
         pool = ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0))))
         try:
             for index, hashed in enumerate(pool.map(one, range(count(size)))):
-                found.append(hashed)
+                hashes.append(hashed)
                 report(length(size, index))
         finally:
             pool.shutdown(cancel_futures=True)
         _check_size(descriptor, size)
-        return found
+        return hashes
 
 
 def leaf_of(path: Path, size: int, index: int) -> bytes:
@@ -104,19 +104,19 @@ def leaf_of(path: Path, size: int, index: int) -> bytes:
 
 
 def _leaf_of(descriptor: int, size: int, index: int, buffer: bytearray) -> bytes:
-    at, wanted = index * CHUNK, length(size, index)
-    if _is_hole(descriptor, at, wanted):
-        return zero_leaf(wanted)
-    return leaf(_read(descriptor, memoryview(buffer)[:wanted], at))
+    at, span = index * CHUNK, length(size, index)
+    if _is_hole(descriptor, at, span):
+        return zero_leaf(span)
+    return leaf(_read(descriptor, memoryview(buffer)[:span], at))
 
 
-def _is_hole(descriptor: int, at: int, wanted: int) -> bool:
+def _is_hole(descriptor: int, at: int, span: int) -> bool:
     """Whether nothing but a hole is there; a file system that does not know has none."""
     try:
-        return os.lseek(descriptor, at, os.SEEK_DATA) >= at + wanted
+        return os.lseek(descriptor, at, os.SEEK_DATA) >= at + span
     except OSError as error:
         # No data up to the end of the file; a file that became shorter is found by its size.
-        return error.errno == errno.ENXIO and os.fstat(descriptor).st_size >= at + wanted
+        return error.errno == errno.ENXIO and os.fstat(descriptor).st_size >= at + span
 
 
 def _read(descriptor: int, buffer: memoryview, at: int) -> memoryview:

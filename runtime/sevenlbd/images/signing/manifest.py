@@ -87,7 +87,7 @@ def _filled(part: Part) -> dict[str, object]:
 
 def files(folder: Path) -> dict[str, os.stat_result]:
     """Every file below `folder` but the signature's, by path. Raises Altered for what is neither file nor folder."""
-    found: dict[str, os.stat_result] = {}
+    statuses: dict[str, os.stat_result] = {}
     waiting = [""]
     while waiting:
         below = waiting.pop()
@@ -100,10 +100,10 @@ def files(folder: Path) -> dict[str, os.stat_result]:
                 elif not stat.S_ISREG(status.st_mode):
                     raise Altered(f"{folder / name}: is neither a file nor a folder", hint=_PLAIN)
                 elif name not in SIGNATURE_FILES:
-                    found[name] = status
-        if len(found) + len(waiting) > _MOST_FILES:
+                    statuses[name] = status
+        if len(statuses) + len(waiting) > _MOST_FILES:
             raise Altered(f"{folder}: has more than {_MOST_FILES} files, which no image has", hint=_PLAIN)
-    return dict(sorted(found.items()))
+    return dict(sorted(statuses.items()))
 
 
 def make(folder: Path, report: Report = lambda _: None) -> Manifest:
@@ -197,9 +197,9 @@ def _part(table: Any) -> Part:
         raise ValueError("a part's size makes no sense")
     part = Part(size, table.get("sha256", ""), table.get("root", ""), chunk)
     large = size > digest.CHUNK
-    wanted = {"size", "root", "chunk"} if large else {"size", "sha256"}
+    keys = {"size", "root", "chunk"} if large else {"size", "sha256"}
     hashed = part.root if large else part.sha256
-    if set(table) != wanted or not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
+    if set(table) != keys or not isinstance(hashed, str) or not _HASH.fullmatch(hashed):
         raise ValueError("a part's digest makes no sense")
     if large and chunk != digest.CHUNK:
         raise ValueError(f"its chunks are of {chunk} bytes; {digest.CHUNK} are known")
@@ -209,18 +209,18 @@ def _part(table: Any) -> Part:
 def read_leaves(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, ...]]:
     """The leaves of every part that has a tree, proved against its root. Raises Refusal."""
     packed = read_signed(folder, TREE)
-    found: dict[str, tuple[bytes, ...]] = {}
+    leaves: dict[str, tuple[bytes, ...]] = {}
     at = 0
     for name, part in manifest.parts.items():
         if part.root:
             end = at + digest.count(part.size) * digest.LENGTH
-            found[name] = tuple(digest.split(packed[at:end]))
-            if digest.root(found[name]).hex() != part.root:
+            leaves[name] = tuple(digest.split(packed[at:end]))
+            if digest.root(leaves[name]).hex() != part.root:
                 raise Altered(f"{folder / TREE}: does not belong to the manifest: {name} has other leaves")
             at = end
     if at != len(packed):
         raise Altered(f"{folder / TREE}: does not belong to the manifest: it is too long")
-    return found
+    return leaves
 
 
 def check_chunk(
@@ -241,18 +241,18 @@ def check_chunk(
 
 def check_names(folder: Path, manifest: Manifest) -> dict[str, os.stat_result]:
     """The files of `folder`, which must be those of the manifest, in their sizes. Raises Refusal."""
-    found = files(folder)
+    statuses = files(folder)
     for name in manifest.parts:
-        if name not in found:
+        if name not in statuses:
             raise Altered(f"{folder / name}: is missing")
-    for name, status in found.items():
+    for name, status in statuses.items():
         if name not in manifest.parts:
             what = f"{folder / name}: is not in the manifest: it was added later"
             raise Altered(what, hint="remove it; or, if it was added on purpose: 7lbd image sign")
         if status.st_size != manifest.parts[name].size:
             what = f"{folder / name}: was altered: it has {status.st_size} bytes, not {manifest.parts[name].size}"
             raise Altered(what)
-    return found
+    return statuses
 
 
 def check(folder: Path, manifest: Manifest, report: Report = lambda _: None) -> None:

@@ -97,22 +97,22 @@ def _private_content(path: Path) -> bytes:
 
 def trusted(texts: Sequence[str]) -> tuple[str, ...]:
     """The public keys of the settings, each in its one spelling. Raises Refusal for what is none."""
-    found = []
+    keys = []
     for text in texts:
         raw = _decoded(text.removeprefix(PREFIX), _KEY_BYTES) if text.startswith(PREFIX) else None
         if raw is None:
             what = f"trusted_keys: `{text}` is not a public key"
             raise Refusal(ExitCode.USAGE, what, hint=f"it is the text {PREFIX}... that 7lbd image keygen prints")
-        found.append(PREFIX + base64.b64encode(raw).decode())
-    return tuple(found)
+        keys.append(PREFIX + base64.b64encode(raw).decode())
+    return tuple(keys)
 
 
 def sign(key: Ed25519PrivateKey, manifest: bytes, places: bytes) -> bytes:
     """The content of manifest.sig."""
     lines = [_FIRST, public_text(key)]
-    for word, content in (("manifest", manifest), ("places", places)):
-        signature = key.sign(_PURPOSE[_WORDS[word]] + content)
-        lines.append(f"{word} {base64.b64encode(signature).decode()}")
+    for name, content in (("manifest", manifest), ("places", places)):
+        signature = key.sign(_PURPOSE[_WORDS[name]] + content)
+        lines.append(f"{name} {base64.b64encode(signature).decode()}")
     return "\n".join([*lines, ""]).encode()
 
 
@@ -153,11 +153,11 @@ def _parsed(content: bytes, path: Path) -> tuple[str, dict[str, bytes]]:
     lines = content.decode("ascii", "replace").split("\n")
     signatures: dict[str, bytes] = {}
     for line in lines[2:-1]:
-        word, _, text = line.partition(" ")
+        name, _, text = line.partition(" ")
         signature = _decoded(text, _SIGNATURE_BYTES)
-        if word not in _WORDS or _WORDS[word] in signatures or signature is None:
+        if name not in _WORDS or _WORDS[name] in signatures or signature is None:
             raise Altered(f"{path}: was altered: `{line:.40}` is not a signature")
-        signatures[_WORDS[word]] = signature
+        signatures[_WORDS[name]] = signature
     key = _decoded(lines[1].removeprefix(PREFIX), _KEY_BYTES) if len(lines) > 3 else None
     if lines[0] != _FIRST or lines[-1] or key is None or not lines[1].startswith(PREFIX) or MANIFEST not in signatures:
         raise Altered(f"{path}: was altered: it is not a signature as 7lbd makes them")

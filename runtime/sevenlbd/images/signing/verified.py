@@ -103,15 +103,15 @@ def _silent(_what: str, _total: int) -> AbstractContextManager[Report]:
 
 def identities(folder: Path) -> dict[str, Identity]:
     """The identity of every file of a version, those of the signature included. Raises Refusal."""
-    found = {name: identity(status) for name, status in manifest.files(folder).items()}
+    files = {name: identity(status) for name, status in manifest.files(folder).items()}
     for name in SIGNATURE_FILES:
         with suppress(FileNotFoundError):
-            found[name] = identity((folder / name).lstat())
-    return found
+            files[name] = identity((folder / name).lstat())
+    return files
 
 
-def _without(found: Mapping[str, Identity], names: set[str]) -> dict[str, Identity]:
-    return {name: value for name, value in found.items() if name not in names}
+def _without(files: Mapping[str, Identity], names: set[str]) -> dict[str, Identity]:
+    return {name: value for name, value in files.items() if name not in names}
 
 
 def check_place(folder: Path, name: str, version: str) -> None:
@@ -122,9 +122,9 @@ def check_place(folder: Path, name: str, version: str) -> None:
         raise Altered(what, hint=f"it belongs into the folder {name}/{version} of a repository")
 
 
-def places(content: bytes, found: Mapping[str, Identity]) -> bytes:
-    """The content of manifest.places: the identities `found`, beside the manifest with this content."""
-    table = {"schema": _SCHEMA, "manifest": sha256(content).hexdigest(), "parts": found}
+def places(content: bytes, files: Mapping[str, Identity]) -> bytes:
+    """The content of manifest.places: the identities of `files`, beside the manifest with this content."""
+    table = {"schema": _SCHEMA, "manifest": sha256(content).hexdigest(), "parts": files}
     return json.dumps(table, indent=1, sort_keys=True).encode() + b"\n"
 
 
@@ -141,10 +141,10 @@ def _places(signed: signature.Signed) -> dict[str, Identity] | None:
 
 def _parsed(table: Any) -> dict[str, Identity]:
     """Identities as they stand in JSON. Raises ValueError, TypeError, AttributeError."""
-    found: dict[str, Identity] = {}
+    files: dict[str, Identity] = {}
     for name, (inode, size, changed, status_changed) in table.items():
-        found[name] = (int(inode), int(size), int(changed), int(status_changed))
-    return found
+        files[name] = (int(inode), int(size), int(changed), int(status_changed))
+    return files
 
 
 def told_truly(folder: Path) -> bool:
@@ -160,10 +160,10 @@ def told_truly(folder: Path) -> bool:
     return False
 
 
-def _remembered(path: Path, found: Mapping[str, Identity], keys: Sequence[str]) -> dict[str, Any] | None:
+def _remembered(path: Path, files: Mapping[str, Identity], keys: Sequence[str]) -> dict[str, Any] | None:
     """What this user has verified before, if it was these files, signed with a key that still counts."""
     for entry in _entries(path):
-        if entry["key"] in keys and entry["files"] == found:
+        if entry["key"] in keys and entry["files"] == files:
             return entry
     return None
 
@@ -192,17 +192,17 @@ def _is_ours(status: os.stat_result, kind: Callable[[int], bool]) -> bool:
     return kind(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def _remember(path: Path, about: Mapping[str, str], found: Mapping[str, Identity]) -> None:
+def _remember(path: Path, about: Mapping[str, str], files: Mapping[str, Identity]) -> None:
     """Add an entry. A home that is full or read-only costs the next start its time, nothing else."""
-    if any(_is_fresh(value) for value in found.values()):
+    if any(_is_fresh(value) for value in files.values()):
         return
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_ours(path.parent.lstat(), stat.S_ISDIR):
             return
-        kept = [entry for entry in _entries(path) if entry["files"] != dict(found)][1 - _MOST_ENTRIES :]
-        text = json.dumps({"schema": _SCHEMA, "verified": [*kept, {**about, "files": found}]})
+        kept = [entry for entry in _entries(path) if entry["files"] != dict(files)][1 - _MOST_ENTRIES :]
+        text = json.dumps({"schema": _SCHEMA, "verified": [*kept, {**about, "files": files}]})
         try:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -212,8 +212,8 @@ def _remember(path: Path, about: Mapping[str, str], found: Mapping[str, Identity
             fresh.unlink(missing_ok=True)
 
 
-def _is_fresh(found: Identity) -> bool:
-    return found[3] > time.time_ns() - _COARSE_NS
+def _is_fresh(file: Identity) -> bool:
+    return file[3] > time.time_ns() - _COARSE_NS
 
 
 def settle(folder: Path) -> dict[str, Identity]:
@@ -227,9 +227,9 @@ def settle(folder: Path) -> dict[str, Identity]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    found = {name: identity(status) for name, status in manifest.files(folder).items()}
-    newest = max(value[3] for value in found.values()) if found else 0
+    files = {name: identity(status) for name, status in manifest.files(folder).items()}
+    newest = max(value[3] for value in files.values()) if files else 0
     deadline = time.monotonic() + _COARSE_NS / 1e9
     while time.monotonic() < deadline and heartbeat.clock(folder.parent) * 1e9 <= newest + _COARSE_NS:
         time.sleep(0.1)
-    return found
+    return files
