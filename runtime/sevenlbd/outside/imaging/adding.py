@@ -37,9 +37,9 @@ def _describing(group: Any) -> None:
 
 def _add(context: CommandContext) -> int:
     options = context.options
-    wanted = names.Reference(options.image_name, options.image_version)
-    names.check_name(wanted.name)
-    names.check_version(wanted.version)
+    ref = names.Reference(options.image_name, options.image_version)
+    names.check_name(ref.name)
+    names.check_version(ref.version)
     given = _given(options)
     path = user_path(options.disk)
     repository = repositories.writable(context.targets)
@@ -47,20 +47,19 @@ def _add(context: CommandContext) -> int:
         described, variables = importer.beside(disk.path)
         if options.description:
             described = user_path(options.description)
-        order = importer.ImportOptions(wanted.name, wanted.version, options.compress, given, described, variables)
-        with repository.staged(wanted.name, wanted.version) as folder:
+        order = importer.ImportOptions(ref.name, ref.version, options.compress, given, described, variables)
+        with repository.staged(ref.name, ref.version) as folder:
             made = importer.fill(folder, disk, order, progress_bar.shown)
             size, stored = image.from_folder(folder).size, (folder / layout.DISK).stat().st_blocks * formats.SECTOR
-    terminal.say(f"{wanted} is in {repository.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
+    terminal.say(f"{ref} is in {repository.path}: {size / _GIB:.1f} GiB, {stored / _GIB:.1f} GiB of them stored")
     terminal.say(
-        f"{repository.path / wanted.name / wanted.version / layout.DESCRIPTION}: "
-        f"{_in_short(made)}; see that it is right"
+        f"{repository.path / ref.name / ref.version / layout.DESCRIPTION}: {_in_short(made)}; see that it is right"
     )
     if options.publish:
-        repository.publish(wanted.name, wanted.version)
-        terminal.say(f"{wanted} is current")
+        repository.publish(ref.name, ref.version)
+        terminal.say(f"{ref} is current")
     else:
-        terminal.say(f"for new sessions: 7lbd image publish {wanted}")
+        terminal.say(f"for new sessions: 7lbd image publish {ref}")
     return ExitCode.OK
 
 
@@ -102,12 +101,12 @@ class _Report:
 def _check(context: CommandContext) -> int:
     folder = repositories.find(names.parse(context.options.reference), context.folders)
     report = _Report()
-    found = _checked_description(folder, report)
-    for layer in found.layers if found else ():
+    disk_image = _checked_description(folder, report)
+    for layer in disk_image.layers if disk_image else ():
         trouble = _layers_trouble(layer) if layer.format != formats.RAW else ""
         report.tell(f"disk {layer.path.name} ({layer.format})", trouble)
-    if found and not report.bad:
-        _check_partitions(found, report)
+    if disk_image and not report.bad:
+        _check_partitions(disk_image, report)
     _check_warm(folder, report)
     _check_signature(context, folder, report)
     return ExitCode.IMAGE if report.bad else ExitCode.OK
@@ -120,24 +119,26 @@ def _layers_trouble(layer: image.ImageLayer) -> str:
     return trouble
 
 
-def _check_partitions(found: image.Image, report: _Report) -> None:
+def _check_partitions(disk_image: image.Image, report: _Report) -> None:
     """Whether the disk goes as far as its partition table says."""
-    node = image.chain(found.layers)
+    node = image.chain(disk_image.layers)
     with TemporaryDirectory(prefix="7lbd-check-") as scratch:
-        table = partitions.read(qemu_img.read(node, 0, min(partitions.HEAD, found.size // 512 * 512), Path(scratch)))
+        table = partitions.read(
+            qemu_img.read(node, 0, min(partitions.HEAD, disk_image.size // 512 * 512), Path(scratch))
+        )
     if table.name:
         count = len(table.partitions)
-        report.tell(f"{table.name} with {count} partition{'s' * (count != 1)}", table.lost(found.size))
+        report.tell(f"{table.name} with {count} partition{'s' * (count != 1)}", table.lost(disk_image.size))
 
 
 def _checked_description(folder: Path, report: _Report) -> image.Image | None:
     try:
-        found = image.from_folder(folder)
+        disk_image = image.from_folder(folder)
     except Refusal as refusal:
         report.tell("description", refusal.what)
         return None
-    report.tell(f"description {folder / layout.DESCRIPTION}: {_in_short(found.description)}")
-    return found
+    report.tell(f"description {folder / layout.DESCRIPTION}: {_in_short(disk_image.description)}")
+    return disk_image
 
 
 def _check_warm(folder: Path, report: _Report) -> None:
@@ -155,8 +156,8 @@ def _check_signature(context: CommandContext, folder: Path, report: _Report) -> 
         return
     try:
         known = manifest.read(folder)
-        with progress_bar.shown(f"reading {folder}", known.size) as told:
-            manifest.check(folder, known, told)
+        with progress_bar.shown(f"reading {folder}", known.size) as advance:
+            manifest.check(folder, known, advance)
         report.tell(f"digests of {len(known.parts)} parts, {known.size} bytes")
     except Refusal as refusal:
         report.tell("digests", refusal.what)

@@ -37,19 +37,19 @@ class DebianOptions:
 
 
 def call(context: CommandContext) -> int:
-    wanted = planned(context)
+    plan = planned(context)
     from . import installation
 
     with tempfile.TemporaryDirectory(prefix="7lbd-answers-") as folder:
         disc = Path(folder) / "answers.iso"
-        disc_files.write(disc, "answers", {_ANSWERS: wanted.answers.encode()})
+        disc_files.write(disc, "answers", {_ANSWERS: plan.answers.encode()})
         return installation.install(
             context,
             installation.Installation(
-                description=wanted.described,
-                disk_size=wanted.size,
-                cdroms=(wanted.iso, disc),
-                time_limit=wanted.time_limit,
+                description=plan.described,
+                disk_size=plan.size,
+                cdroms=(plan.iso, disc),
+                time_limit=plan.time_limit,
                 keys_at_boot=context.options.wait_for_key,
                 check=not context.options.no_check,
                 publish=context.options.publish,

@@ -67,7 +67,7 @@ def call(context: CommandContext) -> int:
     with scratch.folder("7lbd-answers-") as folder:
         disc = folder / "answers.iso"
         disc_files.write(disc, setup_answers.LABEL, setup_answers.encoded(files))
-        wanted = installation.Installation(
+        order = installation.Installation(
             description=plan.description,
             disk_size=plan.disk_size,
             cdroms=(plan.windows, plan.drivers, disc),
@@ -76,37 +76,37 @@ def call(context: CommandContext) -> int:
             check=not context.options.no_check,
             publish=context.options.publish,
         )
-        return installation.install(context, wanted)
+        return installation.install(context, order)
 
 
 def planned(context: CommandContext) -> WindowsPlan:
     """Everything checked, nothing done. Raises Refusal."""
-    wanted = context.options
-    names.check_name(wanted.name)
-    names.check_version(wanted.version)
-    size = _number("--size", wanted.size, parse_size)
+    options = context.options
+    names.check_name(options.name)
+    names.check_version(options.version)
+    size = _number("--size", options.size, parse_size)
     if size < _LEAST_DISK:
-        raise _wrong(f"--size {wanted.size}: Windows does not fit", "at least 32G; it takes only what is filled")
-    time_limit = _number("--within", wanted.within, parse_duration)
-    _fits("--language", wanted.language, _LANGUAGE, "for instance en-US")
-    _check_account(wanted.user)
-    key = _product_key(wanted.product_key)
-    _check_timezone(wanted.timezone)
-    windows, drivers = user_path(wanted.iso), user_path(wanted.virtio)
+        raise _wrong(f"--size {options.size}: Windows does not fit", "at least 32G; it takes only what is filled")
+    time_limit = _number("--within", options.within, parse_duration)
+    _fits("--language", options.language, _LANGUAGE, "for instance en-US")
+    _check_account(options.user)
+    key = _product_key(options.product_key)
+    _check_timezone(options.timezone)
+    windows, drivers = user_path(options.iso), user_path(options.virtio)
     disc, driver_disc = setup_media.look(windows, drivers)
-    edition = disc.edition(wanted.edition, wanted.language)
-    described = _described(context, wanted.title or edition.name)
+    edition = disc.edition(options.edition, options.language)
+    described = _described(context, options.title or edition.name)
     _check_machine(edition, described, int(size))
-    wishes = SetupOptions(
+    setup = SetupOptions(
         edition=edition,
         drivers=driver_disc.check(edition),
         title=described.title,
-        account=wanted.user,
-        language=wanted.language,
-        timezone=wanted.timezone,
+        account=options.user,
+        language=options.language,
+        timezone=options.timezone,
         product_key=key or product_keys.fitting(edition.id, edition.build, volume=disc.volume),
     )
-    return WindowsPlan(windows.resolve(), drivers.resolve(), wishes, described, int(size), time_limit)
+    return WindowsPlan(windows.resolve(), drivers.resolve(), setup, described, int(size), time_limit)
 
 
 def _described(context: CommandContext, title: str) -> Description:
@@ -197,12 +197,12 @@ def _check_timezone(text: str) -> None:
 
 def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
     _write(target, plan, files)
-    edition, wishes = plan.wishes.edition, plan.wishes
+    edition, setup = plan.wishes.edition, plan.wishes
     machine = plan.description
     lines = [
-        f"would install {edition.name} (number {edition.index} on the disc, build {edition.build}, {wishes.language})",
+        f"would install {edition.name} (number {edition.index} on the disc, build {edition.build}, {setup.language})",
         f"  from      {plan.windows}",
-        f"  drivers   {plan.drivers} ({wishes.drivers})",
+        f"  drivers   {plan.drivers} ({setup.drivers})",
         f"  answers   {target / 'answers.iso'}",
         f"  machine   {machine.firmware}, {machine.memory >> 20} MiB, {machine.cpus} CPUs",
         f"  disk      {plan.disk_size >> 30} GiB, {machine.disk_bus}",
@@ -214,7 +214,7 @@ def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
         lines.append(
             "note: an evaluation ends some 90 days (servers: 180) after its installation, and then shuts down hourly"
         )
-    if machine.firmware is Firmware.UEFI and wishes.drivers == "w11":
+    if machine.firmware is Firmware.UEFI and setup.drivers == "w11":
         lines.append("note: without a TPM most editions of Windows 11 refuse to be installed")
     terminal.say(*lines)
     return ExitCode.OK
@@ -227,8 +227,8 @@ def _write(target: Path, plan: WindowsPlan, files: Mapping[str, str]) -> None:
     parent = target.absolute().parent
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise _wrong(f"--dry-run: {target} cannot be made: {parent} is no folder that you may write to", "name another")
-    with scratch.folder(f".{target.name}-", parent) as place:
-        made = place / "made"
+    with scratch.folder(f".{target.name}-", parent) as staging:
+        made = staging / "made"
         media_files = setup_answers.encoded(files)
         for path, content in media_files.items():
             (made / path).parent.mkdir(parents=True, exist_ok=True)

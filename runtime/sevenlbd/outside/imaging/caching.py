@@ -38,8 +38,8 @@ def _cache(context: CommandContext) -> int:
     return ExitCode.OK
 
 
-def _fetch(context: CommandContext, cache: Cache, wanted: Reference) -> None:
-    ref, folder = repositories.locate(wanted, context.folders)
+def _fetch(context: CommandContext, cache: Cache, reference: Reference) -> None:
+    ref, folder = repositories.locate(reference, context.folders)
     if not ref.version:
         what = f"{folder}: this image has no versions, and so a copy could not be told from an older one"
         raise Refusal(ExitCode.IMAGE, what, hint=f"7lbd image add {folder}/DISK --name {ref.name} --version VERSION")
@@ -73,11 +73,11 @@ def _fetch_now(context: CommandContext, cache: Cache, ref: Reference, source: Ve
     total = sum(status.st_size for status in source.files.values())
     done = 0
     try:
-        with progress_bar.shown(f"fetching {ref}", total) as told:
+        with progress_bar.shown(f"fetching {ref}", total) as report:
 
             def advance(tally: Tally) -> None:
                 nonlocal done
-                told(tally.done - done)
+                report(tally.done - done)
                 done = tally.done
 
             tally = cache.fetch(ref, source, context.settings.image_cache_rate, advance)

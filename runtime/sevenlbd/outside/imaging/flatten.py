@@ -17,5 +17,5 @@ def flatten(layers: Sequence[ImageLayer], target: Path, what: str) -> None:
     Zeroes, and what the guest has discarded, take no space in it.
     """
     stored = sum(layer.path.stat().st_blocks * 512 for layer in layers)
-    with progress_bar.shown(what, stored) as told:
-        qemu_img.convert(image.chain(layers), target, compress=False, stored=stored, told=told)
+    with progress_bar.shown(what, stored) as report:
+        qemu_img.convert(image.chain(layers), target, compress=False, stored=stored, told=report)

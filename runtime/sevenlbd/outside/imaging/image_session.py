@@ -38,9 +38,9 @@ def run(prepared: Prepared, display: Display, harvest: Harvest) -> ImageOutcome:
 async def _run(prepared: Prepared, display: Display, harvest: Harvest) -> ImageOutcome:
     outcome = ImageOutcome()
 
-    def ended(place: Path, state: SessionState) -> None:
+    def ended(folder: Path, state: SessionState) -> None:
         outcome.state = state
-        harvest(place, state)
+        harvest(folder, state)
 
     async with keeper_link.started() as link:
         await link.inside()

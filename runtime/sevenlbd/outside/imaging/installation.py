@@ -62,25 +62,25 @@ class Installation:
     publish: bool = False
 
 
-def install(context: CommandContext, wanted: Installation) -> int:
+def install(context: CommandContext, installation: Installation) -> int:
     """Install, import and try out; returns the exit code. Raises Refusal."""
-    described = wanted.description
+    described = installation.description
     check_name(described.name)
     check_version(described.version)
     repository = repositories.writable(context.targets)
-    check_discs(wanted.cdroms)
+    check_discs(installation.cdroms)
     with repository.staged(described.name, described.version) as staging:
-        _make_disk(staging / layout.DISK, wanted.disk_size)
+        _make_disk(staging / layout.DISK, installation.disk_size)
         _describe(staging, described)
         started = time.monotonic()
-        _run(context, wanted, staging)
+        _run(context, installation, staging)
         say(f"installed in {time.monotonic() - started:.0f} s; making the image")
         _complete(staging, described)
     title = f"{described.name}@{described.version}"
     say(f"{title} is in {repository.path}")
-    if wanted.check:
+    if installation.check:
         _check(context, repository, described)
-    if wanted.publish:
+    if installation.publish:
         repository.publish(described.name, described.version)
         say(f"{title} is current: new sessions get it")
     else:
@@ -119,28 +119,28 @@ def _describe(staging: Path, described: Description) -> None:
     (staging / layout.DESCRIPTION).write_text(description.text(described))
 
 
-def _run(context: CommandContext, wanted: Installation, staging: Path) -> None:
+def _run(context: CommandContext, installation: Installation, staging: Path) -> None:
     """Power on, and see it through to its power-off. Raises Refusal when that was not the end of an installation."""
-    prepared = _prepared(context, wanted, staging)
-    shown = Steps(wanted.description, prepared)
+    prepared = _prepared(context, installation, staging)
+    shown = Steps(installation.description, prepared)
     kept: list[Path] = []
 
-    def harvest(place: Path, state: SessionState) -> None:
+    def harvest(folder: Path, state: SessionState) -> None:
         shown.listener.end()
-        if _is_done(state, wanted.description):
-            take_variables(place, staging / layout.VARIABLES)
+        if _is_done(state, installation.description):
+            take_variables(folder, staging / layout.VARIABLES)
         else:
             with suppress(OSError):
-                kept.append(session_folders.keep_failure(place))
+                kept.append(session_folders.keep_failure(folder))
 
     outcome = image_session.run(prepared, shown, harvest)
-    if outcome.state is None or not _is_done(outcome.state, wanted.description):
+    if outcome.state is None or not _is_done(outcome.state, installation.description):
         raise _failure(outcome, shown.listener, kept)
 
 
-def take_variables(place: Path, target: Path) -> None:
+def take_variables(folder: Path, target: Path) -> None:
     """What a machine left of its UEFI variables, if there are any. Raises OSError."""
-    if content := foreign_files.read(place, shared_files.VARIABLES, MOST_VARIABLES):
+    if content := foreign_files.read(folder, shared_files.VARIABLES, MOST_VARIABLES):
         atomic.replace(target, content)
 
 
@@ -150,31 +150,33 @@ def _is_done(state: SessionState, described: Description) -> bool:
     return state.reason == GUEST_SHUT_DOWN and sign in state.milestones
 
 
-def _failure(outcome: image_session.ImageOutcome, heard: serial.SerialListener, kept: Sequence[Path]) -> Refusal:
+def _failure(outcome: image_session.ImageOutcome, listener: serial.SerialListener, kept: Sequence[Path]) -> Refusal:
     reason = outcome.state.reason if outcome.state else "there is no word of its end"
-    if heard.error:
-        what = heard.error
+    if listener.error:
+        what = listener.error
     elif reason == GUEST_SHUT_DOWN:
         what = "the guest switched itself off before it had kept the guest contract"
     else:
         what = reason
-    last = f" (its last word: {heard.last})" if heard.last and not heard.error else ""
+    last = f" (its last word: {listener.last})" if listener.last and not listener.error else ""
     hint = f"nothing was imported; logs and the last screen: {kept[0]}" if kept else "nothing was imported"
     return Refusal(outcome.code or ExitCode.NOT_READY, f"the installation failed: {what}{last}", hint=hint)
 
 
-def _prepared(context: CommandContext, wanted: Installation, staging: Path) -> Prepared:
+def _prepared(context: CommandContext, installation: Installation, staging: Path) -> Prepared:
     """A session of nobody's, on a disk that is blank. Raises Refusal."""
-    prepared = _session(context, staging, f"build-{session_folders.new_name()}", wanted.time_limit)
+    prepared = _session(context, staging, f"build-{session_folders.new_name()}", installation.time_limit)
     plan = replace(
         prepared.plan,
         layers=(),
         overlay=str(staging / layout.DISK),
-        cdroms=tuple(str(disc.resolve()) for disc in wanted.cdroms),
-        keys_at_boot=wanted.keys_at_boot,
+        cdroms=tuple(str(disc.resolve()) for disc in installation.cdroms),
+        keys_at_boot=installation.keys_at_boot,
         lasting=True,
     )
-    options = SessionOptions(wanted.time_limit + _GRACE_SECONDS, prepared.options.stop_grace, exit_when_ready=False)
+    options = SessionOptions(
+        installation.time_limit + _GRACE_SECONDS, prepared.options.stop_grace, exit_when_ready=False
+    )
     return replace(prepared, plan=plan, options=options, identities={})
 
 
@@ -212,9 +214,9 @@ def _check(context: CommandContext, repository: Repository, described: Descripti
     """Boot it as a session until a user could log in. Raises Refusal: then it is there, but nobody gets it."""
     title = f"{described.name}@{described.version}"
     say(f"booting {title} as a session, to see whether it gets ready")
-    place = repository.folder(Reference(described.name, described.version))
+    folder = repository.folder(Reference(described.name, described.version))
     seconds = max(_CHECK_SECONDS, context.settings.ready_timeout)
-    prepared = _session(context, place, f"check-{session_folders.new_name()}", seconds, exit_when_ready=True)
+    prepared = _session(context, folder, f"check-{session_folders.new_name()}", seconds, exit_when_ready=True)
     outcome = image_session.run(prepared, Steps(described, prepared), lambda _place, _state: None)
     if outcome.code or outcome.state is None or Phase.READY not in outcome.state.phases:
         why = outcome.state.reason if outcome.state else "it did not start"

@@ -26,24 +26,24 @@ _HAPPENED = {history.PUBLISH: "published", history.ROLLBACK: "back again"}
 
 
 def _list(context: CommandContext) -> int:
-    wanted = context.options.name
-    if wanted:
-        repositories.repository_of(names.parse(wanted), context.folders)
-    found = inventory.items(context.folders, wanted)
+    name = context.options.name
+    if name:
+        repositories.repository_of(names.parse(name), context.folders)
+    items = inventory.items(context.folders, name)
     if context.options.json:
-        terminal.say_json([asdict(item) for item in found])
-    elif found:
-        terminal.say_text(_table(found, in_many=len({Path(item.folder).parents[1] for item in found}) > 1))
+        terminal.say_json([asdict(item) for item in items])
+    elif items:
+        terminal.say_text(_table(items, in_many=len({Path(item.folder).parents[1] for item in items}) > 1))
     else:
         looked = ", ".join(map(str, context.folders)) or "nowhere: image_dirs is empty"
         terminal.say(f"there is no image (looked in {looked})")
     return ExitCode.OK
 
 
-def _table(found: Sequence[Item], *, in_many: bool) -> str:
+def _table(items: Sequence[Item], *, in_many: bool) -> str:
     """Columns as wide as they must be. The repository is named only when there are several."""
     rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "REPOSITORY")]
-    for item in found:
+    for item in items:
         warm = "" if not item.warm else "broken" if item.warm.startswith("broken") else "yes"
         rows.append(
             (
@@ -75,19 +75,19 @@ def _show(context: CommandContext) -> int:
     return ExitCode.OK
 
 
-def _sheet(context: CommandContext, wanted: Reference) -> dict[str, Any]:
+def _sheet(context: CommandContext, reference: Reference) -> dict[str, Any]:
     """All that is known of one version."""
-    ref, folder = repositories.locate(wanted, context.folders)
-    found = image.from_folder(folder)
+    ref, folder = repositories.locate(reference, context.folders)
+    disk_image = image.from_folder(folder)
     owner = Repository(folder.parents[1] if ref.version else folder.parent)
-    told = [event for event in history.events(owner.path / ref.name) if event.version == ref.version]
+    events = [event for event in history.events(owner.path / ref.name) if event.version == ref.version]
     return asdict(inventory.item(owner, ref, _current(ref, context.folders))) | {
-        "title": found.description.title,
-        "disk_size": found.size,
-        "description": found.description.model_dump(mode="json", by_alias=True),
+        "title": disk_image.description.title,
+        "disk_size": disk_image.size,
+        "description": disk_image.description.model_dump(mode="json", by_alias=True),
         "signature": _signed(folder, context.settings.trusted_keys),
         "users": _users(ref, context.folders) if ref.version else [],
-        "history": [asdict(event) for event in told],
+        "history": [asdict(event) for event in events],
         "parts": [asdict(part) for part in inventory.parts(folder)],
     }
 

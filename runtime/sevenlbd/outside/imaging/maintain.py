@@ -91,8 +91,8 @@ def _session(
     record = replace(record, clean=False)
     kept.note(record)
 
-    def harvest(place: Path, state: SessionState) -> None:
-        installation.take_variables(place, kept.variables)
+    def harvest(folder: Path, state: SessionState) -> None:
+        installation.take_variables(folder, kept.variables)
 
     outcome = image_session.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if outcome.state and outcome.state.end == GUEST_SHUT_DOWN:
@@ -119,21 +119,21 @@ def _asked(
     terminal.say(f"The guest has shut down. The child of {ref.name}@{record.base} can become a new version.")
     while True:
         try:
-            word = input("Name of the new version, `discard`, or nothing to keep the child for later: ").strip()
+            answer = input("Name of the new version, `discard`, or nothing to keep the child for later: ").strip()
         except EOFError:
-            word = ""
-        if not word:
+            answer = ""
+        if not answer:
             say(f"the child is kept: {_on(ref)}")
             return ExitCode.OK
-        if word == "discard":
+        if answer == "discard":
             return _discard(ref, kept)
         try:
-            committing.refuse_taken(repository, Reference(ref.name, word))
+            committing.refuse_taken(repository, Reference(ref.name, answer))
             break
         except Refusal as refusal:
             terminal.say_text(f"7lbd: {refusal}")
-    publish = input(f"Publish {ref.name}@{word} now, so that new sessions get it? [y/N] ").strip().lower() == "y"
-    return committing.commit(context, repository, kept, record, word, publish=publish)
+    publish = input(f"Publish {ref.name}@{answer} now, so that new sessions get it? [y/N] ").strip().lower() == "y"
+    return committing.commit(context, repository, kept, record, answer, publish=publish)
 
 
 def _call(ref: Reference) -> str:

@@ -86,8 +86,8 @@ def _password(source: str) -> str:
         raise Refusal(
             ExitCode.USAGE, f"{source}: the password cannot be read: {why}", hint="one line of text"
         ) from None
-    word = text.removesuffix("\n").removesuffix("\r")
-    if not word or not word.isprintable() or len(word) > _LONGEST_PASSWORD:
+    password = text.removesuffix("\n").removesuffix("\r")
+    if not password or not password.isprintable() or len(password) > _LONGEST_PASSWORD:
         what = f"{source}: is not a password: one line of 1 to {_LONGEST_PASSWORD} printable characters"
         raise Refusal(ExitCode.USAGE, what, hint="leave --password-file out for a random one")
-    return word
+    return password

@@ -17,12 +17,12 @@ def folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new folder (mode 0700) in `parent`, or where temporary files go. Raises OSError."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     try:
-        place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            yield place
+            yield path
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

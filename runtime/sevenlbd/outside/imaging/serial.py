@@ -65,8 +65,8 @@ class SerialListener:
             text = self._rest + piece
             ended = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
             self._rest = text[ended:][-_LONGEST:]
-            for found in _LINE.findall(text[:ended]):
-                self._heard(visible(found[:_LONGEST].decode(errors="replace").strip()))
+            for line in _LINE.findall(text[:ended]):
+                self._heard(visible(line[:_LONGEST].decode(errors="replace").strip()))
 
     def _heard(self, line: str) -> None:
         if self._told < _MOST_LINES:

@@ -59,11 +59,11 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
 
 
 def _sign(context: CommandContext) -> int:
-    wanted = names.parse(context.options.reference, exact=True)
+    ref = names.parse(context.options.reference, exact=True)
     key = signature.private_key(user_path(context.options.key))
-    found = repositories.find(wanted, context.folders)
-    made = sign_version.sign(Repository(found.parents[1]), wanted.name, wanted.version, key, progress_bar.shown)
-    terminal.say(f"{wanted} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
+    folder = repositories.find(ref, context.folders)
+    made = sign_version.sign(Repository(folder.parents[1]), ref.name, ref.version, key, progress_bar.shown)
+    terminal.say(f"{ref} is signed: {len(made.parts)} parts, {made.size} bytes, with {signature.public_text(key)}")
     return ExitCode.OK
 
 
@@ -75,8 +75,8 @@ def _verify(context: CommandContext) -> int:
         raise Refusal(ExitCode.USAGE, what, hint="list it in trusted_keys of the site's settings file, or --trust KEY")
     signed = signature.check(folder, keys)
     known = manifest.parse(signed.manifest, folder / layout.MANIFEST)
-    with progress_bar.shown(f"verifying {folder}", known.size) as told:
-        manifest.check(folder, known, told)
+    with progress_bar.shown(f"verifying {folder}", known.size) as report:
+        manifest.check(folder, known, report)
     verified.check_place(folder, known.name, known.version)
     terminal.say(
         f"{known.name}@{known.version}: {len(known.parts)} parts, {known.size} bytes, as signed with {signed.key}"

@@ -61,14 +61,14 @@ def make_warm(context: CommandContext) -> int:
 
 def _repository(image: Image, version: str) -> Repository:
     """Where a new version of the image will be. Raises Refusal when there cannot be one of this name."""
-    found = repositories.owner(image.folder) if image.folder else None
-    if found is None:
+    owner = repositories.owner(image.folder) if image.folder else None
+    if owner is None:
         what = f"{image.title}: is not a version in a repository, so there can be no other version of it"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add DISK --name NAME --version VERSION")
     names.check_version(version)
-    repository = Repository(found[0])
-    if repository.has(Reference(found[1].name, version)):
-        what = f"{found[1].name}@{version} exists already, and a version is never changed"
+    repository = Repository(owner[0])
+    if repository.has(Reference(owner[1].name, version)):
+        what = f"{owner[1].name}@{version} exists already, and a version is never changed"
         raise Refusal(ExitCode.IMAGE, what, hint="choose another: --as VERSION")
     return repository
 
@@ -94,9 +94,9 @@ def _copy_version(repository: Repository, image: Image, version: str, fresh: Pat
 def _freeze(context: CommandContext, prepared: Prepared, target: Path, needs: warm.Needs) -> int:
     """Run the machine and leave its warm state in `target`; returns what went wrong as an exit code. Raises Refusal."""
 
-    def harvest(place: Path, state: SessionState) -> None:
+    def harvest(folder: Path, state: SessionState) -> None:
         if "frozen" in state.milestones:
-            _take(place, warm.WarmState(target, needs, state.certificate), prepared.disk_size)
+            _take(folder, warm.WarmState(target, needs, state.certificate), prepared.disk_size)
 
     outcome = image_session.run(prepared, display.choose(as_json=False, sif=context.here.sif), harvest)
     if (target / layout.WARM_RECORD).exists():
@@ -129,10 +129,10 @@ def _folder(image: Image) -> Path:
 
 def _fits(where: Path, needs: warm.Needs) -> bool:
     try:
-        found = warm.read(where)
+        state = warm.read(where)
     except warm.WarmError:
         return False
-    return found is not None and not found.needs.differences(needs)
+    return state is not None and not state.needs.differences(needs)
 
 
 def _check_place(where: Path, title: str, *, again: bool) -> None:
@@ -149,8 +149,8 @@ def _check_place(where: Path, title: str, *, again: bool) -> None:
     if not again:
         what = f"{title} has a warm state already"
         raise Refusal(ExitCode.IMAGE, what, hint=f"--again replaces it when no session runs from it; {other}")
-    found = repositories.owner(where)
-    if found and (users := Repository(found[0]).users(found[1].name, found[1].version)):
+    owner = repositories.owner(where)
+    if owner and (users := Repository(owner[0]).users(owner[1].name, owner[1].version)):
         what = f"{title} is in use, and sessions may run from its warm state: {'; '.join(users)}"
         raise Refusal(ExitCode.IMAGE, what, hint=f"wait for their end; or {other}")
 
@@ -201,18 +201,18 @@ def _staging(where: Path) -> Iterator[Path]:
         yield staging / layout.WARM
 
 
-def _take(place: Path, state: warm.WarmState, size: int) -> None:
+def _take(folder: Path, state: warm.WarmState, size: int) -> None:
     """Copy what the frozen machine, with a disk of `size` bytes, left. Raises Refusal."""
-    wanted = [
+    files = [
         (shared_files.OVERLAY, state.disk, overlay_disk.most(size)),
         (shared_files.MEMORY, state.memory, state.needs.memory),
         (shared_files.STATE, state.state, _MOST_DEVICES),
     ]
     if state.variables:
-        wanted.append((shared_files.VARIABLES, state.variables, installation.MOST_VARIABLES))
+        files.append((shared_files.VARIABLES, state.variables, installation.MOST_VARIABLES))
     try:
-        for source, target, most in wanted:
-            foreign_files.copy(place, source, target, most)
+        for source, target, most in files:
+            foreign_files.copy(folder, source, target, most)
         warm.write(state)
     except OSError as error:
         what = f"{state.folder.parent}: the warm state cannot be kept there: {error}"
@@ -223,14 +223,14 @@ def _put_in_place(fresh: Path, where: Path) -> None:
     """Show the warm state to sessions by one rename; an old one goes aside first, and they boot meanwhile."""
     for path in fresh.iterdir():
         path.chmod(0o444)
-    found = repositories.owner(where)
-    with Repository(found[0]).amended(found[1].name, found[1].version) if found else _open(where):
-        place = where / layout.WARM
-        if place.exists():
-            place.chmod(0o700)
-            place.rename(fresh.with_name("old"))
-        fresh.rename(place)
-        place.chmod(0o555)
+    owner = repositories.owner(where)
+    with Repository(owner[0]).amended(owner[1].name, owner[1].version) if owner else _open(where):
+        target = where / layout.WARM
+        if target.exists():
+            target.chmod(0o700)
+            target.rename(fresh.with_name("old"))
+        fresh.rename(target)
+        target.chmod(0o555)
 
 
 @contextmanager
