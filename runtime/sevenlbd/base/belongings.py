@@ -79,28 +79,28 @@ def check_folder(path: Path, owners: Owners) -> None:
     """Raises Strangers when the folder, or the link, may have been put there by somebody else."""
     if not _is_open(path.parent):
         return
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode):
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
         raise Strangers("is not a folder")
-    if trouble := _trouble_with_owner(found, owners, is_open=True):
+    if trouble := _trouble_with_owner(status, owners, is_open=True):
         raise Strangers(trouble)
 
 
-def _trouble(found: os.stat_result, owners: Owners, is_open: bool) -> str:
-    if not stat.S_ISREG(found.st_mode):
+def _trouble(status: os.stat_result, owners: Owners, is_open: bool) -> str:
+    if not stat.S_ISREG(status.st_mode):
         return "is not a file"
-    if found.st_size > MOST_BYTES:
+    if status.st_size > MOST_BYTES:
         return f"has more than {MOST_BYTES} bytes"
-    if found.st_mode & owners.others:
-        return f"others than its owner may write to it (mode {stat.S_IMODE(found.st_mode):04o})"
-    return _trouble_with_owner(found, owners, is_open)
+    if status.st_mode & owners.others:
+        return f"others than its owner may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
+    return _trouble_with_owner(status, owners, is_open)
 
 
-def _trouble_with_owner(found: os.stat_result, owners: Owners, is_open: bool) -> str:
-    if found.st_uid == nobody():
+def _trouble_with_owner(status: os.stat_result, owners: Owners, is_open: bool) -> str:
+    if status.st_uid == nobody():
         # Apptainer's user namespace shows everybody but ourselves so, root and the SIF's owner, too.
         return "could be anybody's: the container does not show whose it is" if is_open else ""
-    return "" if found.st_uid in owners.users else f"belongs to user {found.st_uid}, neither {owners.called}"
+    return "" if status.st_uid in owners.users else f"belongs to user {status.st_uid}, neither {owners.called}"
 
 
 def _is_open(folder: Path) -> bool:

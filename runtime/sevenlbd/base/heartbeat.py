@@ -86,10 +86,10 @@ def read(path: Path) -> Heartbeat | None:
     except OSError:
         return None
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return None
-        return _understood(os.read(descriptor, _MAX_BYTES), found)
+        return _understood(os.read(descriptor, _MAX_BYTES), status)
     except OSError:
         return None
     finally:
@@ -151,23 +151,23 @@ def _ours(note: str) -> bytes:
     return json.dumps(said).encode() + b"\n"
 
 
-def _understood(raw: bytes, found: os.stat_result) -> Heartbeat:
+def _understood(raw: bytes, status: os.stat_result) -> Heartbeat:
     try:
         said = json.loads(raw)
     except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
-    since = _number(said.get("since")) or found.st_mtime
+    since = _number(said.get("since")) or status.st_mtime
     return Heartbeat(
         host=_text(said.get("host")) or "a node unknown",
-        user=_user(_text(said.get("user")), found.st_uid),
+        user=_user(_text(said.get("user")), status.st_uid),
         note=_text(said.get("note")),
         boot=_text(said.get("boot")),
         space=int(_number(said.get("space"))),
         pid=int(_number(said.get("pid"))),
         born=int(_number(said.get("born"))),
         since=since,
-        seen=found.st_mtime,
+        seen=status.st_mtime,
     )
 
 

@@ -12,19 +12,19 @@ from .errors import ExitCode, Refusal
 def check_owner(path: Path) -> None:
     """Refuse a cache, if there is one, that somebody else than its user or root could have put there or can change."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return
     elsewhere = "name another folder: --image-cache DIR, or none: --image-cache ''"
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise Refusal(ExitCode.RESOURCES, f"{path}: is not a folder, and so no image cache", hint=elsewhere)
-    if found.st_mode & 0o022:
+    if status.st_mode & 0o022:
         what = f"{path}: others may write to it, and an image cache could hold anything then"
         raise Refusal(ExitCode.RESOURCES, what, hint=f"its owner can: chmod go-w {path}; or {elsewhere}")
-    if found.st_uid in (os.getuid(), 0):
+    if status.st_uid in (os.getuid(), 0):
         return
-    if found.st_uid != nobody():
-        what = f"{path}: belongs to user {found.st_uid}, neither to you nor to root: it could hold anything"
+    if status.st_uid != nobody():
+        what = f"{path}: belongs to user {status.st_uid}, neither to you nor to root: it could hold anything"
         raise Refusal(ExitCode.RESOURCES, what, hint=elsewhere)
     # Apptainer's user namespace shows everybody but ourselves as nobody. What lies where only root, or whom root
     # gave a folder, could put it is taken for root's; what lies where all may make folders is not.

@@ -19,12 +19,12 @@ def local_port(session: str) -> int:
     return FIRST_PORT + zlib.crc32(session.encode()) % PORTS
 
 
-def pasted(word: str) -> str:
+def pasted(argument: str) -> str:
     """A word for a POSIX shell and for cmd.exe: that knows double quotes only.
 
     There is no quoting of `"`, `$`, a backtick and a backslash that both understand: these are for the POSIX shell.
     """
-    return word if _PLAIN.fullmatch(word) else '"' + re.sub(r'(["$`\\])', r"\\\1", word) + '"'
+    return argument if _PLAIN.fullmatch(argument) else '"' + re.sub(r'(["$`\\])', r"\\\1", argument) + '"'
 
 
 def rdp_file(account: str, port: int) -> str:

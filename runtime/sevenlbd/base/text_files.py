@@ -24,29 +24,29 @@ def read(path: Path, most: int = _MOST) -> str:
     if not path.is_file():
         raise ValueError("it is not a regular file")
     with path.open("rb") as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        data = file.read(most + 1)
+    if len(data) > most:
         raise ValueError("it is far too long")
-    return decoded(found)
+    return decoded(data)
 
 
-def decoded(found: bytes) -> str:
+def decoded(data: bytes) -> str:
     """The text in these bytes, without a mark at its begin and with one kind of line end. Raises ValueError."""
-    if other := _other_encoding(found):
+    if other := _other_encoding(data):
         raise ValueError(f"it is {other}, as Notepad and PowerShell can write it: save it again as UTF-8")
     try:
-        text = found.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = found.count(b"\n", 0, error.start) + 1
+        line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"it is not UTF-8 in line {line}: save it again as UTF-8") from None
     return text.replace("\r\n", "\n")
 
 
-def _other_encoding(found: bytes) -> str:
+def _other_encoding(data: bytes) -> str:
     for mark, name in _MARKS:
-        if found.startswith(mark):
+        if data.startswith(mark):
             return name
     # Without a mark, too: text begins with a letter of ASCII, and no text in UTF-8 has zeroes.
-    if len(found) > 1 and (not found[0]) != (not found[1]):
+    if len(data) > 1 and (not data[0]) != (not data[1]):
         return "UTF-16"
     return ""

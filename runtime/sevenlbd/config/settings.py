@@ -32,10 +32,10 @@ def parse_size(value: object) -> object:
     """Bytes from `4G`, `512M`, `4GiB` or a number of bytes. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if not match:
         raise ValueError("a size is a number with K, M, G or T, for instance 4G")
-    size = float(found[1]) * _UNITS[found[2].upper()]
+    size = float(match[1]) * _UNITS[match[2].upper()]
     if not math.isfinite(size):
         raise ValueError("a size has an end")
     return int(size)
@@ -45,12 +45,12 @@ def parse_duration(value: object) -> object:
     """Seconds from `90`, `90s`, `10m`, `2h`, `1d` or Slurm's `HH:MM:SS`. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    if found := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value.strip()):
-        return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-    if not found:
+    if match := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value.strip()):
+        return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+    if not match:
         raise ValueError("a duration is a number with s, m, h or d, or HH:MM:SS; for instance 90m")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _parse_list(value: object) -> object:
@@ -299,9 +299,9 @@ def extra(name: str) -> dict[str, Any]:
     return dict(declared)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(typed: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for a mistyped word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(typed, list(known), n=1, cutoff=0.5)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
@@ -314,8 +314,8 @@ def in_words(message: str) -> str:
 
 def from_environment(environment: Mapping[str, str]) -> Source:
     """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
-    found = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    values = {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+    variables = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
     _refuse_unknown(values, "the environment", lambda name: PREFIX + name.upper())
     return Source(ENVIRONMENT, values)
 

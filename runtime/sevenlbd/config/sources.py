@@ -42,14 +42,14 @@ class Places:
 
     def passed_over(self) -> list[str]:
         """Warnings: what is there and does not count, because it may be a stranger's."""
-        found = [*self.site_files, *([self.user_file] if self.user_file else [])]
-        found += [self._images_beside] if self.sif else []
-        return [f"{path} is passed over: it {why}" for path in found if (why := _why_strangers(path, self))]
+        paths = [*self.site_files, *([self.user_file] if self.user_file else [])]
+        paths += [self._images_beside] if self.sif else []
+        return [f"{path} is passed over: it {why}" for path in paths if (why := _why_strangers(path, self))]
 
 
 def look_around(environment: Mapping[str, str]) -> Places:
     """Find our places. Apptainer sets APPTAINER_CONTAINER to the SIF's path on the node."""
-    environment, told = stale_variables.heeded(environment)
+    environment, notes = stale_variables.heeded(environment)
     sif = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER") or ""
     beside = (Path(sif).parent / SITE_FILE,) if sif else ()
     ours = user_folder(environment)
@@ -58,7 +58,7 @@ def look_around(environment: Mapping[str, str]) -> Places:
         site_files=(*beside, ETC / SITE_FILE),
         user_file=ours / SITE_FILE if ours else None,
         environment=environment,
-        told=told,
+        told=notes,
     )
 
 
@@ -74,9 +74,9 @@ def settings(places: Places, *first: Source) -> Loaded:
     if places.user_file:
         sources += _table(places.user_file, places, trusted=False)
     for file in places.site_files:
-        found = _table(file, places, trusted=True)
-        if found:
-            sources += found
+        site_sources = _table(file, places, trusted=True)
+        if site_sources:
+            sources += site_sources
             break
     return load(sources)
 
@@ -95,24 +95,24 @@ def image_cache(chosen: Settings) -> Path | None:
 def site_file(places: Places) -> tuple[Path | None, dict[str, object]]:
     """The site's file and all that is in it, unchecked. Raises Refusal when it cannot be read."""
     for file in places.site_files:
-        if (found := _read(file, places)) is not None:
-            return file, found
+        if (content := _read(file, places)) is not None:
+            return file, content
     return None, {}
 
 
 def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
     """The site's file and the tables in it that are no settings. Raises Refusal when it cannot be read."""
-    file, found = site_file(places)
-    return file, {name: found[name] for name in TABLES if name in found}
+    file, content = site_file(places)
+    return file, {name: content[name] for name in TABLES if name in content}
 
 
 def _table(path: Path, places: Places, *, trusted: bool) -> list[Source]:
-    found = _read(path, places)
-    if found is None:
+    content = _read(path, places)
+    if content is None:
         return []
     if trusted:
-        found = {name: value for name, value in found.items() if name not in TABLES}
-    return [from_table(found, str(path), trusted=trusted)]
+        content = {name: value for name, value in content.items() if name not in TABLES}
+    return [from_table(content, str(path), trusted=trusted)]
 
 
 def _why_strangers(path: Path, places: Places) -> str:

@@ -47,10 +47,10 @@ def heeded(environment: Mapping[str, str], proc: Path = Path("/proc")) -> tuple[
 
 def _is_ours(job: str, environment: Mapping[str, str], proc: Path) -> bool | None:
     """Whether this process is in the job; None when that cannot be seen."""
-    if found := _in_jobs(proc):
+    if jobs := _in_jobs(proc):
         # A step of a heterogeneous job has the leader's number in one variable, and its own in another.
         known = {value for name, value in environment.items() if name.startswith(_SLURMS)}
-        return bool(known & {*found})
+        return bool(known & {*jobs})
     below = lineage.is_below_slurm(os.getpid(), proc)
     # A shell of salloc's is nobody's child of Slurm's, and does not say that slurmd has started it.
     if below is False and ("SLURMD_NODENAME" not in environment or _shows_less(proc)):

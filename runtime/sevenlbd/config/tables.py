@@ -111,20 +111,20 @@ def _mistakes(kind: type[Table], values: Mapping[str, object]) -> list[ErrorDeta
 
 
 def _refusal(kind: type[Table], name: str, file: Path | None, mistake: ErrorDetails) -> Refusal:
-    message, place = in_words(mistake["msg"]), [str(part) for part in mistake["loc"]]
+    message, keys = in_words(mistake["msg"]), [str(part) for part in mistake["loc"]]
     listed = f"its keys are {', '.join(kind.model_fields)}"
-    if not place:  # it is the keys together that do not fit
+    if not keys:  # it is the keys together that do not fit
         return Refusal(ExitCode.USAGE, f"{file}: [{name}] {message}", hint=listed)
-    top = kind.model_fields.get(place[0])
-    about = f"{place[0]}: {top.description}" if top else listed
+    top = kind.model_fields.get(keys[0])
+    about = f"{keys[0]}: {top.description}" if top else listed
     if mistake["type"] == "extra_forbidden":
-        guess = nearest(place[0], kind.model_fields) if len(place) == 1 else ""
-        if len(place) == 1 and place[0] in Settings.model_fields:
+        guess = nearest(keys[0], kind.model_fields) if len(keys) == 1 else ""
+        if len(keys) == 1 and keys[0] in Settings.model_fields:
             guess = "; as a setting it must stand above the first [table]"
-        what = f"{file}: [{name}] `{'.'.join(place)}` is not a key of this table{guess}"
+        what = f"{file}: [{name}] `{'.'.join(keys)}` is not a key of this table{guess}"
         return Refusal(ExitCode.USAGE, what, hint=about)
     value = json.dumps(mistake["input"], default=str, ensure_ascii=False)
-    return Refusal(ExitCode.USAGE, f"{file}: [{name}] `{'.'.join(place)}` = {value}: {message}", hint=about)
+    return Refusal(ExitCode.USAGE, f"{file}: [{name}] `{'.'.join(keys)}` = {value}: {message}", hint=about)
 
 
 def written(value: object, kind: str = "") -> str:

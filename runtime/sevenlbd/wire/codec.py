@@ -58,8 +58,8 @@ class Codec[T]:
             return None
 
     def _read(self, value: object) -> T:
-        found: T = _read(self._kind, value)
-        return found
+        message: T = _read(self._kind, value)
+        return message
 
 
 class Tagged[T](Codec[T]):
@@ -79,8 +79,8 @@ class Tagged[T](Codec[T]):
         kind = self._kinds.get(name) if isinstance(name, str) else None
         if kind is None:
             raise Malformed("a message of no kind that is known here")
-        found: T = _read(kind, value)
-        return found
+        message: T = _read(kind, value)
+        return message
 
 
 def pack(message: object) -> bytes:
@@ -159,16 +159,16 @@ def _dataclass(kind: Any, value: object) -> Any:
     if not isinstance(value, dict):
         raise Malformed(f"{kind.__name__} is no object")
     types, needed = _fields(kind)
-    found = {}
+    values = {}
     for name in types.keys() & value.keys():
         try:
-            found[name] = _read(types[name], value[name])
+            values[name] = _read(types[name], value[name])
         except Malformed as error:
             if _LENIENT not in get_args(types[name]):
                 raise Malformed(f"{kind.__name__}, {name}: {error}") from None
-    if missing := needed - found.keys():
+    if missing := needed - values.keys():
         raise Malformed(f"{kind.__name__} without {', '.join(sorted(missing))}")
-    return kind(**found)
+    return kind(**values)
 
 
 @cache

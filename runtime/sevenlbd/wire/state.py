@@ -137,8 +137,8 @@ def read(path: Path) -> SessionState:
     try:
         said: dict[str, Any] = json.loads(foreign_files.read(path.parent, path.name, _MAX_FILE))
         known = {field.name: field.type for field in fields(SessionState)}
-        told = {name: _plain(value, str(known[name])) for name, value in said.items() if name in known}
-        return SessionState(**told | {"phase": Phase(said["phase"])})
+        values = {name: _plain(value, str(known[name])) for name, value in said.items() if name in known}
+        return SessionState(**values | {"phase": Phase(said["phase"])})
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a session's state: {error}") from error
 
