@@ -101,13 +101,13 @@ def _reap_orphans() -> None:
     """PID 1's duty: bury what a dead helper left, but leave our own children to whoever waits for them."""
     while True:
         try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if found is None or _is_ours(found.si_pid):
+        if ended is None or _is_ours(ended.si_pid):
             return
         with suppress(ChildProcessError):
-            os.waitpid(found.si_pid, os.WNOHANG)
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _is_ours(pid: int) -> bool:

@@ -97,7 +97,7 @@ def render_dnsmasq_conf(plan: Plan) -> str:
 
 def render_names(egress: Egress) -> str:
     """What the session's DNS knows, as a file of hosts (hosts(5))."""
-    return "".join(f"{address}\t{name}\n" for name, found in egress.names for address in found)
+    return "".join(f"{address}\t{name}\n" for name, addresses in egress.names for address in addresses)
 
 
 def render_smb_conf(plan: Plan) -> str:

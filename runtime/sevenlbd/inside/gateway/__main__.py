@@ -27,7 +27,7 @@ from .supervisor_link import Link
 
 
 async def _serve(words: Sequence[str]) -> None:
-    given = {name: value for name, _, value in (word.partition("=") for word in words)}
+    given = {name: value for name, _, value in (argument.partition("=") for argument in words)}
     rdp, vnc = given["rdp-target"], given.get("vnc-target", "")
     link = Link(_inherited(given["link"]))
     host, _, port = rdp.rpartition(":")

@@ -162,8 +162,8 @@ class Routes:
             if not role:
                 await self._refuse_guess()
             return (Visitor(role) if role else None), True
-        found = authentication.visitors(request.headers.getall("Cookie", ()), front.session, front.cookie_key)
-        return next((visitor for visitor in found if not self._gate.left(visitor)), None), False
+        visitors = authentication.visitors(request.headers.getall("Cookie", ()), front.session, front.cookie_key)
+        return next((visitor for visitor in visitors if not self._gate.left(visitor)), None), False
 
     async def _login(self, request: web.BaseRequest, front: Front) -> web.StreamResponse:
         if request.headers.get("Origin"):

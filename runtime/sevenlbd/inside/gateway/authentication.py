@@ -43,11 +43,11 @@ class Visitor:
 def role_of_token(token: str, tokens: Mapping[str, str]) -> str:
     """The role that the token opens, or empty. All digests are compared, whatever is found on the way."""
     digest = hashlib.sha256(token[: _MAX_TOKEN + 1].encode(errors="replace")).hexdigest()
-    found = ""
+    matched = ""
     for role, known in tokens.items():
         if hmac.compare_digest(digest, known):
-            found = role
-    return found if found in MAY else ""
+            matched = role
+    return matched if matched in MAY else ""
 
 
 def cookie_name(session: str) -> str:
@@ -79,8 +79,8 @@ def visitors(headers: Iterable[str], session: str, key: str) -> Iterator[Visitor
     name = cookie_name(session)
     for header in headers:
         for pair in header.split(";"):
-            found, _, value = pair.partition("=")
-            if found.strip() == name and (visitor := read_cookie(value.strip(), key)):
+            cookie, _, value = pair.partition("=")
+            if cookie.strip() == name and (visitor := read_cookie(value.strip(), key)):
                 yield visitor
 
 
@@ -129,8 +129,8 @@ def last(value: str) -> str:
 
 def _place(scheme: str, host: str) -> tuple[str, int] | None:
     """Name and port that a Host header means for an origin of that scheme."""
-    found = split_host(host)
-    return (found[0], found[1] or _PORTS[scheme]) if found else None
+    parts = split_host(host)
+    return (parts[0], parts[1] or _PORTS[scheme]) if parts else None
 
 
 def _portal_names(front: Front) -> set[str]:
@@ -154,9 +154,9 @@ def origin_allowed(origin: str, host: str, front: Front) -> bool:
     origin = origin.lower()
     if origin in front.portals:
         return True
-    scheme, _, place = origin.partition("://")
-    asked = split_host(host)
-    if scheme not in _PORTS or not asked or (front.portals and asked[0] not in front.hosts):
+    scheme, _, netloc = origin.partition("://")
+    requested = split_host(host)
+    if scheme not in _PORTS or not requested or (front.portals and requested[0] not in front.hosts):
         return False
     ours = _place(scheme, host)
-    return ours is not None and _place(scheme, place) == ours
+    return ours is not None and _place(scheme, netloc) == ours

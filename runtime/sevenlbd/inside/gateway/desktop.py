@@ -109,7 +109,7 @@ async def _request(socket: Socket) -> bytes | None:
 async def _whole_message(socket: Socket) -> bytes | None:
     """One message, which may come in pieces; None when the client went. Raises Malformed."""
     data = b""
-    while (wanted := rdcleanpath.length(data)) is None or len(data) < wanted:
+    while (length := rdcleanpath.length(data)) is None or len(data) < length:
         message = await socket.ws.receive()
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
             return None

@@ -78,13 +78,13 @@ class Crowd:
 
     def before(self, moment: float) -> list[Visit]:
         """Those that are older than that."""
-        found = []
+        visits = []
         for group in self._groups.values():
             for visit in group:
                 if visit.since >= moment:
                     break
-                found.append(visit)
-        return found
+                visits.append(visit)
+        return visits
 
 
 class Slots:

@@ -76,10 +76,10 @@ class Pages:
 
     def asset(self, path: str) -> web.StreamResponse:
         """The file at `assets/...`. Raises Refused."""
-        found = self._assets.get(path)
-        if not found:
+        file = self._assets.get(path)
+        if not file:
             raise Refused(404, "there is no such page")
-        response = Asset(found, headers={"Cache-Control": _ASSETS_FOR})
-        if found.suffix in _TYPES:
-            response.content_type = _TYPES[found.suffix]
+        response = Asset(file, headers={"Cache-Control": _ASSETS_FOR})
+        if file.suffix in _TYPES:
+            response.content_type = _TYPES[file.suffix]
         return response

@@ -20,10 +20,10 @@ class Link:
         wire.setblocking(False)
         self._wire = wire
 
-    def send(self, asked: Asked) -> None:
+    def send(self, request: Asked) -> None:
         """Ask. A supervisor that is gone takes us along soon."""
         with suppress(OSError):
-            self._wire.send(OUTWARDS.pack(asked))
+            self._wire.send(OUTWARDS.pack(request))
 
     async def follow(self, gate: Gate) -> None:
         """Say hello and tell `gate` all that comes, until the supervisor is gone."""

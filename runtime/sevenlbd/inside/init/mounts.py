@@ -31,8 +31,8 @@ def below(tree: Path) -> list[Mount]:
 
 def holder(path: Path) -> Mount:
     """The mount that a path is on, links not followed. Of several on one another the last is the one that is seen."""
-    found = enumerate(one for one in _mounts() if path.is_relative_to(one.point))
-    return max(found, key=lambda pair: (len(pair[1].point.parts), pair[0]))[1]
+    candidates = enumerate(one for one in _mounts() if path.is_relative_to(one.point))
+    return max(candidates, key=lambda pair: (len(pair[1].point.parts), pair[0]))[1]
 
 
 def strangers(tree: Path, original: Path) -> Iterator[Mount]:
@@ -57,10 +57,10 @@ def appearances(folder: Path, tree: Path) -> Iterator[Path]:
     looked_for = real.stat()
     for one in below(tree):
         if one.device == at.device and in_there.is_relative_to(one.root):
-            place = one.point / in_there.relative_to(one.root)
+            appearance = one.point / in_there.relative_to(one.root)
             with suppress(OSError):  # something else is mounted over it
-                if os.path.samestat(place.stat(), looked_for):
-                    yield place
+                if os.path.samestat(appearance.stat(), looked_for):
+                    yield appearance
 
 
 def _mounts() -> Iterator[Mount]:
@@ -71,4 +71,4 @@ def _mounts() -> Iterator[Mount]:
 
 def _path(text: str) -> Path:
     """Spaces and the like are written as octal numbers."""
-    return Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), text))
+    return Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), text))

@@ -115,7 +115,7 @@ def _without_the_node(new: Path) -> None:
     ours = {one.point for one in mounts.below(new) if one not in strangers}
     hidden: list[Path] = []
     for one in strangers:
-        if any(one.point.is_relative_to(place) for place in hidden):
+        if any(one.point.is_relative_to(folder) for folder in hidden):
             continue
         if one.point.is_dir() and not any(point.is_relative_to(one.point) for point in ours):
             mount("tmpfs", one.point, "tmpfs", _SAFE | MS_NOEXEC, "mode=0755,size=64k,nr_inodes=64")
@@ -125,10 +125,10 @@ def _without_the_node(new: Path) -> None:
 
 
 def _devices(new: Path, plan: Plan) -> None:
-    wanted = list(_DEVICES)
-    wanted += ["kvm"] if plan.accel == "kvm" else []
-    wanted += ["net/tun"] if plan.network == "tap" else []
-    for name in wanted:
+    names = list(_DEVICES)
+    names += ["kvm"] if plan.accel == "kvm" else []
+    names += ["net/tun"] if plan.network == "tap" else []
+    for name in names:
         _bind(Path("/dev") / name, _file(new / "dev" / name))
 
 
@@ -148,8 +148,8 @@ def _shares(new: Path, plan: Plan) -> None:
         if share.read_only:
             _restrict(target, MS_RDONLY)
     for path in (str(Path(plan.folder).parent), *(path for path in plan.hidden if Path(path).is_dir())):
-        for place in list(mounts.appearances(Path(path), new)):
-            mount("tmpfs", place, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
+        for appearance in list(mounts.appearances(Path(path), new)):
+            mount("tmpfs", appearance, "tmpfs", _SAFE | MS_RDONLY, "mode=0500,size=4k")
 
 
 def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:
@@ -176,8 +176,8 @@ def _private(new: Path, plan: Plan) -> None:
 
     for name in shared_files.of(plan):
         _bind_data(Path(plan.folder) / name, _file(placed(SESSION / name)))
-    for path, place in _read_only_files(plan):
-        _bind_data(Path(path), _file(placed(place)), MS_RDONLY)
+    for path, target in _read_only_files(plan):
+        _bind_data(Path(path), _file(placed(target)), MS_RDONLY)
     _bind_data(Path(plan.overlay), _file(placed(OVERLAY)))
     for entry, content in _etc(plan):
         ours = inner / entry
@@ -230,6 +230,6 @@ def _bind_data(source: Path, target: Path, flags: int = 0) -> None:
 
 
 def _restrict(target: Path, flags: int) -> None:
-    found = os.statvfs(target).f_flag
-    kept = sum(flag for seen, flag in _KEPT_FLAGS if found & seen and not flags & flag)
+    current = os.statvfs(target).f_flag
+    kept = sum(flag for statvfs_flag, flag in _KEPT_FLAGS if current & statvfs_flag and not flags & flag)
     mount("none", target, "", MS_REMOUNT | MS_BIND | flags | kept)

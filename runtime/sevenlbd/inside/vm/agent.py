@@ -73,9 +73,9 @@ class Agent:
         for _ in range(_CLOCK_TRIES):
             with suppress(AgentError):
                 await self._execute("guest-set-time", lambda: {"time": time.time_ns()})
-            asked = time.time_ns()
-            told = await self._execute("guest-get-time")
-            if isinstance(told, int) and asked - _CLOCK_NS < told < time.time_ns() + _CLOCK_NS:
+            asked_at = time.time_ns()
+            guest_time = await self._execute("guest-get-time")
+            if isinstance(guest_time, int) and asked_at - _CLOCK_NS < guest_time < time.time_ns() + _CLOCK_NS:
                 return
         raise AgentError("the guest's clock could not be set")
 

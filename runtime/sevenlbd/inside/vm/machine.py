@@ -88,8 +88,8 @@ class Machine:
 
     async def _on_events(self, events: EventListener, tell_pause: Tell, tell_resume: Callable[[], None]) -> None:
         async for event in events:
-            told = event["data"]
-            data = told if isinstance(told, dict) else {}
+            reported = event["data"]
+            data = reported if isinstance(reported, dict) else {}
             if event["event"] == "SHUTDOWN":
                 self.shutdown_reason = str(data.get("reason"))
             elif event["event"] == "BLOCK_IO_ERROR" and data.get("nospace") and not self._waits_for_room:
@@ -147,9 +147,9 @@ class Machine:
             await asyncio.sleep(1)
 
     async def _bytes_read(self, node: str) -> int:
-        told = await self._qmp.execute("query-blockstats")
-        assert isinstance(told, list)
-        return sum(drive["stats"]["rd_bytes"] for drive in told if drive.get("node-name") == node)
+        drives = await self._qmp.execute("query-blockstats")
+        assert isinstance(drives, list)
+        return sum(drive["stats"]["rd_bytes"] for drive in drives if drive.get("node-name") == node)
 
     async def screenshot(self, path: Path) -> None:
         """Save the screen as PNG. Raises QMPError or OSError."""
@@ -162,10 +162,10 @@ class Machine:
 
     async def unended_interrupts(self) -> stall.Interrupts:
         """What a stall looks for; nothing while the machine is paused, or gone."""
-        found = set()
+        interrupts = set()
         with suppress(QMPError, OSError):
-            told = await self._qmp.execute("query-status")
-            if not isinstance(told, dict) or not told.get("running"):
+            status = await self._qmp.execute("query-status")
+            if not isinstance(status, dict) or not status.get("running"):
                 return frozenset()
             cpus = await self._qmp.execute("query-cpus-fast")
             assert isinstance(cpus, list)
@@ -173,8 +173,8 @@ class Machine:
                 # There is no command of QMP's own for this.
                 words = {"command-line": "info lapic", "cpu-index": cpu}
                 dump = await self._qmp.execute("human-monitor-command", words)
-                found |= {(cpu, vector) for vector in stall.unended(str(dump))}
-        return frozenset(found)
+                interrupts |= {(cpu, vector) for vector in stall.unended(str(dump))}
+        return frozenset(interrupts)
 
     async def stop(self, grace: float) -> None:
         """The stop ladder: the agent or the power button, wait, quit, kill. Returns when QEMU is gone."""
@@ -263,8 +263,8 @@ def _oem_strings(plan: Plan) -> tuple[Path, ...]:
 
 
 def _copy_variables(plan: Plan) -> None:
-    if found := qemu.firmware(plan):
-        shutil.copyfile(found[1], qemu.VARIABLES)
+    if images := qemu.firmware(plan):
+        shutil.copyfile(images[1], qemu.VARIABLES)
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -33,8 +33,8 @@ async def thaw(qmp: QMPClient, state: Path) -> None:
 
 
 async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object]) -> None:
-    wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-    await _execute(qmp, "migrate-set-capabilities", {"capabilities": wanted})
+    capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+    await _execute(qmp, "migrate-set-capabilities", {"capabilities": capabilities})
     with qmp.listener(("MIGRATION",)) as events:
         await _execute(qmp, command, arguments)
         try:
@@ -42,8 +42,8 @@ async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object]) -
         except TimeoutError:
             raise MachineError(f"QEMU's {command} did not end within {_SECONDS:.0f} s") from None
     if reached != "completed":
-        told = await _execute(qmp, "query-migrate")
-        why = told.get("error-desc", reached) if isinstance(told, dict) else reached
+        reply = await _execute(qmp, "query-migrate")
+        why = reply.get("error-desc", reached) if isinstance(reply, dict) else reached
         raise MachineError(f"QEMU's {command} {reached}: {why}")
 
 

@@ -141,9 +141,9 @@ def cpu(guest: Guest, accel: str, frozen: str = "") -> str:
 
 
 def _firmware_drives(plan: Plan) -> Iterator[str]:
-    found = firmware(plan)
-    if found:
-        yield from _blockdev(**{"node-name": "code", "driver": "raw", "read-only": True, "file": _file(found[0])})
+    images = firmware(plan)
+    if images:
+        yield from _blockdev(**{"node-name": "code", "driver": "raw", "read-only": True, "file": _file(images[0])})
         yield from _blockdev(**{"node-name": "variables", "driver": "raw", "file": _file(VARIABLES)})
     if plan.guest.firmware == "uefi-secure":
         yield from ("-chardev", f"socket,id=tpm,path={TPM}", "-tpmdev", "emulator,id=tpm,chardev=tpm")

@@ -27,14 +27,14 @@ Tell = Callable[[str], None]
 
 async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
     """Return when a user can log in. `tell` gets each milestone as it is reached."""
-    word = asyncio.create_task(_guest_word(plan.guest, plan.password, line, agent, tell, warn))
+    guest_ready = asyncio.create_task(_guest_word(plan.guest, plan.password, line, agent, tell, warn))
     try:
         if plan.network == "tap":
             await _until(_has_lease)
             tell("dhcp")
-        await word
+        await guest_ready
     finally:
-        word.cancel()
+        guest_ready.cancel()
     address = network.rdp_address(plan.network)
     await _until(lambda: rdp_probe.answers(*address))
     tell("rdp")
@@ -78,8 +78,8 @@ async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
         return
     try:
         shares = ",".join(share.name for share in plan.shares)
-        told = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
-        await agent.run(plan.warm.hook, told, _HOOK_SECONDS)
+        facts = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
+        await agent.run(plan.warm.hook, facts, _HOOK_SECONDS)
         tell("session")
     except (AgentError, OSError) as error:
         warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")

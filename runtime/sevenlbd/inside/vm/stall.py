@@ -29,8 +29,8 @@ async def mend_once(look: Callable[[], Awaitable[Interrupts]], reset: Callable[[
     looks = 0
     while looks < _LOOKS:
         await asyncio.sleep(_EVERY_SECONDS)
-        found = await look()
-        same = same & found if looks else found
+        pending = await look()
+        same = same & pending if looks else pending
         looks = looks + 1 if same else 0
     await reset()
 
