@@ -89,19 +89,19 @@ def _check_verb(words: Sequence[str], verb: Verb | None, parsers: Mapping[str, P
     if name not in _FAMILIES:
         return
     family, below = _FAMILIES[name], [verbs.last(child) for child in verbs.children(verb)]
-    word = next(iter(words[len(name.split()) :]), "")
-    if not word and family.missing:
+    subverb = next(iter(words[len(name.split()) :]), "")
+    if not subverb and family.missing:
         parsers[name].error(f"{family.missing}: {', '.join(below)}")
-    if word and not word.startswith("-") and family.unknown:
-        near = nearest(word, below)
-        parsers[name].error(f"`{word}` {family.unknown}{near}; there are {', '.join(below)}")
+    if subverb and not subverb.startswith("-") and family.unknown:
+        near = nearest(subverb, below)
+        parsers[name].error(f"`{subverb}` {family.unknown}{near}; there are {', '.join(below)}")
 
 
 def command(verb: Verb) -> Command:
     """What the verb's own module says of it; only now is that loaded."""
     module = importlib.import_module(f"sevenlbd.outside.{verb.module}")
-    found: Command = module.COMMANDS[verb.name]
-    return found
+    described: Command = module.COMMANDS[verb.name]
+    return described
 
 
 def build(whole: Sequence[Verb] = verbs.VERBS) -> dict[str, Parser]:

@@ -35,7 +35,7 @@ def _words() -> Iterator[tuple[str, str]]:
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
-        yield from (word for word in action.option_strings if word.startswith("--"))
+        yield from (option for option in action.option_strings if option.startswith("--"))
 
 
 _SCRIPT = """\

@@ -17,10 +17,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")
 
-    def refuse(self, word: str) -> NoReturn:
+    def refuse(self, argument: str) -> NoReturn:
         """Refuse a word that nobody asked for, with the nearest option."""
         known = [flag for action in self._actions for flag in action.option_strings]
-        self.error(f"`{word}` is not an option of {self.prog}{nearest(word, known)}")
+        self.error(f"`{argument}` is not an option of {self.prog}{nearest(argument, known)}")
 
 
 def options(parser: argparse._ActionsContainer, *names: str) -> None:

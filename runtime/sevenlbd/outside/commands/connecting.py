@@ -27,11 +27,11 @@ from .session_verbs import Seat, deaf
 def show_connection(context: CommandContext) -> int:
     """Print how to reach the desktop, and write its .rdp file; or only what was asked for."""
     options, seat = context.options, session_verbs.seat(context)
-    found = seat.find(options.session)
-    if isinstance(found, Elsewhere):
-        _show_elsewhere(options, seat, found)
+    session = seat.find(options.session)
+    if isinstance(session, Elsewhere):
+        _show_elsewhere(options, seat, session)
     else:
-        _show_here(options, seat.here.sif, found)
+        _show_here(options, seat.here.sif, session)
     return ExitCode.OK
 
 
@@ -49,29 +49,29 @@ def _show_here(options: argparse.Namespace, sif: str, target: Path) -> None:
         _instruct(options, state, secret, sif)
 
 
-def _show_elsewhere(options: argparse.Namespace, seat: Seat, found: Elsewhere) -> None:
+def _show_elsewhere(options: argparse.Namespace, seat: Seat, session: Elsewhere) -> None:
     """The key may have been left in the register; the rest is only on the node itself."""
-    state = found.state
-    tokens = records.tokens(found.record)
+    state = session.state
+    tokens = records.tokens(session.record)
     if options.password:
-        _ask_there(seat, found, "--password")
+        _ask_there(seat, session, "--password")
     elif options.renew:
-        _ask_there(seat, found, "--renew")
+        _ask_there(seat, session, "--renew")
     elif options.client is not None:
-        _ask_there(seat, found, f"--client={_bundle(options, state)}")
+        _ask_there(seat, session, f"--client={_bundle(options, state)}")
     elif options.url and not tokens:
-        _ask_there(seat, found, f"--url={options.url}")
+        _ask_there(seat, session, f"--url={options.url}")
     elif options.url:
         terminal.say(_link(state, Credentials(state.account, "", "", tokens), options.url))
     else:
         _instruct(options, state, Credentials(state.account, "", "", tokens), seat.here.sif)
 
 
-def _ask_there(seat: Seat, found: Elsewhere, word: str) -> None:
+def _ask_there(seat: Seat, session: Elsewhere, option: str) -> None:
     """Have the session's own node answer. Raises Refusal with its words when it does not."""
-    done = seat.lookout.on_its_node(found, "connect", word)
+    done = seat.lookout.on_its_node(session, "connect", option)
     if done.code:
-        raise said_there(done, found)
+        raise said_there(done, session)
     if done.said:
         terminal.say_text(done.said, error=True)
     terminal.say_text(done.printed.removesuffix("\n"))

@@ -30,9 +30,9 @@ def doctor(context: CommandContext) -> int:
 
         findings = site_check.examine(context.here)
     try:
-        told = {(finding.check, finding.text) for finding in findings}
+        reported = {(finding.check, finding.text) for finding in findings}
         node = examination.examine(context.settings, context.here)
-        findings = [finding for finding in node if (finding.check, finding.text) not in told] + findings
+        findings = [finding for finding in node if (finding.check, finding.text) not in reported] + findings
     except Refusal as refusal:
         if not options.site:
             raise

@@ -46,9 +46,9 @@ class Seat:
             what = f"several sessions are called `{name}`: {', '.join(path.name for path in running)}"
             raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
         view = self.lookout.look(self.bases)
-        found = elsewhere.choose(view, name)
-        if found:
-            return self._at_hand(found) or found
+        remote = elsewhere.choose(view, name)
+        if remote:
+            return self._at_hand(remote) or remote
         if job := elsewhere.waiting(view, name):
             what = f"job {job.id} has no session yet: {job}"
             hint = f"wait for it; or: {invocation.command(self.here.sif)} stop {name}"
@@ -58,18 +58,18 @@ class Seat:
             raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
         return session_folders.find(self.bases, name)
 
-    def _at_hand(self, found: Elsewhere) -> Path | None:
+    def _at_hand(self, remote: Elsewhere) -> Path | None:
         """The folder of a session that is on this very node, but in another folder of sessions than this call's."""
-        place = Path(found.state.folder)
-        if found.state.host != os.uname().nodename or not folder_lock.is_alive(place):
+        folder = Path(remote.state.folder)
+        if remote.state.host != os.uname().nodename or not folder_lock.is_alive(folder):
             return None
-        bases.check_owned(place.parent)
-        return place
+        bases.check_owned(folder.parent)
+        return folder
 
 
-def _is_called(place: Path, name: str) -> bool:
-    state = session_folders.read_state(place)
-    return name in (place.name, f"job{name}") or (state is not None and name in elsewhere.names(state))
+def _is_called(folder: Path, name: str) -> bool:
+    state = session_folders.read_state(folder)
+    return name in (folder.name, f"job{name}") or (state is not None and name in elsewhere.names(state))
 
 
 def seat(context: CommandContext) -> Seat:
@@ -84,9 +84,9 @@ def status(context: CommandContext) -> int:
     view = ours.lookout.look(ours.bases)
     abroad, local, waiting = view.sessions, session_folders.alive(*ours.bases), view.waiting
     if options.session:
-        found = ours.find(options.session)
-        abroad = (found,) if isinstance(found, Elsewhere) else ()
-        local = [] if isinstance(found, Elsewhere) else [found]
+        session = ours.find(options.session)
+        abroad = (session,) if isinstance(session, Elsewhere) else ()
+        local = [] if isinstance(session, Elsewhere) else [session]
         waiting = ()
     states = [state for state in map(session_folders.read_state, local) if state]
     if options.json:
@@ -104,9 +104,9 @@ def _print(states: Iterable[SessionState], abroad: Iterable[Elsewhere], waiting:
     terminal.say(*(lines or [f"no session of yours is running on {os.uname().nodename}, or known elsewhere"]))
 
 
-def _described(state: SessionState, place: str) -> Iterable[str]:
+def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
     kind = f"{state.image}  {state.accel}, {state.network}"
-    yield f"{state.id}  {state.phase}  up {units.duration(state.elapsed())}  {kind}{place}"
+    yield f"{state.id}  {state.phase}  up {units.duration(state.elapsed())}  {kind}{whereabouts}"
     if state.paused:
         yield f"    PAUSED: {state.paused}"
     times = [*state.phases.items(), *state.milestones.items()]
@@ -147,23 +147,23 @@ def stop(context: CommandContext) -> int:
 
 
 def _in_queue(ours: Seat, name: str) -> Job | None:
-    if any(_is_called(place, name) for place in session_folders.alive(*ours.bases)):
+    if any(_is_called(folder, name) for folder in session_folders.alive(*ours.bases)):
         return None
     return elsewhere.waiting(ours.lookout.look(ours.bases), name)
 
 
-def _stop_elsewhere(ours: Seat, found: Elsewhere, *, now: bool) -> int:
-    ours.lookout.stop(found, now=now)
+def _stop_elsewhere(ours: Seat, remote: Elsewhere, *, now: bool) -> int:
+    ours.lookout.stop(remote, now=now)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if not found.record.exists() or found.record not in [
+        if not remote.record.exists() or remote.record not in [
             one.record for one in ours.lookout.look(ours.bases).sessions
         ]:
-            terminal.say(f"session {found.state.id} has ended")
+            terminal.say(f"session {remote.state.id} has ended")
             return ExitCode.OK
         time.sleep(_POLL_ELSEWHERE)
-    what = f"session {found.state.id} {found.place} was told to end, and still has not"
-    raise Refusal(ExitCode.NO_SESSION, what, hint=f"{invocation.command(ours.here.sif)} stop --now {found.state.id}")
+    what = f"session {remote.state.id} {remote.place} was told to end, and still has not"
+    raise Refusal(ExitCode.NO_SESSION, what, hint=f"{invocation.command(ours.here.sif)} stop --now {remote.state.id}")
 
 
 def deaf(target: Path, error: Exception) -> Refusal:

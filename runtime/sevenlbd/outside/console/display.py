@@ -33,7 +33,7 @@ class Display(Protocol):
     def ready(self, state: SessionState) -> None:
         """The desktop is ready: how to connect."""
 
-    def kept(self, place: Path) -> None:
+    def kept(self, folder: Path) -> None:
         """A failed session's logs are kept there."""
 
     def finished(self, state: SessionState) -> None:

@@ -70,11 +70,11 @@ def web_line(state: SessionState) -> str:
     """The command that brings the page to the user's own computer."""
     if not _on_loopback(state):
         return _forward(state, _port(state, _LOCAL_WEB), "web.sock")
-    place = urlsplit(state.url)
-    if place.scheme == "http":
-        return _forward(state, place.port or _LOCAL_WEB, "web.sock")
+    page = urlsplit(state.url)
+    if page.scheme == "http":
+        return _forward(state, page.port or _LOCAL_WEB, "web.sock")
     # The Unix socket speaks no TLS.
-    return f"ssh {_jump(state)}-L {place.port}:{place.netloc} {pasted(_login(state))}"
+    return f"ssh {_jump(state)}-L {page.port}:{page.netloc} {pasted(_login(state))}"
 
 
 def ssh_line(state: SessionState) -> str:

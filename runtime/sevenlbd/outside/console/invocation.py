@@ -19,8 +19,8 @@ def call(sif: str, verb: str, state: SessionState) -> str:
     program = command(sif)
     where = Path(state.folder).parent
     known = where in bases.all_bases("", {}) or state.host != os.uname().nodename
-    place = "" if known else f" --session-dir {shlex.quote(str(where))}"
-    return f"{program} {verb} {state.id}{place}"
+    option = "" if known else f" --session-dir {shlex.quote(str(where))}"
+    return f"{program} {verb} {state.id}{option}"
 
 
 def command(sif: str) -> str:

@@ -32,8 +32,8 @@ class JsonLines(Output):
     def ready(self, state: SessionState) -> None:
         self._print("ready", {"id": state.id, "folder": state.folder, "url": state.url})
 
-    def kept(self, place: Path) -> None:
-        self._print("kept", {"folder": str(place)})
+    def kept(self, folder: Path) -> None:
+        self._print("kept", {"folder": str(folder)})
 
     def finished(self, state: SessionState) -> None:
         self._print("finished", asdict(state))

@@ -58,8 +58,8 @@ class Lines(Output):
     def ready(self, state: SessionState) -> None:
         output.say("", *ready_block(state, self._sif, self._link).split("\n"), "")
 
-    def kept(self, place: Path) -> None:
-        output.say(f"7lbd: logs and last screen are kept in {place}")
+    def kept(self, folder: Path) -> None:
+        output.say(f"7lbd: logs and last screen are kept in {folder}")
 
     def finished(self, state: SessionState) -> None:
         if state.phase is Phase.FAILED:
@@ -79,9 +79,9 @@ class Lines(Output):
 
     def _show_link(self, state: SessionState) -> None:
         """The page works long before the desktop does: tell it as soon as there is one."""
-        if not self._link and (found := self._find_link(state)):
-            self._link = found
-            self._say_link(f"7lbd: watch it start, and use it, in the browser: {found}")
+        if not self._link and (link := self._find_link(state)):
+            self._link = link
+            self._say_link(f"7lbd: watch it start, and use it, in the browser: {link}")
 
     def _find_link(self, state: SessionState) -> str:
         return state.url

@@ -18,8 +18,8 @@ _LINE_SECONDS = 5.0  # in a job's output each line stays
 def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Shows on standard error how much of `total` bytes is done; what it yields is told of every further piece."""
     if sys.stderr.isatty():
-        with _bar(visible(what), total) as told:
-            yield told
+        with _bar(visible(what), total) as advance:
+            yield advance
     else:
         yield _Lines(visible(what), total).told
 

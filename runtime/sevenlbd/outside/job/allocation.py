@@ -78,8 +78,8 @@ def of(environment: Mapping[str, str]) -> Allocation | None:
 
 def _array(environment: Mapping[str, str]) -> str:
     names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
-    found = "_".join(environment.get(name, "") for name in names)
-    return found if re.fullmatch(r"[0-9]{1,12}_[0-9]{1,12}", found) else ""
+    ids = "_".join(environment.get(name, "") for name in names)
+    return ids if re.fullmatch(r"[0-9]{1,12}_[0-9]{1,12}", ids) else ""
 
 
 def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
@@ -126,11 +126,12 @@ def _cpus(environment: Mapping[str, str], tasks: int) -> int:
     return max(on_node // tasks, 1) if on_node else 0
 
 
-def warnings(found: Allocation) -> list[str]:
+def warnings(allocation: Allocation) -> list[str]:
     """What the user should know of a job that is not quite what it seems."""
-    if not found.elsewhere:
+    if not allocation.elsewhere:
         return []
     return [
-        f"this shell has the job {found.job}, but Slurm has not started it on a node of the job ({found.elsewhere}): "
+        f"this shell has the job {allocation.job}, but Slurm has not started it on a node of the job "
+        f"({allocation.elsewhere}): "
         f"the desktop would run here, on {os.uname().nodename}. To run it there: srun --pty apptainer run ..."
     ]

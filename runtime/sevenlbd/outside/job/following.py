@@ -43,21 +43,21 @@ class JobWatcher(Protocol):
         """Word of the session, new or the same."""
 
 
-def follow(slurm: Slurm, where: Path | None, job: str, told: JobWatcher) -> JobOutcome:
+def follow(slurm: Slurm, where: Path | None, job: str, watcher: JobWatcher) -> JobOutcome:
     """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
-    queue = _Queue(slurm, job, told)
-    seen = over = 0.0  # when the session began that we have seen; the one of an earlier life of a requeued job
+    queue = _Queue(slurm, job, watcher)
+    started = over = 0.0  # when the session began that we have seen; the one of an earlier life of a requeued job
     while True:
         queue.ask()
         if not queue.began:
-            over = seen
+            over = started
         record = _record(where, job, over) if queue.began else None
         if record:
-            seen = record.state.started
-            told.session(record.state)
+            started = record.state.started
+            watcher.session(record.state)
             if record.state.phase is Phase.READY:
                 return JobOutcome(record.state, record.folder)
-        elif queue.began and seen == over and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
+        elif queue.began and started == over and (where is None or time.monotonic() - queue.began > _SILENCE_SECONDS):
             return JobOutcome(None, None)
         time.sleep(_REGISTER_SECONDS)
 
@@ -65,10 +65,10 @@ def follow(slurm: Slurm, where: Path | None, job: str, told: JobWatcher) -> JobO
 class _Queue:
     """The scheduler's word on one job, asked for ever more seldom: many users may be waiting for their jobs."""
 
-    def __init__(self, slurm: Slurm, job: str, told: JobWatcher) -> None:
+    def __init__(self, slurm: Slurm, job: str, watcher: JobWatcher) -> None:
         self._slurm = slurm
         self._job = job
-        self._told = told
+        self._told = watcher
         self._since = self._heard = time.monotonic()
         self._next = 0.0
         self.began = 0.0
@@ -81,27 +81,27 @@ class _Queue:
             return
         self._next = now + min(_QUEUE_SECONDS[1], max(_QUEUE_SECONDS[0], (now - self._since) / 10))
         try:
-            found = next(iter(self._slurm.jobs(self._job)), None)
+            job = next(iter(self._slurm.jobs(self._job)), None)
         except Refusal:
             if now - self._heard > _DEAF_SECONDS:
                 raise
             return  # a controller that is started anew: the job goes on
         self._heard = now
-        if found is None or not (found.waits or found.runs):
-            raise _ended(self._slurm, self._job, found)
-        if found.waits:
+        if job is None or not (job.waits or job.runs):
+            raise _ended(self._slurm, self._job, job)
+        if job.waits:
             self.began = 0.0
-            self._told.waits(found)
+            self._told.waits(job)
         elif not self.began:
             self.began = self._since = now
-            self._told.runs(found)
+            self._told.runs(job)
 
 
 def _record(where: Path | None, job: str, after: float) -> PresenceRecord | None:
     """The newest word of the job's session, of one that began later than `after`."""
-    found = [record for record in records.records(where) if record.state.job == job and not record.stale]
-    found = [record for record in found if record.state.phase not in FINAL and record.state.started > after]
-    return max(found, key=lambda record: record.state.started, default=None)
+    candidates = [record for record in records.records(where) if record.state.job == job and not record.stale]
+    candidates = [record for record in candidates if record.state.phase not in FINAL and record.state.started > after]
+    return max(candidates, key=lambda record: record.state.started, default=None)
 
 
 def _ended(slurm: Slurm, job: str, last: Job | None) -> Refusal:

@@ -62,9 +62,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def wanted(found: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
+def wanted(parsed: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
     """What the command line wants. Raises Refusal."""
-    given = vars(found)
+    given = vars(parsed)
     said = {name: given[f"slurm_{name}"] for name in OPTIONS if given[f"slurm_{name}"] is not None}
     if (time := said.get("time", "")).isdigit():
         what = f"command line: `--time {time}`: sbatch would take it for minutes, and the settings of 7lbd for seconds"
@@ -72,7 +72,7 @@ def wanted(found: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
     if days := re.fullmatch(r"(\d+)-(\d+)((?::[0-5]\d){0,2})", said.get("time", "")):
         rest = (days[3] + ":00:00")[:6]
         said["time"] = f"{int(days[1]) * 24 + int(days[2])}{rest}"
-    for option in found.sbatch:
+    for option in parsed.sbatch:
         if not option.startswith("-") or not option.isprintable():
             what = f"command line: `--sbatch {option}`: is not an option of sbatch"
             raise Refusal(ExitCode.USAGE, what, hint="for instance --sbatch=--nodelist=node17")
@@ -83,9 +83,9 @@ def wanted(found: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
         name = str(first["loc"][0])
         what = f"command line: `--{name.replace('_', '-')}` = `{said.get(name)}`: {in_words(first['msg'])}"
         raise Refusal(ExitCode.USAGE, what, hint="7lbd submit --help") from None
-    settings = source(found)
+    settings = source(parsed)
     kept = {name: value for name, value in settings.values.items() if name not in LOGIN_ONLY}
-    return JobOptions(chosen, said, tuple(found.sbatch), tuple(appliance_call.words(Source(settings.name, kept))))
+    return JobOptions(chosen, said, tuple(parsed.sbatch), tuple(appliance_call.words(Source(settings.name, kept))))
 
 
 def text(want: JobOptions, settings: Settings, here: Places, made_by: str) -> str:
@@ -138,10 +138,10 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     yield from map(_option, (*slurm.options, *want.more))
 
 
-def _option(word: str) -> str:
+def _option(written: str) -> str:
     """An option that somebody has written as one word of a command line."""
-    name, equals, value = word.partition("=")
-    return f"{name}={_quoted(value)}" if equals and re.fullmatch(r"--[a-z-]+", name) else _quoted(word)
+    name, equals, value = written.partition("=")
+    return f"{name}={_quoted(value)}" if equals and re.fullmatch(r"--[a-z-]+", name) else _quoted(written)
 
 
 def _quoted(value: str) -> str:

@@ -69,55 +69,55 @@ class Sizing:
     @property
     def _part(self) -> Limit:
         """What the helpers and the guest may take together."""
-        told = self.job.memory if self.job else None
-        return min((limit for limit in (told, self.limit) if limit), key=lambda limit: limit.for_guest)
+        job_limit = self.job.memory if self.job else None
+        return min((limit for limit in (job_limit, self.limit) if limit), key=lambda limit: limit.for_guest)
 
     def _memory(self, notes: list[str]) -> int:
-        asked = self.settings.memory or self.described.memory
+        requested = self.settings.memory or self.described.memory
         if self.settings.memory or not self._takes_part:
-            return self._checked(asked)
+            return self._checked(requested)
         part = self._part.for_guest // _HUGE_PAGE * _HUGE_PAGE
-        if part < asked:
-            return self._checked(asked)
+        if part < requested:
+            return self._checked(requested)
         notes.append(
             f"memory of the guest: {gib(part)}, which is {gib(self._part.size)} {self._part.whose} "
             f"without {gib(self._part.beside)} for {self._part.beside_for}"
         )
         return part
 
-    def _checked(self, wanted: int) -> int:
-        if wanted < _LEAST:
-            raise Refusal(ExitCode.USAGE, f"{wanted} bytes of memory are too few for a guest", hint="--memory 4G")
+    def _checked(self, requested: int) -> int:
+        if requested < _LEAST:
+            raise Refusal(ExitCode.USAGE, f"{requested} bytes of memory are too few for a guest", hint="--memory 4G")
         part = self._part
-        if wanted > part.for_guest:
+        if requested > part.for_guest:
             fits = max(part.for_guest, 0) >> 20
-            need = wanted + part.beside
+            need = requested + part.beside
             raise Refusal(
                 ExitCode.RESOURCES,
-                f"{gib(wanted)} for the guest and {gib(part.beside)} for {part.beside_for} make "
+                f"{gib(requested)} for the guest and {gib(part.beside)} for {part.beside_for} make "
                 f"{gib(need)}, but only {gib(part.size)} are {part.whose}",
                 hint=part.more.format(mib=-(-need // (1 << 20)), kib=-(-need // 1024))
                 + (f", or --memory {fits}M fits" if fits >= _LEAST >> 20 else ""),
             )
-        return wanted >> 20 << 20
+        return requested >> 20 << 20
 
     def _usable_cpus(self) -> int:
         usable = abilities.cpus()
         return min(usable, self.job.cpus) if self.job and self.job.cpus else usable
 
     def _cpus(self, warnings: list[str]) -> int:
-        wanted, usable, asked = self.settings.cpus, self._usable_cpus(), self.described.cpus
-        if wanted < 0 or wanted > usable:
+        requested, usable, described = self.settings.cpus, self._usable_cpus(), self.described.cpus
+        if requested < 0 or requested > usable:
             raise Refusal(
                 ExitCode.RESOURCES,
-                f"{wanted} CPUs were asked for, but this job may use {usable}",
+                f"{requested} CPUs were asked for, but this job may use {usable}",
                 hint=f"--cpus {usable}, or ask the scheduler for more",
             )
-        if wanted:
-            return wanted
-        if asked > usable:
-            warnings.append(f"the image asks for {asked} CPUs; this job has {usable}, so the guest gets {usable}")
-        return usable if self.job and self.job.cpus else min(asked, usable)
+        if requested:
+            return requested
+        if described > usable:
+            warnings.append(f"the image asks for {described} CPUs; this job has {usable}, so the guest gets {usable}")
+        return usable if self.job and self.job.cpus else min(described, usable)
 
 
 def decided_by(

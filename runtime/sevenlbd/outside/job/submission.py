@@ -32,7 +32,7 @@ def submit(context: CommandContext) -> int:
         shown.submitted(job)
         shared = where(context.settings.state_dir, context.here.environment)
         useless = usable(shared)
-        found = following.follow(scheduler, None if useless else shared, job, shown)
+        outcome = following.follow(scheduler, None if useless else shared, job, shown)
     except KeyboardInterrupt:
         shown.close()
         terminal.say("", f"7lbd: job {job} goes on; {_later(context, job)}", error=True)
@@ -40,7 +40,7 @@ def submit(context: CommandContext) -> int:
     finally:
         shown.close()
     if not context.settings.json_events:
-        terminal.say_text(_told(context, found, job, scheduler, useless))
+        terminal.say_text(_told(context, outcome, job, scheduler, useless))
     return ExitCode.OK
 
 
@@ -49,13 +49,13 @@ def _later(context: CommandContext, job: str) -> str:
     return f"how it does: {ours} status; to end it: {ours} stop job{job}"
 
 
-def _told(context: CommandContext, found: JobOutcome, job: str, scheduler: Slurm, useless: str) -> str:
-    state = found.state
-    if state is None or found.record is None:
+def _told(context: CommandContext, outcome: JobOutcome, job: str, scheduler: Slurm, useless: str) -> str:
+    state = outcome.state
+    if state is None or outcome.record is None:
         output = scheduler.why_ended(job).get("StdOut", "")
         lost = f"no word of its session can be seen here ({useless or 'nothing has come so far'})"
         return f"7lbd: job {job} runs, but {lost}; see its output: {output or f'scontrol show job {job}'}"
-    keys = tokens(found.record)
+    keys = tokens(outcome.record)
     key = f"#token={keys['desktop']}" if keys and sys.stdout.isatty() else ""
     ready = f"READY after {state.phases.get('ready', 0.0):.0f} s"
     end = f"  stop: {invocation.call(context.here.sif, 'stop', state)}"

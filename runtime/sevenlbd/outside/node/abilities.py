@@ -180,8 +180,8 @@ def killed_for_memory() -> int:
         # Version 2 has it in memory.events, version 1 (since Linux 4.13) in memory.oom_control.
         for name in ("memory.events", "memory.oom_control"):
             with suppress(OSError):
-                found = re.search(r"^oom_kill (\d+)$", file.with_name(name).read_text(), re.MULTILINE)
-                return int(found[1]) if found else 0
+                match = re.search(r"^oom_kill (\d+)$", file.with_name(name).read_text(), re.MULTILINE)
+                return int(match[1]) if match else 0
     return 0
 
 

@@ -20,14 +20,14 @@ _SHARED = re.compile(
 def kind(path: Path, mounts: Path = _MOUNTS) -> str:
     """The name of the file system that `path`, which is there, is on."""
     real = path.resolve()
-    best, found = -1, "an unknown file system"
+    best, name = -1, "an unknown file system"
     for line in mounts.read_text(errors="surrogateescape").splitlines():
         fields, _, more = line.partition(" - ")
         point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields.split(" ")[4]))
         # Of two at the same place the later one hides the other.
         if real.is_relative_to(point) and len(point.parts) >= best:
-            best, found = len(point.parts), more.split(" ")[0]
-    return found
+            best, name = len(point.parts), more.split(" ")[0]
+    return name
 
 
 def is_shared(path: Path, mounts: Path = _MOUNTS) -> bool:

@@ -34,10 +34,10 @@ def end_all(proc: Path = Path("/proc")) -> int:
 def _orphans(proc: Path) -> Iterator[int]:
     ours = [entry for entry in proc.iterdir() if entry.name.isdigit() and _is_ours(entry)]
     mounts = {entry: _fuse_mounts(entry) for entry in ours}
-    for entry, found in mounts.items():
-        if found and _serves_a_container(entry) and not lineage.is_apptainers_child(int(entry.name), proc):
+    for entry, devices in mounts.items():
+        if devices and _serves_a_container(entry) and not lineage.is_apptainers_child(int(entry.name), proc):
             others = set[str]().union(*(mounts[other] for other in ours if other != entry))
-            if not found & others:
+            if not devices & others:
                 yield int(entry.name)
 
 
@@ -52,17 +52,17 @@ def _is_ours(entry: Path) -> bool:
 def _serves_a_container(entry: Path) -> bool:
     with suppress(OSError):
         words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        program, *rest = [word for word in words if word]
+        program, *rest = [argument for argument in words if argument]
         return Path(program).name.startswith(_PROGRAM) and rest[-2].startswith(_SOURCE) and _PLACE in rest[-1]
     return False
 
 
 def _fuse_mounts(entry: Path) -> set[str]:
     """The device numbers of what is mounted by FUSE where a process is; they are the same in every namespace."""
-    found = set()
+    devices = set()
     with suppress(OSError):
         for line in (entry / "mountinfo").read_text(errors="replace").splitlines():
             before, _, after = line.partition(" - ")
             if after.startswith(_KIND):
-                found.add(before.split()[2])
-    return found
+                devices.add(before.split()[2])
+    return devices

@@ -49,12 +49,12 @@ def hard(kind: int) -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _raise(kind: int, wanted: int | None) -> None:
+def _raise(kind: int, needed: int | None) -> None:
     soft, most = resource.getrlimit(kind)
-    if soft == resource.RLIM_INFINITY or (wanted is not None and soft >= wanted):
+    if soft == resource.RLIM_INFINITY or (needed is not None and soft >= needed):
         return
     with suppress(OSError, ValueError):
-        resource.setrlimit(kind, (resource.RLIM_INFINITY if wanted is None else wanted, most))
+        resource.setrlimit(kind, (resource.RLIM_INFINITY if needed is None else needed, most))
 
 
 def of_memory(accel: str, cpus: int) -> Iterator[Limit]:
@@ -80,14 +80,14 @@ def check_file_size(disk: int, least: int, warnings: list[str]) -> None:
     limit = hard(resource.RLIMIT_FSIZE)
     if limit is None:
         return
-    told = f"a file may grow to {_size(limit)} here (ulimit -f)"
+    limited = f"a file may grow to {_size(limit)} here (ulimit -f)"
     if limit < min(disk, least):
-        what = f"{told}, and what the guest writes is one file, for which {_size(min(disk, least))} are the least"
+        what = f"{limited}, and what the guest writes is one file, for which {_size(min(disk, least))} are the least"
         raise Refusal(ExitCode.RESOURCES, what, hint=f"{_hint('f', -(-disk // 1024))}, or lower --min-space")
     if limit < disk:
         warnings.append(
-            f"{told}, and the guest's disk to {_size(disk)}: the machine dies when it has written that much. To mend: "
-            f"{_hint('f', -(-disk // 1024))}"
+            f"{limited}, and the guest's disk to {_size(disk)}: the machine dies when it has written that much. "
+            f"To mend: {_hint('f', -(-disk // 1024))}"
         )
 
 
@@ -105,13 +105,13 @@ def check_processes(cpus: int) -> None:
 
 def processes(proc: Path = Path("/proc")) -> int:
     """How many threads this user has, as far as they are shown to him."""
-    uid, found = os.getuid(), 0
+    uid, count = os.getuid(), 0
     for entry in proc.iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 if entry.stat().st_uid == uid:
-                    found += sum(1 for _ in (entry / "task").iterdir())
-    return found
+                    count += sum(1 for _ in (entry / "task").iterdir())
+    return count
 
 
 def _hint(letter: str, value: int) -> str:

@@ -65,7 +65,7 @@ def _escaped(sign: str) -> str:
 
 def yaml_in_erb(value: object) -> str:
     """The same in a file that ERB reads first."""
-    return _ERB.sub(lambda found: "\\u003c%" if found[0] == "<%" else "%\\u003e", yaml(value))
+    return _ERB.sub(lambda match: "\\u003c%" if match[0] == "<%" else "%\\u003e", yaml(value))
 
 
 def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) -> dict[str, File]:
@@ -133,23 +133,23 @@ def _asked(size: DesktopSize) -> list[str]:
 def _native(site: Site, chosen: Settings) -> list[str]:
     """What sbatch is asked for in every size (sbatch(1))."""
     lead = math.ceil(chosen.signal_lead)
-    asked = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
+    options = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
-        asked += [f"--{name}={value}"] if value else []
-    return [*asked, *site.slurm.options, *site.ondemand.options]
+        options += [f"--{name}={value}"] if value else []
+    return [*options, *site.slurm.options, *site.ondemand.options]
 
 
 def _form(table: OnDemandTable) -> str:
     """form.yml: what the user is asked."""
     own = dict(_fields(table))
-    asked = [
+    names = [
         *(["desktop_image"] if "desktop_image" in own else []),
         *(["desktop_size"] if "desktop_size" in own else []),
     ]
-    asked += ["bc_num_hours", *(name for name in own if name not in (*asked, "bc_num_hours")), *table.form]
+    names += ["bc_num_hours", *(name for name in own if name not in (*names, "bc_num_hours")), *table.form]
     fields = {
         name: own.get(name, {}) | table.attributes.get(name, {})
-        for name in asked
+        for name in names
         if name in own or name in table.attributes
     }
     clusters = list(table.cluster)
@@ -160,7 +160,7 @@ def _form(table: OnDemandTable) -> str:
         f"title: {yaml(table.title)}",
         f"description: {yaml(table.description)}",
         "form:",
-        *(f"  - {yaml(name)}" for name in dict.fromkeys(asked)),
+        *(f"  - {yaml(name)}" for name in dict.fromkeys(names)),
         "attributes:",
     ]
     for name, field in fields.items():

@@ -39,11 +39,11 @@ def read(file: str, here: sources.Places) -> FormAnswers:
     """The settings of a portal's session. Raises Refusal for whatever the site does not allow."""
     path = user_path(file).absolute()
     said = _said(path)
-    found = site_tables.read(here)
-    if not found.file or not found.ondemand.cluster:
+    site = site_tables.read(here)
+    if not site.file or not site.ondemand.cluster:
         what = f"{path}: the site's file has no table [ondemand], so it is not known what a form may ask for"
-        raise Refusal(ExitCode.USAGE, what, hint=f"the container must show {found.file or '7lbd.toml beside the SIF'}")
-    table = found.ondemand
+        raise Refusal(ExitCode.USAGE, what, hint=f"the container must show {site.file or '7lbd.toml beside the SIF'}")
+    table = site.ondemand
     # OnDemand's script exports the name by which it sends browsers to this node (batch_connect, set_host).
     host = here.environment.get("host", "")
     values: dict[str, object] = {

@@ -39,7 +39,7 @@ class PlacingOutcome:
 
 def read_own(folder: Path) -> dict[str, bytes]:
     """What the site has laid into `site/`, by name. Raises Refusal for what would be woven into nothing."""
-    found = {}
+    contents = {}
     own = folder / SITE
     try:
         for path in sorted(own.iterdir()) if own.is_dir() else ():
@@ -57,12 +57,12 @@ def read_own(folder: Path) -> dict[str, bytes]:
                 data.decode()
             if path.suffix == ".sh":
                 _check_shell(path, data)
-            found[path.name] = data
+            contents[path.name] = data
     except UnicodeDecodeError:
         raise Refusal(ExitCode.USAGE, f"{path}: is not text in UTF-8", hint="save it as UTF-8") from None
     except OSError as error:
         raise _unusable(error, own) from None
-    return found
+    return contents
 
 
 def _check_shell(path: Path, data: bytes) -> None:
@@ -70,8 +70,8 @@ def _check_shell(path: Path, data: bytes) -> None:
     try:
         asyncio.run(process.finish(["/usr/bin/bash", "-n"], stdin=data))
     except RuntimeError as error:
-        told = str(error).rpartition("exited with ")[2]
-        raise Refusal(ExitCode.USAGE, f"{path}: is no shell script: {told}", hint="try: bash -n") from None
+        complaint = str(error).rpartition("exited with ")[2]
+        raise Refusal(ExitCode.USAGE, f"{path}: is no shell script: {complaint}", hint="try: bash -n") from None
 
 
 def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = False) -> PlacingOutcome:

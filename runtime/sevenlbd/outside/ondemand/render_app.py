@@ -15,13 +15,13 @@ from . import app_files, placing
 
 
 def _render(context: CommandContext) -> int:
-    found = site_tables.read(context.here)
-    for trouble in ondemand_table.amiss(found.ondemand, context.settings):
-        where = found.file or "7lbd.toml beside the SIF"
+    site = site_tables.read(context.here)
+    for trouble in ondemand_table.amiss(site.ondemand, context.settings):
+        where = site.file or "7lbd.toml beside the SIF"
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
-    sif = appliance_call.sif(found.slurm, context.here)
+    sif = appliance_call.sif(site.slurm, context.here)
     folder = user_path(context.options.folder)
-    made = app_files.compose(found, context.settings, sif, placing.read_own(folder))
+    made = app_files.compose(site, context.settings, sif, placing.read_own(folder))
     outcome = placing.place(folder, made, __version__, force=context.options.force)
     terminal.say_text(_said(folder, outcome, sif))
     for name in outcome.kept:

@@ -25,10 +25,10 @@ _GOODBYE_SECONDS = 2.0  # to take away the records; a file server that is away d
 class Announcer:
     """What is to be told, and the thread that tells it. `warn` is called from there, with what a user should know."""
 
-    def __init__(self, targets: Sequence[PresenceTarget], place: Path, warn: Callable[[str], None]) -> None:
-        """`place` is the session's folder, where its keys are."""
+    def __init__(self, targets: Sequence[PresenceTarget], folder: Path, warn: Callable[[str], None]) -> None:
+        """`folder` is the session's folder, where its keys are."""
         self._targets = list(targets)
-        self._place = place
+        self._place = folder
         self._warn = warn
         self._change = threading.Condition()
         self._news: SessionState | None = None
@@ -86,12 +86,12 @@ class Announcer:
 
     def _leave_key(self, target: PresenceTarget, state: SessionState) -> None:
         try:
-            found = records.connection(state, credentials.read(self._place))
+            connection = records.connection(state, credentials.read(self._place))
         except (OSError, ValueError):
             return  # not made yet
-        if found != self._entered[target]:
-            records.write_connection(target, found)
-            self._entered[target] = found
+        if connection != self._entered[target]:
+            records.write_connection(target, connection)
+            self._entered[target] = connection
 
     def _complain(self, target: PresenceTarget, error: OSError) -> None:
         if target not in self._complained:
@@ -101,9 +101,9 @@ class Announcer:
 
 
 @contextmanager
-def announced(targets: Sequence[PresenceTarget], place: Path, warn: Callable[[str], None]) -> Iterator[Announcer]:
+def announced(targets: Sequence[PresenceTarget], folder: Path, warn: Callable[[str], None]) -> Iterator[Announcer]:
     """An announcer at work. At the end it gets a moment to take its records back, no more."""
-    announcer = Announcer(targets, place, warn)
+    announcer = Announcer(targets, folder, warn)
     thread = threading.Thread(target=announcer.work, name="announcer", daemon=True)
     if targets:
         thread.start()

@@ -78,33 +78,40 @@ class Lookout:
         waiting = tuple(job for job in jobs or () if job.waits and job.name.startswith(name))
         return View(sessions, waiting, tuple(gone), trouble)
 
-    def stop(self, found: Elsewhere, *, now: bool) -> None:
+    def stop(self, session: Elsewhere, *, now: bool) -> None:
         """Tell a session to end. Raises Refusal."""
-        job, step = found.state.job, found.state.step
+        job, step = session.state.job, session.state.step
         if not job or not self.slurm.is_here():
-            raise self._out_of_reach(found, "stop", *(["--now"] if now else []))
+            raise self._out_of_reach(session, "stop", *(["--now"] if now else []))
         if now:
             self.slurm.cancel(f"{job}.{step}" if step else job)
         elif step:
             self.slurm.cancel(f"{job}.{step}", "--signal=INT")
-        elif found.state.leads_job:
+        elif session.state.leads_job:
             self.slurm.cancel(job, "--batch", "--signal=INT")
         else:
             # The batch shell would die of it and take the session along, without an orderly end.
-            done = self.on_its_node(found, "stop")
-            if done.code and found.record.exists():  # a script that ends with its session takes this step along
-                raise said_there(done, found)
+            done = self.on_its_node(session, "stop")
+            if done.code and session.record.exists():  # a script that ends with its session takes this step along
+                raise said_there(done, session)
 
-    def on_its_node(self, found: Elsewhere, verb: str, *words: str) -> Done:
+    def on_its_node(self, session: Elsewhere, verb: str, *words: str) -> Done:
         """Have a verb done where the session is, as a step of its job (srun(1), --overlap). Raises Refusal."""
-        nodes = found.job.nodes if found.job else ""
-        if not found.state.job or not nodes or set(nodes) & set("[,") or not self._programs.has("srun"):
-            raise self._out_of_reach(found, verb, *words)
-        step = [f"--jobid={found.state.job}", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={nodes}", "--quiet"]
-        call = [*appliance_call.call(site_tables.read(self._here).slurm, self._here), verb, found.state.id, *words]
+        nodes = session.job.nodes if session.job else ""
+        if not session.state.job or not nodes or set(nodes) & set("[,") or not self._programs.has("srun"):
+            raise self._out_of_reach(session, verb, *words)
+        step = [
+            f"--jobid={session.state.job}",
+            "--overlap",
+            "--nodes=1",
+            "--ntasks=1",
+            f"--nodelist={nodes}",
+            "--quiet",
+        ]
+        call = [*appliance_call.call(site_tables.read(self._here).slurm, self._here), verb, session.state.id, *words]
         # A step has an environment of its own: the folder of sessions may be another one there.
-        place = f"--session-dir={Path(found.state.folder).parent}"
-        return self._programs.run("srun", *step, *call, place, seconds=_ON_NODE_SECONDS)
+        session_dir = f"--session-dir={Path(session.state.folder).parent}"
+        return self._programs.run("srun", *step, *call, session_dir, seconds=_ON_NODE_SECONDS)
 
     def sweep(self, bases: Sequence[Path]) -> list[Path]:
         """Remove the records that nobody stands behind; returns them."""
@@ -121,31 +128,31 @@ class Lookout:
         except Refusal as refusal:
             return None, refusal.what
 
-    def _out_of_reach(self, found: Elsewhere, verb: str, *words: str) -> Refusal:
-        call = " ".join([invocation.call(self._here.sif, verb, found.state), *map(shlex.quote, words)])
-        what = f"session {found.state.id} runs {found.place}, and cannot be reached from here"
-        if not found.state.job:
-            return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {found.state.host} {shlex.quote(call)}")
-        hint = f"there: srun --jobid={found.state.job} --overlap {call}; or, to do it from here: {NO_WAY}"
+    def _out_of_reach(self, session: Elsewhere, verb: str, *words: str) -> Refusal:
+        call = " ".join([invocation.call(self._here.sif, verb, session.state), *map(shlex.quote, words)])
+        what = f"session {session.state.id} runs {session.place}, and cannot be reached from here"
+        if not session.state.job:
+            return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {session.state.host} {shlex.quote(call)}")
+        hint = f"there: srun --jobid={session.state.job} --overlap {call}; or, to do it from here: {NO_WAY}"
         return Refusal(ExitCode.NO_SESSION, what, hint=hint)
 
 
-def said_there(done: Done, found: Elsewhere) -> Refusal:
+def said_there(done: Done, session: Elsewhere) -> Refusal:
     """What the session's own node refuses, in its words."""
     lines = [line for line in done.said.splitlines() if not line.startswith(("srun: ", "slurmstepd"))]
     what = lines[0].removeprefix("7lbd: ") if lines else done.said or f"a step there ended with {done.code}"
     return Refusal(
-        ExitCode.NO_SESSION, f"{found.state.host}: {what}", hint="; ".join(line.strip() for line in lines[1:])
+        ExitCode.NO_SESSION, f"{session.state.host}: {what}", hint="; ".join(line.strip() for line in lines[1:])
     )
 
 
 def choose(view: View, name: str) -> Elsewhere | None:
     """The session of this id, or in the job of this number; without a name the only one. Raises Refusal."""
-    found = [one for one in view.sessions if not name or name in names(one.state)]
-    if len(found) > 1:
-        what = f"several sessions are running: {named(found)}"
+    matches = [one for one in view.sessions if not name or name in names(one.state)]
+    if len(matches) > 1:
+        what = f"several sessions are running: {named(matches)}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="name one of them")
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def names(state: SessionState) -> set[str]:
@@ -154,9 +161,9 @@ def names(state: SessionState) -> set[str]:
     return {state.id, *jobs, *(f"job{job}" for job in jobs)}
 
 
-def named(found: Iterable[Elsewhere]) -> str:
+def named(sessions: Iterable[Elsewhere]) -> str:
     """Sessions, for a person who must choose."""
-    return ", ".join(f"{one.state.id} ({one.place})" for one in found)
+    return ", ".join(f"{one.state.id} ({one.place})" for one in sessions)
 
 
 def waiting(view: View, name: str) -> Job | None:
@@ -164,21 +171,21 @@ def waiting(view: View, name: str) -> Job | None:
     return next((job for job in view.waiting if job.is_meant_by(name)), None)
 
 
-def _is_in(bases: Iterable[Path], found: SessionState) -> bool:
-    here = (session_folders.read_state(base / found.id) for base in bases)
-    return any(known and (known.host, known.started) == (found.host, found.started) for known in here)
+def _is_in(bases: Iterable[Path], state: SessionState) -> bool:
+    here = (session_folders.read_state(base / state.id) for base in bases)
+    return any(known and (known.host, known.started) == (state.host, state.started) for known in here)
 
 
 def _is_gone(record: PresenceRecord, others: Iterable[PresenceRecord], jobs: list[Job] | None) -> bool:
     if record.stale:
         return True
-    found = record.state
-    if found.job and jobs is not None and _job_of(found, jobs) is None:
+    state = record.state
+    if state.job and jobs is not None and _job_of(state, jobs) is None:
         return True
     # A job that was started anew, on another node: what its earlier life left is not its session.
-    later = (other.state for other in others if other.state.job and other.state.job == found.job)
-    return any(other.id == found.id and other.started > found.started for other in later)
+    later = (other.state for other in others if other.state.job and other.state.job == state.job)
+    return any(other.id == state.id and other.started > state.started for other in later)
 
 
-def _job_of(found: SessionState, jobs: Iterable[Job] | None) -> Job | None:
-    return next((job for job in jobs or () if job.id == found.job and not job.waits), None)
+def _job_of(state: SessionState, jobs: Iterable[Job] | None) -> Job | None:
+    return next((job for job in jobs or () if job.id == state.job and not job.waits), None)

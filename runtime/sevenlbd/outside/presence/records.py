@@ -62,28 +62,28 @@ class PresenceRecord:
     stale: bool
 
 
-def where(wanted: str, environment: Mapping[str, str]) -> Path | None:
+def where(state_dir: str, environment: Mapping[str, str]) -> Path | None:
     """The user's register; None when there is to be none, or no home to have it in. Nothing is looked at."""
-    if wanted == OFF:
+    if state_dir == OFF:
         return None
-    if wanted:
-        return user_path(wanted).absolute() / SESSIONS
+    if state_dir:
+        return user_path(state_dir).absolute() / SESSIONS
     # Relative paths are to be ignored (XDG Base Directory Specification).
     homes = (environment.get("XDG_STATE_HOME", ""), f"{environment.get('HOME', '')}/.local/state")
-    found = [home for home in homes if home.startswith("/") and home != "/.local/state"]
-    return Path(found[0]) / "7lbd" / SESSIONS if found else None
+    absolute = [home for home in homes if home.startswith("/") and home != "/.local/state"]
+    return Path(absolute[0]) / "7lbd" / SESSIONS if absolute else None
 
 
 def targets(settings: Settings, environment: Mapping[str, str], session: str) -> tuple[PresenceTarget, ...]:
     """Where a session of this name leaves a record. Touches no file: a file server that hangs must hold up no start."""
-    found = []
+    entries = []
     if shared := where(settings.state_dir, environment):
-        found.append(
+        entries.append(
             PresenceTarget(shared / f"{session}@{os.uname().nodename}", portal=False, key=settings.share_access)
         )
     if settings.report_dir:
-        found.append(PresenceTarget(user_path(settings.report_dir).absolute(), portal=True, key=True))
-    return tuple(found)
+        entries.append(PresenceTarget(user_path(settings.report_dir).absolute(), portal=True, key=True))
+    return tuple(entries)
 
 
 def enter(target: PresenceTarget) -> None:
@@ -113,11 +113,11 @@ def usable(register: Path | None) -> str:
 
 def refused(report: Path, refusal: Refusal) -> None:
     """Tell a portal that there is no session, and why. Where that cannot be written, it has the job's output."""
-    told = {"phase": state.Phase.FAILED, "reason": refusal.what, "hint": refusal.hint}
+    report_state = {"phase": state.Phase.FAILED, "reason": refusal.what, "hint": refusal.hint}
     with suppress(OSError):
         report.mkdir(mode=0o700, parents=True, exist_ok=True)
         (report / CONNECTION).unlink(missing_ok=True)
-        atomic.replace(report / session_folders.STATE, json.dumps(told).encode())
+        atomic.replace(report / session_folders.STATE, json.dumps(report_state).encode())
 
 
 def leave(target: PresenceTarget) -> None:
@@ -144,7 +144,7 @@ def write_connection(target: PresenceTarget, text: str) -> None:
 def connection(session: SessionState, access: Credentials) -> str:
     """How to reach the page, in lines of key=value: words of letters, digits, `.` and `-`, which shells leave alone."""
     page = urlsplit(session.url)
-    found = {
+    pairs = {
         "id": session.id,
         "host": session.host,
         "port": str(page.port or 0),
@@ -155,7 +155,7 @@ def connection(session: SessionState, access: Credentials) -> str:
         "rdp_port": str(session.native_port),
         "job": session.job or "none",
     }
-    return "".join(f"{key}={value}\n" for key, value in found.items())
+    return "".join(f"{key}={value}\n" for key, value in pairs.items())
 
 
 def tokens(record: Path) -> dict[str, str]:
@@ -164,10 +164,10 @@ def tokens(record: Path) -> dict[str, str]:
         lines = foreign_files.read(record, CONNECTION, _MAX_CONNECTION).decode().splitlines()
     except (OSError, ValueError):
         return {}
-    found = dict(line.partition("=")[::2] for line in lines)
+    pairs = dict(line.partition("=")[::2] for line in lines)
     names = {role: "token" if role == "desktop" else f"{role}_token" for role in ROLES}
     # What is no key of ours is nobody's: the file may lie in a share.
-    return {role: found[name] for role, name in names.items() if _KEY.fullmatch(found.get(name, ""))}
+    return {role: pairs[name] for role, name in names.items() if _KEY.fullmatch(pairs.get(name, ""))}
 
 
 def records(register: Path | None) -> list[PresenceRecord]:
@@ -197,11 +197,11 @@ def _read(register: Path) -> Iterator[PresenceRecord]:
     with os.scandir(register) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MOST), strict=False) if _ENTRY.fullmatch(entry.name)]
     for name in names:
-        place = register / name
+        folder = register / name
         with suppress(OSError, ValueError):
-            found = state.read(place / session_folders.STATE)
-            if f"{found.id}@{found.host}" == name:
-                yield PresenceRecord(found, place, _is_stale(register, heartbeat.read(place / MARK)))
+            session = state.read(folder / session_folders.STATE)
+            if f"{session.id}@{session.host}" == name:
+                yield PresenceRecord(session, folder, _is_stale(register, heartbeat.read(folder / MARK)))
 
 
 def _is_stale(register: Path, beat: Heartbeat | None) -> bool:
@@ -212,6 +212,6 @@ def _is_stale(register: Path, beat: Heartbeat | None) -> bool:
 
 
 def _check_ours(register: Path) -> None:
-    found = register.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = register.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(1, "it is not a folder of yours alone (chmod 700)", str(register))

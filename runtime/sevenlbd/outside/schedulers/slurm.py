@@ -75,8 +75,8 @@ class Slurm:
 
     def jobs(self, *ids: str) -> list[Job]:
         """The user's jobs that wait, run or are just ending, or those of these ids. Raises Missing and Refusal."""
-        wanted = [f"--jobs={','.join(ids)}"] if ids else [f"--user={os.getuid()}"]
-        done = self._programs.run("squeue", "--noheader", f"--format={_MARK.join(_FIELDS)}", *wanted)
+        selection = [f"--jobs={','.join(ids)}"] if ids else [f"--user={os.getuid()}"]
+        done = self._programs.run("squeue", "--noheader", f"--format={_MARK.join(_FIELDS)}", *selection)
         if done.code and "Invalid job id" in done.said:
             return []  # what it says of a single job that has ended some minutes ago
         if done.code:
@@ -91,12 +91,12 @@ class Slurm:
             what = f"sbatch does not take the job: {_first(done.said)}"
             raise Refusal(ExitCode.USAGE, what, hint="7lbd render slurm shows the job; sinfo shows what there is")
         # sbatch(1): the number, and after a semicolon the cluster's name when there are several.
-        found = re.fullmatch(r"(\d+)(?:;.*)?", done.printed.strip().splitlines()[-1] if done.printed.strip() else "")
-        if not found:
+        match = re.fullmatch(r"(\d+)(?:;.*)?", done.printed.strip().splitlines()[-1] if done.printed.strip() else "")
+        if not match:
             raise Refusal(
                 ExitCode.NODE, f"sbatch printed no job's number: {_first(done.printed)}", hint="see: squeue --me"
             )
-        return found[1]
+        return match[1]
 
     def cancel(self, job: str, *options: str) -> None:
         """End a job, or signal it. Raises Refusal, and Missing when there is no Slurm."""
@@ -122,8 +122,8 @@ def _job(*fields: str) -> Job:
 def _tasks(listed: str) -> Iterator[range]:
     """Numbers of an array's tasks as squeue lists them: `3`, `[1-9:2,12%4]`."""
     for part in listed.strip("[]").partition("%")[0].split(","):
-        if found := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?", part, re.ASCII):
-            first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
+        if match := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?", part, re.ASCII):
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
             yield range(first, last + 1, max(step, 1))
 
 

@@ -74,5 +74,5 @@ def _send(folder: Path, order: dict[str, object]) -> dict[str, object]:
         wire.connect(str(folder / CONTROL))
         wire.sendall(json.dumps(order).encode() + b"\n")
         answer = wire.recv(_MAX_LINE)
-    found: dict[str, object] = json.loads(answer) if answer else {}
-    return found
+    reply: dict[str, object] = json.loads(answer) if answer else {}
+    return reply

@@ -14,11 +14,11 @@ from ..node import abilities
 _SIGNAL = re.compile(r"\bsignal (\d{1,2})\b")
 
 
-def hint(told: str, log: Path) -> str:
+def hint(message: str, log: Path) -> str:
     """What helps, and where there is more."""
-    found = _SIGNAL.search(told)
+    exit_signal = _SIGNAL.search(message)
     more = f"its log: {log}"
-    match int(found[1]) if found else 0:
+    match int(exit_signal[1]) if exit_signal else 0:
         case signal.SIGKILL:
             return f"{_killed()}; {more}"
         case signal.SIGXFSZ:

@@ -52,15 +52,15 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
         async with AsyncExitStack() as session_stack:
             session_stack.enter_context(_claimed(prepared))
             sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
-            place = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
+            folder = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
             presence = session_stack.enter_context(
-                announcer.announced(prepared.presence, place, early.warn_from_thread)
+                announcer.announced(prepared.presence, folder, early.warn_from_thread)
             )
             gateway = session_stack.enter_context(
-                closing(GatewayLink(early.stop_from_page, lambda: access_control.take_bundle(place)))
+                closing(GatewayLink(early.stop_from_page, lambda: access_control.take_bundle(folder)))
             )
             state.url = connectors.url(ways, connectors.port_of(sockets, "web-tcp"))
-            session = Session(prepared, link, state, Audience(display, place, gateway, presence))
+            session = Session(prepared, link, state, Audience(display, folder, gateway, presence))
             # From here on `status` sees it, on other nodes, too.
             session.show()
             early.put_through(session)
@@ -71,7 +71,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
             nobody_left = await link.leave()
             session.bury()
             if harvest:
-                _harvest(harvest, place, session.state, nobody_left=nobody_left)
+                _harvest(harvest, folder, session.state, nobody_left=nobody_left)
     display.finished(session.state)
     return session.exit_code()
 
@@ -87,22 +87,24 @@ async def _furnished(
 
     Raises Refusal.
     """
-    ways, place, native_port = prepared.connectors, session.place, connectors.port_of(sockets, "rdp-tls")
-    with session_folders.trouble_told(place):
-        shared_files.make(place, prepared.plan)
-        sockets |= session_stack.enter_context(connectors.unix_sockets(place, console=ways.console))
+    ways, folder, native_port = prepared.connectors, session.place, connectors.port_of(sockets, "rdp-tls")
+    with session_folders.trouble_told(folder):
+        shared_files.make(folder, prepared.plan)
+        sockets |= session_stack.enter_context(connectors.unix_sockets(folder, console=ways.console))
         overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
-            place, prepared.plan.layers, prepared.disk_size
+            folder, prepared.plan.layers, prepared.disk_size
         )
         access = await session_stack.enter_async_context(
-            access_control.opened(ways, prepared.plan, prepared.login, native_port, place, session.time_left(), gateway)
+            access_control.opened(
+                ways, prepared.plan, prepared.login, native_port, folder, session.time_left(), gateway
+            )
         )
 
         async def renew() -> None:
             await access.renew()
             session.change_locks(access.certificates)
 
-        await session_stack.enter_async_context(control.serve(place, session.stop, renew))
+        await session_stack.enter_async_context(control.serve(folder, session.stop, renew))
         if prepared.egress:
             relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
             sockets["egress"] = relay.theirs
@@ -111,12 +113,12 @@ async def _furnished(
     return replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access.certificates)
 
 
-def _harvest(harvest: Harvest, place: Path, state: SessionState, *, nobody_left: bool) -> None:
+def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left: bool) -> None:
     """Only what nobody inside can change any more is taken. Raises Refusal."""
     if not nobody_left:
-        what = f"{place}: the machine's processes do not end, so nothing that it left is taken"
+        what = f"{folder}: the machine's processes do not end, so nothing that it left is taken"
         raise Refusal(ExitCode.BROKE, what, hint="a disk or a file server does not answer: 7lbd doctor")
-    harvest(place, state)
+    harvest(folder, state)
 
 
 @contextmanager

@@ -13,21 +13,21 @@ from .site_tables import SlurmTable
 
 def sif(slurm: SlurmTable, here: Places) -> str:
     """The SIF's path on the nodes. Raises Refusal when nobody knows it."""
-    found = slurm.sif or here.sif
-    if not found:
+    path = slurm.sif or here.sif
+    if not path:
         raise Refusal(
             ExitCode.USAGE,
             "it is not known where the SIF is on the nodes",
             hint="say it in 7lbd.toml: [slurm] sif = ...",
         )
-    return found
+    return path
 
 
 def call(slurm: SlurmTable, here: Places) -> list[str]:
     """The words that call the appliance on a node where it runs already, up to the SIF itself."""
     image = sif(slurm, here)
     shows = dict.fromkeys([str(Path(image).parent), *binds(slurm, here)])
-    return [slurm.apptainer, "run", *(word for bind in shows for word in ("--bind", bind)), image]
+    return [slurm.apptainer, "run", *(argument for bind in shows for argument in ("--bind", bind)), image]
 
 
 def binds(slurm: SlurmTable, here: Places) -> list[str]:
@@ -41,27 +41,27 @@ def _shown(here: Places) -> list[str]:
     Apptainer tells only where its binds are seen, so those that are seen elsewhere than at their own place are left to
     the site's `binds`.
     """
-    told = here.environment.get("APPTAINER_BIND") or here.environment.get("SINGULARITY_BIND") or ""
-    return [place for place in told.split(",") if place.startswith("/") and _is_the_nodes(Path(place))]
+    bound = here.environment.get("APPTAINER_BIND") or here.environment.get("SINGULARITY_BIND") or ""
+    return [path for path in bound.split(",") if path.startswith("/") and _is_the_nodes(Path(path))]
 
 
-def _is_the_nodes(place: Path) -> bool:
+def _is_the_nodes(path: Path) -> bool:
     if not NODE_ROOT.is_dir():
-        return not place.is_relative_to("/usr")
+        return not path.is_relative_to("/usr")
     try:
-        return place != NODE_ROOT and place.samefile(f"{NODE_ROOT}{place}")
+        return path != NODE_ROOT and path.samefile(f"{NODE_ROOT}{path}")
     except OSError:
         return False
 
 
 def words(given: Source) -> list[str]:
     """What the command line said of settings, as words of `run`."""
-    found: list[str] = []
+    arguments: list[str] = []
     for name, value in given.values.items():
         flag = flag_of(name)
         if Settings.model_fields[name].annotation is bool:
-            found.append(flag if value else f"--no-{flag.removeprefix('--')}")
+            arguments.append(flag if value else f"--no-{flag.removeprefix('--')}")
         else:
             for one in value if isinstance(value, list | tuple) else [value]:
-                found.append(f"{flag}={one}")
-    return found
+                arguments.append(f"{flag}={one}")
+    return arguments

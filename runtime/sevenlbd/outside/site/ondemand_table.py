@@ -42,15 +42,15 @@ def _images(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
-    seen = {HOME, FOLDER}
+    names = {HOME, FOLDER}
     for value in values:
-        found = _SHARE.fullmatch(value)
-        if not found:
+        match = _SHARE.fullmatch(value)
+        if not match:
             raise ValueError("each is NAME=PATH or NAME=PATH:ro, with a path from the root")
-        name = found[1].lower().replace("-", "_")
-        if name in seen:
-            raise ValueError(f"the name `{found[1]}` is taken; home and folder are names of our own")
-        seen.add(name)
+        name = match[1].lower().replace("-", "_")
+        if name in names:
+            raise ValueError(f"the name `{match[1]}` is taken; home and folder are names of our own")
+        names.add(name)
     return values
 
 
@@ -178,8 +178,8 @@ def amiss(table: OnDemandTable, settings: Settings) -> Iterator[str]:
     if not table.images and not settings.image:
         yield "neither [ondemand] `images` nor the setting `image` says what to boot"
     try:
-        place = listeners.parse("web", table.web)
-        if place is None or place.is_loopback:
+        address = listeners.parse("web", table.web)
+        if address is None or address.is_loopback:
             yield f"[ondemand] `web` = {table.web}: the portal cannot reach that from its own machine"
     except Refusal as refusal:
         yield f"[ondemand] {refusal.what}"
@@ -206,10 +206,10 @@ def attributes(table: OnDemandTable) -> list[str]:
 
 def keyed(sizes: tuple[DesktopSize, ...]) -> dict[str, DesktopSize]:
     """The sizes by what the form says of each: a name that stays when the site adds or moves one."""
-    found: dict[str, DesktopSize] = {}
+    by_name: dict[str, DesktopSize] = {}
     for size in sizes:
         name = f"{size.cpus}x{size.memory >> 20}"
-        while name in found:
+        while name in by_name:
             name += "b"
-        found[name] = size
-    return found
+        by_name[name] = size
+    return by_name

@@ -58,9 +58,9 @@ class Site:
 
 def read(here: sources.Places) -> Site:
     """The tables of the site's file. Raises Refusal that names the key."""
-    file, found = sources.site_tables(here)
+    file, tables = sources.site_tables(here)
     return Site(
         file,
-        slurm=checked(SlurmTable, "slurm", found.get("slurm", {}), file),
-        ondemand=checked(OnDemandTable, "ondemand", found.get("ondemand", {}), file),
+        slurm=checked(SlurmTable, "slurm", tables.get("slurm", {}), file),
+        ondemand=checked(OnDemandTable, "ondemand", tables.get("ondemand", {}), file),
     )

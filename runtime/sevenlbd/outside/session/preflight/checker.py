@@ -82,13 +82,13 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         _, options = command_line.parse(words)
         here = places.look_around(os.environ)
         sif, report = here.sif, _report(options.form)
-        sources, told = _asked(options.form, here)
+        sources, form_notes = _asked(options.form, here)
         chosen = places.settings(here, source(options), *sources).settings
         as_json = chosen.json_events
         folders = places.image_folders(here, chosen)
         job = allocation.of(here.environment)
         prepared = prepare.prepare(chosen, here.environment, umask, folders, job)
-        prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *told, *prepared.warnings))
+        prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *form_notes, *prepared.warnings))
         return Answer(as_json, sif, prepared, report=report)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
@@ -107,8 +107,8 @@ def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:
         return [], ()
     from ...ondemand import form
 
-    found = form.read(file, here)
-    return [found.source], found.notes
+    answers = form.read(file, here)
+    return [answers.source], answers.notes
 
 
 def _report(file: str) -> str:

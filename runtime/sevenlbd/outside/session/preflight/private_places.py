@@ -23,16 +23,16 @@ def hidden(settings: Settings, environment: Mapping[str, str], shares: Sequence[
     if not shares and not settings.wide_links:
         return ()
     own = records.where(settings.state_dir, environment)
-    found = [place for place in _ours(settings, environment) if place == own or place.is_dir()]
-    return tuple(dict.fromkeys(map(os.path.realpath, found)))
+    folders = [folder for folder in _ours(settings, environment) if folder == own or folder.is_dir()]
+    return tuple(dict.fromkeys(map(os.path.realpath, folders)))
 
 
 def _ours(settings: Settings, environment: Mapping[str, str]) -> Iterator[Path]:
     yield bases.base(settings.session_dir, environment)
     yield from bases.all_bases("", environment)
     # Sessions of other environments may have left word in the usual place.
-    for wanted in (settings.state_dir, ""):
-        if registered := records.where(wanted, environment):
+    for state_dir in (settings.state_dir, ""):
+        if registered := records.where(state_dir, environment):
             yield registered
     if config := sources.user_folder(environment):
         yield config

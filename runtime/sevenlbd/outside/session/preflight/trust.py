@@ -34,8 +34,8 @@ def checked(
         cache is not None and cache.is_dir() and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
     )
     arrived = copies.arrived(cache, image.folder) if cache and vouched else None
-    found = verified.ensure(image.folder, settings.trusted_keys, memory, progress_bar.shown, arrived)
+    identities = verified.ensure(image.folder, settings.trusted_keys, memory, progress_bar.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
     again = replace(images.from_folder(image.folder), name=image.name, version=image.version)
-    return again, {str(image.folder / name): (device, *identity) for name, identity in found.items()}
+    return again, {str(image.folder / name): (device, *identity) for name, identity in identities.items()}
