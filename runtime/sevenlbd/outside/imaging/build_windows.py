@@ -50,7 +50,7 @@ class WindowsPlan:
 
     windows: Path
     drivers: Path
-    wishes: SetupOptions
+    setup: SetupOptions
     description: Description
     disk_size: int
     time_limit: float
@@ -59,7 +59,7 @@ class WindowsPlan:
 def call(context: CommandContext) -> int:
     """Install, or show what would be done."""
     plan = planned(context)
-    files = setup_answers.render(plan.wishes)
+    files = setup_answers.render(plan.setup)
     if context.options.dry_run:
         return _shown(plan, files, user_path(context.options.dry_run))
     from . import installation
@@ -197,7 +197,7 @@ def _check_timezone(text: str) -> None:
 
 def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
     _write(target, plan, files)
-    edition, setup = plan.wishes.edition, plan.wishes
+    edition, setup = plan.setup.edition, plan.setup
     machine = plan.description
     lines = [
         f"would install {edition.name} (number {edition.index} on the disc, build {edition.build}, {setup.language})",

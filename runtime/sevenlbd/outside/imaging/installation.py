@@ -257,7 +257,7 @@ class Steps(Lines):
     def finished(self, state: SessionState) -> None:
         pass
 
-    def kept(self, place: Path) -> None:
+    def kept(self, folder: Path) -> None:
         pass
 
     def _find_link(self, state: SessionState) -> str:
