@@ -317,9 +317,6 @@ def is_private(folder: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0, path
 
 
-_KERNEL_LINE = re.compile(r"^\[ *\d+\.\d{6}\] .*\n?", re.MULTILINE)
-
-
 class Console:
     """A shell in the guest on its serial console, driven by pexpect."""
 
@@ -366,8 +363,7 @@ class Console:
         assert isinstance(found, re.Match)
         output, code = str(self._shell.before), int(found.group(1))
         self._shell.expect_exact(self.PROMPT)
-        # The kernel's own words come on the same line.
-        return _KERNEL_LINE.sub("", output.replace("\r", "")).strip("\n"), code
+        return output.replace("\r", "").strip("\n"), code
 
     def close(self) -> None:
         """Log out."""
