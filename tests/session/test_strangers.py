@@ -26,6 +26,8 @@ HANDSHAKES = 5_000
 SMB_CONNECTIONS = 600
 # smb.conf allows 32 for clients; smbd has a few of its own.
 SMBD_PROCESSES = 40
+# Seconds. Who is locked out waits for as long as the flood lasts; how fast it is on a quiet node: docs/connectors.md.
+LET_IN = 10.0
 
 _SMB = """
 import socket, sys, time
@@ -132,7 +134,7 @@ def test_a_neighbours_unfinished_handshakes_cost_no_memory_and_no_log_in(session
             time.sleep(0.1)
     assert flood.returncode == 0
     assert len(times) >= 3
-    assert statistics.median(times) < 2, times
+    assert statistics.median(times) < LET_IN, times
     # Of a hundred thousand it may be twenty megabytes: what is held at a time is bounded, not in proportion.
     assert resident(gateway) < before + 20_000
     assert session.pid_by_name("sevenlbd.inside.gateway") == gateway

