@@ -143,4 +143,4 @@ def test_an_up_to_date_build_says_nothing_and_is_quick() -> None:
         result = subprocess.run([paths.REPO / "scripts/build-sif"], capture_output=True, text=True, check=True)
         times.append(time.monotonic() - start)
         assert result.stdout + result.stderr == ""
-    assert min(times) < 0.5  # 0.15 s on a quiet machine
+    assert min(times) < 1  # 0.15 s on a quiet machine; CI builds the guest meanwhile
