@@ -18,6 +18,7 @@ def main() -> None:
         "python": ".".join(map(str, sys.version_info[:3])),
         "debian_packages": debian_packages(HERE / "debian-packages.tsv"),
         "python_packages": python_packages(SITE),
+        "secure_boot": json.loads((HERE / "firmware" / "secure-boot.json").read_text()),
         "web_packages": json.loads((HERE / "web" / "packages.json").read_text()),
     }
     (HERE / "build.json").write_text(json.dumps(record, indent=2) + "\n")

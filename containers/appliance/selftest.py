@@ -34,7 +34,8 @@ FIRMWARE = {
     "/usr/share/OVMF/OVMF_CODE_4M.fd": 1 << 20,
     "/usr/share/OVMF/OVMF_VARS_4M.fd": 1 << 19,
     "/usr/share/OVMF/OVMF_CODE_4M.ms.fd": 1 << 20,
-    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd": 1 << 19,
+    "/usr/share/7lbd/firmware/secure-boot.fd": 1 << 19,
+    "/usr/share/7lbd/firmware/authorities.pem": 1 << 12,
     "/usr/share/seabios/bios-256k.bin": 1 << 17,
 }
 # Of the web pages, with the least size that makes sense.

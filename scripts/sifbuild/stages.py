@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sifbuild import definition, paths
 from sifbuild.definition import Origin
@@ -74,6 +75,20 @@ class DevSite(Stage):
         install_site(target, self.lock, self.name)
 
 
+class FirmwareTools(Stage):
+    """What makes the variable store of Secure Boot, by the appliance's Python, when the SIF is put together."""
+
+    name = "firmware-tools"
+    what = "the tool for Secure Boot's variables"
+    lock = paths.REPO / "requirements" / "firmware.txt"
+
+    def key(self) -> str:
+        return key([self.lock], [PYTHON])
+
+    def make(self, target: Path) -> None:
+        install_site(target, self.lock, self.name)
+
+
 class Charset(Stage):
     """The file names' character set for smbd: a module of glibc's iconv, the one thing of ours that is compiled."""
 
@@ -127,8 +142,8 @@ class Sif(Stage):
     def make(self, target: Path) -> None:
         revision = Revision.of(self.sources)
         tree, recipe = paths.TMP / "tree", paths.BUILD / "7lbd.def"
-        site, web, charset = (paths.BUILD / stage.name for stage in (Site, Web, Charset))
-        lay_out(tree, site, web, charset, revision)
+        parts = Parts(*(paths.BUILD / stage.name for stage in (Site, Web, Charset, FirmwareTools)))
+        lay_out(tree, parts, revision)
         recipe.write_text(definition.render(self.origin, tree, revision))
         apptainer_build(target, recipe, SQUASHFS[self.compression], revision)
         verify(target, revision)
@@ -144,18 +159,30 @@ SQUASHFS = {
 }
 
 
-def lay_out(tree: Path, site: Path, web: Path, charset: Path, revision: Revision) -> None:
+class Parts(NamedTuple):
+    """Where the stages below have put what goes into the SIF."""
+
+    site: Path
+    web: Path
+    charset: Path
+    firmware_tools: Path
+
+
+def lay_out(tree: Path, parts: Parts, revision: Revision) -> None:
     """Puts together what is ours in the image, under the paths it has there."""
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(site, tree / "usr/lib/7lbd/site", ignore=ignored)
+    shutil.copytree(parts.site, tree / "usr/lib/7lbd/site", ignore=ignored)
     shutil.copytree(paths.RUNTIME / "sevenlbd", tree / "usr/lib/7lbd/sevenlbd", ignore=ignored)
-    shutil.copytree(charset, tree / "usr/lib/7lbd/charset")
-    shutil.copytree(web, tree / "usr/share/7lbd/web")
+    shutil.copytree(parts.charset, tree / "usr/lib/7lbd/charset")
+    shutil.copytree(parts.web, tree / "usr/share/7lbd/web")
+    # Gone again before the image is closed.
+    shutil.copytree(parts.firmware_tools, tree / "usr/share/7lbd/firmware-tools", ignore=ignored)
     shutil.copytree(paths.WINDOWS, tree / "usr/share/7lbd/windows")
     put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
     put(tree / "usr/lib/python3/dist-packages/7lbd.pth", "/usr/lib/7lbd/site\n/usr/lib/7lbd\n")
     share = tree / "usr/share/7lbd"
-    for source in (*RECIPE, paths.APPLIANCE / "record.py", paths.APPLIANCE / "selftest.py"):
+    scripts = (paths.APPLIANCE / f"{name}.py" for name in ("secure_boot", "record", "selftest"))
+    for source in (*RECIPE, *scripts):
         put(share / source.name, source.read_text())
     put(share / "inputs.json", json.dumps(inputs_record(revision)))
 
@@ -223,9 +250,9 @@ def plan(base: str, compression: str) -> list[Stage]:
     if compression not in SQUASHFS:
         raise BuildError(f"no compression '{compression}'; there is {' and '.join(SQUASHFS)}")
     if base == "docker":
-        below = [Site(), Web(), Charset()]
+        below = [Site(), Web(), Charset(), FirmwareTools()]
         return [*below, Sif(definition.DOCKER, below, compression)]
     if base != "debian":
         raise BuildError(f"no base '{base}'; there is debian and docker")
-    below = [Base(), Site(), Web(), Charset()]
+    below = [Base(), Site(), Web(), Charset(), FirmwareTools()]
     return [*below, Sif(definition.local(paths.BUILD / Base.name), below, compression)]

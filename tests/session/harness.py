@@ -72,6 +72,12 @@ def tool(*arguments: str, timeout: float = 60) -> str:
     return subprocess.run(call, capture_output=True, text=True, timeout=timeout, check=True).stdout
 
 
+def shim() -> Path:
+    """A boot loader that Microsoft has signed, fetched from Debian when it is not there."""
+    subprocess.run([REPO / "scripts" / "fetch-shim"], check=True, timeout=300)
+    return REPO / "build" / "shim" / "shimx64.efi"
+
+
 def in_partition(disk: Path, start: int, size: int, request: str) -> str:
     """What debugfs(8) says to a request in an ext4 partition of a qcow2 disk; start and size in sectors."""
     raw = disk.parent.parent / "partition.raw"

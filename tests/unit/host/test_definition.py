@@ -43,11 +43,11 @@ def test_no_path_of_the_building_machine_gets_into_the_definition() -> None:
 def test_everything_that_files_asks_for_is_laid_out(
     tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site, web, charset = tmp_path / "site", tmp_path / "web", tmp_path / "charset"
-    for folder in (site, web, charset):
+    parts = stages.Parts(*(tmp_path / name for name in stages.Parts._fields))
+    for folder in parts:
         folder.mkdir()
     tree = repo / "tree"
-    stages.lay_out(tree, site, web, charset, REVISION)
+    stages.lay_out(tree, parts, REVISION)
     for source, target in definition.files(tree):
         assert list(repo.glob(source)), source
         assert target.startswith("/usr/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -74,6 +75,46 @@ def test_it_records_what_it_was_made_from(record: Mapping[str, dict[str, str]]) 
     pins = (paths.RUNTIME / "requirements.txt").read_text()
     for name, version in record["python_packages"].items():
         assert f"{name.replace('_', '-').replace('.', '-')}=={version}" in pins
+
+
+STORE = "/usr/share/7lbd/firmware/secure-boot.fd"
+BOTH_GENERATIONS = {
+    "PK": ["Windows OEM Devices PK"],
+    "KEK": ["Microsoft Corporation KEK CA 2011", "Microsoft Corporation KEK 2K CA 2023"],
+    "db": [
+        "Microsoft Windows Production PCA 2011",
+        "Windows UEFI CA 2023",
+        "Microsoft Corporation UEFI CA 2011",
+        "Microsoft UEFI CA 2023",
+        "Microsoft Option ROM UEFI CA 2023",
+    ],
+}
+
+
+def test_the_store_of_secure_boot_has_both_generations_of_microsofts_certificates() -> None:
+    """Read back by the tool that made it, from the SIF as it is."""
+    tools = f"PYTHONPATH={paths.BUILD / 'firmware-tools'}"
+    options = ("-i", STORE, "--print", "--verbose", "--loglevel", "error")
+    command = ("python3", "-B", "-m", "virt.firmware.vars", *options)
+    listed = apptainer("exec", "--bind", paths.REPO, "--env", tools, SIF, *command)
+    assert listed.returncode == 0, listed.stderr
+    parts = re.findall(r"^name=(\S+) .*\n((?:  .*\n)*)", listed.stdout, re.MULTILINE)
+    held = {name: re.findall(r"subject CN=(.*)", text) for name, text in parts}
+    assert {name: held[name] for name in BOTH_GENERATIONS} == BOTH_GENERATIONS
+    values = {name: text.strip() for name, text in parts}
+    assert values["SecureBootEnable"] == "bool: ON"
+    assert values["CustomMode"] == "bool: off"
+
+
+def test_it_records_the_certificates_and_the_digest_of_that_store(record: Mapping[str, dict[str, object]]) -> None:
+    digest = apptainer("exec", SIF, "sha256sum", STORE).stdout.split()[0]
+    assert record["secure_boot"] == BOTH_GENERATIONS | {"sha256": digest, "dbx": 1}
+
+
+def test_what_made_that_store_and_debians_own_are_not_in_it() -> None:
+    found = apptainer("exec", SIF, "sh", "-c", "ls /usr/share/7lbd /usr/share/OVMF; python3 -c 'import virt'")
+    assert "ModuleNotFoundError" in found.stderr
+    assert not {"firmware-tools", "secure_boot.py", "OVMF_VARS_4M.ms.fd"} & set(found.stdout.split())
 
 
 def test_the_pages_in_it_are_the_ones_that_were_built(record: Mapping[str, dict[str, str]]) -> None:

@@ -31,8 +31,9 @@ FROZEN_MEMORY = SESSION / shared_files.MEMORY
 SERIAL_LOG = SESSION / shared_files.SERIAL_LOG
 _OVMF = Path("/usr/share/OVMF")
 _FIRMWARE = {
-    "uefi": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
-    "uefi-secure": ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
+    "uefi": (_OVMF / "OVMF_CODE_4M.fd", _OVMF / "OVMF_VARS_4M.fd"),
+    # The store is made when the SIF is built: it has both generations of Microsoft's certificates.
+    "uefi-secure": (_OVMF / "OVMF_CODE_4M.ms.fd", Path("/usr/share/7lbd/firmware/secure-boot.fd")),
 }
 # QEMU, docs/system/i386/hyperv.rst: what Windows needs to run well; none blocks a migration.
 _HYPERV = (
@@ -67,8 +68,8 @@ def firmware(plan: Plan) -> tuple[Path, Path] | None:
         return None
     code, variables = _FIRMWARE[plan.guest.firmware]
     if plan.warm:
-        return _OVMF / code, WARM_VARIABLES
-    return _OVMF / code, VARIABLES_TEMPLATE if plan.guest.variables else _OVMF / variables
+        return code, WARM_VARIABLES
+    return code, VARIABLES_TEMPLATE if plan.guest.variables else variables
 
 
 def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uring: bool) -> list[str]:

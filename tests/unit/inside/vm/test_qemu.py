@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sevenlbd.inside.init import root
 from sevenlbd.inside.vm import qemu
 from sevenlbd.inside.vm.qemu import Descriptors
 from sevenlbd.wire.plan import PLANS, Guest, Layer, Plan, Share, Warm
@@ -122,6 +123,17 @@ def test_secure_firmware_has_smm_and_a_tpm() -> None:
     assert "smm=on" in values(words, "-machine")[0]
     assert "tpm-crb,tpmdev=tpm" in values(words, "-device")
     assert "driver=cfi.pflash01,property=secure,value=on" in values(words, "-global")
+
+
+def test_secure_firmware_starts_from_the_store_of_the_build_or_from_what_the_image_carries() -> None:
+    """Images and warm states that were made before keep their own variables, whatever store comes with the SIF."""
+    secure = replace(PLAN, guest=replace(GUEST, firmware="uefi-secure"))
+    own = replace(secure, guest=replace(secure.guest, variables="/i/variables.fd"))
+    frozen = Warm("/w/disk", "/w/memory", "/w/state", "/w/variables.fd", "Westmere", "", ())
+    stores = [qemu.firmware(plan) for plan in (secure, own, replace(own, warm=frozen), replace(secure, warm=frozen))]
+    code = Path("/usr/share/OVMF/OVMF_CODE_4M.ms.fd")
+    inside = [root.VARIABLES_TEMPLATE, root.WARM_VARIABLES, root.WARM_VARIABLES]
+    assert stores == [(code, path) for path in (Path("/usr/share/7lbd/firmware/secure-boot.fd"), *inside)]
 
 
 def test_without_a_tap_the_guests_network_is_qemus_own() -> None:
