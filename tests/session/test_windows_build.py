@@ -18,10 +18,10 @@ STAND_INS = harness.REPO / "tests" / "unit" / "windows_discs.py"
 
 @pytest.fixture(scope="module")
 def discs(work: Path) -> Path:
-    """A folder with stand-ins for both discs."""
+    """A folder with stand-ins for both discs; what the one boots by is Microsoft's own work."""
     place = work / "discs"
     place.mkdir()
-    harness.tool("python3", str(STAND_INS), str(place))
+    harness.tool("python3", "-B", str(STAND_INS), str(place), str(harness.shim()))
     return place
 
 
@@ -36,6 +36,7 @@ def test_a_dry_run_in_the_real_appliance(discs: Path, base: Path) -> None:
     done = harness.run(*words(discs, base / "out"))
     assert done.returncode == 0, done.stderr
     assert "Windows 11 Pro (number 2" in done.stdout
+    assert "bootx64.efi: signed under Microsoft Corporation UEFI CA 2011 and Microsoft UEFI CA 2023" in done.stdout
     assert (base / "out" / "answers.iso").read_bytes()[32769:32774] == b"CD001"
     assert [path.name for path in base.iterdir()] == ["out"]
 

@@ -1,7 +1,7 @@
 """Stand-ins for the two discs that a Windows is installed from, laid out like the real ones; no Windows is on them.
 
 Microsoft's keeps its files in UDF, and a README in ISO 9660; virtio-win in Joliet and Rock Ridge. Run as a script
-in the SIF, it puts `win.iso` and `virtio.iso` into a folder.
+in the SIF, it puts `win.iso`, with the boot loader that is named behind it, and `virtio.iso` into a folder.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import efi_programs
 import pycdlib
 
 DRIVERS = {"viostor": "viostor", "vioscsi": "vioscsi", "NetKVM": "netkvm", "vioserial": "vioser"}
 SYSTEMS = ("w10", "w11", "2k22")
+LOADER = "efi/boot/bootx64.efi"
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,12 @@ def wim(listed: str, *, size: int | None = None, offset: int | None = None, flag
     return header.ljust(208, b"\0") + data + raw
 
 
-def windows_files(*images: Image) -> dict[str, bytes]:
-    """What makes a disc Microsoft's."""
+def windows_files(*images: Image, loader: bytes = b"") -> dict[str, bytes]:
+    """What makes a disc Microsoft's; its boot loader is signed under an authority of the tests' own."""
     return {
         "sources/install.wim": wim(xml(images or (ENTERPRISE,))),
         "sources/boot.wim": wim(xml([Image("Microsoft Windows PE (amd64)")])),
-        "efi/boot/bootx64.efi": b"MZ",
+        LOADER: loader or efi_programs.signed_by(efi_programs.known()),
         "setup.exe": b"MZ",
     }
 
@@ -83,10 +85,15 @@ def windows(target: Path, files: Mapping[str, bytes] | None = None) -> Path:
     return written(iso, target)
 
 
-def virtio_files(systems: Iterable[str] = SYSTEMS) -> dict[str, bytes]:
+def inf(version: str) -> bytes:
+    """What a driver's INF says of itself, as virtio-win writes it."""
+    return f'[Version]\r\nSignature = "$Windows NT$"\r\nDriverVer = 10/20/2025,{version} ; stampinf\r\n'.encode()
+
+
+def virtio_files(systems: Iterable[str] = SYSTEMS, version: str = "100.101.104.28500") -> dict[str, bytes]:
     """What makes a disc virtio-win's."""
     drivers = {
-        f"{folder}/{system}/amd64/{name}.inf": b"[Version]" for folder, name in DRIVERS.items() for system in systems
+        f"{folder}/{system}/amd64/{name}.inf": inf(version) for folder, name in DRIVERS.items() for system in systems
     }
     return drivers | {"virtio-win-gt-x64.msi": b"msi", "guest-agent/qemu-ga-x86_64.msi": b"msi"}
 
@@ -123,5 +130,5 @@ def written(iso: pycdlib.PyCdlib, target: Path) -> Path:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    windows(place / "win.iso", windows_files(ENTERPRISE, PRO))
+    windows(place / "win.iso", windows_files(ENTERPRISE, PRO, loader=Path(sys.argv[2]).read_bytes()))
     virtio(place / "virtio.iso")

@@ -54,11 +54,16 @@ class WindowsPlan:
     description: Description
     disk_size: int
     time_limit: float
+    loaders: tuple[str, ...]
+    """What the disc boots by, and who signed it."""
+    doubts: tuple[str, ...]
+    """What is known to go wrong with these discs, and is no reason to refuse them."""
 
 
 def call(context: CommandContext) -> int:
     """Install, or show what would be done."""
     plan = planned(context)
+    terminal.warn(*plan.doubts)
     files = setup_answers.render(plan.setup)
     if context.options.dry_run:
         return _shown(plan, files, user_path(context.options.dry_run))
@@ -97,16 +102,28 @@ def planned(context: CommandContext) -> WindowsPlan:
     edition = disc.edition(options.edition, options.language)
     described = _described(context, options.title or edition.name)
     _check_machine(edition, described, int(size))
+    system = driver_disc.check(edition)
+    if described.firmware is Firmware.UEFI_SECURE:
+        disc.check_secure_boot()
     setup = SetupOptions(
         edition=edition,
-        drivers=driver_disc.check(edition),
+        drivers=system,
         title=described.title,
         account=options.user,
         language=options.language,
         timezone=options.timezone,
         product_key=key or product_keys.fitting(edition.id, edition.build, volume=disc.volume),
     )
-    return WindowsPlan(windows.resolve(), drivers.resolve(), setup, described, int(size), time_limit)
+    return WindowsPlan(
+        windows=windows.resolve(),
+        drivers=drivers.resolve(),
+        setup=setup,
+        description=described,
+        disk_size=int(size),
+        time_limit=time_limit,
+        loaders=tuple(map(str, disc.loaders)),
+        doubts=tuple(filter(None, [driver_disc.doubts(system)])),
+    )
 
 
 def _described(context: CommandContext, title: str) -> Description:
@@ -202,6 +219,7 @@ def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
     lines = [
         f"would install {edition.name} (number {edition.index} on the disc, build {edition.build}, {setup.language})",
         f"  from      {plan.windows}",
+        *(f"  boots by  {loader}" for loader in plan.loaders),
         f"  drivers   {plan.drivers} ({setup.drivers})",
         f"  answers   {target / 'answers.iso'}",
         f"  machine   {machine.firmware}, {machine.memory >> 20} MiB, {machine.cpus} CPUs",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import efi_programs
 import pytest
 import windows_discs
 from sevenlbd.__main__ import main
 from sevenlbd.images import description
 from sevenlbd.images.description import Channel, Clock, DiskBus, Firmware
-from sevenlbd.images.media import disc_files
+from sevenlbd.images.media import authenticode, disc_files
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from windows_discs import ENTERPRISE, PRO
 
@@ -24,6 +25,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("discs")
     windows_discs.windows(place / "win.iso", windows_discs.windows_files(ENTERPRISE, PRO))
     windows_discs.virtio(place / "virtio.iso")
+    (place / "authorities.pem").write_bytes(efi_programs.known().pem())
     return place
 
 
@@ -31,6 +33,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Build:
     """Runs the verb as a user would; returns its exit code and what it printed. Options given replace usual ones."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(authenticode, "AUTHORITIES", discs / "authorities.pem")
 
     def run(**options: str) -> tuple[int, str, str]:
         usual = {
@@ -216,6 +219,61 @@ def test_setup_is_given_the_key_that_its_media_want(
     assert (f"<Key>{key}</Key>" in answer) is bool(key)
     assert ("<Key>" in answer.split("<ProductKey>")[1].split("</ProductKey>")[0]) is bool(key)
     assert ("note: an evaluation ends" in out) is not bool(key)
+
+
+UNKNOWN = efi_programs.signed_by(efi_programs.authority("Somebody Else 2024"))
+BOTH = efi_programs.signed_by(efi_programs.known(), efi_programs.authority("Known Authority 2023"))
+
+
+def test_a_dry_run_names_the_authorities_behind_the_discs_boot_loaders(build: Build, tmp_path: Path) -> None:
+    files = windows_discs.windows_files(loader=BOTH)
+    files["EFI/Microsoft/Boot/cdboot.efi"] = efi_programs.signed_by(efi_programs.known())
+    windows_discs.windows(tmp_path / "own.iso", files)
+    code, out, _ = build(iso=str(tmp_path / "own.iso"))
+    assert code == 0
+    assert "boots by  efi/boot/bootx64.efi: signed under Known Authority 2011 and Known Authority 2023\n" in out
+    assert "boots by  efi/microsoft/boot/cdboot.efi: signed under Known Authority 2011\n" in out
+
+
+@pytest.mark.parametrize(
+    ("loader", "says"),
+    [
+        (UNKNOWN, "efi/boot/bootx64.efi: signed under Somebody Else 2024"),
+        (efi_programs.with_signatures(), "efi/boot/bootx64.efi: it is not signed"),
+        (b"MZ", "efi/boot/bootx64.efi: it is no EFI program"),
+    ],
+)
+def test_a_disc_that_secure_boot_would_not_start_is_refused_unless_there_is_none(
+    build: Build, tmp_path: Path, loader: bytes, says: str
+) -> None:
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(loader=loader))
+    code, _, errors = build(iso=str(tmp_path / "own.iso"))
+    assert code == 3
+    assert f"a machine with Secure Boot does not start it: {says}" in errors
+    assert "--firmware uefi" in errors
+    code, out, _ = build(iso=str(tmp_path / "own.iso"), firmware="uefi")
+    assert code == 0
+    assert says in out
+
+
+@pytest.mark.parametrize(
+    ("inf", "says"),
+    [
+        (windows_discs.inf("100.100.104.27100"), "is 100.100.104.27100, of release 0.1.271: those before 0.1.285"),
+        (windows_discs.inf("100.100.104.27100").decode().encode("utf-16"), "of release 0.1.271"),
+        (windows_discs.inf("100.85.104.20800") + "© Red Hat".encode("latin-1"), "of release 0.1.208"),
+        (b"[Version]\r\n", "of a version that its netkvm.inf does not tell"),
+        (windows_discs.inf("100.101.104.28500"), ""),
+        (windows_discs.inf("100.110.104.29700"), ""),
+    ],
+)
+def test_an_old_network_driver_is_warned_of(build: Build, tmp_path: Path, inf: bytes, says: str) -> None:
+    files = windows_discs.virtio_files() | {"NetKVM/w11/amd64/netkvm.inf": inf}
+    windows_discs.virtio(tmp_path / "old.iso", files)
+    code, _, errors = build(virtio=str(tmp_path / "old.iso"))
+    assert code == 0
+    assert errors.startswith("7lbd: WARNING: ") is bool(says)
+    assert says in errors
 
 
 def test_a_server_core_gets_a_servers_drivers(build: Build, tmp_path: Path) -> None:
