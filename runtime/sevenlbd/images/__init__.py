@@ -8,6 +8,7 @@
 - signing/: What proves that a version is unaltered, and whose
 - clusters: whether a qcow2 has all that its tables refer to
 - description: `image.toml`: what an image asks of its machine
+- evaluation: when an evaluation of Windows ends
 - formats: what a disk file is, told by its bytes
 - image_lock: an image in use is locked
 - layout: what is called how where images are kept

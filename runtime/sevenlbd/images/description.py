@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -67,6 +69,11 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_text(value: object) -> object:
+    """TOML has dates of its own, which a person may take for it as well."""
+    return str(value) if type(value) is date else value
+
+
 class Description(BaseModel):
     """An image's description. The defaults boot an image made for BYU's 7lbd as it is."""
 
@@ -129,7 +136,26 @@ class Description(BaseModel):
         description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is "
         "all of them, an empty list none",
     )
+    evaluation_ends: Annotated[str, BeforeValidator(_as_text)] = Field(
+        default="",
+        description="the last day of an evaluation of Windows, such as 2027-02-24: it is listed, and from ten days "
+        "before sessions warn of it",
+    )
     guest_access: bool = Field(default=False, description="shares without a password, as BYU's 7lbd served them")
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day of an evaluation; None when it is none, or nobody knows."""
+        return date.fromisoformat(self.evaluation_ends) if self.evaluation_ends else None
+
+    @field_validator("evaluation_ends")
+    @classmethod
+    def _check_evaluation_ends(cls, text: str) -> str:
+        if text and not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            raise ValueError("a day is written as 2027-02-24")
+        if text:
+            date.fromisoformat(text)
+        return text
 
     @field_validator("logical_block_size")
     @classmethod

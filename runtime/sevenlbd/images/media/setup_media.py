@@ -70,6 +70,8 @@ class WindowsDisc:
     volume: bool = False
     """Whether it is volume-licence media: its `ei.cfg` says so."""
     loaders: tuple[BootLoader, ...] = ()
+    evaluation: bool = False
+    """Whether it is evaluation media, by the same file."""
 
     def check_secure_boot(self) -> None:
         """Refuse a disc that machines with Secure Boot would not start. Raises Refusal."""
@@ -154,7 +156,8 @@ def windows(path: Path, authorities: Path | None = None) -> WindowsDisc:
             raise Refusal(ExitCode.IMAGE, f"{path}: {install}: {error}", hint=hint) from None
         channel = disc.read(_CHANNEL, _MAX_CHANNEL).decode("ascii", "replace") if _CHANNEL in disc else ""
         loaders = tuple(_boot_loader(disc, name, trusted) for name in _LOADERS if name in disc)
-    return WindowsDisc(path, tuple(editions), "volume" in channel.lower().split(), loaders)
+    words = channel.lower().split()
+    return WindowsDisc(path, tuple(editions), "volume" in words, loaders, "eval" in words)
 
 
 def _boot_loader(disc: Disc, name: str, trusted: Sequence[x509.Certificate]) -> BootLoader:
@@ -208,7 +211,7 @@ def look(windows_iso: Path, driver_iso: Path) -> tuple[WindowsDisc, DriverDisc]:
         BootLoader(**raw | {"signers": tuple(Signer(**signer) for signer in raw["signers"])})
         for raw in reply["loaders"]
     )
-    disc = WindowsDisc(windows_iso, tuple(listed), reply["volume"], tuple(loaders))
+    disc = WindowsDisc(windows_iso, tuple(listed), reply["volume"], tuple(loaders), reply["evaluation"])
     return disc, DriverDisc(driver_iso, tuple(reply["systems"]), reply["netkvm"])
 
 
@@ -222,6 +225,7 @@ def main(arguments: list[str]) -> None:
             "systems": driver_disc.systems,
             "netkvm": driver_disc.netkvm,
             "volume": disc.volume,
+            "evaluation": disc.evaluation,
             "loaders": [asdict(loader) for loader in disc.loaders],
         }
     except Refusal as refusal:

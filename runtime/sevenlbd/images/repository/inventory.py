@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base.errors import Refusal
-from .. import warm
+from .. import description, warm
 from ..layout import DESCRIPTION, SIGNATURE
 from ..names import Reference
 from .versions import Repository
@@ -40,6 +40,8 @@ class Item:
     warm: str
     signer: str
     folder: str
+    evaluation_ends: str
+    """The last day of an evaluation of Windows; empty for everything else."""
 
 
 def items(folders: Sequence[Path], name: str = "") -> list[Item]:
@@ -68,6 +70,7 @@ def item(repository: Repository, ref: Reference, current: str) -> Item:
         warm=_warm(folder),
         signer=signer(folder),
         folder=str(folder),
+        evaluation_ends=_evaluation_ends(folder),
     )
 
 
@@ -90,6 +93,12 @@ def signer(folder: Path) -> str:
     except OSError:
         return ""
     return lines[1][:80] if len(lines) > 1 else "unreadable"
+
+
+def _evaluation_ends(folder: Path) -> str:
+    with suppress(Refusal):  # a version that is broken is listed all the same
+        return description.read(folder / DESCRIPTION).evaluation_ends
+    return ""
 
 
 def _of(repository: Repository, name: str) -> list[Item]:

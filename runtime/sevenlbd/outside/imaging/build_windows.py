@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ...base import text_files
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import nearest, parse_duration, parse_size
-from ...images import description, layout, names
+from ...images import description, evaluation, layout, names
 from ...images.description import Channel, Clock, Description, DiskBus, Firmware
 from ...images.media import disc_files, product_keys, setup_media
+from ...images.media.setup_media import WindowsDisc
 from ...images.media.wim import Edition
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
@@ -100,7 +102,7 @@ def planned(context: CommandContext) -> WindowsPlan:
     windows, drivers = user_path(options.iso), user_path(options.virtio)
     disc, driver_disc = setup_media.look(windows, drivers)
     edition = disc.edition(options.edition, options.language)
-    described = _described(context, options.title or edition.name)
+    described = _described(context, options.title or edition.name, _evaluation_ends(disc, edition))
     _check_machine(edition, described, int(size))
     system = driver_disc.check(edition)
     if described.firmware is Firmware.UEFI_SECURE:
@@ -126,7 +128,14 @@ def planned(context: CommandContext) -> WindowsPlan:
     )
 
 
-def _described(context: CommandContext, title: str) -> Description:
+def _evaluation_ends(disc: WindowsDisc, edition: Edition) -> str:
+    """The last day, when it is installed today; empty for what is no evaluation."""
+    if not (disc.evaluation or product_keys.is_evaluation(edition.id)):
+        return ""
+    return str(evaluation.ends(date.today(), server=edition.kind.startswith("Server")))
+
+
+def _described(context: CommandContext, title: str, evaluation_ends: str) -> Description:
     chosen = context.settings
     return Description(
         name=context.options.name,
@@ -141,6 +150,7 @@ def _described(context: CommandContext, title: str) -> Description:
         cpus=chosen.cpus or 4,
         warm_hook=HOOK,
         notice_hook=NOTICE,
+        evaluation_ends=evaluation_ends,
     )
 
 
@@ -228,10 +238,8 @@ def _shown(plan: WindowsPlan, files: Mapping[str, str], target: Path) -> int:
         f"  into      {machine.name}@{machine.version}",
         f"the files are in {target}; they hold passwords that are worth nothing after an installation",
     ]
-    if product_keys.is_evaluation(edition.id):
-        lines.append(
-            "note: an evaluation ends some 90 days (servers: 180) after its installation, and then shuts down hourly"
-        )
+    if machine.last_day:
+        lines.append(f"note: an evaluation, installed today, {evaluation.told(machine.last_day, date.today())}")
     if machine.firmware is Firmware.UEFI and setup.drivers == "w11":
         lines.append("note: without a TPM most editions of Windows 11 refuse to be installed")
     terminal.say(*lines)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import date
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from ...base import units
 from ...base.errors import ExitCode, Refusal, visible
-from ...images import names
+from ...images import evaluation, names
 from ...images.lookup import image, repositories
 from ...images.names import Reference
 from ...images.repository import history, inventory
@@ -41,8 +43,8 @@ def _list(context: CommandContext) -> int:
 
 
 def _table(items: Sequence[Item], *, in_many: bool) -> str:
-    """Columns as wide as they must be. The repository is named only when there are several."""
-    rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "REPOSITORY")]
+    """Columns as wide as they must be. What is the same for all, or said of none, has no column."""
+    rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "EVALUATION ENDS", "REPOSITORY")]
     for item in items:
         warm = "" if not item.warm else "broken" if item.warm.startswith("broken") else "yes"
         rows.append(
@@ -54,13 +56,14 @@ def _table(items: Sequence[Item], *, in_many: bool) -> str:
                 units.size(item.allocated),
                 warm,
                 "yes" if item.signer else "",
+                item.evaluation_ends,
                 str(Path(item.folder).parents[1 if item.version else 0]),
             )
         )
-    if not in_many:
-        rows = [(*row[:-1], "") for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(visible(text).ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    needed = [True] * 7 + [any(item.evaluation_ends for item in items), in_many]
+    shown = [list(compress(row, needed)) for row in rows]
+    widths = [max(len(row[column]) for row in shown) for column in range(sum(needed))]
+    lines = ["  ".join(visible(text).ljust(width) for text, width in zip(row, widths, strict=True)) for row in shown]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -107,6 +110,8 @@ def _rows(sheet: dict[str, Any]) -> Iterator[tuple[str, str]]:
     keys = ("os", "firmware", "machine", "disk_bus", "nic")
     yield "machine", ", ".join(described[key] for key in keys)
     yield "asks for", f"{units.size(described['memory'])} of memory, {described['cpus']} CPUs"
+    if sheet["evaluation_ends"]:
+        yield "evaluation", evaluation.told(date.fromisoformat(sheet["evaluation_ends"]), date.today())
     yield "warm", sheet["warm"] or "no"
     yield "signed", sheet["signature"]
     users = sheet["users"] or ["by nobody that is known of"]

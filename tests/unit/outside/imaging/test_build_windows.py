@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import efi_programs
@@ -218,7 +219,25 @@ def test_setup_is_given_the_key_that_its_media_want(
     answer = (tmp_path / "out" / "Autounattend.xml").read_text()
     assert (f"<Key>{key}</Key>" in answer) is bool(key)
     assert ("<Key>" in answer.split("<ProductKey>")[1].split("</ProductKey>")[0]) is bool(key)
-    assert ("note: an evaluation ends" in out) is not bool(key)
+    assert ("note: an evaluation, installed today, ends in 90 days" in out) is not bool(key)
+
+
+@pytest.mark.parametrize(
+    ("image", "channel", "days"),
+    [
+        (ENTERPRISE, b"[Channel]\r\nRetail\r\n", None),
+        (ENTERPRISE, b"[EditionID]\r\nEnterprise\r\n[Channel]\r\nEval\r\n", 90),
+        (windows_discs.Image("Windows 11 Enterprise Evaluation", id="EnterpriseEval"), b"", 90),
+        (windows_discs.Image("Server 2022", "Server Core", 20348, id="ServerStandardEval"), b"", 180),
+    ],
+)
+def test_an_evaluations_image_knows_its_last_day(
+    build: Build, tmp_path: Path, image: windows_discs.Image, channel: bytes, days: int | None
+) -> None:
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(image) | {"sources/ei.cfg": channel})
+    assert build(iso=str(tmp_path / "own.iso"), edition="")[0] == 0
+    last = date.today() + timedelta(days=days) if days else None
+    assert description.read(tmp_path / "out" / "image.toml").last_day == last
 
 
 UNKNOWN = efi_programs.signed_by(efi_programs.authority("Somebody Else 2024"))

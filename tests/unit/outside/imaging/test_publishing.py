@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,23 @@ def test_show_says_all_that_is_known_of_a_version(verb: Verb, shelf: Repository)
     ):
         assert words in text
     assert "\x1b" not in text
+
+
+def test_the_day_on_which_an_evaluation_ends_is_listed_and_shown(verb: Verb, shelf: Repository) -> None:
+    assert "EVALUATION" not in verb("list")
+    description = shelf.path / "win" / "2" / "image.toml"
+    description.parent.chmod(0o700)
+    description.chmod(0o600)
+    last = date.today() + timedelta(days=90)
+    description.write_text(f"evaluation_ends = {last}\n")
+    heads, first, second = verb("list").splitlines()
+    at = heads.index("EVALUATION ENDS")
+    assert (first[at:].strip(), second[at:].strip()) == ("", str(last))
+    assert [item["evaluation_ends"] for item in json.loads(verb("list", "--json"))] == ["", str(last)]
+    assert f"ends in 90 days, on {last}; then Windows shuts down every hour" in verb("show", "win@2")
+    assert "evaluation" not in verb("show", "win@1")
+    description.write_text("evaluation_ends = never\n")
+    assert "EVALUATION" not in verb("list"), "one that is broken is listed all the same"
 
 
 def test_a_broken_version_is_not_published(verb: Verb, shelf: Repository) -> None:

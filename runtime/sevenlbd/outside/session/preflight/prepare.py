@@ -6,12 +6,14 @@ import os
 import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....config import sources
 from ....config.settings import Settings
+from ....images import evaluation
 from ....images.description import Description
 from ....images.image_lock import Identity
 from ....images.lookup import image as images
@@ -91,6 +93,8 @@ def _checked(
     _refuse_root()
     image, identities = _image(settings, environment, folders)
     described = image.description
+    if described.last_day and (told := evaluation.warning(described.last_day, date.today())):
+        remarks.warnings.append(told)
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
     platform = guest_machine.platform(settings, remarks)
     where, name = _place(settings, environment, job, remarks)
