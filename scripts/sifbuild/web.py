@@ -73,14 +73,16 @@ def copy_own(target: Path) -> None:
 
 def lay_ironrdp(package: Path, target: Path) -> None:
     script, module = split_wasm((package / "iron-remote-desktop-rdp.js").read_text())
-    put(target / "iron-remote-desktop-rdp.js", script)
+    put(target / "iron-remote-desktop-rdp.js", with_own_socket(script))
     (target / "iron-remote-desktop-rdp.wasm").write_bytes(module)
     # The package comes without the text of its licence, which is MIT or ours.
     facts = json.loads((package / "package.json").read_text())
     if "Apache-2.0" not in facts["license"]:
         raise BuildError(f"{RDP} is under {facts['license']} now; see whether that suits, and mend web.py")
     shutil.copy(paths.REPO / "LICENSE", target / "LICENSE-APACHE.txt")
-    put(target / "README.txt", f"{RDP} {facts['version']}, {facts['homepage']}\nLicence: {facts['license']}\n")
+    changes = "Changed: its WebAssembly has a file of its own, and its WebSocket is true-colour.js."
+    told = f"{RDP} {facts['version']}, {facts['homepage']}\nLicence: {facts['license']}\n{changes}\n"
+    put(target / "README.txt", told)
 
 
 INLINE = re.compile(r'"data:application/wasm;base64,([A-Za-z0-9+/=]+)"')
@@ -96,6 +98,17 @@ def split_wasm(script: str) -> tuple[str, bytes]:
         raise BuildError(f"{RDP} has {len(found)} inlined WebAssembly modules, not one; see how it loads it now")
     script = INLINE.sub('new URL("iron-remote-desktop-rdp.wasm", import.meta.url)', script)
     return script, base64.b64decode(found[0], validate=True)
+
+
+SOCKET = re.compile(r"\bnew WebSocket\(")
+
+
+def with_own_socket(script: str) -> str:
+    """Lets the client speak through our own line, which asks for true colour (assets/lib/true-colour.js)."""
+    if len(SOCKET.findall(script)) != 1:
+        raise BuildError(f"{RDP} makes its WebSocket in another way; see how, and whether it asks for 32 bits now")
+    line = 'import { TrueColourSocket } from "../../lib/true-colour.js";\n'
+    return line + SOCKET.sub("new TrueColourSocket(", script)
 
 
 def lay_novnc(package: Path, target: Path) -> None:

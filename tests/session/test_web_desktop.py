@@ -20,7 +20,7 @@ import pytest
 import web
 from harness import Console, Session
 from pictures import MARK, Colour, is_a_desktop
-from playwright.sync_api import Browser, Page, Request
+from playwright.sync_api import Browser, Page, Request, WebSocket
 from web import NewVisitor, Visitor, log_in, until, wait_state
 
 SIZE = {"width": 1280, "height": 800}
@@ -149,6 +149,25 @@ def test_the_desktop_opens_by_itself_and_shows_what_is_in_the_guest(desktop: Pag
     image = web.until_shown(desktop, "web-desktop.png", mark, 20_000)
     assert is_a_desktop(image)
     assert desktop.locator("#veil").is_hidden()
+
+
+# [MS-RDPBCGR] 2.2.7.1.2: the Bitmap Capability Set of the guest's first offer, up to its preferredBitsPerPixel.
+OFFERED = re.compile(rb"\x02\x00\x1c\x00(..)", re.DOTALL)
+
+
+def test_the_guest_offers_32_bits_a_pixel_for_the_client_asks_for_them(demo: Session, regular: Visitor) -> None:
+    """With fewer, Windows sends plain bitmaps instead of RemoteFX."""
+    page, came = log_in(regular, demo), bytearray()
+
+    def note(line: WebSocket) -> None:
+        line.on("framereceived", lambda data: came.extend(data if isinstance(data, bytes) else b""))
+
+    page.on("websocket", note)
+    page.goto(web.url(demo) + "desktop")
+    wait_state(page, "connected")
+    offered = until("the guest's offer", lambda: OFFERED.search(came), page=page)
+    page.close()
+    assert int.from_bytes(offered[1], "little") == 32
 
 
 def test_what_is_typed_in_the_browser_becomes_a_file_in_the_users_home(guest: Console, desktop: Page) -> None:

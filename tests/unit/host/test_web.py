@@ -95,6 +95,16 @@ def test_the_webassembly_is_a_file_and_no_data_url() -> None:
     assert 'new URL("iron-remote-desktop-rdp.wasm", import.meta.url)' in script
 
 
+def test_the_client_speaks_through_the_line_that_asks_for_true_colour() -> None:
+    script = (BUILT / "assets/vendor/ironrdp/iron-remote-desktop-rdp.js").read_text()
+    assert script.startswith('import { TrueColourSocket } from "../../lib/true-colour.js";\n')
+    assert script.count("new TrueColourSocket(") == 1
+    assert "assets/lib/true-colour.js" in Page(BUILT / "desktop.html").links
+    for made in ("", "new WebSocket(a); new WebSocket(b)"):
+        with pytest.raises(BuildError, match="makes its WebSocket in another way"):
+            web.with_own_socket(made)
+
+
 def test_what_is_compressed_is_the_same_and_smaller() -> None:
     packed = list(BUILT.rglob("*.gz"))
     assert len(packed) > 40
