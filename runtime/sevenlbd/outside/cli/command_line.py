@@ -38,7 +38,7 @@ class _Root(Parser):
         page = self._get_formatter()
         page.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         page.add_text(self.description)
-        listed = {action.dest: action for action in self._subparsers._group_actions[0]._get_subactions()}  # type: ignore[union-attr]
+        listed = {action.dest: action for action in self._subparsers._group_actions[0]._get_subactions()}  # type: ignore[union-attr]  # it has verbs
         for group in Group:
             page.start_section(group)
             page.add_arguments([listed[verb.name] for verb in verbs.children(None) if verb.group is group])

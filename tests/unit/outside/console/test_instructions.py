@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from sevenlbd.outside.access.credentials import Credentials, new_tokens
 from sevenlbd.outside.cli import command_line, dispatch
 from sevenlbd.outside.console import instructions
 from sevenlbd.outside.folders import bases, session_folders
+from sevenlbd.outside.folders.session_folders import CONTROL
 from sevenlbd.outside.session import control
 from sevenlbd.wire.gateway import NativeTls
 from sevenlbd.wire.state import Phase, SessionState
@@ -239,10 +242,41 @@ def test_a_session_that_does_not_listen_is_told(session: Path, capsys: pytest.Ca
 
 def test_an_order_that_nobody_knows_is_answered_and_changes_nothing(session: Path) -> None:
     def ask() -> object:
-        return control._send(session, {"order": "dance"})
+        return control._send(session, control._Order("dance"))
 
     async def renew() -> AsyncIterator[None]:
         raise AssertionError
         yield
 
-    assert obeyed(session, renew, ask) == {"ok": False, "why": "there is no order 'dance'"}
+    assert obeyed(session, renew, ask) == control._Reply(ok=False, why="there is no order 'dance'")
+
+
+@pytest.mark.parametrize("said", [b"{}", b"[]", b"not JSON", b'{"order": "stop", "now": "yes"}'])
+def test_what_is_no_order_is_not_answered(session: Path, said: bytes) -> None:
+    def ask() -> object:
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(5)
+            wire.connect(str(session / CONTROL))
+            wire.sendall(said + b"\n")
+            return wire.recv(4096)
+
+    assert obeyed(session, None, ask) == b""
+
+
+def test_the_order_of_an_older_sif_is_understood(session: Path) -> None:
+    """A session lives longer than the SIF that a user calls `stop` with."""
+    orders: list[tuple[str, bool]] = []
+
+    async def both() -> bytes:
+        async def renew() -> None:
+            raise AssertionError
+
+        async with control.serve(session, lambda why, now: orders.append((why, now)), renew):
+            reader, writer = await asyncio.open_unix_connection(session / CONTROL)
+            writer.write(b'{"order": "stop", "now": true}\n')
+            answer = await reader.readline()
+            writer.close()
+            return answer
+
+    assert json.loads(asyncio.run(both()))["ok"] is True
+    assert orders == [("stopped by its user", True)]
