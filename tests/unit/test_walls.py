@@ -45,19 +45,7 @@ PROCESSES = {
         but=("outside.imaging",),
     ),
     "keeper and builder": Process(("inside.__main__",), ("base", "wire", "inside"), but=("inside.gateway",)),
-    # The inner root's paths, and how smbd is asked for its counts.
-    "gateway": Process(
-        ("inside.gateway.__main__",),
-        (
-            *("base", "wire", "inside.gateway", "inside.init.root", "inside.init.mounts"),
-            *(
-                "inside.services.samba",
-                "inside.services.umask",
-                "inside.services.filenames",
-                "inside.services.native_rdp",
-            ),
-        ),
-    ),
+    "gateway": Process(("inside.gateway.__main__",), ("base", "wire", "inside.gateway")),
     "relay of the ways out": Process(("outside.egress.relay.__main__",), _RELAYS),
     "broker of connections": Process(("outside.egress.relay.broker",), _RELAYS),
     "maker of certificates": Process(

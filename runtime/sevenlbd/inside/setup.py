@@ -11,9 +11,10 @@ from pyroute2 import AsyncIPRoute
 from ..base.addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..wire import shared_files
 from ..wire.forwards import Egress
+from ..wire.inner_files import PRIVATE, SMB_CONFIGURATION
 from ..wire.plan import PLANS, Plan
 from ..wire.tls import AUTHORITY, SERVER
-from .init.root import PRIVATE, SESSION
+from .init.root import SESSION
 from .net import network, shaping
 from .services import filenames, native_rdp, samba
 
@@ -72,7 +73,7 @@ def write_configuration(plan: Plan) -> None:
     network.DNSMASQ_CONF.write_text(render_dnsmasq_conf(plan))
     if plan.egress:
         network.NAMES.write_text(render_names(plan.egress))
-    samba.CONFIGURATION.write_text(render_smb_conf(plan))
+    SMB_CONFIGURATION.write_text(render_smb_conf(plan))
     native_rdp.CONFIGURATION.write_text(render_stunnel_conf(plan.network, PRIVATE))
 
 

@@ -7,6 +7,7 @@
 - gateway: fronts and the session's state go in, what it asks for comes out
 - forwards: what leads out
 - shared_files: the files that both sides touch
+- inner_files: the files by which the processes inside find each other
 - state: a session's phases, and `session.json`
 - tls: the certificates' files, and fingerprints
 """

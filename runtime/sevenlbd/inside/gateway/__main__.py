@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 from ...base import logs
 from ...wire import tls
-from ..init.root import PRIVATE
-from ..services.native_rdp import NATIVE
+from ...wire.inner_files import NATIVE_RDP, PRIVATE
 from . import native, native_relay
 from .app import application
 from .gate import Gate
@@ -42,7 +41,7 @@ async def _serve(words: Sequence[str]) -> None:
         all_of_it.create_task(native_relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
         if "rdp-tls" in given:
             callers = Peers(_inherited(given["rdp-tls-peers"]) if "rdp-tls-peers" in given else None)
-            all_of_it.create_task(native.serve(_inherited(given["rdp-tls"]), callers, str(NATIVE)))
+            all_of_it.create_task(native.serve(_inherited(given["rdp-tls"]), callers, str(NATIVE_RDP)))
         if vnc:
             all_of_it.create_task(native_relay.serve(_inherited(given["vnc"]), vnc, gate.traffic["vnc"]))
 

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, genera
 from prometheus_client.registry import Collector
 
 from ...base.process import finish
-from ..services import filenames, samba
+from ...wire.inner_files import SMB_CONFIGURATION, WITH_CHARSET
 from .gate import Gate
 
 log = logging.getLogger(__name__)
@@ -119,8 +119,8 @@ def _name(process: Path) -> str:
 
 async def _smb_operations() -> dict[str, int]:
     """What smbd has counted, by smbstatus(1). It insists on being root, so it is, in a user namespace of its own."""
-    command = ["/usr/bin/unshare", "--user", "--map-root-user", *filenames.WITH_CHARSET, "/usr/bin/smbstatus"]
-    command += [f"--configfile={samba.CONFIGURATION}", "--profile", "--json"]
+    command = ["/usr/bin/unshare", "--user", "--map-root-user", *WITH_CHARSET, "/usr/bin/smbstatus"]
+    command += [f"--configfile={SMB_CONFIGURATION}", "--profile", "--json"]
     try:
         async with asyncio.timeout(_SMB_SECONDS), _one_at_a_time:
             return _counts(await finish(command))

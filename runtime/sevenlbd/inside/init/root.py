@@ -36,10 +36,10 @@ from ...base.syscalls import (
     mount,
 )
 from ...wire import shared_files
+from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan, Share
 from . import mounts
 
-PRIVATE = Path("/run/7lbd")
 SESSION = PRIVATE / "session"
 LOGS = SESSION / shared_files.LOGS
 IMAGE = PRIVATE / "image"

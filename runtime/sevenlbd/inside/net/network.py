@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...base.addresses import GUEST, HOST
+from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan
-from ..init.root import PRIVATE
 
 MAC = "52:54:00:07:1b:d0"
 HOST_MAC = "52:54:00:07:1b:02"

@@ -7,9 +7,6 @@ whole (a dot or a space at the end, CON, control characters) is left to smbd, wh
 
 from __future__ import annotations
 
-WITH_CHARSET = ("/usr/bin/env", "GCONV_PATH=/usr/lib/7lbd/charset")
-"""For every program that reads smb.conf, which names the character set."""
-
 _FORBIDDEN = '"*:<>?\\|'
 # They look alike, and hardly any name has them: not the wide forms, which Chinese and Japanese names are full of.
 _READABLE = "\u02ba\ufe61\ufe55\ufe64\ufe65\ufe56\ufe68\u2223"

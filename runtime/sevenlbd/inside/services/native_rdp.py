@@ -12,11 +12,9 @@ from pathlib import Path
 
 from ...base import atomic
 from ...wire import tls
-from ..init.root import PRIVATE
+from ...wire.inner_files import NATIVE_RDP, PRIVATE
 
 CONFIGURATION = PRIVATE / "stunnel.conf"
-NATIVE = PRIVATE / "native.sock"
-"""Where stunnel listens: the gateway has the node's port, and lets strangers through one after the other."""
 
 # Socket activation (sd_listen_fds(3)): the socket is descriptor 3, and LISTEN_PID the process itself.
 # Two descriptors a connection.
@@ -36,7 +34,7 @@ def write(certificates: dict[str, str], folder: Path = PRIVATE) -> None:
 def listening() -> Iterator[socket.socket]:
     """stunnel's socket, which outlives it: nobody is turned away while it is started anew. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(NATIVE))
+        listener.bind(str(NATIVE_RDP))
         listener.listen(_BACKLOG)
         yield listener
 

@@ -6,13 +6,11 @@ Shares are served from where the user sees them, so that absolute symbolic links
 from __future__ import annotations
 
 from ...base.process import finish
+from ...wire.inner_files import PRIVATE, SMB_CONFIGURATION, WITH_CHARSET
 from ...wire.plan import Plan
-from ..init.root import PRIVATE
 from . import umask
-from .filenames import WITH_CHARSET
 
 SAMBA = PRIVATE / "samba"
-CONFIGURATION = PRIVATE / "smb.conf"
 
 
 async def add_account(plan: Plan) -> None:
@@ -22,7 +20,7 @@ async def add_account(plan: Plan) -> None:
     # smbd would make it, and refuse what the user's umask makes of it.
     (SAMBA / "msg.lock").mkdir()
     (SAMBA / "msg.lock").chmod(0o755)
-    command = [*WITH_CHARSET, "/usr/bin/pdbedit", f"--configfile={CONFIGURATION}", "-a", "-t", "-u", plan.user]
+    command = [*WITH_CHARSET, "/usr/bin/pdbedit", f"--configfile={SMB_CONFIGURATION}", "-a", "-t", "-u", plan.user]
     await finish(command, stdin=f"{plan.password}\n{plan.password}\n".encode())
 
 
@@ -34,6 +32,6 @@ def smbd(plan: Plan) -> list[str]:
         "--foreground",
         "--no-process-group",
         f"--log-basename={SAMBA}",
-        f"--configfile={CONFIGURATION}",
+        f"--configfile={SMB_CONFIGURATION}",
     ]
     return umask.under(plan.umask, command)

@@ -15,8 +15,9 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from ...base import syscalls
 from ...base.process import spawn
 from ...wire import shared_files
+from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan
-from ..init.root import OVERLAY, PRIVATE, SESSION, WARM_STATE
+from ..init.root import OVERLAY, SESSION, WARM_STATE
 from . import migration, qemu, stall
 from .agent import Agent, AgentError
 from .migration import MachineError

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ...base.addresses import GUEST, HOST, HOST_V6, NAME_SERVER, SUBNET, SUBNET_V6
 from ...wire import shared_files
+from ...wire.inner_files import PRIVATE
 from ...wire.plan import Guest, Plan
 from ..init.root import (
     OVERLAY,
-    PRIVATE,
     SESSION,
     VARIABLES_TEMPLATE,
     WARM_DISK,

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ...wire.inner_files import PRIVATE
 from ...wire.plan import Guest
-from ..init.root import PRIVATE
 from ..services import helpers
 from . import qemu
 

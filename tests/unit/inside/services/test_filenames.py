@@ -8,11 +8,12 @@ import subprocess
 
 import pytest
 from sevenlbd.inside.services import filenames
+from sevenlbd.wire.inner_files import WITH_CHARSET
 
 
 def converted(what: bytes, *, source: str, target: str) -> bytes:
     """By the appliance's iconv, with the character set as smbd finds it."""
-    command = [*filenames.WITH_CHARSET, "/usr/bin/iconv", f"--from-code={source}", f"--to-code={target}"]
+    command = [*WITH_CHARSET, "/usr/bin/iconv", f"--from-code={source}", f"--to-code={target}"]
     return subprocess.run(command, input=what, capture_output=True, check=True).stdout
 
 
