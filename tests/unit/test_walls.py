@@ -48,6 +48,8 @@ PROCESSES = {
     "gateway": Process(("inside.gateway.__main__",), ("base", "wire", "inside.gateway")),
     "relay of the ways out": Process(("outside.egress.relay.__main__",), _RELAYS),
     "broker of connections": Process(("outside.egress.relay.broker",), _RELAYS),
+    # It decodes what a guest sends.
+    "scripted client": Process(("outside.rdp_client.__main__",), ("outside.rdp_client",)),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),

@@ -12,6 +12,7 @@
 - node/: What this node is and has
 - ondemand/: Open OnDemand
 - presence/: Sessions as other nodes see them
+- rdp_client/: a desktop's client without a browser, and what it is sent
 - schedulers/: Schedulers, one module each
 - session/: The supervisor's part
 - site/: The site's file
