@@ -19,6 +19,9 @@ _TROUBLE = {
 }  # fmt: skip
 
 
+_SESSIONS = ("run", "resume")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     umask = os.umask(0o077)
@@ -58,9 +61,9 @@ def _flush() -> None:
 
 def _run(arguments: Sequence[str], umask: int) -> int:
     words = verbs.complete(arguments)
-    if words[0] in ("run", "image"):
+    if words[0] in (*_SESSIONS, "image"):
         rlimits.raise_soft()
-    if words[0] == "run":
+    if words[0] in _SESSIONS:
         from .outside.session import launch
 
         return launch.run(words, umask)

@@ -28,7 +28,7 @@ KEPT = REPO / "build" / "test-failures"
 """Where logs and screens are kept for people to look at."""
 GUEST, HOST = "169.254.100.15", "169.254.100.2"
 READY_SECONDS = 300.0
-FINAL = {"ended", "failed"}
+FINAL = {"ended", "failed", "suspended"}
 
 
 def command(*arguments: str, options: Sequence[str] = (), sif: Path = SIF) -> list[str]:
@@ -339,7 +339,7 @@ class Console:
     def _log_in(self, password: str) -> None:
         for _ in range(5):
             self._shell.send("\r")
-            found = self._shell.expect(["login: ", r"\$ $", "Password: ", pexpect.TIMEOUT], timeout=20)
+            found = self._shell.expect(["login: ", r"(?:\$|prompt>) $", "Password: ", pexpect.TIMEOUT], timeout=20)
             if found == 0:
                 self._shell.send("user1\r")
                 self._shell.expect("Password: ")
@@ -370,6 +370,10 @@ class Console:
         output, code = str(self._shell.before), int(found.group(1))
         self._shell.expect_exact(self.PROMPT)
         return output.replace("\r", "").strip("\n"), code
+
+    def hang_up(self) -> None:
+        """Leave the line as it is: whoever comes next finds this shell."""
+        self._socket.close()
 
     def close(self) -> None:
         """Log out."""

@@ -30,6 +30,10 @@ class Process:
 
 
 # No plan: they have no word for what is in one.
+_SAVING = (
+    *("base", "wire", "outside.saved", "images.signing.digest", "images.image_lock"),
+    *("outside.presence.records", "outside.access.credentials", "outside.folders"),
+)
 _RELAYS = ("base", "wire.codec", "wire.forwards", "wire.packets", "outside.egress.relay")
 PROCESSES = {
     # The models of settings and images are the checker's: 10 MB that would stay for as long as the session.
@@ -50,6 +54,9 @@ PROCESSES = {
     "broker of connections": Process(("outside.egress.relay.broker",), _RELAYS),
     # It decodes what a guest sends.
     "scripted client": Process(("outside.rdp_client.__main__",), ("outside.rdp_client",)),
+    # The libraries of compression and encryption, and the user's key, for as long as a file is written or read.
+    "writer of saved desktops": Process(("outside.saved.writer",), _SAVING),
+    "reader of saved desktops": Process(("outside.saved.reader",), _SAVING),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),

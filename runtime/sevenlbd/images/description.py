@@ -126,6 +126,11 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs after a warm start: the session's "
         "`user=`, `password=` and `shares=` come on its standard input, a line each",
     )
+    suspend_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs before the desktop is suspended: "
+        "it writes what the guest holds back, so that nothing written is lost",
+    )
     notice_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=(),
         description="a program in the guest, with its arguments, that the agent runs to tell the desktop's user "

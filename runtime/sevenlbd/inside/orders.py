@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..wire import packets
-from ..wire.keeper import ORDERS, EventKind, NewCertificates, Notice, Stop
+from ..wire.keeper import ORDERS, EventKind, GoOn, Hold, NewCertificates, Notice, Stop
 from .reports import Reports
 from .vm import machine
 from .vm.agent import AgentError
+from .vm.migration import MachineError
 
 _NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
+_FLUSH_SECONDS = 30.0  # a guess: what a guest holds back for a share is written within a few, on a busy server more
 _LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
 
 
@@ -27,12 +29,14 @@ class Orders:
         reports: Reports,
         serve_with: Callable[[dict[str, str]], None],
         notice_hook: Sequence[str],
+        suspend_hook: Sequence[str],
     ) -> None:
         self._wire = wire
         self._reports = reports
         self._serve_with = serve_with
         self._notice_hook = notice_hook
-        self._waiting: asyncio.Queue[Stop | Notice] = asyncio.Queue()
+        self._suspend_hook = suspend_hook
+        self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn] = asyncio.Queue()
 
     async def listen(self) -> None:
         """Read the supervisor's orders. Its end is ours."""
@@ -40,7 +44,7 @@ class Orders:
         with suppress(ConnectionError):
             while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
                 match ORDERS.unpack(data):
-                    case Stop() | Notice() as order:
+                    case Stop() | Notice() | Hold() | GoOn() as order:
                         self._waiting.put_nowait(order)
                     case NewCertificates(certificates):
                         self._serve_with(certificates)
@@ -49,12 +53,19 @@ class Orders:
     async def obey(self, vm: machine.Machine) -> None:
         """Do as the supervisor orders, from now on. A second, more urgent order to stop cuts the first one short."""
         climbing: asyncio.Task[None] | None = None
+        holding: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as under_way:
             while True:
                 match await self._waiting.get():
                     case Notice(text):
                         under_way.create_task(self._show_user(vm, text, _NOTICE_SECONDS))
+                    case Hold():
+                        holding = under_way.create_task(self._hold(vm))
+                    case GoOn():
+                        await _given_up(holding)
+                        under_way.create_task(self._go_on(vm))
                     case Stop() as order:
+                        await _given_up(holding)
                         if climbing:
                             climbing.cancel()
                         climbing = under_way.create_task(self._stop(vm, order))
@@ -67,6 +78,36 @@ class Orders:
             await self._show_user(vm, order.notice, min(_LAST_NOTICE_SECONDS, order.grace / 2))
         await vm.stop(max(order.grace - (loop.time() - began), 0.0))
 
+    async def _hold(self, vm: machine.Machine) -> None:
+        """Have the guest write what it holds, as far as it does; then the machine stands still."""
+        await self._flush(vm)
+        try:
+            await vm.hold()
+        except (MachineError, OSError) as error:
+            self._reports.tell(EventKind.NOT_HELD, f"the machine's state cannot be written: {error}")
+        else:
+            self._reports.tell(EventKind.HELD)
+
+    async def _flush(self, vm: machine.Machine) -> None:
+        if not self._suspend_hook:
+            return
+        try:
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await vm.agent.run(self._suspend_hook, "", _FLUSH_SECONDS)
+        except (AgentError, OSError) as error:
+            why = str(error) or "it took too long"
+            self._reports.warn(f"the guest could not be asked to write what it holds for its shares: {why}")
+        else:
+            self._reports.tell(EventKind.MILESTONE, "flushed")
+
+    async def _go_on(self, vm: machine.Machine) -> None:
+        """The guest has missed some time; whether it can be told is not what it stands still for."""
+        try:
+            await vm.go_on()
+            await vm.agent.set_clock()
+        except (MachineError, AgentError, OSError) as error:
+            self._reports.warn(f"the guest goes on, and not all is as it was: {error}")
+
     async def _show_user(self, vm: machine.Machine, text: str, seconds: float) -> None:
         """Show the desktop's user a text, if the image has a way to."""
         if not self._notice_hook:
@@ -78,3 +119,10 @@ class Orders:
             self._reports.warn(f"the desktop's user could not be told in the guest: {str(error) or 'it took too long'}")
         else:
             self._reports.tell(EventKind.MILESTONE, "notice")
+
+
+async def _given_up(holding: asyncio.Task[None] | None) -> None:
+    """One that still waits for the guest, or for the disk, must not stop the machine after what comes next."""
+    if holding:
+        holding.cancel()
+        await asyncio.wait([holding])

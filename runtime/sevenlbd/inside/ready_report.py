@@ -41,7 +41,7 @@ class ReadyReport:
         limit = self._plan.ready_timeout
         try:
             async with asyncio.timeout(limit):
-                if self._plan.warm:
+                if self._plan.goes_on:
                     await readiness.wait_until_thawed(self._plan, served, self._vm.agent, milestone, self._reports.warn)
                 else:
                     await readiness.wait_until_ready(self._plan, line, self._vm.agent, milestone, self._reports.warn)
@@ -65,7 +65,7 @@ class ReadyReport:
 
     async def _mend_stall(self) -> None:
         """While a guest boots in emulation."""
-        if self._plan.accel != "tcg" or self._plan.warm:
+        if self._plan.accel != "tcg" or self._plan.goes_on:
             return
         await stall.mend_once(self._vm.unended_interrupts, self._vm.reset)
         self._reports.warn(stall.TOLD)

@@ -61,7 +61,7 @@ class SessionStack:
             builder.finish()
             await self._serve(session_stack, line)
             served.set()
-            if self._plan.warm:
+            if self._plan.goes_on:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
             await outer_stack.enter_async_context(self._gateway())
@@ -84,7 +84,7 @@ class SessionStack:
             await _gone(builder.pid)
         vm = await self._machine(session_stack, tap)
         self._reports.tell(EventKind.BOOTING)
-        if self._plan.warm:
+        if self._plan.goes_on:
             self._reports.tell(EventKind.MILESTONE, "thawed")
         return vm
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyroute2 import AsyncIPRoute
 
-from ..base.addresses import GUEST, HOST, HOST_V6, PREFIX_LENGTH, PREFIX_LENGTH_V6
+from ..base.addresses import GUEST, HOST, HOST_V6, MAC, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..wire import shared_files
 from ..wire.forwards import Egress
 from ..wire.inner_files import PRIVATE, SMB_CONFIGURATION
@@ -86,7 +86,7 @@ def render_dnsmasq_conf(plan: Plan) -> str:
         guest=GUEST,
         host=HOST,
         address=network.host_address(plan.network),
-        mac=network.MAC,
+        mac=MAC,
         leases=network.LEASES,
         user=plan.user,
         egress=egress,

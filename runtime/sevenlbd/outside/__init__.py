@@ -13,6 +13,7 @@
 - ondemand/: Open OnDemand
 - presence/: Sessions as other nodes see them
 - rdp_client/: a desktop's client without a browser, and what it is sent
+- saved/: Suspended desktops as files
 - schedulers/: Schedulers, one module each
 - session/: The supervisor's part
 - site/: The site's file

@@ -27,6 +27,10 @@ class EventKind(StrEnum):
     WARNING = "warning"
     PAUSED = "paused"
     RESUMED = "resumed"
+    HELD = "held"
+    """The machine stands still, and its state is in its file."""
+    NOT_HELD = "not-held"
+    """It could not be written, and the guest goes on. The text says why."""
     NOT_READY = "not-ready"
     BROKE = "broke"
     ENDED = "ended"
@@ -35,7 +39,7 @@ class EventKind(StrEnum):
 
 GUEST_SHUT_DOWN = "the guest shut down"
 MILESTONES = frozenset(
-    {"thawed", "clock", "session", "frozen", "dhcp", "ready-line", "agent", "password", "rdp", "notice"}
+    {"thawed", "clock", "session", "flushed", "frozen", "dhcp", "ready-line", "agent", "password", "rdp", "notice"}
 )
 
 
@@ -64,12 +68,24 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """An order: let the guest write what it holds, then stop the machine and write its state."""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """An order: let a machine that was held run again, and forget its state."""
+
+
+@dataclass(frozen=True)
 class NewCertificates:
     """An order: who serves with the session's certificates must do it with these from now on."""
 
     certificates: dict[str, str]
 
 
-Order = Stop | Notice | NewCertificates
+Order = Stop | Notice | NewCertificates | Hold | GoOn
 EVENTS: Codec[Event] = Codec(Event)
-ORDERS: Tagged[Order] = Tagged({"stop": Stop, "notice": Notice, "new-certificates": NewCertificates})
+ORDERS: Tagged[Order] = Tagged(
+    {"stop": Stop, "notice": Notice, "new-certificates": NewCertificates, "hold": Hold, "go-on": GoOn}
+)

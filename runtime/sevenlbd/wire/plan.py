@@ -71,6 +71,18 @@ class Warm:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """A machine that goes on from the files in the session's folder: its disk, its state, its UEFI variables."""
+
+    hook: tuple[str, ...]
+    """What the agent runs in the guest when it goes on: the image's `warm_hook`."""
+    enforced: bool
+    """Whether the node must have the CPU model with every feature, as after a warm start."""
+    smbios: bool
+    """Whether its SMBIOS told it its user and password."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
 
@@ -108,6 +120,10 @@ class Plan:
     """Whether the machine is to be frozen into the session's folder as soon as it is ready, instead of being used."""
     warm: Warm | None = None
     """What to go on from, instead of a cold boot."""
+    resumed: Resumed | None = None
+    """The same of a saved desktop, from which there is no boot instead."""
+    suspend_hook: tuple[str, ...] = ()
+    """What the agent runs in the guest before it is suspended: it writes what is not on the shares yet."""
     notice_hook: tuple[str, ...] = ()
     """What the agent runs in the guest to show the desktop's user a text, which comes on its standard input."""
     egress: Egress | None = None
@@ -118,6 +134,17 @@ class Plan:
     """Whether names that begin with a dot are kept from the guest."""
     hidden: tuple[str, ...] = ()
     """Folders in shares that nobody inside may see."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the guest is there already, and need not boot."""
+        return self.warm is not None or self.resumed is not None
+
+    @property
+    def hook(self) -> tuple[str, ...]:
+        """What the agent runs in a guest that goes on."""
+        begun = self.warm or self.resumed
+        return begun.hook if begun else ()
 
 
 PLANS: Codec[Plan] = Codec(Plan)

@@ -32,16 +32,14 @@ SCREEN = Path("console.png")
 OVERLAY = Path("overlay.qcow2")
 """The disk, where nothing says that it lies elsewhere."""
 VARIABLES = Path("variables.fd")
-"""The UEFI variables as the machine left them; when it is frozen, or what it wrote is to last."""
+"""The UEFI variables as the machine left them; when it is frozen or suspended, or what it wrote is to last."""
 MEMORY, STATE = Path("memory"), Path("state")
-"""Of a machine that is frozen: its memory, and QEMU's stream of its devices."""
+"""Of a machine that is frozen: its memory, and QEMU's stream of its devices; of one that is suspended, of all."""
 
 
 def of(plan: Plan) -> tuple[Path, ...]:
     """Those of this session, in its folder. The disk is not among them: it may lie anywhere (`Plan.overlay`)."""
-    frozen = (MEMORY, STATE) if plan.freeze else ()
-    kept = (VARIABLES,) if plan.freeze or plan.lasting else ()
-    return (*ALL_LOGS, SCREEN, *kept, *frozen)
+    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, *((MEMORY,) if plan.freeze else ()))
 
 
 def make(folder: Path, plan: Plan) -> None:

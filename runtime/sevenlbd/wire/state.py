@@ -28,6 +28,8 @@ class Phase(StrEnum):
     BOOTING = "booting"
     GUEST_UP = "guest-up"
     READY = "ready"
+    SUSPENDING = "suspending"
+    SUSPENDED = "suspended"
     STOPPING = "stopping"
     ENDED = "ended"
     FAILED = "failed"
@@ -37,13 +39,15 @@ _NEXT = {
     Phase.PREPARING: {Phase.BOOTING, Phase.STOPPING, Phase.FAILED},
     Phase.BOOTING: {Phase.GUEST_UP, Phase.STOPPING, Phase.FAILED},
     Phase.GUEST_UP: {Phase.READY, Phase.STOPPING, Phase.FAILED},
-    Phase.READY: {Phase.STOPPING, Phase.FAILED},
+    Phase.READY: {Phase.SUSPENDING, Phase.STOPPING, Phase.FAILED},
+    Phase.SUSPENDING: {Phase.READY, Phase.SUSPENDED, Phase.STOPPING, Phase.FAILED},
+    Phase.SUSPENDED: set(),
     Phase.STOPPING: {Phase.ENDED, Phase.FAILED},
     Phase.ENDED: set(),
     Phase.FAILED: set(),
 }
 
-FINAL = {Phase.ENDED, Phase.FAILED}
+FINAL = {Phase.ENDED, Phase.FAILED, Phase.SUSPENDED}
 
 
 class StateError(Exception):
@@ -100,6 +104,8 @@ class SessionState:
     """Whether the machine's own screen is offered."""
     account: str = ""
     """Who logs in to the desktop."""
+    saved: str = ""
+    """The file that it was suspended into last."""
 
     def elapsed(self) -> float:
         """Seconds since the session began."""
@@ -110,7 +116,8 @@ class SessionState:
         if phase not in _NEXT[self.phase]:
             raise StateError(f"a session cannot go from {self.phase} to {phase}")
         self.phase = phase
-        self.phases[phase] = self.elapsed()
+        if phase is not Phase.READY or phase not in self.phases:  # one that was saved and runs on is no readier
+            self.phases[phase] = self.elapsed()
 
     def write(self, path: Path) -> None:
         """Replace `path` atomically, mode 0600; on a full disk write over it in place. Raises OSError."""

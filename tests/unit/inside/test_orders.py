@@ -14,10 +14,12 @@ from sevenlbd.inside.orders import Orders
 from sevenlbd.inside.reports import Reports
 from sevenlbd.inside.vm.agent import AgentError
 from sevenlbd.inside.vm.machine import Machine
+from sevenlbd.inside.vm.migration import MachineError
 from sevenlbd.wire import packets
-from sevenlbd.wire.keeper import EVENTS, ORDERS, EventKind, NewCertificates, Notice, Order, Stop
+from sevenlbd.wire.keeper import EVENTS, ORDERS, EventKind, GoOn, Hold, NewCertificates, Notice, Order, Stop
 
 HOOK = ("/usr/lib/notice",)
+FLUSH = ("/usr/bin/sync",)
 
 
 class Guest:
@@ -29,9 +31,20 @@ class Guest:
         self._trouble = trouble
 
     async def run(self, hook: Sequence[str], text: str, seconds: float) -> None:
-        if self._trouble:
+        if isinstance(self._trouble, AgentError):
             raise self._trouble
         self.asked.append((tuple(hook), text))
+
+    async def hold(self) -> None:
+        self.asked.append("hold")
+        if isinstance(self._trouble, MachineError):
+            raise self._trouble
+
+    async def go_on(self) -> None:
+        self.asked.append("go on")
+
+    async def set_clock(self) -> None:
+        self.asked.append("clock")
 
     async def stop(self, grace: float) -> None:
         self.asked.append(round(grace))
@@ -40,6 +53,13 @@ class Guest:
         except asyncio.CancelledError:
             self.asked.append("cut short")
             raise
+
+
+class SlowGuest(Guest):
+    """Writes for as long as it is left to."""
+
+    async def run(self, hook: Sequence[str], text: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 Obeyed = Callable[..., list[tuple[str, str]]]
@@ -74,7 +94,7 @@ def obeyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Obeyed]:
             guest: Guest, *early: Order, later: Sequence[Order] = (), served: list[dict[str, str]] | None = None
         ) -> list[tuple[str, str]]:
             certificates = [] if served is None else served
-            asyncio.run(give(guest, early, later, Orders(theirs, Reports(theirs), certificates.append, HOOK)))
+            asyncio.run(give(guest, early, later, Orders(theirs, Reports(theirs), certificates.append, HOOK, FLUSH)))
             return list(told())
 
         yield call
@@ -104,6 +124,37 @@ def test_a_guest_that_cannot_be_told_is_a_warning_and_is_stopped_all_the_same(
     assert guest.asked[0] == 20
 
 
+def test_a_machine_is_held_when_its_guest_has_written_what_it_held(obeyed: Obeyed) -> None:
+    guest = Guest()
+    assert obeyed(guest, Hold()) == [(EventKind.MILESTONE, "flushed"), (EventKind.HELD, "")]
+    assert guest.asked == [(FLUSH, ""), "hold"]
+
+
+def test_a_guest_that_is_deaf_to_the_hook_is_held_all_the_same(obeyed: Obeyed) -> None:
+    guest = Guest(AgentError("no such program"))
+    warned, held = obeyed(guest, Hold())
+    assert warned[0] == EventKind.WARNING
+    assert "no such program" in warned[1]
+    assert held == (EventKind.HELD, "")
+
+
+def test_a_machine_that_cannot_be_held_is_told_and_one_that_was_goes_on_with_the_right_time(obeyed: Obeyed) -> None:
+    *_, (kind, why) = obeyed(Guest(MachineError("no space")), Hold())
+    assert (kind, "no space" in why) == (EventKind.NOT_HELD, True)
+    guest = Guest()
+    obeyed(guest, Hold(), later=[GoOn()])
+    assert guest.asked[-3:] == ["hold", "go on", "clock"]
+
+
+@pytest.mark.parametrize("after", [GoOn(), Stop(0.0)])
+def test_what_comes_after_an_order_to_hold_is_not_undone_by_it(obeyed: Obeyed, after: Order) -> None:
+    """The guest takes its time to write: held then, it would stand still for ever, or be switched off."""
+    guest = SlowGuest()
+    obeyed(guest, Hold(), later=[after])
+    assert "hold" not in guest.asked
+    assert guest.asked
+
+
 def test_a_second_order_to_stop_cuts_the_first_one_short(obeyed: Obeyed) -> None:
     guest = Guest()
     obeyed(guest, Stop(60.0), later=[Stop(0.0)])
@@ -121,7 +172,7 @@ def test_the_supervisors_end_is_the_keepers(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "_exit", codes.append)
 
     async def listen() -> None:
-        await Orders(theirs, Reports(theirs), lambda _: None, ()).listen()
+        await Orders(theirs, Reports(theirs), lambda _: None, (), ()).listen()
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)

@@ -19,7 +19,7 @@ def test_theory_lists_each_and_the_disk() -> None:
     listed = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     all_of_them = {str(name) for name in shared_files.of(replace(PLAN, freeze=True))}
     assert listed == all_of_them | {"overlay.qcow2"}
-    assert set(shared_files.of(PLAN)) < set(shared_files.of(replace(PLAN, lasting=True)))
+    assert set(shared_files.of(PLAN)) < set(shared_files.of(replace(PLAN, freeze=True)))
 
 
 def test_they_are_made_once_and_never_through_a_link(tmp_path: Path) -> None:

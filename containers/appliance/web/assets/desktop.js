@@ -177,10 +177,12 @@ function stands() {
   }
   if (!status) return false;
   if (isOver(status)) {
-    const title = status.phase === "failed" ? "The session failed" : "The session has ended";
+    const suspended = status.phase === "suspended" ? "The desktop is suspended" : "The session has ended";
+    const title = status.phase === "failed" ? "The session failed" : suspended;
     return put(status.phase, { title, text: status.reason, hint: status.hint });
   }
   if (status.role !== "desktop") return put("refused", { title: "This key does not open the desktop" });
+  if (status.phase === "suspending") return put("stopping", { title: "The desktop is being suspended" });
   if (status.phase === "stopping") return put("stopping", { title: "The desktop is shutting down" });
   if (!hasReached(status, "ready")) {
     return put("waiting", { title: "The desktop is not ready yet", text: "It opens here as soon as it is." });

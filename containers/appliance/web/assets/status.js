@@ -13,6 +13,8 @@ const HEADLINES = {
   booting: "The guest is booting",
   "guest-up": "Almost there",
   ready: "Your desktop is ready",
+  suspending: "The desktop is being suspended",
+  suspended: "The desktop is suspended",
   stopping: "The desktop is shutting down",
   ended: "The session has ended",
   failed: "The session failed",
@@ -24,6 +26,8 @@ const LEDES = {
   booting: "A virtual machine is starting, as a computer does when it is switched on.",
   "guest-up": "The guest is up. Its password is being set, and its remote desktop starts.",
   ready: "It opens in this browser, or in a remote desktop client of your own.",
+  suspending: "It stands still, and is written to a file from which it goes on later.",
+  suspended: "It goes on from its file whenever you want.",
   stopping: "The guest saves what it has to and switches itself off.",
   ended: "Nothing of it is left on the node. You can close this page.",
   failed: "Nothing of it is left on the node but its log.",
@@ -124,7 +128,7 @@ function showProgress(status) {
     const title = current ? step.doing : step.title;
     return row(step.name, title, begin, end, current, step.done === "ready" ? milestones(status) : "");
   });
-  for (const name of ["stopping", "ended", "failed"]) {
+  for (const name of ["suspending", "suspended", "stopping", "ended", "failed"]) {
     const when = status.phases[name];
     if (when !== undefined) rows.push(row(name, HEADLINES[name] ?? name, when, when, false, ""));
   }

@@ -16,7 +16,6 @@ from ...base.addresses import GUEST, HOST
 from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan
 
-MAC = "52:54:00:07:1b:d0"
 HOST_MAC = "52:54:00:07:1b:02"
 """The same in every session: a guest that goes on from a warm state remembers it."""
 TAP = "tap0"

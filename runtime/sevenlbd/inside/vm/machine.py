@@ -117,6 +117,24 @@ class Machine:
         if qemu.VARIABLES.exists():
             shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
 
+    async def hold(self) -> None:
+        """Stop the machine and leave all of it in the session's folder; on failure it runs on.
+
+        Raises MachineError or OSError.
+        """
+        await migration.hold(self._qmp, FROZEN_STATE)
+        try:
+            if qemu.VARIABLES.exists():
+                shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+        except OSError:
+            await self.go_on()
+            raise
+
+    async def go_on(self) -> None:
+        """Let a machine that was held run again; what was written of it is given up. Raises MachineError."""
+        await migration.go_on(self._qmp)
+        os.truncate(FROZEN_STATE, 0)
+
     async def idle(self, share: float, seconds: float) -> None:
         """Return when QEMU has used less than `share` of a CPU for `seconds` on end."""
         quiet_since: float | None = None
@@ -239,6 +257,9 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
             raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
         if plan.warm:
             await migration.thaw(qmp, WARM_STATE)
+        if plan.resumed:
+            await migration.resume(qmp, FROZEN_STATE)
+            os.truncate(FROZEN_STATE, 0)  # all of it is in the machine's memory now
         yield machine
     finally:
         if process.returncode is None:
@@ -252,7 +273,8 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
 def _oem_strings(plan: Plan) -> tuple[Path, ...]:
     """SMBIOS type 11 strings, by file: the password stands in no process list."""
     # A frozen machine keeps what it was started with, so it is started without.
-    if not plan.guest.smbios or plan.freeze or plan.warm:
+    begun_without = plan.freeze or plan.warm or (plan.resumed and not plan.resumed.smbios)
+    if not plan.guest.smbios or begun_without:
         return ()
     paths = []
     shares = ",".join(share.name for share in plan.shares)

@@ -1,16 +1,21 @@
 """A machine frozen into files, and one that goes on from there. Source: QEMU, docs/devel/migration.
 
-The guest's memory is a file that migration leaves alone (`x-ignore-shared`); the stream holds the devices only, so
-both ways take a fraction of a second.
+For a warm state the guest's memory is a file that migration leaves alone (`x-ignore-shared`); the stream holds the
+devices only, so both ways take a fraction of a second. A machine that is suspended has its memory in the stream, each
+page at a place of its own (`mapped-ram`): what is compared with the warm memory is found there.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
+_WARM, _SUSPENDED = "x-ignore-shared", "mapped-ram"
+_LONG_SECONDS = 1800.0  # a guess: 64 GiB onto a disk that takes 40 MB/s; who cannot wait, stops the session
+_NO_LIMIT = 1 << 50  # bytes a second; QEMU's own is 128 MiB
 _SECONDS = 60.0  # without the memory, which is a file of its own, a state is written and read within three
 
 
@@ -21,26 +26,52 @@ class MachineError(Exception):
 async def freeze(qmp: QMPClient, state: Path) -> None:
     """Stop the machine and write its devices to `state`. Raises MachineError."""
     await _execute(qmp, "stop")
-    await _migrate(qmp, "migrate", {"uri": f"file:{state}"})
+    await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _WARM)
+
+
+async def hold(qmp: QMPClient, state: Path) -> None:
+    """Stop the machine and write all of it but its disk to `state`; on failure it runs on. Raises MachineError."""
+    await _execute(qmp, "stop")
+    try:
+        await _execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT})
+        await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _SUSPENDED)
+    except BaseException:
+        for command in ("migrate_cancel", "cont"):
+            with suppress(MachineError):
+                await _execute(qmp, command)
+        raise
+
+
+async def go_on(qmp: QMPClient) -> None:
+    """Let a machine that was held run again. Raises MachineError."""
+    await _execute(qmp, "cont")
+
+
+async def resume(qmp: QMPClient, state: Path) -> None:
+    """Read what `hold` has written, and let the machine go on. Raises MachineError."""
+    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, _SUSPENDED)
+    await _execute(qmp, "cont")
 
 
 async def thaw(qmp: QMPClient, state: Path) -> None:
     """Read the devices from `state` and let the machine go on. Raises MachineError."""
     # It shall tell what is wrong, instead of ending at once.
-    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False})
+    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, _WARM)
     # It was stopped when it was frozen, and still is.
     await _execute(qmp, "cont")
 
 
-async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object]) -> None:
-    capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object], kind: str) -> None:
+    used = {_WARM: kind == _WARM, _SUSPENDED: kind == _SUSPENDED, "events": True}
+    seconds = _SECONDS if kind == _WARM else _LONG_SECONDS
+    capabilities = [{"capability": name, "state": state} for name, state in used.items()]
     await _execute(qmp, "migrate-set-capabilities", {"capabilities": capabilities})
     with qmp.listener(("MIGRATION",)) as events:
         await _execute(qmp, command, arguments)
         try:
-            reached = await asyncio.wait_for(_end_of(events), _SECONDS)
+            reached = await asyncio.wait_for(_end_of(events), seconds)
         except TimeoutError:
-            raise MachineError(f"QEMU's {command} did not end within {_SECONDS:.0f} s") from None
+            raise MachineError(f"QEMU's {command} did not end within {seconds:.0f} s") from None
     if reached != "completed":
         reply = await _execute(qmp, "query-migrate")
         why = reply.get("error-desc", reached) if isinstance(reply, dict) else reached

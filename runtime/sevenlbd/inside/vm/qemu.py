@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.addresses import GUEST, HOST, HOST_V6, NAME_SERVER, SUBNET, SUBNET_V6
+from ...base.addresses import GUEST, HOST, HOST_V6, MAC, NAME_SERVER, SUBNET, SUBNET_V6
 from ...wire import shared_files
 from ...wire.inner_files import PRIVATE
 from ...wire.plan import Guest, Plan
@@ -21,7 +21,7 @@ from ..init.root import (
     cdrom_path,
     layer_path,
 )
-from ..net.network import MAC, USER_NET_RDP
+from ..net.network import USER_NET_RDP
 
 VNC = PRIVATE / "vnc.sock"
 TPM = PRIVATE / "tpm.sock"
@@ -67,6 +67,8 @@ def firmware(plan: Plan) -> tuple[Path, Path] | None:
     if plan.guest.firmware == "bios":
         return None
     code, variables = _FIRMWARE[plan.guest.firmware]
+    if plan.resumed:
+        return _OVMF / code, SESSION / shared_files.VARIABLES
     if plan.warm:
         return code, WARM_VARIABLES
     return code, VARIABLES_TEMPLATE if plan.guest.variables else variables
@@ -86,7 +88,7 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *_network(plan, fds.tap),
         *_screen(plan),
         *_channels(fds, oem_strings),
-        *(["-incoming", "defer"] if plan.warm else []),
+        *(["-incoming", "defer"] if plan.goes_on else []),
         *("-rtc", f"base={guest.clock}{',driftfix=slew' if guest.os == 'windows' else ''}"),
     ]
 
@@ -100,7 +102,7 @@ def _board(plan: Plan) -> Iterator[str]:
         options += ",smm=on"
         yield from ("-global", "driver=cfi.pflash01,property=secure,value=on")
     yield from ("-machine", options)
-    yield from ("-cpu", cpu(guest, plan.accel, plan.warm.cpu if plan.warm else ""))
+    yield from ("-cpu", cpu(guest, plan.accel, _frozen_cpu(plan)))
     # Windows' client editions use one socket only, however many cores it has.
     yield from ("-smp", f"cpus={guest.cpus},sockets=1,cores={guest.cpus},threads=1")
     yield from ("-m", f"{guest.memory >> 20}M")
@@ -126,6 +128,13 @@ def _memory(plan: Plan) -> str:
     if plan.warm:
         return f"memory-backend-file,id=ram,size={size},mem-path={WARM_MEMORY},share=off,readonly=on,rom=off"
     return f"memory-backend-ram,id=ram,size={size}"
+
+
+def _frozen_cpu(plan: Plan) -> str:
+    """The CPU model of a machine that began in a warm state; empty for another one."""
+    if plan.resumed:
+        return plan.guest.cpu if plan.resumed.enforced else ""
+    return plan.warm.cpu if plan.warm else ""
 
 
 def cpu(guest: Guest, accel: str, frozen: str = "") -> str:

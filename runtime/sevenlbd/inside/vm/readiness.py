@@ -46,9 +46,12 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
     Its SMBIOS strings are those of nobody, so the agent gives it all: the time, the password, and through the image's
     hook the user and password of the shares, as soon as these are `served`.
     """
-    assert plan.warm
     answers = asyncio.create_task(_until(lambda: rdp_probe.answers(*network.rdp_address(plan.network))))
     try:
+        if not plan.guest.agent:
+            await answers
+            tell("rdp")
+            return
         await _until(agent.answers)
         tell("agent")
         await served.wait()
@@ -73,13 +76,12 @@ async def _set_clock(agent: Agent, tell: Tell, warn: Tell) -> None:
 
 
 async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
-    assert plan.warm
-    if not plan.warm.hook:
+    if not plan.hook:
         return
     try:
         shares = ",".join(share.name for share in plan.shares)
         facts = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
-        await agent.run(plan.warm.hook, facts, _HOOK_SECONDS)
+        await agent.run(plan.hook, facts, _HOOK_SECONDS)
         tell("session")
     except (AgentError, OSError) as error:
         warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")

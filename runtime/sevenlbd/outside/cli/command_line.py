@@ -66,6 +66,7 @@ _FAMILIES: Mapping[str, _Family] = {
     "": _Family("verbs", "VERB", unknown="is not a verb"),
     "image": _Family("verbs", "VERB", "`image` wants a verb", "is not a verb of `image`", _ABOUT_IMAGES),
     "image build": _Family("systems", "SYSTEM"),
+    "saved": _Family("verbs", "VERB", "`saved` wants a verb", "is not a verb of `saved`"),
     "render": _Family("things", "THING", "`render` wants to know what", "is nothing that `render` makes"),
 }
 

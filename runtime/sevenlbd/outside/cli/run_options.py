@@ -11,6 +11,21 @@ def _options(parser: Parser) -> None:
     options(parser, *(name for name in Settings.model_fields if not extra(name)["site"]))
     form = "what a portal's form asks for, checked against the site's table [ondemand]"
     parser.add_argument("--form", metavar="FILE", default="", help=form)
+    parser.add_argument("--resume", metavar="NAME|FILE", help="go on from a saved desktop, which is as it was")
+    _copy(parser)
 
 
-COMMANDS = {"run": Command(None, _options)}
+def _resume_options(parser: Parser) -> None:
+    options(parser, *(name for name in Settings.model_fields if not extra(name)["site"]))
+    parser.set_defaults(form="")
+    _copy(parser)
+    saved = "its name, or its file; not needed when you have only one"
+    parser.add_argument("resume", nargs="?", metavar="NAME|FILE", default="", help=saved)
+
+
+def _copy(parser: Parser) -> None:
+    copied = "go on from a saved desktop even if another session does: both then hold the same licences and files"
+    parser.add_argument("--copy", action="store_true", help=copied)
+
+
+COMMANDS = {"run": Command(None, _options), "resume": Command(None, _resume_options)}

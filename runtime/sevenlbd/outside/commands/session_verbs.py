@@ -18,6 +18,7 @@ from ..console import invocation, terminal
 from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
+from ..saved import places
 from ..schedulers.slurm import Job
 from ..session import control
 
@@ -93,6 +94,8 @@ def status(context: CommandContext) -> int:
         terminal.say_json([asdict(state) for state in (*states, *(one.state for one in abroad))])
         return ExitCode.OK
     _print(states, abroad, waiting)
+    if not options.session:
+        _print_saved(context)
     _print_trouble(view, invocation.command(ours.here.sif))
     return ExitCode.OK
 
@@ -116,6 +119,15 @@ def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
         yield f"    WAYS OUT: {text}"
     for text in state.warnings:
         yield f"    WARNING: {text}"
+
+
+def _print_saved(context: CommandContext) -> None:
+    """The desktops that were suspended. Nothing is loaded for whoever has none."""
+    folder = places.folder(context.settings.state_dir, context.here.environment)
+    if folder and (found := places.all_in(folder)):
+        from .saved_verbs import line
+
+        terminal.say(*(f"suspended: {line(path)}" for path in found))
 
 
 def _print_trouble(view: View, ours: str) -> None:

@@ -8,5 +8,6 @@
 - output: the one output of all of these
 - plain_lines: progress in a job's log
 - progress_bar: how far something long has come
+- progress_notes: the same among a session's notes
 - terminal: the one place that writes for people
 """

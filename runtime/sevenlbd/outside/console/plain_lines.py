@@ -17,6 +17,8 @@ MEANING = {
     Phase.BOOTING: "the machine runs its firmware and system",
     Phase.GUEST_UP: "the guest answers; its desktop starts",
     Phase.READY: "you can log in",
+    Phase.SUSPENDING: "the desktop is written to a file",
+    Phase.SUSPENDED: "it goes on from its file whenever you want",
     Phase.STOPPING: "the guest is shut down",
     Phase.ENDED: "nothing is left behind",
     Phase.FAILED: "the reason follows",
@@ -64,6 +66,8 @@ class Lines(Output):
     def finished(self, state: SessionState) -> None:
         if state.phase is Phase.FAILED:
             output.say(f"7lbd: FAILED: {state.reason}", *([f"  {state.hint}"] if state.hint else []), error=True)
+        elif state.phase is Phase.SUSPENDED:
+            output.say(f"7lbd: {_clock()}: session {state.id} is {state.reason}")
         else:
             machine = f"; {state.end}" if state.end and state.end != state.reason else ""
             output.say(f"7lbd: {_clock()}: session {state.id} has ended: {state.reason}{machine}")

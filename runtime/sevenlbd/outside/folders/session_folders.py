@@ -38,7 +38,7 @@ _ATTEMPTS = 100  # a guess: another session's end comes between once or twice
 
 def check_name(folder: Path, name: str) -> None:
     """Refuse a session id that is malformed, taken, or makes its sockets' paths too long. Raises Refusal."""
-    if not _NAME.fullmatch(name) or name.startswith(_FAILED):
+    if not is_name(name):
         raise Refusal(
             ExitCode.USAGE,
             f"`{name}` cannot be a session's name",
@@ -56,6 +56,11 @@ def check_name(folder: Path, name: str) -> None:
             f"{folder / name}: is too long for sockets in it ({_MAX_PATH} bytes at most)",
             hint="choose a shorter place: --session-dir DIR",
         )
+
+
+def is_name(name: str) -> bool:
+    """Whether a session can be called so."""
+    return _NAME.fullmatch(name) is not None and not name.startswith(_FAILED)
 
 
 def new_name() -> str:

@@ -12,4 +12,5 @@
 - mishap: what it means that a machine died
 - overlay_disk: the session's own layer
 - supervisor: a session from its folder to its end
+- suspending: a session becomes a file
 """

@@ -1,20 +1,22 @@
-"""The session's control socket: how `stop` and `connect --renew` reach a supervisor, from whatever container.
+"""The session's control socket: how `stop`, `suspend` and `connect --renew` reach a supervisor, from whatever container.
 
-One JSON line in, one out. The socket lies in the session folder, so that only its user can reach it.
+One JSON line in, one out; before that, any number of lines that say how far it is. The socket lies in the session folder, so that only its user can reach it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.errors import Refusal
+from ...base.errors import ExitCode, Refusal
 from ...wire.codec import Codec, Printable
 from ..folders.session_folders import CONTROL
+from .suspending import Advance, SuspendOrder
 
 _MAX_LINE = 4096  # bytes; an order, or an answer, of one or two sentences
 _ORDER_SECONDS = 5.0  # who connects has his order ready
@@ -23,6 +25,8 @@ _ANSWER_SECONDS = 60.0
 
 Stop = Callable[[str, bool], None]
 Renew = Callable[[], Awaitable[None]]
+Suspend = Callable[[SuspendOrder, Advance], Awaitable[str]]
+_TELL_SECONDS = 0.25  # between two words of how far it is
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,22 @@ class _Order:
 
     order: Printable
     now: bool = False
+    suspend: SuspendOrder | None = None
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """Whether it was, and why not."""
+    """Whether it was, and why not; or how far it is."""
 
-    ok: bool
+    ok: bool = False
     why: Printable = ""
+    hint: Printable = ""
+    code: int = ExitCode.NO_SESSION
+    saved: Printable = ""
+    """The file that the desktop was suspended into."""
+    done: int = 0
+    total: int = 0
+    """Of so many bytes, `done` are; not 0 while it is not over."""
 
 
 _ORDERS: Codec[_Order] = Codec(_Order)
@@ -46,15 +58,18 @@ _REPLIES: Codec[_Reply] = Codec(_Reply)
 
 
 @asynccontextmanager
-async def serve(folder: Path, stop: Stop, renew: Renew) -> AsyncIterator[None]:
-    """Listen while the session lives; `stop(why, at_once)` or `renew()` is called for each order."""
+async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend) -> AsyncIterator[None]:
+    """Listen while the session lives; `stop(why, at_once)`, `renew()` or `suspend(order, advance)` is called for each
+    order."""
 
-    async def obey(order: _Order) -> _Reply:
+    async def obey(order: _Order, advance: Advance) -> _Reply:
         match order.order:
             case "stop":
                 stop("stopped by its user", order.now)
             case "renew":
                 await renew()
+            case "suspend":
+                return _Reply(ok=True, saved=await suspend(order.suspend or SuspendOrder(), advance))
             case other:
                 return _Reply(ok=False, why=f"there is no order {other!r}")
         return _Reply(ok=True)
@@ -63,8 +78,10 @@ async def serve(folder: Path, stop: Stop, renew: Renew) -> AsyncIterator[None]:
         try:
             order = _ORDERS.unpack(await asyncio.wait_for(reader.readline(), _ORDER_SECONDS))
             try:
-                reply = await obey(order)
-            except (OSError, RuntimeError, Refusal) as error:
+                reply = await obey(order, _Teller(writer).advance)
+            except Refusal as refusal:
+                reply = _Reply(ok=False, why=refusal.what, hint=refusal.hint, code=refusal.code)
+            except (OSError, RuntimeError) as error:
                 reply = _Reply(ok=False, why=str(error))
             writer.write(_REPLIES.pack(reply) + b"\n")
             await writer.drain()
@@ -76,6 +93,20 @@ async def serve(folder: Path, stop: Stop, renew: Renew) -> AsyncIterator[None]:
     server = await asyncio.start_unix_server(answer, folder / CONTROL, limit=_MAX_LINE)
     async with server:
         yield
+
+
+class _Teller:
+    """Tells whoever ordered something how far it is; who has gone is told nothing."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._told_at = 0.0
+
+    def advance(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_SECONDS and total and not self._writer.is_closing():
+            self._told_at = now
+            self._writer.write(_REPLIES.pack(_Reply(done=done, total=total)) + b"\n")
 
 
 def send_stop(folder: Path, *, now: bool) -> None:
@@ -95,3 +126,26 @@ def _send(folder: Path, order: _Order) -> _Reply | None:
         wire.connect(str(folder / CONTROL))
         wire.sendall(_ORDERS.pack(order) + b"\n")
         return _REPLIES.unpack_or_none(wire.recv(_MAX_LINE))
+
+
+def send_suspend(folder: Path, order: SuspendOrder, advance: Advance) -> str:
+    """Have a session suspended; returns the file's path. Raises Refusal, and OSError when nobody listens there."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(str(folder / CONTROL))
+        wire.sendall(_ORDERS.pack(_Order("suspend", suspend=order)) + b"\n")
+        # No time limit: how long it takes is the disk's to say, and the session tells how far it is.
+        with wire.makefile("rb") as answers:
+            while line := answers.readline(_MAX_LINE):
+                reply = _REPLIES.unpack(line)
+                if reply.total:
+                    advance(reply.done, reply.total)
+                elif reply.ok:
+                    return reply.saved
+                else:
+                    raise _refusal(reply)
+    raise OSError("the session ended meanwhile")
+
+
+def _refusal(reply: _Reply) -> Refusal:
+    code = ExitCode(reply.code) if reply.code in set(ExitCode) else ExitCode.NO_SESSION
+    return Refusal(code, reply.why, hint=reply.hint or "7lbd status")

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from ...base.errors import ExitCode, Refusal
 from ...base.process import python, spawn
 from ...wire import packets
-from ...wire.keeper import EVENTS, ORDERS, Event, EventKind, NewCertificates, Notice, Stop
+from ...wire.keeper import EVENTS, ORDERS, Event, EventKind, GoOn, Hold, NewCertificates, Notice, Stop
 from ...wire.plan import PLANS, Plan
 from ..node import abilities
 
@@ -62,6 +62,16 @@ class KeeperLink:
         """The order to show the desktop's user a text."""
         with suppress(OSError):
             self._wire.send(ORDERS.pack(Notice(text)))
+
+    def send_hold(self) -> None:
+        """The order to have the machine stand still, and to write its state."""
+        with suppress(OSError):
+            self._wire.send(ORDERS.pack(Hold()))
+
+    def send_go_on(self) -> None:
+        """The order to let it run again."""
+        with suppress(OSError):
+            self._wire.send(ORDERS.pack(GoOn()))
 
     def send_new_certificates(self, certificates: dict[str, str]) -> None:
         """The order to serve with these certificates from now on."""

@@ -17,6 +17,7 @@ from ...images import image_lock
 from ...wire import shared_files, tls
 from ...wire.keeper import MILESTONES, Event, EventKind
 from ...wire.state import FINAL, Phase, SessionState
+from ..console.progress_notes import ProgressNotes
 from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
@@ -26,6 +27,7 @@ from .audience import Audience
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
+from .suspending import Advance, Suspending, SuspendOrder
 
 # Who sends these has not asked the desktop's user.
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
@@ -49,6 +51,12 @@ class Session:
         self._signalled_at = 0.0
         self._was_ready = False
         self._code = ExitCode.OK
+        self._suspending = Suspending(prepared, link, audience.place)
+        self._writing: asyncio.Task[int] | None = None
+        self._is_saved = False
+        self._progress = ProgressNotes("the saved desktop is read")
+        self.overlay = plan.overlay
+        """The disk that is written to."""
         self.state = state
         self.place = audience.place
         self._ending = Ending(state.started, self._options, prepared.job.ends if prepared.job else 0.0)
@@ -77,7 +85,10 @@ class Session:
             if self.state.phase in FINAL:
                 break
         self._ending.unwatch()
-        if self.state.phase is Phase.STOPPING:
+        await self._give_up_suspending()
+        if self._is_saved and self.state.phase not in FINAL:
+            self._advance(Phase.SUSPENDED)
+        elif self.state.phase is Phase.STOPPING:
             self._advance(Phase.ENDED)
         elif self.state.phase not in FINAL:
             self._fail(ExitCode.BROKE, "the keeper died", mishap.hint("", self._log_named_in("")))
@@ -122,15 +133,63 @@ class Session:
             self._display.note(f"the desktop's user is told: {text}")
             self._link.send_notice(text)
 
+    async def suspend(self, order: SuspendOrder, advance: Advance) -> str:
+        """Write the desktop to a file, and end it unless it shall keep running. Returns the file's path.
+
+        Raises Refusal; then it runs as before.
+        """
+        if self.state.phase is not Phase.READY:
+            what = f"session {self.state.id} is {self.state.phase}, and only one that is ready can be suspended"
+            raise Refusal(ExitCode.USAGE, what, hint="wait until it is: 7lbd status")
+        target = self._suspending.check(order)
+        self._advance(Phase.SUSPENDING)
+        self._writing = asyncio.create_task(self._suspending.write(order, target, self.overlay, advance))
+        try:
+            await self._writing
+        except Refusal as refusal:
+            self._suspending_failed(refusal.what)
+            raise
+        except asyncio.CancelledError:
+            what = f"session {self.state.id} is being shut down, so it was not suspended"
+            raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status") from None
+        self.state.saved = str(target)
+        if order.keep_running:
+            self._link.send_go_on()
+            self._advance(Phase.READY)
+        else:
+            self._is_saved = True
+            self.state.reason = f"suspended into {target}"
+            self._end_machine()
+        return str(target)
+
+    def _suspending_failed(self, why: str) -> None:
+        if self.state.phase is Phase.SUSPENDING:
+            self._advance(Phase.READY)
+        self.warn(f"the desktop was not suspended, and goes on: {why}")
+
+    async def _give_up_suspending(self) -> None:
+        if self._writing and not self._writing.done():
+            self._writing.cancel()
+            with suppress(asyncio.CancelledError, Refusal):
+                await self._writing
+
+    def _end_machine(self) -> None:
+        """What it was is in the file: nobody need be asked."""
+        self._ending.unwatch()
+        self._link.send_stop(0.0)
+        asyncio.get_running_loop().call_later(AFTER_GUEST_SECONDS, self._link.kill)
+
     def stop(self, why: str, now: bool = False, notice: str = "") -> None:
         """Begin the stop ladder, or with `now` leap to its last rungs. May come at any time.
 
         A `notice` is shown to the desktop's user first.
         """
-        if self.state.phase in FINAL:
+        if self.state.phase in FINAL or self._is_saved:
             return
+        if self._writing:
+            self._writing.cancel()
         if self.state.phase is not Phase.STOPPING:
-            guest_runs = self.state.phase in (Phase.GUEST_UP, Phase.READY)
+            guest_runs = self.state.phase in (Phase.GUEST_UP, Phase.READY, Phase.SUSPENDING)
             now = now or not guest_runs
             self.state.reason = why
             self._advance(Phase.STOPPING)
@@ -164,6 +223,8 @@ class Session:
             case EventKind.RESUMED:
                 self.state.paused = ""
                 self._display.warn(event.text)
+            case EventKind.HELD | EventKind.NOT_HELD:
+                self._suspending.on_event(event)
             case EventKind.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
             case EventKind.BROKE:
@@ -190,6 +251,11 @@ class Session:
             self._display.note("the ways out are well again")
         self.state.ways_out = list(wrong)
         self.show()
+
+    def tell_progress(self, done: int, total: int) -> None:
+        """How far the saved desktop is read, for whoever watches the start."""
+        if text := self._progress.told(done, total):
+            self._display.note(text)
 
     def warn(self, text: str) -> None:
         """A warning that comes of itself."""
@@ -225,14 +291,17 @@ class Session:
 
     def _end(self, why: str) -> None:
         self.state.end = why
+        if self._is_saved:
+            self._advance(Phase.SUSPENDED)
+            return
         if self.state.phase is not Phase.STOPPING:
             self.state.reason = why
             self._advance(Phase.STOPPING)
         self._advance(Phase.ENDED)
 
     def _fail(self, code: ExitCode, reason: str, hint: str) -> None:
-        if self.state.phase is Phase.STOPPING:
-            self._advance(Phase.ENDED)
+        if self._is_saved or self.state.phase is Phase.STOPPING:
+            self._advance(Phase.SUSPENDED if self._is_saved else Phase.ENDED)
             return
         self._code = code
         self.state.reason, self.state.hint = reason, hint

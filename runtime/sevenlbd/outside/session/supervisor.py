@@ -25,7 +25,8 @@ from ..access.gateway_link import GatewayLink
 from ..console.display import Display
 from ..folders import session_folders
 from ..presence import announcer
-from . import control, overlay_disk
+from ..saved import places
+from . import control, overlay_disk, suspending
 from .audience import Audience
 from .early_calls import EarlyCalls
 from .first_state import first_state
@@ -91,9 +92,8 @@ async def _furnished(
     with session_folders.trouble_told(folder):
         shared_files.make(folder, prepared.plan)
         sockets |= session_stack.enter_context(connectors.unix_sockets(folder, console=ways.console))
-        overlay = prepared.plan.overlay or await overlay_disk.make_overlay(
-            folder, prepared.plan.layers, prepared.disk_size
-        )
+        overlay = await _disk(prepared, session)
+        session.overlay = overlay
         access = await session_stack.enter_async_context(
             access_control.opened(
                 ways, prepared.plan, prepared.login, native_port, folder, session.time_left(), gateway
@@ -104,13 +104,26 @@ async def _furnished(
             await access.renew()
             session.change_locks(access.certificates)
 
-        await session_stack.enter_async_context(control.serve(folder, session.stop, renew))
+        await session_stack.enter_async_context(control.serve(folder, session.stop, renew, session.suspend))
         if prepared.egress:
             relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
             sockets["egress"] = relay.theirs
     session.show_ways_in(native_port, access.web_certificate)
     sockets["link"] = gateway.theirs
     return replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access.certificates)
+
+
+async def _disk(prepared: Prepared, session: Session) -> str:
+    """The disk that is written to: the one that there is, that of the saved desktop, or an empty one.
+
+    Raises Refusal.
+    """
+    if prepared.resume:
+        await suspending.restored(prepared, session.place, session.tell_progress)
+        return str(session.place / shared_files.OVERLAY)
+    return prepared.plan.overlay or await overlay_disk.make_overlay(
+        session.place, prepared.plan.layers, prepared.disk_size
+    )
 
 
 def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left: bool) -> None:
@@ -141,6 +154,8 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
         if prepared.lease:
             repository, image = prepared.lease
             claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
+        if prepared.resume and not prepared.copied:
+            claim.enter_context(places.resuming(Path(prepared.resume.source), prepared.plan.session))
         claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
 

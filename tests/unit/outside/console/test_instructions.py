@@ -20,6 +20,7 @@ from sevenlbd.outside.console import instructions
 from sevenlbd.outside.folders import bases, session_folders
 from sevenlbd.outside.folders.session_folders import CONTROL
 from sevenlbd.outside.session import control
+from sevenlbd.outside.session.suspending import Advance, SuspendOrder
 from sevenlbd.wire.gateway import NativeTls
 from sevenlbd.wire.state import Phase, SessionState
 
@@ -194,7 +195,10 @@ def obeyed(place: Path, renew: Callable[[], AsyncIterator[None]] | None, ask: Ca
             async for _ in renew():
                 pass
 
-        async with control.serve(place, lambda _why, _now: None, by_supervisor):
+        async def not_now(_order: SuspendOrder, _advance: Advance) -> str:
+            raise Refusal(ExitCode.USAGE, "not now", hint="later")
+
+        async with control.serve(place, lambda _why, _now: None, by_supervisor, not_now):
             return await asyncio.to_thread(ask)
 
     return asyncio.run(both())

@@ -33,7 +33,8 @@ import { Backoff } from "./backoff.js";
 
 /** @typedef {"connecting" | "live" | "lost" | "locked"} Link */
 
-export const PHASES = ["preparing", "booting", "guest-up", "ready", "stopping", "ended", "failed"];
+const ENDS = ["ended", "failed", "suspended"];
+export const PHASES = ["preparing", "booting", "guest-up", "ready", "suspending", "stopping", ...ENDS];
 
 // The stream has something to say every 5 s; a silence of this length is a broken line.
 const SILENCE = 16_000;
@@ -42,7 +43,7 @@ const PATIENCE = 10_000;
 
 /** @param {Status} status */
 export function isOver(status) {
-  return status.phase === "ended" || status.phase === "failed";
+  return ENDS.includes(status.phase);
 }
 
 /**

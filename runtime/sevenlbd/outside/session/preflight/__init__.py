@@ -6,6 +6,8 @@
 - prepared: a session that can begin
 - private_places: folders of ours that no share shows
 - remarks: warnings and notes, as they come up
+- resuming: a saved desktop that is to go on here
+- savable: what a session would be as a saved desktop
 - trust: whether the site's keys vouch for an image
 - warmth: whether a warm state fits
 """

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from ....base.errors import ExitCode, Refusal
 
 if TYPE_CHECKING:
-    from ....config.settings import Source
+    from argparse import Namespace
+
+    from ....config.settings import Settings, Source
     from ....config.sources import Places
     from .prepared import Prepared
 
@@ -76,8 +78,6 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         from ....config import sources as places
         from ...cli import command_line
         from ...cli.parser import source
-        from ...job import allocation
-        from . import prepare
 
         _, options = command_line.parse(words)
         here = places.look_around(os.environ)
@@ -85,9 +85,7 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         sources, form_notes = _asked(options.form, here)
         chosen = places.settings(here, source(options), *sources).settings
         as_json = chosen.json_events
-        folders = places.image_folders(here, chosen)
-        job = allocation.of(here.environment)
-        prepared = prepare.prepare(chosen, here.environment, umask, folders, job)
+        prepared = _prepared(options, chosen, here, umask)
         prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *form_notes, *prepared.warnings))
         return Answer(as_json, sif, prepared, report=report)
     except Refusal as refusal:
@@ -99,6 +97,22 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
     except BaseException:
         traceback.print_exc()
         return Answer(code=ExitCode.BUG)
+
+
+def _prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> Prepared:
+    """A session that begins, or one that goes on from a saved desktop. Raises Refusal."""
+    from ....config import sources as places
+    from ...job import allocation
+    from . import prepare
+
+    folders, job = places.image_folders(here, chosen), allocation.of(here.environment)
+    if options.resume is None:
+        return prepare.prepare(chosen, here.environment, umask, folders, job)
+    from . import resuming  # its libraries are large
+
+    desktop = resuming.opened(options.resume, chosen, here.environment, copied=options.copy)
+    like_then, notes = resuming.settings_for(chosen, desktop)
+    return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job), desktop, notes)
 
 
 def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:

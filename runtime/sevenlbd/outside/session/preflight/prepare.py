@@ -30,7 +30,7 @@ from ...job.allocation import Allocation
 from ...job.sizing import gib
 from ...node import abilities, rlimits
 from ...presence import records
-from . import guest_machine, private_places
+from . import guest_machine, private_places, savable
 from .guest_machine import Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
@@ -67,10 +67,11 @@ def prepare(
     """
     remarks = Remarks(warnings=allocation.warnings(job) if job else [])
     checked = _checked(settings, environment, folders, job, remarks)
-    image = checked.image
+    image, login = checked.image, _user_name()
+    plan = _plan(settings, environment, umask, checked)
     return Prepared(
-        login=_user_name(),
-        plan=_plan(settings, environment, umask, checked),
+        login=login,
+        plan=plan,
         image_title=image.title,
         disk_size=image.size,
         where=checked.where,
@@ -83,6 +84,7 @@ def prepare(
         identities=checked.identities,
         lease=repositories.owner(image.folder or image.layers[0].path.parent),
         presence=records.targets(settings, environment, checked.name),
+        savable=savable.of(settings, environment, image, plan, login),
     )
 
 
@@ -148,6 +150,7 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         protect_dot_files=settings.protect_dot_files,
         hidden=private_places.hidden(settings, environment, checked.shares),
         notice_hook=described.notice_hook if guest.agent else (),
+        suspend_hook=described.suspend_hook if guest.agent else (),
     )
 
 

@@ -12,6 +12,8 @@ from ...access.connectors import Connectors
 from ...egress.relay.allowed import Allowed
 from ...job.allocation import Allocation
 from ...presence.records import PresenceTarget
+from ...saved.facts import Facts
+from ...saved.messages import LayerFile, Read
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,22 @@ class SessionOptions:
     """How long before a known end the desktop's user is told; 0 is not at all."""
     signal_lead: float = 0.0
     """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
+
+
+@dataclass(frozen=True)
+class Savable:
+    """What the session is written down as when it is suspended."""
+
+    facts: Facts
+    """Without digests."""
+    layers: tuple[LayerFile, ...]
+    """What its disk stands on, from the top."""
+    memory: LayerFile | None
+    """The image's warm memory, if it began there."""
+    folder: str
+    """Where the user's saved desktops and key are; empty when there is no such place."""
+    hook: tuple[str, ...] = ()
+    """What the agent runs in the guest when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +69,9 @@ class Prepared:
     """What the relay may connect to; None when the guest has no way out, and there is no relay."""
     presence: tuple[PresenceTarget, ...] = ()
     """Where the session leaves a record of itself, for other nodes and for a portal."""
+    savable: Savable | None = None
+    """What it would be as a saved desktop; None when it cannot be one: a session that makes an image."""
+    resume: Read | None = None
+    """The saved desktop that it goes on from."""
+    copied: bool = False
+    """Whether another session may go on from the same one."""

@@ -16,14 +16,15 @@ from ....config.settings import Settings
 from ....wire.plan import Share
 from ...folders import bases
 from ...presence import records
+from ...saved import places
 
 
 def hidden(settings: Settings, environment: Mapping[str, str], shares: Sequence[Share]) -> tuple[str, ...]:
     """Their real paths. This session's register counts even if it is still to be made: it must not show up later."""
     if not shares and not settings.wide_links:
         return ()
-    own = records.where(settings.state_dir, environment)
-    folders = [folder for folder in _ours(settings, environment) if folder == own or folder.is_dir()]
+    own = (records.where(settings.state_dir, environment), places.folder(settings.state_dir, environment))
+    folders = [folder for folder in _ours(settings, environment) if folder in own or folder.is_dir()]
     return tuple(dict.fromkeys(map(os.path.realpath, folders)))
 
 
@@ -34,6 +35,8 @@ def _ours(settings: Settings, environment: Mapping[str, str]) -> Iterator[Path]:
     for state_dir in (settings.state_dir, ""):
         if registered := records.where(state_dir, environment):
             yield registered
+        if saved := places.folder(state_dir, environment):
+            yield saved
     if config := sources.user_folder(environment):
         yield config
     if settings.report_dir:

@@ -1,0 +1,74 @@
+"""The verb `suspend`: a desktop becomes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ...base import units
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser
+from ..console import invocation, progress_bar, terminal
+from ..presence.elsewhere import Elsewhere
+from ..session import control
+from ..session.suspending import SuspendOrder
+from . import session_verbs
+
+
+def suspend(context: CommandContext) -> int:
+    """Have a session of this node's suspended, and wait until its file is whole."""
+    options, seat = context.options, session_verbs.seat(context)
+    target = seat.find(options.session)
+    if isinstance(target, Elsewhere):
+        what = f"session {target.state.id} is {target.place}, and is suspended there"
+        raise Refusal(ExitCode.NO_SESSION, what, hint=f"on that node: 7lbd suspend {target.state.id}")
+    path = str(user_path(options.to).absolute()) if options.to else ""
+    order = SuspendOrder(path, options.keep_running, tuple(options.recipient or ()))
+    try:
+        saved = _wait(target, order)
+    except (OSError, ValueError) as error:
+        raise session_verbs.deaf(target, error) from None
+    ours = invocation.command(context.here.sif)
+    size = units.size(Path(saved).stat().st_size)
+    ended = "runs on" if options.keep_running else "has ended"
+    terminal.say(f"session {target.name} is saved in {saved} ({size}), and {ended}; to go on from there:")
+    terminal.say(f"  {ours} resume {saved if options.to else Path(saved).stem}")
+    return ExitCode.OK
+
+
+def _wait(folder: Path, order: SuspendOrder) -> str:
+    """Suspend, and show how far it is. Raises Refusal, OSError, ValueError."""
+    with ExitStack() as stack:
+        return control.send_suspend(folder, order, _Bar(stack).advance)
+
+
+class _Bar:
+    """A bar that begins when it is known how long it is, on the stack that ends it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._advance: Callable[[int], None] | None = None
+        self._done = 0
+
+    def advance(self, done: int, total: int) -> None:
+        """So much is done."""
+        if self._advance is None:
+            self._advance = self._stack.enter_context(progress_bar.shown("suspending", total))
+        self._advance(done - self._done)
+        self._done = done
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "--to", metavar="FILE", default="", help="the file; by default in your folder of saved desktops"
+    )
+    parser.add_argument("--keep-running", action="store_true", help="let the desktop go on when the file is whole")
+    recipient = "a public key (age1...) that can open the file, beside your own; may be given several times"
+    parser.add_argument("--recipient", metavar="KEY", action="append", help=recipient)
+    session_verbs.which_session(parser)
+
+
+COMMANDS = {"suspend": Command(suspend, _options)}

@@ -1,0 +1,16 @@
+"""Desktops that were suspended: the file, its keys, and the processes that write and read it.
+
+- layers: the image's files with their digests
+- chunks: what a file of the session's holds beyond nothing and beyond the image's warm memory
+- facts: what a saved desktop is, for people and for whoever resumes it
+- keys: the user's own key, and those of others
+- messages: between the supervisor and the two processes
+- places: where saved desktops are, and who resumes one
+- reader: the process that takes a file apart
+- reading: a file read, whoever wrote it
+- saved_format: the file: header, records, limits
+- saving: the supervisor's end of both processes
+- worker: what both processes do alike
+- writer: the process that writes a file
+- writing: a file written, whole or not at all
+"""

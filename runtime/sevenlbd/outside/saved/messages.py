@@ -1,0 +1,90 @@
+"""Between the supervisor and the processes that write and read saved desktops: one JSON message a packet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...wire.codec import Tagged
+from .facts import Facts, Secrets
+
+
+@dataclass(frozen=True)
+class LayerFile:
+    """A file that the desktop stands on: where it is here, and how it is called."""
+
+    path: str
+    name: str
+    format: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """To the writer, first: what is to be written, and where. The session still runs."""
+
+    target: str
+    folder: str
+    """The session's."""
+    overlay: str
+    facts: Facts
+    secrets: Secrets
+    layers: tuple[LayerFile, ...]
+    memory: LayerFile | None
+    """The image's warm memory, if the session began there."""
+    keys: str
+    """The folder with the user's own key, and with what is known of images; empty for none."""
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Go:
+    """To the writer, when the machine stands still and its state is in its file."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """To the reader: which desktop goes into which session's folder. Sizes in bytes."""
+
+    source: str
+    folder: str
+    facts: Facts
+    """What the check has seen."""
+    keys: str
+    memory: str
+    """The image's warm memory here; empty for none."""
+    most: tuple[int, ...]
+    """How long each part may become, in the order of saved_format.PARTS."""
+
+
+@dataclass(frozen=True)
+class WriterReady:
+    """From the writer: the machine may stand still now."""
+
+
+@dataclass(frozen=True)
+class HowFar:
+    """How much is done, of how much, in bytes."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """All is well; the file has so many bytes."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class CannotDo:
+    """It cannot be done: an exit code, what is wrong, and what mends it."""
+
+    code: int
+    what: str
+    hint: str
+
+
+Order = Write | Go | Read
+Report = WriterReady | HowFar | Written | CannotDo
+ORDERS: Tagged[Order] = Tagged({"write": Write, "go": Go, "read": Read})
+REPORTS: Tagged[Report] = Tagged({"prepared": WriterReady, "progress": HowFar, "done": Written, "failed": CannotDo})

@@ -1,0 +1,57 @@
+"""The process that takes a saved desktop apart: python -I -m sevenlbd.outside.saved.reader FD.
+
+It fills files of a session's folder in which nobody is yet. It alone has the user's secret key, for that long.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import keys, reading, saved_format, worker
+from .facts import SavedHeader
+from .messages import Read
+from .reading import Restore, RestoreTarget
+from .saved_format import Damaged
+from .worker import Counter, Supervisor
+
+
+def main(supervisor: Supervisor) -> int:
+    """Fill the files. Returns the size of what was read."""
+    order = supervisor.order()
+    assert isinstance(order, Read), "the order is to read"
+    source = Path(order.source)
+    size = source.stat().st_size
+    counter = Counter(supervisor, size)
+    with ExitStack() as stack:
+        targets: dict[int, RestoreTarget] = {}
+        for number, (name, most) in enumerate(zip(saved_format.PARTS, order.most, strict=True)):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(Path(order.folder) / name, flags, 0o600)
+            stack.callback(os.close, descriptor)
+            targets[number] = RestoreTarget(descriptor, most)
+        base = None
+        if order.memory:
+            base = os.open(order.memory, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            stack.callback(os.close, base)
+        sink = Restore(order.facts, targets, base)
+        told = reading.read(source, keys.identity(Path(order.keys)), sink, counter.advance)
+        _finish(told, targets)
+    return size
+
+
+def _finish(header: SavedHeader, targets: Mapping[int, RestoreTarget]) -> None:
+    """Give each file its length: what it ends with may be zeroes. Raises Damaged, OSError."""
+    for part in header.parts:
+        number = saved_format.PARTS.index(part.name) if part.name in saved_format.PARTS else -1
+        if number not in targets or not 0 <= part.size <= targets[number].most:
+            raise Damaged("it has a part that this machine has not")
+        if os.fstat(targets[number].descriptor).st_size > part.size:
+            raise Damaged("a part of it is longer than it says")
+        os.ftruncate(targets[number].descriptor, part.size)
+
+
+if __name__ == "__main__":
+    worker.run(main)

@@ -1,0 +1,280 @@
+"""A saved desktop is read, whoever wrote it: its header, its opening, all of it for a check, or into a session's files.
+
+What age gives has been authenticated piece by piece, and its end is known: a file that was cut short or changed is
+noticed before the last record. What it says inside is still somebody's word, and is held to what was agreed before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import pyrage
+
+from ...base.errors import ExitCode, Refusal
+from ...wire.codec import Malformed
+from . import chunks, saved_format
+from .chunks import Chunk
+from .facts import Closing, Facts, Opening, PartFact, SavedHeader
+from .saved_format import Damaged
+
+Advance = Callable[[int], None]
+
+
+class Sink(Protocol):
+    """Who gets what is inside."""
+
+    def opened(self, opening: Opening) -> None:
+        """The first record, which agrees with the header."""
+
+    def chunk(self, chunk: Chunk) -> None:
+        """The next one."""
+
+
+class _Enough(Exception):
+    """Nobody needs the rest."""
+
+
+def header(path: Path) -> SavedHeader:
+    """What anybody can read. Raises Refusal."""
+    with _refusing(path), _opened(path) as file:
+        return saved_format.read_header(file)[0]
+
+
+def opening(path: Path, identity: pyrage.x25519.Identity) -> tuple[SavedHeader, Opening]:
+    """Header and opening. Raises Refusal."""
+    sink = _OpeningOnly()
+    with suppress(_Enough):
+        read(path, identity, sink)
+    assert sink.found is not None, "a stream without opening is refused"
+    return sink.found
+
+
+def read(path: Path, identity: pyrage.x25519.Identity, sink: Sink, advance: Advance = lambda _: None) -> SavedHeader:
+    """Read all of it; returns the header. Raises Refusal, and what the sink raises."""
+    with _refusing(path), _opened(path) as file:
+        told, digest = saved_format.read_header(file)
+        parser = _Parser(told, digest, sink)
+        try:
+            pyrage.decrypt_io(_Watched(file, advance), parser, [identity])
+        except pyrage.DecryptError as error:
+            raise Damaged(_why_closed(str(error))) from None
+        except OSError as error:
+            if error.errno is not None:  # of the sink's
+                raise
+            raise Damaged("it is truncated, or was changed") from None
+        parser.finish()
+        return told
+
+
+def _why_closed(said: str) -> str:
+    if "matching keys" in said:
+        return "it is encrypted for another key than yours"
+    return f"it cannot be decrypted: {said}"
+
+
+def _opened(path: Path) -> BinaryIO:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.fdopen(descriptor, "rb")
+    if not path.is_file():
+        file.close()
+        raise Damaged("it is not a plain file")
+    return file
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Damage as a refusal that names the file."""
+    try:
+        yield
+    except Damaged as damage:
+        what = f"{path}: is no saved desktop to go on from: {damage}"
+        raise Refusal(ExitCode.USAGE, what, hint="nothing of it was used; take another copy of it") from None
+
+
+@dataclass
+class _PartSoFar:
+    """What has come of a part."""
+
+    digest: hashlib._Hash
+    stored: int = 0
+    ends: dict[bytes, int] = field(default_factory=dict)
+    """How far each kind of record has come: nothing is written twice, so the work has an end."""
+
+    def take(self, record: bytes, chunk: Chunk) -> None:
+        """Count a record. Raises Damaged when it goes back."""
+        self.digest.update(record)
+        self.stored += len(record)
+        end = self.ends.get(chunk.kind, 0)
+        for offset, length in chunk.runs:
+            if offset < end:
+                raise Damaged("its records are out of order")
+            end = offset + length
+        self.ends[chunk.kind] = end
+
+
+class _Parser:
+    """What age writes to; holds the order of things: opening, chunks, closing, and nothing else."""
+
+    def __init__(self, header: SavedHeader, digest: str, sink: Sink) -> None:
+        self._header = header
+        self._digest = digest
+        self._sink = sink
+        self._records = saved_format.Records()
+        self._opened = False
+        self._closed = False
+        self._parts: dict[int, _PartSoFar] = {}
+
+    def write(self, data: bytes) -> int:
+        """The next bytes of the stream. Raises Damaged, and what the sink raises."""
+        for record in self._records.feed(data):
+            self._on_record(record)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def finish(self) -> None:
+        """All is through. Raises Damaged when something is missing."""
+        self._records.finish()
+        if not self._closed:
+            raise Damaged("its end is missing")
+
+    def _on_record(self, record: bytes) -> None:
+        kind = record[:1]
+        if self._closed or (kind == saved_format.OPENING) == self._opened:
+            raise Damaged("its records are out of order")
+        try:
+            if kind == saved_format.OPENING:
+                self._open(saved_format.OPENINGS.unpack(record[1:]))
+            elif kind == saved_format.CLOSING:
+                self._close(saved_format.CLOSINGS.unpack(record[1:]))
+            else:
+                self._chunk(record)
+        except Malformed as error:
+            raise Damaged(f"a record in it cannot be read: {error}") from None
+
+    def _open(self, opening: Opening) -> None:
+        if opening.facts != self._header.facts:
+            raise Damaged("its readable header is not the one that was written")
+        self._opened = True
+        self._sink.opened(opening)
+
+    def _chunk(self, record: bytes) -> None:
+        chunk = chunks.unpack(record)
+        if chunk.part >= len(saved_format.PARTS):
+            raise Damaged("it has a part that no desktop has")
+        so_far = self._parts.setdefault(chunk.part, _PartSoFar(hashlib.sha256()))
+        so_far.take(record, chunk)
+        self._sink.chunk(chunk)
+
+    def _close(self, closing: Closing) -> None:
+        if closing.parts != self._header.parts or closing.header != self._digest:
+            raise Damaged("its readable header is not the one that was written")
+        for number, so_far in self._parts.items():
+            if not any(_agrees(part, number, so_far) for part in closing.parts):
+                raise Damaged(f"its part {saved_format.PARTS[number]} is not what was written")
+        self._closed = True
+
+
+def _agrees(part: PartFact, number: int, so_far: _PartSoFar) -> bool:
+    known = (saved_format.PARTS[number], so_far.stored, so_far.digest.hexdigest())
+    return (part.name, part.stored, part.sha256) == known
+
+
+class _Watched:
+    """A file whose reader is watched."""
+
+    def __init__(self, file: BinaryIO, advance: Advance) -> None:
+        self._file = file
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data
+
+
+class _OpeningOnly:
+    """Takes the first record, and ends."""
+
+    def __init__(self) -> None:
+        self.found: tuple[SavedHeader, Opening] | None = None
+
+    def opened(self, opening: Opening) -> None:
+        self.found = (SavedHeader(opening.facts, ()), opening)
+        raise _Enough
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Never comes."""
+
+
+class Check:
+    """Takes all and keeps nothing."""
+
+    def opened(self, opening: Opening) -> None:
+        """Fine."""
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Fine."""
+
+
+@dataclass(frozen=True)
+class RestoreTarget:
+    """A file of the session's that is filled, and how long it may become."""
+
+    descriptor: int
+    most: int
+
+
+class Restore:
+    """Fills a session's files. What is as in the warm memory is copied from `base`."""
+
+    def __init__(self, expected: Facts, targets: Mapping[int, RestoreTarget], base: int | None) -> None:
+        self._expected = expected
+        self._targets = targets
+        self._base = base
+        self._base_at = 0
+
+    def opened(self, opening: Opening) -> None:
+        """Raises Damaged when it is not the desktop that was looked at before."""
+        if opening.facts != self._expected:
+            raise Damaged("another file lies there now")
+        self._base_at = opening.facts.memory_at
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Raises Damaged for what is out of bounds, OSError when there is no room."""
+        target = self._targets.get(chunk.part)
+        if target is None:
+            raise Damaged(f"it has a part that this machine has not: {saved_format.PARTS[chunk.part]}")
+        at = 0
+        for offset, length in chunk.runs:
+            if offset + length > target.most:
+                raise Damaged(f"its part {saved_format.PARTS[chunk.part]} is longer than any such file")
+            if chunk.kind == saved_format.DATA:
+                _write(target.descriptor, chunk.data[at : at + length], offset)
+                at += length
+            else:
+                self._copy(target.descriptor, offset, length)
+
+    def _copy(self, descriptor: int, offset: int, length: int) -> None:
+        if self._base is None or offset < self._base_at:
+            raise Damaged("it speaks of a warm memory that it does not have")
+        while length > 0:
+            piece = os.pread(self._base, min(length, 1 << 20), offset - self._base_at)
+            if not piece:
+                raise Damaged("it speaks of a larger warm memory than there is")
+            _write(descriptor, memoryview(piece), offset)
+            offset, length = offset + len(piece), length - len(piece)
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written

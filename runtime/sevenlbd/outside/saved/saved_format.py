@@ -1,0 +1,116 @@
+"""The file `NAME.7lbd`, byte by byte: docs/saved-format.md has it for people.
+
+A header that anybody can read, in a room of fixed size, because it is written last; then one age file (age-encryption,
+v1), in which there are records, each a zstd frame (RFC 8878) with its length in front. Whatever is read here may have
+been made by an enemy: every length has a limit, and nothing names a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import BinaryIO
+
+import zstandard
+
+from ...base.errors import ExitCode, Refusal
+from ...wire import shared_files
+from ...wire.codec import Codec, Malformed
+from .facts import Closing, Opening, SavedHeader
+
+FORMAT = 1  # docs/saved-format.md
+_MAGIC = b"7lbd saved desktop, format "
+HEADER_ROOM = 32 << 10
+"""Bytes; a header has two or three KiB, most of it the CPU's flags."""
+OPENING, DATA, SAME, CLOSING = b"O", b"D", b"S", b"C"
+"""How a record begins: the facts; bytes of a part; what is as in the image's warm memory; the parts."""
+PARTS = tuple(map(str, (shared_files.OVERLAY, shared_files.STATE, shared_files.VARIABLES)))
+"""The parts, by their number: files that both sides touch."""
+MOST_DATA = 1 << 20
+"""Bytes of a part in one record, as they are on disk; a guess between what threads share and what memory costs."""
+_MOST_RECORD = MOST_DATA + (1 << 20)  # with its list of runs
+LENGTH = struct.Struct("<I")
+HEADERS: Codec[SavedHeader] = Codec(SavedHeader)
+OPENINGS: Codec[Opening] = Codec(Opening)
+CLOSINGS: Codec[Closing] = Codec(Closing)
+_LEVEL = 1  # of zstd; two or three take twice the time for a twentieth less
+
+
+class Damaged(Exception):
+    """This is no whole saved desktop; the text says why."""
+
+
+def pack_header(header: SavedHeader) -> bytes:
+    """The header, filled up to its room."""
+    text = _MAGIC + str(FORMAT).encode() + b"\n" + HEADERS.pack(header)
+    if len(text) >= HEADER_ROOM:
+        raise Damaged("its header is too long")
+    return text.ljust(HEADER_ROOM - 1) + b"\n"
+
+
+def digest_of_header(packed: bytes) -> str:
+    """What stands inside of it."""
+    return hashlib.sha256(packed).hexdigest()
+
+
+def read_header(file: BinaryIO) -> tuple[SavedHeader, str]:
+    """The header of an open file, which then stands at the age file, and its digest.
+
+    Raises Damaged, or Refusal for a newer format.
+    """
+    raw = file.read(HEADER_ROOM)
+    line, _, text = raw.partition(b"\n")
+    number = line.removeprefix(_MAGIC)
+    if not line.startswith(_MAGIC) or not number.isdigit() or len(number) > 4:
+        raise Damaged("it does not begin as a saved desktop does")
+    if int(number) > FORMAT:
+        what = f"the saved desktop is of format {int(number)}, and this 7lbd knows {FORMAT}"
+        raise Refusal(ExitCode.USAGE, what, hint="use the 7lbd that wrote it, or a newer one")
+    if len(raw) < HEADER_ROOM:
+        raise Damaged("it is truncated in its header")
+    try:
+        return HEADERS.unpack(text), digest_of_header(raw)
+    except Malformed as error:
+        raise Damaged(f"its header cannot be read: {error}") from None
+
+
+def compressed(record: bytes) -> bytes:
+    """A record as it is stored. Any thread may do this."""
+    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(record)
+    return LENGTH.pack(len(frame)) + frame
+
+
+class Records:
+    """Takes the bytes of the decrypted stream as they come, and gives the records that they make up."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._unpack = zstandard.ZstdDecompressor()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The records that are whole now. Raises Damaged."""
+        self._waiting += data
+        whole = []
+        while len(self._waiting) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._waiting)
+            if not 0 < length <= 2 * _MOST_RECORD:
+                raise Damaged("a record in it is longer than any that is written")
+            if len(self._waiting) < LENGTH.size + length:
+                break
+            whole.append(self._record(bytes(self._waiting[LENGTH.size : LENGTH.size + length])))
+            del self._waiting[: LENGTH.size + length]
+        return whole
+
+    def finish(self) -> None:
+        """Raises Damaged when something is left over."""
+        if self._waiting:
+            raise Damaged("it ends inside a record")
+
+    def _record(self, frame: bytes) -> bytes:
+        try:
+            size = zstandard.get_frame_parameters(frame).content_size
+            if not 0 < size <= _MOST_RECORD:
+                raise Damaged("a record in it says that it is larger than any that is written")
+            return self._unpack.decompress(frame, max_output_size=_MOST_RECORD)
+        except zstandard.ZstdError as error:
+            raise Damaged(f"a record in it cannot be unpacked: {error}") from None

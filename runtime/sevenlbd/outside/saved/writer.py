@@ -1,0 +1,119 @@
+"""The process that writes a saved desktop: python -I -m sevenlbd.outside.saved.writer FD.
+
+It has the public half of the user's key, never the secret one. What it reads of the session's was written inside: plain
+files, bounded, and never understood, but for one number that says where the guest's memory begins.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ...base import foreign_files
+from ...base.errors import ExitCode, Refusal
+from ...images.signing.digest import Changed
+from ...wire import shared_files
+from . import chunks, keys, layers, places, worker, writing
+from .chunks import Base
+from .facts import Facts, LayerFact, Opening
+from .messages import Go, LayerFile, Write, WriterReady
+from .worker import Counter, Supervisor
+from .writing import OpenPart
+
+# QEMU, migration/ram.c: name and length of a block, then MappedRamHeader: version, page size, offsets of bitmap, pages.
+_BLOCK_NAME = b"\x03ram"
+_BLOCK = struct.Struct(">QIQQQ")
+_LOOKED_AT = 16 << 10  # bytes; the first block is the largest, and is described within the first KiB
+
+
+def main(supervisor: Supervisor) -> int:
+    """Prepare while the session runs, wait for the word, write. Returns the file's size."""
+    order = supervisor.order()
+    assert isinstance(order, Write), "the first order is to write"
+    target = Path(order.target)
+    _check_place(target)
+    facts, recipients = _facts(order), _recipients(order)
+    places.remove_interrupted(target.parent)
+    with writing.new_file(target) as file:
+        supervisor.tell(WriterReady())
+        if not isinstance(supervisor.order(), Go):
+            raise SystemExit(ExitCode.OK)
+        with _parts(order) as (parts, memory_at, total):
+            whole = replace(facts, memory_at=memory_at, saved_at=time.time())
+            counter = Counter(supervisor, total)
+            writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance)
+        return os.fstat(file.fileno()).st_size
+
+
+def _check_place(target: Path) -> None:
+    """Raises Refusal."""
+    if not target.parent.is_dir():
+        raise Refusal(ExitCode.USAGE, f"{target.parent}: is no folder to write to", hint="make it, or choose another")
+    if target.exists(follow_symlinks=False) and (target.is_symlink() or not target.is_file()):
+        raise Refusal(ExitCode.USAGE, f"{target}: is there, and is no plain file", hint="choose another name")
+
+
+def _facts(order: Write) -> Facts:
+    """With the digests of what it stands on, which takes time when they are not known. Raises Refusal."""
+    known = Path(order.keys) if order.keys else None
+
+    def fact(file: LayerFile) -> LayerFact:
+        try:
+            return layers.fact(Path(file.path), file.name, file.format, known)
+        except Changed as error:
+            raise Refusal(ExitCode.IMAGE, f"{file.path}: {error}", hint="let whoever changes it end") from None
+
+    memory = fact(order.memory) if order.memory else None
+    return replace(order.facts, layers=tuple(map(fact, order.layers)), memory=memory)
+
+
+def _recipients(order: Write) -> Sequence[keys.Recipient]:
+    texts = list(order.recipients)
+    if order.keys:
+        texts.append(keys.own(places.made(Path(order.keys))))
+    return keys.recipients(texts)
+
+
+@contextmanager
+def _parts(order: Write) -> Iterator[tuple[list[OpenPart], int, int]]:
+    """The session's files, open; where the memory begins in its state; and how many bytes will be looked at."""
+    folder, overlay = Path(order.folder), Path(order.overlay)
+    with ExitStack() as stack:
+        disk = stack.enter_context(foreign_files.opened(overlay.parent, overlay.name))
+        state = stack.enter_context(foreign_files.opened(folder, shared_files.STATE))
+        variables = stack.enter_context(foreign_files.opened(folder, shared_files.VARIABLES))
+        at = memory_at(state, order.facts.machine.memory)
+        base = None
+        if order.memory and at:
+            descriptor = os.open(order.memory.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            stack.callback(os.close, descriptor)
+            base = Base(descriptor, at, order.facts.machine.memory)
+        parts = [OpenPart(0, disk), OpenPart(1, state, base)]
+        if order.facts.machine.firmware != "bios":
+            parts.append(OpenPart(2, variables))
+        total = sum(end - begin for part in parts for begin, end in chunks.extents(part.descriptor))
+        yield parts, at if base else 0, total
+
+
+def memory_at(state: int, size: int) -> int:
+    """Where in QEMU's stream the pages of the machine's memory are; 0 when that is not to be seen.
+
+    A hint only: were it wrong, the file would be larger.
+    """
+    head = os.pread(state, _LOOKED_AT, 0)
+    at = head.find(_BLOCK_NAME)
+    while at >= 0 and at + len(_BLOCK_NAME) + _BLOCK.size <= len(head):
+        length, version, page, _, pages = _BLOCK.unpack_from(head, at + len(_BLOCK_NAME))
+        if (length, version, page) == (size, 1, chunks.PAGE) and pages % chunks.PAGE == 0:
+            return int(pages)
+        at = head.find(_BLOCK_NAME, at + 1)
+    return 0
+
+
+if __name__ == "__main__":
+    worker.run(main)

@@ -1,0 +1,133 @@
+"""A saved desktop is written: into a new file beside its place, whole, on disk, and only then under its name.
+
+The records go straight from the session's files through zstd and age into the file. Compression is by threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyrage
+
+from . import chunks, saved_format
+from .chunks import Base
+from .facts import Closing, Opening, PartFact, SavedHeader
+
+_AHEAD = 8  # records that wait for a thread or for the file; each has a MiB
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """One of the session's files, open."""
+
+    number: int
+    descriptor: int
+    base: Base | None = None
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[BinaryIO]:
+    """An empty file, locked, that becomes `target` when this ends well. Raises OSError.
+
+    A power cut at any time leaves the old file under this name, or the new one whole.
+    """
+    fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(target)
+        _sync_folder(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(
+    file: BinaryIO,
+    opening: Opening,
+    parts: Sequence[OpenPart],
+    recipients: Sequence[pyrage.x25519.Recipient],
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Fill the file. Raises OSError."""
+    stream = _Stream(opening, parts, advance)
+    file.seek(saved_format.HEADER_ROOM)
+    with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool:
+        pyrage.encrypt_io(_Reader(stream.frames(pool)), file, list(recipients))
+    file.seek(0)
+    file.write(stream.header())
+
+
+class _Stream:
+    """The records of one file, and what they come to."""
+
+    def __init__(self, opening: Opening, parts: Sequence[OpenPart], advance: Callable[[int], None]) -> None:
+        self._opening = opening
+        self._parts = parts
+        self._advance = advance
+        self._done: list[PartFact] = []
+
+    def header(self) -> bytes:
+        """The readable header, when all parts are through."""
+        return saved_format.pack_header(SavedHeader(self._opening.facts, tuple(self._done)))
+
+    def frames(self, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+        """Every record, compressed, in order."""
+        waiting: deque[Future[bytes]] = deque()
+        for record in self._records():
+            waiting.append(pool.submit(saved_format.compressed, record))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _records(self) -> Iterator[bytes]:
+        yield saved_format.OPENING + saved_format.OPENINGS.pack(self._opening)
+        for part in self._parts:
+            digest, stored = hashlib.sha256(), 0
+            for record in chunks.of(part.descriptor, part.number, part.base, self._advance):
+                digest.update(record)
+                stored += len(record)
+                yield record
+            size = os.fstat(part.descriptor).st_size
+            self._done.append(PartFact(saved_format.PARTS[part.number], size, stored, digest.hexdigest()))
+        closing = Closing(tuple(self._done), saved_format.digest_of_header(self.header()))
+        yield saved_format.CLOSING + saved_format.CLOSINGS.pack(closing)
+
+
+class _Reader:
+    """What is written, as a file to read from."""
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        self._frames = iter(frames)
+        self._left = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; none at the end."""
+        if not self._left:
+            self._left = memoryview(next(self._frames, b""))
+        piece = self._left[: size if size >= 0 else len(self._left)]
+        self._left = self._left[len(piece) :]
+        return bytes(piece)

@@ -1,0 +1,227 @@
+"""A saved desktop that is to go on here: opened, compared with what this node and the image give, made into a plan.
+
+QEMU itself would take another CPU, more memory or another card in silence, and the guest would hang: all of it is
+compared here, before anything is touched. What the file says is somebody's word: it chooses among what the settings
+could have chosen, and names nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from ....base.errors import ExitCode, Refusal
+from ....config.settings import Accel, Network, Settings
+from ....images import names
+from ....images.signing.digest import Changed
+from ....wire.plan import Layer, Resumed
+from ...access.credentials import account_name
+from ...folders import session_folders
+from ...saved import keys, layers, places, reading
+from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
+from ...saved.messages import LayerFile, Read
+from .prepared import Prepared
+
+_PASSWORD = re.compile(r"[A-Za-z0-9]{16,64}")
+_CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a model's name: nothing that QEMU would take for a feature
+_MOST_STATE = 1 << 30  # bytes beside the memory: devices have some, and the largest screen 256 MiB
+_MOST_VARIABLES = 16 << 20  # as of a machine that is kept (docs/theory.md)
+_WORDS = {
+    "qemu": "QEMU",
+    "machine": "machine type",
+    "accel": "accelerator",
+    "cpu": "CPU model",
+    "cpus": "CPUs",
+    "mac": "MAC address",
+    "tpm": "TPM",
+    "disk_bus": "disk bus",
+    "disk_size": "size of the disk",
+    "nic": "network card",
+    "logical_block_size": "the disk's sector size",
+}
+# Looked at apart.
+_OTHERWISE = frozenset({"qemu", "host"})
+
+
+@dataclass(frozen=True)
+class SavedDesktop:
+    """One that was opened."""
+
+    path: Path
+    keys: Path
+    facts: Facts
+    secrets: Secrets
+    copied: bool
+    """Whether it goes on beside another session of it."""
+
+
+def opened(text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool) -> SavedDesktop:
+    """The saved desktop that is meant. Raises Refusal."""
+    folder = places.folder(settings.state_dir, environment)
+    path = places.find(folder, text)
+    if folder is None:
+        what = "there is no folder with the key of your saved desktops (state_dir is off)"
+        raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
+    try:
+        _, opening = reading.opening(path, keys.identity(folder))
+        if not copied:
+            places.check_free(path)
+    except OSError as error:
+        raise Refusal(
+            ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list"
+        ) from None
+    _check_words(path, opening.facts, opening.secrets)
+    return SavedDesktop(path, folder, opening.facts, opening.secrets, copied)
+
+
+def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
+    """What goes into commands and configuration must be what we write there ourselves. Raises Refusal."""
+    machine = facts.machine
+    fits = (
+        session_folders.is_name(facts.session)
+        and _CPU.fullmatch(machine.cpu)
+        and machine.accel in (Accel.KVM, Accel.TCG)
+        and machine.network in (Network.TAP, Network.USER)
+        and (not facts.image or names.is_name(facts.image))
+        and (not facts.version or names.is_version(facts.version))
+        and _PASSWORD.fullmatch(secrets.password)
+        and account_name(secrets.share_user) == secrets.share_user
+        and 0 <= facts.memory_at <= _MOST_STATE
+    )
+    if not fits:
+        what = f"{path}: is no saved desktop to go on from: what it says of its machine makes no sense"
+        raise Refusal(ExitCode.USAGE, what, hint="take another copy of it")
+
+
+def settings_for(settings: Settings, desktop: SavedDesktop) -> tuple[Settings, list[str]]:
+    """The settings with all that must be as it was; and what is therefore not as they say."""
+    facts, machine = desktop.facts, desktop.facts.machine
+    image = f"{facts.image}@{facts.version}" if facts.version else facts.image
+    was = {
+        "memory": machine.memory,
+        "cpus": machine.cpus,
+        "accel": Accel(machine.accel),
+        "network": Network(machine.network),
+        "warm": facts.memory is not None,
+        "cpu_model": "auto" if facts.memory else machine.cpu,
+    }
+    usual = Settings()
+    notes = [
+        f"{name} is as the desktop was suspended, not as it is set: {getattr(settings, name)}"
+        for name, value in was.items()
+        if getattr(settings, name) not in (getattr(usual, name), value)
+    ]
+    name = settings.name or (session_folders.new_name() if desktop.copied else facts.session)
+    return settings.model_copy(update={**was, "image": settings.image or image, "name": name}), notes
+
+
+def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepared:
+    """The session as one that goes on. Raises Refusal when it cannot."""
+    plan, savable, facts = prepared.plan, prepared.savable, desktop.facts
+    assert savable is not None, "every session has the facts of its own"
+    _check_machine(desktop, savable.facts.machine, prepared)
+    _check_layers(desktop, savable.layers, savable.memory)
+    warm = plan.warm
+    stack = (Layer(warm.disk, "qcow2"), *plan.layers) if warm else plan.layers
+    resumed = Resumed(
+        hook=savable.hook, enforced=facts.machine.enforced, smbios=facts.machine.smbios and plan.guest.smbios
+    )
+    guest = replace(plan.guest, cpu=facts.machine.cpu)
+    order = Read(
+        source=str(desktop.path),
+        folder=plan.folder,
+        facts=facts,
+        keys=str(desktop.keys),
+        memory=savable.memory.path if savable.memory else "",
+        most=(_most_disk(prepared.disk_size), plan.guest.memory + _MOST_STATE, _MOST_VARIABLES),
+    )
+    # The guest has mounted its shares by these secrets, and goes on with them.
+    changed = replace(
+        plan,
+        layers=stack,
+        warm=None,
+        resumed=resumed,
+        guest=guest,
+        password=desktop.secrets.password,
+        user=desktop.secrets.share_user,
+    )
+    same = replace(
+        savable, facts=replace(savable.facts, machine=replace(facts.machine, host=savable.facts.machine.host))
+    )
+    return replace(
+        prepared, plan=changed, resume=order, copied=desktop.copied, savable=same, notes=(*prepared.notes, *notes)
+    )
+
+
+def _most_disk(size: int) -> int:
+    """As of any overlay (outside/session/overlay_disk)."""
+    return size + size // 16 + (64 << 20)
+
+
+def _check_machine(desktop: SavedDesktop, here: MachineFacts, prepared: Prepared) -> None:
+    was = desktop.facts.machine
+    if was.enforced and not here.enforced:
+        why = next((text for text in prepared.warnings if "warm state" in text), "the image has none")
+        raise _no(desktop, f"it began in the image's warm state, and stands on it: {why}")
+    if unlike := differences(was, here):
+        raise _no(desktop, "; ".join(unlike))
+
+
+def differences(was: MachineFacts, here: MachineFacts) -> list[str]:
+    """What is not as it was, in words; empty when it can go on."""
+    unlike = []
+    for field in fields(MachineFacts):
+        then, now = getattr(was, field.name), getattr(here, field.name)
+        if field.name not in _OTHERWISE and then != now:
+            unlike.append(f"{_WORDS.get(field.name, field.name)} {then} when suspended, {now} here")
+    if _release(was.qemu) > _release(here.qemu):
+        unlike.append(f"QEMU {was.qemu} when suspended, and the older {here.qemu} here")
+    if was.cpu == "host" and was.accel == "kvm":
+        unlike += _cpu_differences(was, here)
+    return unlike
+
+
+def _cpu_differences(was: MachineFacts, here: MachineFacts) -> list[str]:
+    """A guest that saw the node's own CPU finds the same one, with all that it had."""
+    then, now = was.host, here.host
+    if (then.vendor, then.model) != (now.vendor, now.model):
+        return [f"CPU {then.model} ({then.vendor}) when suspended, {now.model} ({now.vendor}) here"]
+    missing = sorted(set(then.flags.split()) - set(now.flags.split()))
+    return [f"this CPU lacks {', '.join(missing)}"] if missing else []
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The upstream release in Debian's version of a package: `1:10.0.2+ds-2` is 10, 0."""
+    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else ()
+
+
+def _check_layers(desktop: SavedDesktop, here: tuple[LayerFile, ...], memory: LayerFile | None) -> None:
+    """What it stands on must be the same, byte by byte. Raises Refusal that names what is not."""
+    facts = desktop.facts
+    was = [*facts.layers, *([facts.memory] if facts.memory else [])]
+    now = [*here, *([memory] if memory else [])]
+    if len(was) != len(now):
+        raise _no(desktop, f"its disk stood on {len(was)} files of the image, and here there are {len(now)}")
+    for fact, file in zip(was, now, strict=True):
+        _check_layer(desktop, fact, file)
+
+
+def _check_layer(desktop: SavedDesktop, was: LayerFact, file: LayerFile) -> None:
+    path = Path(file.path)
+    if was.format != file.format or was.size != path.stat().st_size:
+        raise _no(desktop, f"{path} is not the {was.name} that it stood on: its size or format is another")
+    try:
+        now = layers.fact(path, file.name, file.format, desktop.keys)
+    except Changed as error:
+        raise _no(desktop, f"{path}: {error}") from None
+    if now.root != was.root:
+        raise _no(desktop, f"{path} is not the {was.name} that it stood on: its content is another")
+
+
+def _no(desktop: SavedDesktop, why: str) -> Refusal:
+    title = desktop.facts.title
+    hint = f"it needs {title}, on a node like that of {desktop.facts.host}: 7lbd saved show {desktop.path}"
+    return Refusal(ExitCode.IMAGE, f"{desktop.path}: cannot go on here: {why}", hint=hint)

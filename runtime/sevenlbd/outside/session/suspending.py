@@ -1,0 +1,119 @@
+"""A session is suspended: its machine held, written to a file by a process of its own, and ended or let go on.
+
+Nothing is lost on the way: what fails before the file is whole and on disk lets the guest go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...base.errors import ExitCode, Refusal
+from ...wire import shared_files
+from ...wire.keeper import Event, EventKind
+from ...wire.plan import Plan
+from ..saved import places, saving
+from ..saved.facts import Secrets
+from ..saved.messages import Write
+from .keeper_link import KeeperLink
+from .preflight.prepared import Prepared
+
+LOG = shared_files.LOGS / "saved.log"
+"""What the processes that write and read say, if anything; never seen inside."""
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SuspendOrder:
+    """What somebody wants. `target` is empty for the usual place."""
+
+    target: str = ""
+    keep_running: bool = False
+    recipients: tuple[str, ...] = ()
+
+
+class Suspending:
+    """The means of one session to be suspended."""
+
+    def __init__(self, prepared: Prepared, link: KeeperLink, place: Path) -> None:
+        self._prepared = prepared
+        self._link = link
+        self._place = place
+        self._held: asyncio.Future[None] | None = None
+
+    def check(self, order: SuspendOrder) -> Path:
+        """The file that it will be. Raises Refusal when this session cannot be suspended."""
+        savable, guest = self._prepared.savable, self._prepared.plan.guest
+        if savable is None or self._prepared.plan.lasting or self._prepared.plan.freeze:
+            raise Refusal(ExitCode.USAGE, "a session that makes an image cannot be suspended", hint="7lbd stop")
+        if guest.disk_bus == "nvme":
+            what = "the disk is on NVMe, whose state QEMU cannot save"
+            raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
+        if not savable.folder and not (order.target and order.recipients):
+            what = "there is no folder for your key and your saved desktops (state_dir is off)"
+            raise Refusal(ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to and --recipient")
+        if order.target:
+            return Path(order.target)
+        if self._prepared.resume and not self._prepared.copied:
+            return Path(self._prepared.resume.source)
+        return Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
+
+    async def write(self, order: SuspendOrder, target: Path, overlay: str, advance: Advance) -> int:
+        """Hold the machine and write it; returns the file's size. It still stands when this is done.
+
+        Raises Refusal when it could not be written; then it runs.
+        """
+        savable = self._prepared.savable
+        assert savable is not None, "check has seen to that"
+        wanted = Write(
+            target=str(target),
+            folder=str(self._place),
+            overlay=overlay,
+            facts=savable.facts,
+            secrets=_secrets(self._prepared.plan),
+            layers=savable.layers,
+            memory=savable.memory,
+            keys=savable.folder,
+            recipients=order.recipients,
+        )
+        if not order.target and savable.folder:
+            places.made(Path(savable.folder))
+        async with saving.writer(wanted, self._place / LOG) as worker:
+            await self._hold()
+            try:
+                return await saving.write(worker, advance)
+            except BaseException:
+                self._link.send_go_on()
+                raise
+
+    async def _hold(self) -> None:
+        """Have the machine stand still. Raises Refusal when it does not."""
+        self._held = asyncio.get_running_loop().create_future()
+        self._link.send_hold()
+        try:
+            await self._held
+        except asyncio.CancelledError:
+            self._link.send_go_on()
+            raise
+
+    def on_event(self, event: Event) -> None:
+        """The keeper tells how it went."""
+        if self._held is None or self._held.done():
+            return
+        if event.kind == EventKind.HELD:
+            self._held.set_result(None)
+        else:
+            hint = "it goes on; the session's logs/qemu.log has more"
+            self._held.set_exception(Refusal(ExitCode.RESOURCES, event.text, hint=hint))
+
+
+async def restored(prepared: Prepared, folder: Path, advance: Advance) -> None:
+    """Fill the session's files from the saved desktop that it goes on from. Raises Refusal."""
+    assert prepared.resume is not None, "only a session that goes on is restored"
+    await saving.restore(replace(prepared.resume, folder=str(folder)), folder / LOG, advance)
+
+
+def _secrets(plan: Plan) -> Secrets:
+    return Secrets(password=plan.password, share_user=plan.user)

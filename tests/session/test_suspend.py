@@ -1,0 +1,235 @@
+"""A desktop that is suspended, and goes on elsewhere: its programs, its files, its user's own, and nobody else's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+from harness import Console, Session
+from strange import refusal
+
+
+@dataclass
+class Story:
+    """What one desktop lived through, told once for all tests of this file."""
+
+    state: Path
+    """The user's state folder, where his saved desktops are."""
+    homes: Path
+    image: Path
+    sessions: Path
+    first_token: str = ""
+    second_token: str = ""
+    path: Path = Path()
+    suspended: subprocess.CompletedProcess[str] | None = None
+    ended: int = -1
+    last: dict[str, Any] | None = None
+    left: tuple[str, ...] = ()
+    twice: subprocess.CompletedProcess[str] | None = None
+    whole: subprocess.CompletedProcess[str] | None = None
+    kept: subprocess.CompletedProcess[str] | None = None
+    found: dict[str, str] | None = None
+    events: tuple[dict[str, Any], ...] = ()
+    written: str = ""
+    counted: tuple[str, ...] = ()
+
+    def env(self) -> dict[str, str | None]:
+        return {"SEVENLBD_STATE_DIR": str(self.state)}
+
+    def call(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return harness.run(*arguments, env=self.env(), timeout=timeout)
+
+    def start(self, verb: str, *arguments: str, folder: str) -> Session:
+        place = self.sessions / folder
+        place.mkdir(mode=0o700)
+        shares = ("--no-home-share", "--share", f"home={self.homes}")
+        call = harness.command(verb, "--json", "--session-dir", str(place), *shares, *arguments)
+        process = subprocess.Popen(
+            call, env=harness.environment(self.env()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        return Session(process, place)._begin()
+
+
+def token(session: Session) -> str:
+    kept = json.loads((session.folder / "credentials.json").read_text())
+    return str(kept["tokens"]["desktop"])
+
+
+COUNTER = "i=0; while :; do i=$((i+1)); echo $i >> ~/count; sleep 0.2; done"
+RANDOM = "head -c 8 /dev/urandom | od -An -tx1"
+
+
+def lived_before(shell: Console) -> None:
+    """What the desktop is at when it is suspended: a program, a file in memory, an open file on the share."""
+    shell.run(f"(setsid sh -c '{COUNTER}' </dev/null >/dev/null 2>&1 &) ; echo $$ > /dev/shm/shell")
+    shell.run("echo on the disk | sudo tee /var/tmp/mine; exec 7>> ~/Home/open; echo first >&7; export LIVED=before")
+    # Written and not yet asked for by anybody: the hook has it brought to the share.
+    shell.run("head -c 20000000 /dev/urandom > ~/Home/large; sha256sum ~/Home/large | cut -c1-64 > ~/Home/sum")
+
+
+def lived_after(shell: Console) -> dict[str, str]:
+    """The same desktop, as it finds itself."""
+    found = {
+        "shell": shell.run('[ "$(cat /dev/shm/shell)" = $$ ] && echo $LIVED'),
+        "disk": shell.run("cat /var/tmp/mine"),
+        "open": shell.run("echo second >&7 && exec 7>&- && cat ~/Home/open"),
+        "large": shell.run("sha256sum ~/Home/large | cut -c1-64"),
+        "sum": shell.run("cat ~/Home/sum"),
+        "clock": str(abs(int(shell.run("date +%s")) - time.time())),
+        "reseeded": shell.run("sudo dmesg | grep -c 'reseeded due to virtual machine fork'"),
+        "random": shell.run(RANDOM),
+    }
+    before = int(shell.run("tail -1 ~/count"))
+    time.sleep(2)
+    found["counts"] = str(int(shell.run("tail -1 ~/count")) > before)
+    found["count"] = shell.run('awk \'$1 != NR {bad=1} END {print bad ? "wrong" : "right"}\' ~/count')
+    return found
+
+
+@pytest.fixture(scope="module")
+def story(work: Path, spare: Path) -> Story:
+    """One desktop, suspended, gone on from in another folder with the image at another place, and saved live."""
+    homes, sessions = work / "home", work / "s"
+    homes.mkdir()
+    sessions.mkdir()
+    image = work / "elsewhere"
+    subprocess.run(["cp", "--archive", str(spare), str(work / "first")], check=True)
+    story = Story(work / "state", homes, image, sessions)
+    session = story.start("run", "--image", str(work / "first"), "--name", "wanderer", folder="a")
+    try:
+        session.wait_phase("ready")
+        shell = Console(session)
+        lived_before(shell)
+        shell.hang_up()
+        story.first_token = token(session)
+        story.suspended = story.call("suspend", "--session-dir", str(session.base), "wanderer")
+        story.ended = session.wait_end(60)
+        story.last = session.events[-1]
+        story.left = tuple(path.name for path in session.base.iterdir()) if session.base.exists() else ()
+    finally:
+        session.kill()
+    (work / "first").rename(image)
+    story.path = story.state / "saved" / "wanderer.7lbd"
+    story.written = hashlib.sha256((homes / "large").read_bytes()).hexdigest()
+    again = story.start("resume", "--image", str(image), "wanderer", folder="b")
+    try:
+        again.wait_phase("ready")
+        story.second_token = token(again)
+        story.twice = story.call("resume", "--image", str(image), "--name", "other", "wanderer")
+        shell = Console(again)
+        story.found = lived_after(shell)
+        to = str(work / "live.7lbd")
+        story.kept = story.call("suspend", "--keep-running", "--to", to, "--session-dir", str(again.base), "wanderer")
+        time.sleep(1)
+        first = shell.run("tail -1 ~/count")
+        time.sleep(2)
+        story.counted = (first, shell.run("tail -1 ~/count"))
+        story.whole = story.call("saved", "check", to)
+        story.events = tuple(again.events)
+    finally:
+        again.kill()
+    return story
+
+
+def test_a_suspended_desktop_ends_and_is_a_file_of_its_users(story: Story) -> None:
+    assert story.suspended
+    assert story.suspended.returncode == 0, story.suspended.stderr
+    assert "is saved in" in story.suspended.stdout
+    assert "resume wanderer" in story.suspended.stdout
+    assert story.ended == 0
+    assert story.last
+    assert story.last["phase"] == "suspended"
+    assert list(story.last["phases"])[-2:] == ["suspending", "suspended"]
+    assert "flushed" in story.last["milestones"]
+    assert story.left == (), "nothing is left on the node"
+    assert story.path.stat().st_mode & 0o777 == 0o600
+    assert story.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_goes_on_where_it_was_in_another_place(story: Story) -> None:
+    found = story.found
+    assert found
+    assert found["shell"] == "before", "the very shell, with what it knew"
+    assert found["disk"] == "on the disk"
+    assert found["counts"] == "True"
+    assert found["count"] == "right", "no number was skipped or told twice"
+
+
+def test_nothing_written_to_a_share_is_lost_and_an_open_file_goes_on(story: Story) -> None:
+    found = story.found
+    assert found
+    assert story.written == (story.homes / "sum").read_text().strip(), "it was on the share when the desktop was gone"
+    assert found["large"] == found["sum"] == story.written
+    assert found["open"] == "first\nsecond"
+
+
+def test_it_is_told_the_time_and_draws_new_random_numbers(story: Story) -> None:
+    found = story.found
+    assert found
+    assert float(found["clock"]) < 30
+    assert int(found["reseeded"]) >= 2, "once as it began warm, once now"
+
+
+def test_its_page_has_a_new_key(story: Story) -> None:
+    assert story.first_token
+    assert story.second_token
+    assert story.first_token != story.second_token
+
+
+def test_two_sessions_do_not_go_on_from_it_at_once(story: Story) -> None:
+    assert story.twice
+    refusal(story.twice, 2, ["a session goes on from it already", "--copy"])
+
+
+def test_a_desktop_that_keeps_running_is_saved_and_goes_on(story: Story) -> None:
+    assert story.kept
+    assert story.kept.returncode == 0, story.kept.stderr
+    assert "runs on" in story.kept.stdout
+    phases = [event["phase"] for event in story.events if event["event"] == "phase"]
+    assert phases[-2:] == ["suspending", "ready"]
+    before, after = map(int, story.counted)
+    assert after > before
+    assert story.whole
+    assert "is whole" in story.whole.stdout
+
+
+def test_what_it_needs_is_readable_and_what_it_is_not(story: Story) -> None:
+    shown = json.loads(story.call("saved", "show", "--json", "wanderer").stdout)
+    assert shown["facts"]["machine"]["network"] in ("tap", "user")
+    assert [part["name"] for part in shown["parts"]] == ["overlay.qcow2", "state", "variables.fd"]
+    assert "wanderer  demo" in story.call("saved", "list").stdout
+    status = story.call("status", "--session-dir", str(story.state / "none")).stdout
+    assert "suspended: wanderer  demo" in status
+    assert b"on the disk" not in story.path.read_bytes()
+
+
+def test_it_is_refused_on_an_image_that_is_another(story: Story, work: Path) -> None:
+    other = work / "other-image"
+    shutil.copytree(story.image, other, symlinks=True)
+    with (other / "disk.qcow2").open("r+b") as disk:
+        disk.seek(-1, os.SEEK_END)
+        disk.write(secrets.token_bytes(1))
+    says = ["cannot go on here", "disk.qcow2", "its content is another"]
+    refusal(story.call("resume", "--image", str(other), "--session-dir", str(work / "c"), "wanderer"), 3, says)
+    (other / "warm").chmod(0o700)
+    shutil.rmtree(other / "warm")
+    says = ["it began in the image's warm state", "the image has none"]
+    refusal(story.call("resume", "--image", str(other), "--session-dir", str(work / "c"), "wanderer"), 3, says)
+
+
+def test_it_is_refused_without_its_image_and_with_another_key(story: Story, work: Path) -> None:
+    says = ["image `other`"]
+    refusal(story.call("resume", "--image", "other", "--session-dir", str(work / "c"), "wanderer"), 3, says)
+    stranger = {"SEVENLBD_STATE_DIR": str(work / "stranger")}
+    done = harness.run("resume", str(story.path), env=stranger)
+    refusal(done, 2, ["there is no key of yours"])

@@ -1,0 +1,341 @@
+"""A saved desktop as a file: written whole, read back the same, and believed in nothing that was changed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyrage
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from sevenlbd.base.errors import Refusal
+from sevenlbd.outside.saved import chunks, reading, saved_format, writing
+from sevenlbd.outside.saved.chunks import Base
+from sevenlbd.outside.saved.facts import Closing, Facts, LayerFact, MachineFacts, Opening, SavedHeader, Secrets
+from sevenlbd.outside.saved.reading import Restore, RestoreTarget
+from sevenlbd.outside.saved.saved_format import Damaged
+from sevenlbd.outside.saved.writing import OpenPart
+
+MEMORY = 8 << 20
+ROOM = saved_format.HEADER_ROOM
+AT = 1 << 20  # where the memory begins in the state
+MACHINE = MachineFacts(
+    *("1:10.0", "pc-q35-10.0", "tcg", "max", 2, MEMORY, "tap", "52:54:00:07:1b:d0"),
+    *("uefi", False, "virtio", "virtio", "virtio", "linux", "utc", 1 << 30),
+)
+FACTS = Facts(
+    session="one",
+    image="demo",
+    version="1",
+    title="demo@1",
+    account="user1",
+    user="ann",
+    machine=MACHINE,
+    layers=(LayerFact("disk.qcow2", "qcow2", 1 << 20, "ab" * 32),),
+    memory=LayerFact("warm/memory", "raw", MEMORY, "cd" * 32),
+    memory_at=AT,
+)
+OPENING = Opening(FACTS, Secrets("Pw0" * 8, "ann"))
+
+
+@dataclass
+class World:
+    """A session's files and the image's warm memory, and what was written of them."""
+
+    folder: Path
+    key: pyrage.x25519.Identity
+    path: Path
+    header: SavedHeader
+
+    def restored(self) -> tuple[bytes, bytes, bytes]:
+        """What comes out again."""
+        with Opened(*(self.folder / f"new{number}" for number in range(3))) as targets, Opened(self.warm) as (base,):
+            sink = Restore(FACTS, {n: RestoreTarget(fd, 1 << 30) for n, fd in enumerate(targets)}, base)
+            header = reading.read(self.path, self.key, sink)
+            for part in header.parts:
+                os.ftruncate(targets[saved_format.PARTS.index(part.name)], part.size)
+        first, second, third = ((self.folder / f"new{number}").read_bytes() for number in range(3))
+        return first, second, third
+
+    @property
+    def warm(self) -> Path:
+        return self.folder / "warm"
+
+
+class Opened:
+    """Files, opened together, made if they are not there."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._fds = [os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in paths]
+
+    def __enter__(self) -> list[int]:
+        return self._fds
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """One saved desktop: some of its memory as it was warm, some its own, some zero; holes in its disk."""
+    folder = tmp_path_factory.mktemp("saved")
+    page = chunks.PAGE
+    warm = bytearray(MEMORY)
+    warm[: 3 << 20] = secrets.token_bytes(3 << 20)
+    (folder / "warm").write_bytes(warm)
+    memory = bytearray(warm)
+    memory[5 * page : 6 * page] = bytes(page)  # zero now
+    memory[9 * page : 10 * page] = secrets.token_bytes(page)
+    memory[5 << 20 : 6 << 20] = secrets.token_bytes(1 << 20)
+    (folder / "state").write_bytes(b"head".ljust(AT, b"\0") + memory + b"devices")
+    with (folder / "overlay.qcow2").open("wb") as disk:
+        disk.write(b"QFI\xfb" + secrets.token_bytes(100))
+        disk.seek(64 << 20)
+        disk.write(secrets.token_bytes(3 * page))
+        disk.truncate(65 << 20)
+    (folder / "variables.fd").write_bytes(b"\xff" * 540672)
+    key = pyrage.x25519.Identity.generate()
+    path = folder / "one.7lbd"
+    files = [folder / name for name in saved_format.PARTS]
+    with (
+        Opened(*files) as (disk_fd, state, variables),
+        Opened(folder / "warm") as (base,),
+        writing.new_file(path) as file,
+    ):
+        parts = [OpenPart(0, disk_fd), OpenPart(1, state, Base(base, AT, MEMORY)), OpenPart(2, variables)]
+        writing.write(file, OPENING, parts, [key.to_public()])
+    return World(folder, key, path, reading.header(path))
+
+
+def test_what_was_written_comes_out_again(world: World) -> None:
+    assert world.restored() == tuple((world.folder / name).read_bytes() for name in saved_format.PARTS)
+
+
+def test_it_holds_neither_zeroes_nor_what_the_warm_memory_has(world: World) -> None:
+    stored = {part.name: part.stored for part in world.header.parts}
+    own = 3 * chunks.PAGE  # a page that changed, one that became zero is none, the state's head and end
+    assert stored["state"] < (1 << 20) + own + 4096, "a MiB of its own, of three that were warm and four that are zero"
+    assert stored["overlay.qcow2"] < 5 * chunks.PAGE
+    assert world.path.stat().st_size < 2 << 20
+
+
+def test_its_header_is_for_everybody_and_its_secrets_for_none(world: World) -> None:
+    assert reading.header(world.path) == world.header
+    begin = world.path.read_bytes()[:ROOM]
+    assert b'"title": "demo@1"' in begin
+    assert OPENING.secrets.password.encode() not in world.path.read_bytes()
+    assert world.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_key_opens_nothing(world: World) -> None:
+    with pytest.raises(Refusal, match="another key than yours"):
+        reading.opening(world.path, pyrage.x25519.Identity.generate())
+
+
+def damaged(world: World, tmp_path: Path, content: bytes) -> Refusal:
+    """What is said of a file with this content."""
+    path = tmp_path / "other.7lbd"
+    path.write_bytes(content)
+    with pytest.raises(Refusal) as refused:
+        reading.read(path, world.key, reading.Check())
+    return refused.value
+
+
+def test_a_file_cut_anywhere_is_refused(world: World, tmp_path: Path) -> None:
+    whole = world.path.read_bytes()
+    cuts = {
+        0,
+        10,
+        ROOM - 1,
+        ROOM,
+        ROOM + 50,
+        len(whole) - 1,
+    }
+    for cut in cuts | {len(whole) * part // 17 for part in range(1, 17)}:
+        assert "no saved desktop" in damaged(world, tmp_path, whole[:cut]).what, cut
+
+
+def test_a_bit_that_was_changed_anywhere_is_noticed(world: World, tmp_path: Path) -> None:
+    whole = world.path.read_bytes()
+    header = whole[:ROOM].rstrip()
+    assert len(header) > 1000
+    places = [
+        *range(0, len(header), 37),
+        *range(ROOM, len(whole), len(whole) // 60),
+        len(whole) - 1,
+    ]
+    for at in places:
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        refusal = damaged(world, tmp_path, bytes(changed))
+        assert "no saved desktop" in refusal.what or "format" in refusal.what, at
+
+
+def test_bytes_behind_its_end_are_noticed(world: World, tmp_path: Path) -> None:
+    damaged(world, tmp_path, world.path.read_bytes() + b"more")
+
+
+def test_a_newer_format_says_so(world: World, tmp_path: Path) -> None:
+    changed = world.path.read_bytes().replace(b"format 1", b"format 2", 1)
+    assert "of format 2, and this 7lbd knows 1" in damaged(world, tmp_path, changed).what
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF" + bytes(100000), b"7lbd saved desktop, format x\n" + bytes(40000)])
+def test_a_foreign_file_is_refused(world: World, tmp_path: Path, content: bytes) -> None:
+    assert "does not begin as a saved desktop does" in damaged(world, tmp_path, content).what
+
+
+def test_what_is_no_plain_file_is_not_waited_for(world: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.7lbd")
+    with pytest.raises(Refusal, match="not a plain file"):
+        reading.header(tmp_path / "pipe.7lbd")
+
+
+def forged(world: World, path: Path, records: list[bytes], header: SavedHeader | None = None) -> Path:
+    """A file made by somebody who knows the public key."""
+    stream = b"".join(records)
+    with path.open("wb") as file:
+        file.write(saved_format.pack_header(header or SavedHeader(FACTS, ())))
+        file.write(pyrage.encrypt(stream, [world.key.to_public()]))
+    return path
+
+
+def opening(facts: Facts = FACTS) -> bytes:
+    return saved_format.compressed(saved_format.OPENING + saved_format.OPENINGS.pack(replace(OPENING, facts=facts)))
+
+
+NO_PARTS = saved_format.digest_of_header(saved_format.pack_header(SavedHeader(FACTS, ())))
+CLOSING = saved_format.compressed(saved_format.CLOSING + saved_format.CLOSINGS.pack(Closing((), NO_PARTS)))
+
+
+def data(part: int, runs: list[tuple[int, int]], content: bytes, kind: bytes = saved_format.DATA) -> bytes:
+    return saved_format.compressed(chunks.pack(kind, part, runs, content))
+
+
+PAGE = bytes(range(256)) * 16
+FORGERIES = {
+    "no opening": [CLOSING],
+    "no closing": [opening()],
+    "two openings": [opening(), opening(), CLOSING],
+    "something after the closing": [opening(), CLOSING, CLOSING],
+    "an opening that the header does not tell": [opening(replace(FACTS, session="two")), CLOSING],
+    "a part that there is not": [opening(), data(7, [(0, 4096)], PAGE), CLOSING],
+    "a part that the closing does not know": [opening(), data(0, [(0, 4096)], PAGE), CLOSING],
+    "fewer bytes than it says": [opening(), data(0, [(0, 8192)], PAGE), CLOSING],
+    "more runs than it has": [opening(), saved_format.compressed(b"D\0\xff\xff\xff\x7f"), CLOSING],
+    "a record that goes back": [opening(), data(0, [(8192, 4096)], PAGE), data(0, [(0, 4096)], PAGE), CLOSING],
+    "a record of no kind": [opening(), saved_format.compressed(b"Z" + bytes(100)), CLOSING],
+    "an opening that is none": [saved_format.compressed(saved_format.OPENING + b"{}"), CLOSING],
+    "a frame that unpacks to gigabytes": [
+        opening(),
+        saved_format.LENGTH.pack(20) + b"\x28\xb5\x2f\xfd" + bytes(16),
+        CLOSING,
+    ],
+    "a record without an end": [opening(), saved_format.LENGTH.pack(1 << 31)],
+    "no frame": [opening(), saved_format.LENGTH.pack(100) + bytes(100), CLOSING],
+}
+
+
+@pytest.mark.parametrize("case", FORGERIES)
+def test_what_a_stranger_encrypts_for_us_is_still_a_strangers(world: World, tmp_path: Path, case: str) -> None:
+    path = forged(world, tmp_path / "forged.7lbd", FORGERIES[case])
+    with pytest.raises(Refusal, match="no saved desktop"):
+        reading.read(path, world.key, reading.Check())
+
+
+def test_a_bomb_is_not_unpacked(world: World) -> None:
+    bomb = zstandard.ZstdCompressor().compress(bytes(1 << 30))
+    records = saved_format.Records()
+    with pytest.raises(Damaged, match="larger than any"):
+        records.feed(saved_format.LENGTH.pack(len(bomb)) + bomb)
+
+
+@pytest.mark.parametrize(
+    ("kind", "runs"),
+    [
+        (saved_format.DATA, [((1 << 63), 4096)]),
+        (saved_format.DATA, [(1 << 20, 4096)]),
+        (saved_format.SAME, [(0, 1 << 62)]),
+        (saved_format.SAME, [(AT + MEMORY, 4096)]),
+        (saved_format.SAME, [(0, 4096)]),
+    ],
+)
+def test_nothing_is_written_beyond_what_was_agreed(
+    world: World, tmp_path: Path, kind: bytes, runs: list[tuple[int, int]]
+) -> None:
+    content = PAGE if kind == saved_format.DATA else b""
+    path = forged(world, tmp_path / "forged.7lbd", [opening(), data(0, runs, content, kind), CLOSING])
+    with Opened(tmp_path / "target", world.warm) as (target, base):
+        with pytest.raises(Refusal, match=r"longer than|warm memory"):
+            reading.read(path, world.key, Restore(FACTS, {0: RestoreTarget(target, 1 << 20)}, base))
+        assert os.fstat(target).st_size == 0
+
+
+def test_a_file_that_was_changed_after_the_check_is_not_taken(world: World, tmp_path: Path) -> None:
+    expected = replace(FACTS, session="two")
+    with pytest.raises(Refusal, match="another file lies there now"):
+        reading.read(world.path, world.key, Restore(expected, {}, None))
+
+
+@given(st.lists(st.binary(max_size=200), max_size=6))
+def test_fuzz_no_record_does_more_than_be_refused(records: list[bytes]) -> None:
+    reader = saved_format.Records()
+    with suppress(Damaged):
+        for record in records:
+            for whole in reader.feed(saved_format.LENGTH.pack(len(record)) + record):
+                chunks.unpack(whole)
+        reader.finish()
+
+
+@given(st.binary(max_size=300))
+def test_fuzz_no_chunk_does_more_than_be_refused(record: bytes) -> None:
+    with suppress(Damaged):
+        chunk = chunks.unpack(b"D\0" + record)
+        assert sum(length for _, length in chunk.runs) == len(chunk.data)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "one.7lbd"
+    target.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"):
+        _write_half(target)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def _write_half(target: Path) -> None:
+    with writing.new_file(target) as file:
+        file.write(b"half")
+        raise OSError(28, "full")
+
+
+def test_the_name_is_there_when_the_file_is_on_disk_and_not_before(tmp_path: Path, calls: list[str]) -> None:
+    with writing.new_file(tmp_path / "one.7lbd") as file:
+        file.write(b"new")
+        assert not (tmp_path / "one.7lbd").exists()
+    assert calls == ["fsync", "rename", "fsync"], "the file, its name, the folder that has the name"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the writer asks of the kernel, in order."""
+    made: list[str] = []
+    real_fsync, real_replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        made.append("fsync")
+        real_fsync(descriptor)
+
+    def rename(path: Path, target: Path) -> Path:
+        made.append("rename")
+        return real_replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    return made

@@ -1,0 +1,189 @@
+"""A saved desktop goes on where all is as it was, and nowhere else: QEMU itself would not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeQcow2
+from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.config import sources
+from sevenlbd.config.settings import Settings
+from sevenlbd.outside.saved import keys, layers, places, writing
+from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
+from sevenlbd.outside.session.preflight import prepare, resuming
+from sevenlbd.outside.session.preflight.prepared import Prepared
+
+PASSWORD = "Pw0" * 8
+
+
+class Site:
+    """A user with an image, a key, and a desktop that was suspended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = sources.look_around({"HOME": str(folder), "TMPDIR": str(folder)}).environment
+        self.settings = Settings.model_validate(
+            {"image": str(folder), "accel": "tcg", "network": "user", "min_space": 0, "home_share": False}
+        )
+        self.saved = places.folder("", self.environment) or folder
+        places.made(self.saved)
+        keys.own(self.saved)
+
+    def prepared(self, **changes: Any) -> Prepared:
+        settings = self.settings.model_copy(update=changes)
+        return prepare.prepare(settings, self.environment, 0o077, [])
+
+    def facts(self) -> Facts:
+        """What the session of now would be saved as."""
+        savable = self.prepared(name="wanderer").savable
+        assert savable
+        files = tuple(layers.fact(Path(file.path), file.name, file.format, None) for file in savable.layers)
+        return replace(savable.facts, layers=files)
+
+    def save(self, facts: Facts, secrets: Secrets | None = None) -> Path:
+        path = self.saved / f"wanderer{places.SUFFIX}"
+        with writing.new_file(path) as file:
+            opening = Opening(facts, secrets or Secrets(PASSWORD, "ann"))
+            writing.write(file, opening, [], keys.recipients([keys.own(self.saved)]))
+        return path
+
+    def resume(self, *, copied: bool = False, **changes: Any) -> Prepared:
+        settings = self.settings.model_copy(update=changes)
+        desktop = resuming.opened("wanderer", settings, self.environment, copied=copied)
+        like_then, notes = resuming.settings_for(settings, desktop)
+        return resuming.fitted(prepare.prepare(like_then, self.environment, 0o077, []), desktop, notes)
+
+
+@pytest.fixture
+def site(tmp_path: Path, make_qcow2: MakeQcow2) -> Site:
+    make_qcow2(tmp_path / "disk.qcow2")
+    described = 'name = "demo"\nos = "linux"\nmemory = "64M"\ncpus = 1\ndisk_bus = "virtio"\nchannels = ["agent"]\n'
+    (tmp_path / "image.toml").write_text(f'{described}warm_hook = ["/usr/lib/hook"]\n')
+    return Site(tmp_path)
+
+
+def test_it_goes_on_with_its_own_name_password_machine_and_hook(site: Site) -> None:
+    path = site.save(site.facts())
+    prepared = site.resume(memory=128 << 20)
+    plan = prepared.plan
+    assert (plan.session, plan.password, plan.user) == ("wanderer", PASSWORD, "ann")
+    assert plan.guest.memory == 64 << 20
+    assert plan.resumed
+    assert plan.resumed.hook == ("/usr/lib/hook",)
+    assert plan.goes_on
+    assert prepared.resume
+    assert prepared.resume.source == str(path)
+    assert [note for note in prepared.notes if note.startswith("memory is as the desktop was suspended")]
+
+
+def test_a_copy_has_a_name_of_its_own(site: Site) -> None:
+    path = site.save(site.facts())
+    with places.resuming(path, "wanderer"):
+        with pytest.raises(Refusal, match="a session goes on from it already"):
+            site.resume()
+        assert site.resume(copied=True).plan.session != "wanderer"
+
+
+UNLIKE: dict[str, tuple[Callable[[Facts], Facts], str]] = {
+    "another machine type": (lambda facts: machine(facts, machine="pc-q35-9.2"), "machine type pc-q35-9.2 when"),
+    "another card": (lambda facts: machine(facts, nic="e1000e"), "network card e1000e when suspended, virtio here"),
+    "another MAC address": (lambda facts: machine(facts, mac="52:54:00:00:00:01"), "MAC address 52:54"),
+    "another disk bus": (lambda facts: machine(facts, disk_bus="ahci"), "disk bus ahci when suspended, virtio here"),
+    "a TPM": (lambda facts: machine(facts, tpm=True), "TPM True when suspended, False here"),
+    "BIOS": (lambda facts: machine(facts, firmware="bios"), "firmware bios when suspended"),
+    "a larger disk": (lambda facts: machine(facts, disk_size=1 << 40), "size of the disk"),
+    "a newer QEMU": (lambda facts: machine(facts, qemu="1:99.1+ds-1"), "QEMU 1:99.1+ds-1 when suspended"),
+    "a warm state": (lambda facts: machine(facts, enforced=True), "it began in the image's warm state"),
+    "another image": (
+        lambda facts: replace(facts, layers=(replace(facts.layers[0], root="00" * 32),)),
+        "its content is another",
+    ),
+    "an image of another size": (
+        lambda facts: replace(facts, layers=(replace(facts.layers[0], size=1),)),
+        "its size or format is another",
+    ),
+    "a deeper image": (lambda facts: replace(facts, layers=facts.layers * 2), "stood on 2 files"),
+}
+
+
+def machine(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, machine=replace(facts.machine, **changes))
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+def test_what_is_unlike_is_named(site: Site, case: str) -> None:
+    change, says = UNLIKE[case]
+    site.save(change(site.facts()))
+    with pytest.raises(Refusal) as refused:
+        site.resume()
+    assert refused.value.code is ExitCode.IMAGE
+    assert "cannot go on here" in refused.value.what
+    assert says in refused.value.what
+    assert "saved show" in refused.value.hint
+
+
+def test_an_older_qemu_of_the_same_machine_type_is_read(site: Site) -> None:
+    site.save(machine(site.facts(), qemu="1:7.2+dfsg-7"))
+    assert site.resume().plan.resumed
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        (HostCpu("GenuineIntel", "Other", ""), "CPU Other (GenuineIntel) when suspended"),
+        (None, "this CPU lacks a-flag-of-tomorrow"),
+    ],
+)
+def test_the_nodes_own_cpu_must_be_the_same_one(site: Site, host: HostCpu | None, says: str) -> None:
+    """With KVM, which this node may lack: so what is compared is looked at, not what is started."""
+    facts = site.facts()
+    here = facts.machine.host
+    then = host or replace(here, flags=f"{here.flags} a-flag-of-tomorrow")
+    was = replace(facts.machine, accel="kvm", cpu="host", host=then)
+    now = replace(was, host=here)
+    assert says in "; ".join(resuming.differences(was, now))
+    assert resuming.differences(now, now) == []
+
+
+HOSTILE: dict[str, Callable[[Facts], Facts]] = {
+    "a name that leads elsewhere": lambda facts: replace(facts, session="../../x"),
+    "an image that is a path": lambda facts: replace(facts, image="/etc"),
+    "a version that leads elsewhere": lambda facts: replace(facts, version="../1"),
+    "a CPU with features": lambda facts: machine(facts, cpu="max,host-cache-info=on"),
+    "an accelerator of its own": lambda facts: machine(facts, accel="tcg,thread=single"),
+    "a network of its own": lambda facts: machine(facts, network="bridge"),
+    "a memory that begins beyond": lambda facts: replace(facts, memory_at=1 << 62),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_would_reach_a_command_is_refused(site: Site, case: str) -> None:
+    site.save(HOSTILE[case](site.facts()))
+    with pytest.raises(Refusal, match="what it says of its machine makes no sense"):
+        site.resume()
+
+
+@pytest.mark.parametrize(
+    ("password", "user"), [("short", "ann"), (PASSWORD, "ann\nroot"), (PASSWORD, "%u"), ("a b" * 9, "ann")]
+)
+def test_credentials_are_such_as_we_make(site: Site, password: str, user: str) -> None:
+    site.save(site.facts(), Secrets(password, user))
+    with pytest.raises(Refusal, match="makes no sense"):
+        site.resume()
+
+
+def test_sizes_that_no_node_has_are_refused(site: Site) -> None:
+    site.save(machine(site.facts(), memory=1 << 60))
+    with pytest.raises(Refusal) as refused:
+        site.resume()
+    assert refused.value.code is ExitCode.RESOURCES
+
+
+def test_without_a_folder_for_the_key_there_is_nothing_to_resume(site: Site) -> None:
+    site.save(site.facts())
+    with pytest.raises(Refusal, match="no saved desktop"):
+        site.resume(state_dir="off")

@@ -1,0 +1,239 @@
+"""A session is suspended by the real writer, with a keeper that only says so: what fails lets the desktop go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.outside.saved import keys, reading
+from sevenlbd.outside.saved.facts import Facts, MachineFacts
+from sevenlbd.outside.session import control, supervisor
+from sevenlbd.outside.session.keeper_link import KeeperLink
+from sevenlbd.outside.session.preflight.prepared import Prepared, Savable
+from sevenlbd.outside.session.suspending import SuspendOrder
+from sevenlbd.wire.keeper import Event, EventKind
+from sevenlbd.wire.state import Phase, SessionState
+from test_supervisor import NORMAL, Keeper, Shown, not_the_tests_parent, prepared
+
+__all__ = ["not_the_tests_parent"]
+MEMORY = 1 << 30
+
+
+class HoldingKeeper(Keeper):
+    """Its machine writes its state when it is told to; or says why it does not."""
+
+    def __init__(self, place: Path, why_not: str = "") -> None:
+        super().__init__(*NORMAL[:-1])
+        self.heard: list[str] = []
+        self._place = place
+        self._why_not = why_not
+
+    def send_hold(self) -> None:
+        self.heard.append("hold")
+        if self._why_not:
+            self._events.put_nowait(Event(EventKind.NOT_HELD, self._why_not))
+            return
+        (self._place / "state").write_bytes(os.urandom(1 << 20))
+        self._events.put_nowait(Event(EventKind.HELD))
+
+    def send_go_on(self) -> None:
+        self.heard.append("go on")
+
+
+class Watching(Shown):
+    """Remembers each phase, the same one twice, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.every: list[Phase] = []
+
+    def update(self, state: SessionState) -> None:
+        super().update(state)
+        if self.every[-1:] != [state.phase]:
+            self.every.append(state.phase)
+
+
+def savable(tmp_path: Path) -> Prepared:
+    """A session that can be suspended."""
+    made = prepared(tmp_path)
+    Path(made.plan.overlay).write_bytes(os.urandom(1 << 16))
+    machine = MachineFacts(
+        *("1:10.0", "q35", "tcg", "max", 1, MEMORY, "user", "52:54:00:07:1b:d0"),
+        *("bios", False, "virtio", "virtio", "std", "linux", "utc", 1 << 30),
+    )
+    facts = Facts("a1", "win11", "1", "win11@1", "user1", "me", machine, ())
+    saved = tmp_path / "saved"
+    return replace(made, savable=Savable(facts, (), None, str(saved)))
+
+
+async def lived(
+    made: Prepared, keeper: HoldingKeeper, shown: Watching, act: Callable[[Path], Any], *, stop: bool = True
+) -> tuple[Any, ExitCode]:
+    """What `act` comes to beside a session that is ready, and how that ends."""
+    life = asyncio.create_task(supervisor.run(cast("KeeperLink", keeper), made, shown))
+    while Phase.READY not in shown.phases:
+        await asyncio.sleep(0.01)
+    place = made.where / "a1"
+    came: Any
+    try:
+        came = await asyncio.to_thread(act, place)
+    except Refusal as refusal:
+        came = refusal
+    if stop:
+        await asyncio.to_thread(control.send_stop, place, now=False)
+    return came, await life
+
+
+def suspended(
+    made: Prepared, order: SuspendOrder, why_not: str = "", *, stop: bool
+) -> tuple[Any, Watching, HoldingKeeper]:
+    keeper, shown = HoldingKeeper(made.where / "a1", why_not), Watching()
+
+    def act(place: Path) -> str:
+        return control.send_suspend(place, order, lambda _done, _total: None)
+
+    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=stop), 30))
+    assert code is ExitCode.OK
+    assert not made.where.exists(), "nothing is left on the node"
+    return came, shown, keeper
+
+
+def test_it_becomes_a_file_and_ends(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    came, shown, keeper = suspended(made, SuspendOrder(), stop=False)
+    path = tmp_path / "saved" / "a1.7lbd"
+    assert came == str(path)
+    assert shown.last
+    assert (shown.last.phase, shown.last.saved) == (Phase.SUSPENDED, str(path))
+    assert shown.last.reason == f"suspended into {path}"
+    assert (keeper.heard, keeper.stops) == (["hold"], [0.0])
+    key = keys.identity(tmp_path / "saved")
+    header = reading.read(path, key, reading.Check())
+    assert [part.name for part in header.parts] == ["overlay.qcow2", "state"]
+    _, opening = reading.opening(path, key)
+    assert (opening.secrets.password, opening.secrets.share_user) == ("a-password", "me")
+
+
+def test_one_that_keeps_running_is_ready_again(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    target = tmp_path / "copy.7lbd"
+    came, shown, keeper = suspended(made, SuspendOrder(str(target), keep_running=True), stop=True)
+    assert came == str(target)
+    assert keeper.heard == ["hold", "go on"]
+    assert shown.every[-4:] == [Phase.SUSPENDING, Phase.READY, Phase.STOPPING, Phase.ENDED]
+
+
+def not_a_folder(tmp_path: Path) -> SuspendOrder:
+    return SuspendOrder(str(tmp_path / "nowhere" / "x.7lbd"))
+
+
+def a_link(tmp_path: Path) -> SuspendOrder:
+    (tmp_path / "link.7lbd").symlink_to("/etc/passwd")
+    return SuspendOrder(str(tmp_path / "link.7lbd"))
+
+
+def nobodys_key(_tmp_path: Path) -> SuspendOrder:
+    return SuspendOrder(recipients=("age1nonsense",))
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [(not_a_folder, "is no folder to write to"), (a_link, "no plain file"), (nobodys_key, "is no public key")],
+)
+def test_what_cannot_be_written_does_not_even_stop_the_machine(
+    tmp_path: Path, order: Callable[[Path], SuspendOrder], says: str
+) -> None:
+    made = savable(tmp_path)
+    came, shown, keeper = suspended(made, order(tmp_path), stop=True)
+    assert says in came.what
+    assert keeper.heard == []
+    assert shown.every[-4:] == [Phase.SUSPENDING, Phase.READY, Phase.STOPPING, Phase.ENDED]
+    assert not list(tmp_path.rglob("*.new"))
+
+
+def test_a_machine_that_cannot_be_held_goes_on(tmp_path: Path) -> None:
+    came, shown, keeper = suspended(savable(tmp_path), SuspendOrder(), "no space left", stop=True)
+    assert "no space left" in came.what
+    assert keeper.heard == ["hold"], "the keeper has seen to it that it runs"
+    assert Phase.READY in shown.every[shown.every.index(Phase.SUSPENDING) :]
+    assert shown.last
+    assert any("was not suspended, and goes on" in text for text in shown.last.warnings)
+    assert not list((tmp_path / "saved").glob("*.7lbd*"))
+
+
+def test_a_full_disk_lets_it_go_on_and_keeps_the_old_file(tmp_path: Path) -> None:
+    """/dev/full is no plain file, so a limit of this process stands for it, which the writer inherits."""
+    import resource
+
+    made = savable(tmp_path)
+    (tmp_path / "saved").mkdir(mode=0o700)
+    (tmp_path / "saved" / "a1.7lbd").write_bytes(b"the last good one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # the state has as much, and the file more
+    try:
+        came, shown, keeper = suspended(made, SuspendOrder(), stop=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in came.what
+    assert keeper.heard == ["hold", "go on"]
+    assert Phase.READY in shown.every[shown.every.index(Phase.SUSPENDING) :]
+    assert (tmp_path / "saved" / "a1.7lbd").read_bytes() == b"the last good one"
+    assert not list((tmp_path / "saved").glob(".*.new"))
+
+
+def test_a_session_is_suspended_once_at_a_time_and_only_when_it_is_ready(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+
+    class Silent(HoldingKeeper):
+        def send_hold(self) -> None:
+            self.heard.append("hold")
+
+    keeper, shown = Silent(made.where / "a1"), Watching()
+
+    def act(place: Path) -> Any:
+        import threading
+
+        first = threading.Thread(target=_quietly, args=(place,))
+        first.start()
+        while "hold" not in keeper.heard:
+            pass
+        with pytest.raises(Refusal, match="a1 is suspending, and only one that is ready"):
+            control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+        control.send_stop(place, now=False)
+        first.join()
+
+    _, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 30))
+    assert code is ExitCode.OK
+    assert keeper.heard == ["hold", "go on"], "it is shut down as it runs"
+    assert keeper.stops == [5.0], "in order"
+    assert shown.phases[-2:] == [Phase.STOPPING, Phase.ENDED]
+    assert not list((tmp_path / "saved").glob("*.7lbd")), "no half file"
+
+
+def _quietly(place: Path) -> None:
+    with pytest.raises(Refusal, match="is being shut down"):
+        control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda made: replace(made, savable=None), "makes an image"),
+        (lambda made: replace(made, plan=replace(made.plan, lasting=True)), "makes an image"),
+        (lambda made: replace(made, plan=replace(made.plan, guest=replace(made.plan.guest, disk_bus="nvme"))), "NVMe"),
+        (lambda made: replace(made, savable=replace(made.savable, folder="")), "state_dir is off"),
+    ],
+)
+def test_what_can_never_be_suspended_says_why(
+    tmp_path: Path, change: Callable[[Prepared], Prepared], says: str
+) -> None:
+    came, shown, keeper = suspended(change(savable(tmp_path)), SuspendOrder(), stop=True)
+    assert says in came.what
+    assert keeper.heard == []
+    assert Phase.SUSPENDING not in shown.phases
