@@ -25,6 +25,7 @@ from . import (
     shelf,
     size,
     start,
+    suspend,
     viewers,
     warm,
 )
@@ -39,6 +40,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "share": share.run,
     "boot": boot.run,
     "warm": warm.run,
+    "suspend": suspend.run,
     "job": job.run,
     "density": density.run,
     "relay": relay.run,

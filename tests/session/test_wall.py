@@ -103,7 +103,7 @@ def test_what_can_be_written_inside_is_what_theory_lists(victim: Session, work: 
     shared = {path for path in found if Path(path).is_relative_to(work)}
     assert str(work) in shared
     session = {path.removeprefix("/run/7lbd/").removeprefix("session/") for path in found - shared - DEVICES}
-    assert session == listed("inside") - {"variables.fd", "memory", "state"}
+    assert session == listed("inside") - {"memory"}
 
 
 @pytest.mark.parametrize("who", WHO)

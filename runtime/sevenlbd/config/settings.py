@@ -114,6 +114,18 @@ class Settings(BaseModel):
         "CPU model that warm states are made for; auto is a common one with KVM and `max` without.",
         metavar="MODEL",
     )
+    movable: bool = _setting(
+        False,
+        "Give the guest a CPU model that other nodes have, too (that of warm states), instead of the node's own: a "
+        "suspended desktop can then go on there.",
+    )
+    resume: str = _setting("", "Go on from this saved desktop, which is as it was.", metavar="NAME|FILE")
+    resume_if_there: str = _setting(
+        "",
+        "Go on from this saved desktop if the file is there, else begin; and suspend into it. For jobs that are "
+        "started again.",
+        metavar="FILE",
+    )
     memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
     cpus: int = _setting(0, "Virtual CPUs of the guest; 0 takes what the image asks for.", metavar="N")
     cpu_model: str = _setting("auto", "QEMU's CPU model; auto is `host` with KVM and `max` without.", metavar="MODEL")

@@ -46,6 +46,8 @@ class Guest:
     variables: str
     logical_block_size: int = 512
     """The sector size that the disk shows, in bytes."""
+    portable: bool = False
+    """Whether the node must have the CPU model with every feature, so that another node that has it is as good."""
     clock: str = "utc"
     """What the machine's clock shows when it starts: `utc`, or the node's `localtime`."""
 
@@ -76,8 +78,6 @@ class Resumed:
 
     hook: tuple[str, ...]
     """What the agent runs in the guest when it goes on: the image's `warm_hook`."""
-    enforced: bool
-    """Whether the node must have the CPU model with every feature, as after a warm start."""
     smbios: bool
     """Whether its SMBIOS told it its user and password."""
 

@@ -131,10 +131,10 @@ def _memory(plan: Plan) -> str:
 
 
 def _frozen_cpu(plan: Plan) -> str:
-    """The CPU model of a machine that began in a warm state; empty for another one."""
-    if plan.resumed:
-        return plan.guest.cpu if plan.resumed.enforced else ""
-    return plan.warm.cpu if plan.warm else ""
+    """The CPU model that other nodes must have, too; empty for a machine that stays on this one."""
+    if plan.warm:
+        return plan.warm.cpu
+    return plan.guest.cpu if plan.guest.portable else ""
 
 
 def cpu(guest: Guest, accel: str, frozen: str = "") -> str:

@@ -11,13 +11,14 @@ def _options(parser: Parser) -> None:
     options(parser, *(name for name in Settings.model_fields if not extra(name)["site"]))
     form = "what a portal's form asks for, checked against the site's table [ondemand]"
     parser.add_argument("--form", metavar="FILE", default="", help=form)
-    parser.add_argument("--resume", metavar="NAME|FILE", help="go on from a saved desktop, which is as it was")
+    parser.set_defaults(goes_on=False)
     _copy(parser)
 
 
 def _resume_options(parser: Parser) -> None:
-    options(parser, *(name for name in Settings.model_fields if not extra(name)["site"]))
-    parser.set_defaults(form="")
+    others = ("resume", "resume_if_there")
+    options(parser, *(name for name in Settings.model_fields if not extra(name)["site"] and name not in others))
+    parser.set_defaults(form="", goes_on=True)
     _copy(parser)
     saved = "its name, or its file; not needed when you have only one"
     parser.add_argument("resume", nargs="?", metavar="NAME|FILE", default="", help=saved)

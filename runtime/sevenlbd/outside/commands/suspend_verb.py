@@ -13,6 +13,7 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
 from ..console import invocation, progress_bar, terminal
 from ..presence.elsewhere import Elsewhere
+from ..saved import reading
 from ..session import control
 from ..session.suspending import SuspendOrder
 from . import session_verbs
@@ -36,6 +37,10 @@ def suspend(context: CommandContext) -> int:
     ended = "runs on" if options.keep_running else "has ended"
     terminal.say(f"session {target.name} is saved in {saved} ({size}), and {ended}; to go on from there:")
     terminal.say(f"  {ours} resume {saved if options.to else Path(saved).stem}")
+    machine = reading.header(Path(saved)).facts.machine
+    if machine.accel == "kvm" and not machine.enforced:
+        where = f"it goes on where the CPU is {machine.host.model}"
+        terminal.say(f"{where}; one that was started with --movable, elsewhere, too")
     return ExitCode.OK
 
 

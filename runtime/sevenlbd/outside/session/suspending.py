@@ -51,13 +51,15 @@ class Suspending:
         if guest.disk_bus == "nvme":
             what = "the disk is on NVMe, whose state QEMU cannot save"
             raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
-        if not savable.folder and not (order.target and order.recipients):
+        if not savable.folder and not order.recipients:
             what = "there is no folder for your key and your saved desktops (state_dir is off)"
             raise Refusal(ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to and --recipient")
+        if not savable.folder and not (order.target or savable.target):
+            raise Refusal(ExitCode.USAGE, "there is no folder for your saved desktops", hint="--to FILE")
         if order.target:
             return Path(order.target)
-        if self._prepared.resume and not self._prepared.copied:
-            return Path(self._prepared.resume.source)
+        if savable.target:
+            return Path(savable.target)
         return Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
 
     async def write(self, order: SuspendOrder, target: Path, overlay: str, advance: Advance) -> int:

@@ -97,7 +97,7 @@ UNLIKE: dict[str, tuple[Callable[[Facts], Facts], str]] = {
     "BIOS": (lambda facts: machine(facts, firmware="bios"), "firmware bios when suspended"),
     "a larger disk": (lambda facts: machine(facts, disk_size=1 << 40), "size of the disk"),
     "a newer QEMU": (lambda facts: machine(facts, qemu="1:99.1+ds-1"), "QEMU 1:99.1+ds-1 when suspended"),
-    "a warm state": (lambda facts: machine(facts, enforced=True), "it began in the image's warm state"),
+    "a warm state": (lambda facts: replace(facts, memory=facts.layers[0]), "it began in the image's warm state"),
     "another image": (
         lambda facts: replace(facts, layers=(replace(facts.layers[0], root="00" * 32),)),
         "its content is another",
@@ -187,3 +187,39 @@ def test_without_a_folder_for_the_key_there_is_nothing_to_resume(site: Site) -> 
     site.save(site.facts())
     with pytest.raises(Refusal, match="no saved desktop"):
         site.resume(state_dir="off")
+
+
+def test_a_job_that_is_started_again_goes_on_if_there_is_something_to_go_on_from(site: Site) -> None:
+    target = site.folder / "desk.7lbd"
+    fresh = checked(site, "run", "--resume-if-there", str(target))
+    assert fresh.resume is None
+    assert fresh.savable
+    assert fresh.savable.target == str(target)
+    site.save(site.facts()).rename(target)
+    again = checked(site, "run", "--resume-if-there", str(target))
+    assert again.resume
+    assert again.resume.source == str(target)
+    assert again.savable
+    assert again.savable.target == str(target)
+
+
+def checked(site: Site, verb: str, *words: str) -> Prepared:
+    """What the checker comes to."""
+    from sevenlbd.outside.cli import command_line
+    from sevenlbd.outside.cli.parser import source
+    from sevenlbd.outside.session.preflight import checker
+
+    image = ["--image", str(site.folder), "--accel", "tcg", "--network", "user", "--min-space", "0", "--no-home-share"]
+    _, options = command_line.parse([verb, *image, *words])
+    here = sources.look_around(site.environment)
+    chosen = sources.settings(here, source(options)).settings
+    return checker.prepared(options, chosen, here, 0o077)
+
+
+def test_a_movable_desktop_has_a_cpu_that_others_have(site: Site) -> None:
+    own = site.prepared(movable=True)
+    assert own.plan.guest.portable
+    assert own.savable
+    assert own.savable.facts.machine.enforced
+    site.save(replace(site.facts(), machine=own.savable.facts.machine))
+    assert site.resume().plan.guest.portable, "whatever is set where it goes on"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ....base.errors import ExitCode, Refusal
+from ....base.paths import user_path
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -85,9 +86,9 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         sources, form_notes = _asked(options.form, here)
         chosen = places.settings(here, source(options), *sources).settings
         as_json = chosen.json_events
-        prepared = _prepared(options, chosen, here, umask)
-        prepared = replace(prepared, warnings=(*here.passed_over(), *here.told, *form_notes, *prepared.warnings))
-        return Answer(as_json, sif, prepared, report=report)
+        session = prepared(options, chosen, here, umask)
+        session = replace(session, warnings=(*here.passed_over(), *here.told, *form_notes, *session.warnings))
+        return Answer(as_json, sif, session, report=report)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
     except OSError as error:
@@ -99,18 +100,21 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         return Answer(code=ExitCode.BUG)
 
 
-def _prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> Prepared:
+def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> Prepared:
     """A session that begins, or one that goes on from a saved desktop. Raises Refusal."""
     from ....config import sources as places
     from ...job import allocation
     from . import prepare
 
     folders, job = places.image_folders(here, chosen), allocation.of(here.environment)
-    if options.resume is None:
-        return prepare.prepare(chosen, here.environment, umask, folders, job)
+    there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else None
+    text = chosen.resume or (str(there) if there and there.exists() else "")
+    if not options.goes_on and not text:
+        fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
+        return prepare.with_target(fresh, there) if there else fresh
     from . import resuming  # its libraries are large
 
-    desktop = resuming.opened(options.resume, chosen, here.environment, copied=options.copy)
+    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy)
     like_then, notes = resuming.settings_for(chosen, desktop)
     return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job), desktop, notes)
 

@@ -90,6 +90,7 @@ def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
         display=_display(described),
         machine=described.machine,
         cpu=_cpu(settings, accel),
+        portable=settings.movable and settings.cpu_model == "auto",
         cpus=size.cpus,
         memory=size.memory,
         agent=Channel.AGENT in described.channels,
@@ -110,6 +111,8 @@ def _clock(described: Description) -> Clock:
 def _cpu(settings: Settings, accel: str) -> str:
     if settings.cpu_model != "auto":
         return settings.cpu_model
+    if settings.movable:
+        return warmth.cpu_model(settings, accel)
     return "host" if accel == "kvm" else "max"
 
 

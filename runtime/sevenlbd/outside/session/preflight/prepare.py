@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -86,6 +86,12 @@ def prepare(
         presence=records.targets(settings, environment, checked.name),
         savable=savable.of(settings, environment, image, plan, login),
     )
+
+
+def with_target(prepared: Prepared, target: Path) -> Prepared:
+    """The same, with a file of its own that it is suspended into."""
+    assert prepared.savable is not None, "every session that is prepared here has it"
+    return replace(prepared, savable=replace(prepared.savable, target=str(target)))
 
 
 def _checked(

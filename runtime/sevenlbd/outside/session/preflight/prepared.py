@@ -41,6 +41,8 @@ class Savable:
     """The image's warm memory, if it began there."""
     folder: str
     """Where the user's saved desktops and key are; empty when there is no such place."""
+    target: str = ""
+    """The file that it is suspended into when nobody says another; empty for one in `folder`."""
     hook: tuple[str, ...] = ()
     """What the agent runs in the guest when it goes on."""
 

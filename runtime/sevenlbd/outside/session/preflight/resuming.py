@@ -42,7 +42,7 @@ _WORDS = {
     "logical_block_size": "the disk's sector size",
 }
 # Looked at apart.
-_OTHERWISE = frozenset({"qemu", "host"})
+_OTHERWISE = frozenset({"qemu", "host", "enforced"})
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,8 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     _check_layers(desktop, savable.layers, savable.memory)
     warm = plan.warm
     stack = (Layer(warm.disk, "qcow2"), *plan.layers) if warm else plan.layers
-    resumed = Resumed(
-        hook=savable.hook, enforced=facts.machine.enforced, smbios=facts.machine.smbios and plan.guest.smbios
-    )
-    guest = replace(plan.guest, cpu=facts.machine.cpu)
+    resumed = Resumed(hook=savable.hook, smbios=facts.machine.smbios and plan.guest.smbios)
+    guest = replace(plan.guest, cpu=facts.machine.cpu, portable=facts.machine.enforced)
     order = Read(
         source=str(desktop.path),
         folder=plan.folder,
@@ -147,9 +145,9 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         password=desktop.secrets.password,
         user=desktop.secrets.share_user,
     )
-    same = replace(
-        savable, facts=replace(savable.facts, machine=replace(facts.machine, host=savable.facts.machine.host))
-    )
+    machine = replace(facts.machine, host=savable.facts.machine.host)
+    target = "" if desktop.copied else str(desktop.path)
+    same = replace(savable, facts=replace(savable.facts, machine=machine), target=target)
     return replace(
         prepared, plan=changed, resume=order, copied=desktop.copied, savable=same, notes=(*prepared.notes, *notes)
     )
@@ -162,7 +160,7 @@ def _most_disk(size: int) -> int:
 
 def _check_machine(desktop: SavedDesktop, here: MachineFacts, prepared: Prepared) -> None:
     was = desktop.facts.machine
-    if was.enforced and not here.enforced:
+    if desktop.facts.memory and not prepared.plan.warm:
         why = next((text for text in prepared.warnings if "warm state" in text), "the image has none")
         raise _no(desktop, f"it began in the image's warm state, and stands on it: {why}")
     if unlike := differences(was, here):
@@ -178,7 +176,7 @@ def differences(was: MachineFacts, here: MachineFacts) -> list[str]:
             unlike.append(f"{_WORDS.get(field.name, field.name)} {then} when suspended, {now} here")
     if _release(was.qemu) > _release(here.qemu):
         unlike.append(f"QEMU {was.qemu} when suspended, and the older {here.qemu} here")
-    if was.cpu == "host" and was.accel == "kvm":
+    if was.accel == "kvm" and not was.enforced:
         unlike += _cpu_differences(was, here)
     return unlike
 

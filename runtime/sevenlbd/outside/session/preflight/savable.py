@@ -67,7 +67,7 @@ def machine(plan: Plan, disk_size: int) -> MachineFacts:
         clock=guest.clock,
         disk_size=disk_size,
         logical_block_size=guest.logical_block_size,
-        enforced=plan.warm is not None,
+        enforced=plan.warm is not None or guest.portable,
         smbios=guest.smbios and plan.warm is None,
         host=host_cpu(),
     )
