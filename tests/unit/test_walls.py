@@ -31,7 +31,7 @@ class Process:
 
 # No plan: they have no word for what is in one.
 _SAVING = (
-    *("base", "wire", "outside.saved", "images.signing.digest", "images.image_lock"),
+    *("base", "wire", "outside.saved", "images.signing.digest", "images.image_lock", "images.qcow2"),
     *("outside.presence.records", "outside.access.credentials", "outside.folders"),
 )
 _RELAYS = ("base", "wire.codec", "wire.forwards", "wire.packets", "outside.egress.relay")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from ...images import qcow2
+from ...wire import shared_files
 from . import keys, reading, saved_format, worker
 from .facts import SavedHeader
 from .messages import Read
@@ -39,6 +41,7 @@ def main(supervisor: Supervisor) -> int:
         sink = Restore(order.facts, targets, base)
         told = reading.read(source, keys.identity(Path(order.keys)), sink, counter.advance)
         _finish(told, targets)
+        _check_disk(Path(order.folder) / shared_files.OVERLAY)
     return size
 
 
@@ -51,6 +54,14 @@ def _finish(header: SavedHeader, targets: Mapping[int, RestoreTarget]) -> None:
         if os.fstat(targets[number].descriptor).st_size > part.size:
             raise Damaged("a part of it is longer than it says")
         os.ftruncate(targets[number].descriptor, part.size)
+
+
+def _check_disk(path: Path) -> None:
+    """QEMU opens what a header names: an overlay of ours names nothing but its format. Raises Damaged."""
+    try:
+        qcow2.read(path)
+    except qcow2.HeaderError as error:
+        raise Damaged(f"its disk is not to be trusted with: {error}") from None
 
 
 if __name__ == "__main__":

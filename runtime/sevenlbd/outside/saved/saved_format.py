@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
@@ -16,7 +18,7 @@ import zstandard
 from ...base.errors import ExitCode, Refusal
 from ...wire import shared_files
 from ...wire.codec import Codec, Malformed
-from .facts import Closing, Opening, SavedHeader
+from .facts import Closing, MachineFacts, Opening, SavedHeader
 
 FORMAT = 1  # docs/saved-format.md
 _MAGIC = b"7lbd saved desktop, format "
@@ -26,6 +28,10 @@ OPENING, DATA, SAME, CLOSING = b"O", b"D", b"S", b"C"
 """How a record begins: the facts; bytes of a part; what is as in the image's warm memory; the parts."""
 PARTS = tuple(map(str, (shared_files.OVERLAY, shared_files.STATE, shared_files.VARIABLES)))
 """The parts, by their number: files that both sides touch."""
+MOST_DISK_MORE = 64 << 20  # bytes beside a sixteenth: as of any overlay (outside/session/overlay_disk.py)
+MOST_STATE_MORE = 1 << 30  # bytes beside the memory: devices have some, and the largest screen 256 MiB
+MOST_VARIABLES = 16 << 20  # bytes, as of a machine that is kept (docs/theory.md)
+_MOST_NUMBER = 1 << 50  # bytes; a disk or a memory of a PiB
 MOST_DATA = 1 << 20
 """Bytes of a part in one record, as they are on disk; a guess between what threads share and what memory costs."""
 _MOST_RECORD = MOST_DATA + (1 << 20)  # with its list of runs
@@ -38,6 +44,18 @@ _LEVEL = 1  # of zstd; two or three take twice the time for a twentieth less
 
 class Damaged(Exception):
     """This is no whole saved desktop; the text says why."""
+
+
+def most_of_parts(machine: MachineFacts) -> tuple[int, ...]:
+    """How long each part of this machine's can be, in bytes."""
+    disk = machine.disk_size + machine.disk_size // 16 + MOST_DISK_MORE
+    return (disk, machine.memory + MOST_STATE_MORE, MOST_VARIABLES)
+
+
+def looks_saved(path: Path) -> bool:
+    """Whether a file begins as a saved desktop does. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def pack_header(header: SavedHeader) -> bytes:
@@ -69,9 +87,19 @@ def read_header(file: BinaryIO) -> tuple[SavedHeader, str]:
     if len(raw) < HEADER_ROOM:
         raise Damaged("it is truncated in its header")
     try:
-        return HEADERS.unpack(text), digest_of_header(raw)
+        header = HEADERS.unpack(text)
     except Malformed as error:
         raise Damaged(f"its header cannot be read: {error}") from None
+    if not all(0 <= number < _MOST_NUMBER for number in _numbers(header)):
+        raise Damaged("its header speaks of sizes that there are not")
+    return header, digest_of_header(raw)
+
+
+def _numbers(header: SavedHeader) -> Iterator[int]:
+    facts, machine = header.facts, header.facts.machine
+    yield from (machine.cpus, machine.memory, machine.disk_size, machine.logical_block_size, facts.memory_at)
+    yield from (layer.size for layer in (*facts.layers, *([facts.memory] if facts.memory else [])))
+    yield from (number for part in header.parts for number in (part.size, part.stored))
 
 
 def compressed(record: bytes) -> bytes:

@@ -18,7 +18,7 @@ from ...base import foreign_files
 from ...base.errors import ExitCode, Refusal
 from ...images.signing.digest import Changed
 from ...wire import shared_files
-from . import chunks, keys, layers, places, worker, writing
+from . import chunks, keys, layers, places, saved_format, worker, writing
 from .chunks import Base
 from .facts import Facts, LayerFact, Opening
 from .messages import Go, LayerFile, Write, WriterReady
@@ -56,6 +56,9 @@ def _check_place(target: Path) -> None:
         raise Refusal(ExitCode.USAGE, f"{target.parent}: is no folder to write to", hint="make it, or choose another")
     if target.exists(follow_symlinks=False) and (target.is_symlink() or not target.is_file()):
         raise Refusal(ExitCode.USAGE, f"{target}: is there, and is no plain file", hint="choose another name")
+    if target.exists() and not saved_format.looks_saved(target):
+        what = f"{target}: is there, and is no saved desktop, so it is not replaced"
+        raise Refusal(ExitCode.USAGE, what, hint="choose another name")
 
 
 def _facts(order: Write) -> Facts:
@@ -96,8 +99,18 @@ def _parts(order: Write) -> Iterator[tuple[list[OpenPart], int, int]]:
         parts = [OpenPart(0, disk), OpenPart(1, state, base)]
         if order.facts.machine.firmware != "bios":
             parts.append(OpenPart(2, variables))
+        _check_sizes(order, parts)
         total = sum(end - begin for part in parts for begin, end in chunks.extents(part.descriptor))
         yield parts, at if base else 0, total
+
+
+def _check_sizes(order: Write, parts: Sequence[OpenPart]) -> None:
+    """Nobody inside makes a file that no such machine has. Raises Refusal."""
+    most = saved_format.most_of_parts(order.facts.machine)
+    for part in parts:
+        if os.fstat(part.descriptor).st_size > most[part.number]:
+            what = f"the session's {saved_format.PARTS[part.number]} is longer than that of any such machine"
+            raise Refusal(ExitCode.BROKE, what, hint="the session may have been taken over: 7lbd stop")
 
 
 def memory_at(state: int, size: int) -> int:

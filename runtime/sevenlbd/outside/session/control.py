@@ -1,6 +1,7 @@
-"""The session's control socket: how `stop`, `suspend` and `connect --renew` reach a supervisor, from whatever container.
+"""The session's control socket: how `stop`, `suspend` and `connect --renew` reach a supervisor, from any container.
 
-One JSON line in, one out; before that, any number of lines that say how far it is. The socket lies in the session folder, so that only its user can reach it.
+One JSON line in, one out; before that, any number of lines that say how far it is. The socket lies in the session
+folder, so that only its user can reach it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Reply:
     why: Printable = ""
     hint: Printable = ""
     code: int = ExitCode.NO_SESSION
-    saved: Printable = ""
+    saved: str = ""
     """The file that the desktop was suspended into."""
     done: int = 0
     total: int = 0

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal, visible
@@ -22,6 +22,7 @@ from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
 from ..folders import session_folders
+from ..saved import places
 from . import mishap
 from .audience import Audience
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
@@ -54,6 +55,10 @@ class Session:
         self._suspending = Suspending(prepared, link, audience.place)
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
+        self._leases = ExitStack()
+        """On the files that it was saved into while it ran on."""
+        self.restoring: asyncio.Task[None] | None = None
+        """The saved desktop is being read, before there is a machine."""
         self._progress = ProgressNotes("the saved desktop is read")
         self.overlay = plan.overlay
         """The disk that is written to."""
@@ -86,6 +91,7 @@ class Session:
                 break
         self._ending.unwatch()
         await self._give_up_suspending()
+        self._leases.close()
         if self._is_saved and self.state.phase not in FINAL:
             self._advance(Phase.SUSPENDED)
         elif self.state.phase is Phase.STOPPING:
@@ -154,6 +160,8 @@ class Session:
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status") from None
         self.state.saved = str(target)
         if order.keep_running:
+            with suppress(Refusal):  # it has it already
+                self._leases.enter_context(places.resuming(target, self.state.id))
             self._link.send_go_on()
             self._advance(Phase.READY)
         else:
@@ -186,8 +194,8 @@ class Session:
         """
         if self.state.phase in FINAL or self._is_saved:
             return
-        if self._writing:
-            self._writing.cancel()
+        for task in filter(None, (self._writing, self.restoring)):
+            task.cancel()
         if self.state.phase is not Phase.STOPPING:
             guest_runs = self.state.phase in (Phase.GUEST_UP, Phase.READY, Phase.SUSPENDING)
             now = now or not guest_runs

@@ -119,7 +119,12 @@ async def _disk(prepared: Prepared, session: Session) -> str:
     Raises Refusal.
     """
     if prepared.resume:
-        await suspending.restored(prepared, session.place, session.tell_progress)
+        session.restoring = asyncio.create_task(suspending.restored(prepared, session.place, session.tell_progress))
+        try:
+            await session.restoring
+        except asyncio.CancelledError:
+            what = f"session {session.state.id} was told to end while its desktop was read"
+            raise Refusal(session.exit_code(), what, hint="the saved desktop is as it was: 7lbd saved list") from None
         return str(session.place / shared_files.OVERLAY)
     return prepared.plan.overlay or await overlay_disk.make_overlay(
         session.place, prepared.plan.layers, prepared.disk_size

@@ -82,13 +82,18 @@ class Suspending:
         )
         if not order.target and savable.folder:
             places.made(Path(savable.folder))
-        async with saving.writer(wanted, self._place / LOG) as worker:
-            await self._hold()
-            try:
-                return await saving.write(worker, advance)
-            except BaseException:
-                self._link.send_go_on()
-                raise
+        try:
+            async with saving.writer(wanted, self._place / LOG) as worker:
+                await self._hold()
+                try:
+                    return await saving.write(worker, advance)
+                except BaseException:
+                    self._link.send_go_on()
+                    raise
+        except BaseException:
+            # One that was killed could not tidy up.
+            places.remove_interrupted(target.parent)
+            raise
 
     async def _hold(self) -> None:
         """Have the machine stand still. Raises Refusal when it does not."""

@@ -185,6 +185,11 @@ def test_without_native_tls_there_is_no_bundle(session: Path, capsys: pytest.Cap
     assert "--rdp-tls" in refused.value.hint
 
 
+async def not_now(_order: SuspendOrder, _advance: Advance) -> str:
+    """Suspends nothing."""
+    raise Refusal(ExitCode.USAGE, "not now", hint="later")
+
+
 def obeyed(place: Path, renew: Callable[[], AsyncIterator[None]] | None, ask: Callable[[], object]) -> object:
     """What `ask` comes to, beside a supervisor that serves its control socket."""
 
@@ -194,9 +199,6 @@ def obeyed(place: Path, renew: Callable[[], AsyncIterator[None]] | None, ask: Ca
                 raise OSError(28, "No space left on device")
             async for _ in renew():
                 pass
-
-        async def not_now(_order: SuspendOrder, _advance: Advance) -> str:
-            raise Refusal(ExitCode.USAGE, "not now", hint="later")
 
         async with control.serve(place, lambda _why, _now: None, by_supervisor, not_now):
             return await asyncio.to_thread(ask)
@@ -275,7 +277,7 @@ def test_the_order_of_an_older_sif_is_understood(session: Path) -> None:
         async def renew() -> None:
             raise AssertionError
 
-        async with control.serve(session, lambda why, now: orders.append((why, now)), renew):
+        async with control.serve(session, lambda why, now: orders.append((why, now)), renew, not_now):
             reader, writer = await asyncio.open_unix_connection(session / CONTROL)
             writer.write(b'{"order": "stop", "now": true}\n')
             answer = await reader.readline()

@@ -191,6 +191,14 @@ def test_a_foreign_file_is_refused(world: World, tmp_path: Path, content: bytes)
     assert "does not begin as a saved desktop does" in damaged(world, tmp_path, content).what
 
 
+@pytest.mark.parametrize("size", [-1, 1 << 50, 10**400])
+def test_a_header_with_sizes_that_there_are_not_is_refused(tmp_path: Path, size: int) -> None:
+    facts = replace(FACTS, machine=replace(MACHINE, memory=size))
+    (tmp_path / "one.7lbd").write_bytes(saved_format.pack_header(SavedHeader(facts, ())))
+    with pytest.raises(Refusal, match="sizes that there are not"):
+        reading.header(tmp_path / "one.7lbd")
+
+
 def test_what_is_no_plain_file_is_not_waited_for(world: World, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.7lbd")
     with pytest.raises(Refusal, match="not a plain file"):

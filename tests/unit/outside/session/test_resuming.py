@@ -156,7 +156,7 @@ HOSTILE: dict[str, Callable[[Facts], Facts]] = {
     "a CPU with features": lambda facts: machine(facts, cpu="max,host-cache-info=on"),
     "an accelerator of its own": lambda facts: machine(facts, accel="tcg,thread=single"),
     "a network of its own": lambda facts: machine(facts, network="bridge"),
-    "a memory that begins beyond": lambda facts: replace(facts, memory_at=1 << 62),
+    "a memory that begins beyond": lambda facts: replace(facts, memory_at=1 << 40),
 }
 
 
@@ -177,7 +177,7 @@ def test_credentials_are_such_as_we_make(site: Site, password: str, user: str) -
 
 
 def test_sizes_that_no_node_has_are_refused(site: Site) -> None:
-    site.save(machine(site.facts(), memory=1 << 60))
+    site.save(machine(site.facts(), memory=1 << 45))
     with pytest.raises(Refusal) as refused:
         site.resume()
     assert refused.value.code is ExitCode.RESOURCES

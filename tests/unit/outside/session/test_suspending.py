@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.saved import keys, reading
 from sevenlbd.outside.saved.facts import Facts, MachineFacts
-from sevenlbd.outside.session import control, supervisor
+from sevenlbd.outside.saved.messages import Read
+from sevenlbd.outside.session import control, supervisor, suspending
 from sevenlbd.outside.session.keeper_link import KeeperLink
 from sevenlbd.outside.session.preflight.prepared import Prepared, Savable
 from sevenlbd.outside.session.suspending import SuspendOrder
@@ -23,6 +27,7 @@ from test_supervisor import NORMAL, Keeper, Shown, not_the_tests_parent, prepare
 
 __all__ = ["not_the_tests_parent"]
 MEMORY = 1 << 30
+LAST = b"7lbd saved desktop, format 1\nthe last good one"
 
 
 class HoldingKeeper(Keeper):
@@ -138,13 +143,23 @@ def a_link(tmp_path: Path) -> SuspendOrder:
     return SuspendOrder(str(tmp_path / "link.7lbd"))
 
 
+def something_else(tmp_path: Path) -> SuspendOrder:
+    (tmp_path / "thesis.odt").write_bytes(b"PK\3\4" * 100)
+    return SuspendOrder(str(tmp_path / "thesis.odt"))
+
+
 def nobodys_key(_tmp_path: Path) -> SuspendOrder:
     return SuspendOrder(recipients=("age1nonsense",))
 
 
 @pytest.mark.parametrize(
     ("order", "says"),
-    [(not_a_folder, "is no folder to write to"), (a_link, "no plain file"), (nobodys_key, "is no public key")],
+    [
+        (not_a_folder, "is no folder to write to"),
+        (a_link, "no plain file"),
+        (something_else, "is no saved desktop, so it is not replaced"),
+        (nobodys_key, "is no public key"),
+    ],
 )
 def test_what_cannot_be_written_does_not_even_stop_the_machine(
     tmp_path: Path, order: Callable[[Path], SuspendOrder], says: str
@@ -173,7 +188,7 @@ def test_a_full_disk_lets_it_go_on_and_keeps_the_old_file(tmp_path: Path) -> Non
 
     made = savable(tmp_path)
     (tmp_path / "saved").mkdir(mode=0o700)
-    (tmp_path / "saved" / "a1.7lbd").write_bytes(b"the last good one")
+    (tmp_path / "saved" / "a1.7lbd").write_bytes(LAST)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # the state has as much, and the file more
     try:
@@ -183,8 +198,36 @@ def test_a_full_disk_lets_it_go_on_and_keeps_the_old_file(tmp_path: Path) -> Non
     assert "File too large" in came.what
     assert keeper.heard == ["hold", "go on"]
     assert Phase.READY in shown.every[shown.every.index(Phase.SUSPENDING) :]
-    assert (tmp_path / "saved" / "a1.7lbd").read_bytes() == b"the last good one"
+    assert (tmp_path / "saved" / "a1.7lbd").read_bytes() == LAST
     assert not list((tmp_path / "saved").glob(".*.new"))
+
+
+def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+
+    class Killing(HoldingKeeper):
+        def send_hold(self) -> None:
+            writers = [pid for pid in process.started if "saved.writer" in _command(pid)]
+            assert len(writers) == 1
+            os.kill(writers[0], signal.SIGKILL)
+            super().send_hold()
+
+    keeper, shown = Killing(made.where / "a1"), Watching()
+
+    def act(place: Path) -> str:
+        return control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+
+    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act), 30))
+    assert code is ExitCode.OK
+    assert "died" in came.what
+    assert keeper.heard == ["hold", "go on"]
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["key"]
+
+
+def _command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def test_a_session_is_suspended_once_at_a_time_and_only_when_it_is_ready(tmp_path: Path) -> None:
@@ -237,3 +280,27 @@ def test_what_can_never_be_suspended_says_why(
     assert says in came.what
     assert keeper.heard == []
     assert Phase.SUSPENDING not in shown.phases
+
+
+def test_who_ends_it_while_the_saved_desktop_is_read_need_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(suspending, "restored", endless)
+    made = savable(tmp_path)
+    assert made.savable
+    source = tmp_path / "one.7lbd"
+    source.touch()
+    made = replace(made, resume=Read(str(source), "", made.savable.facts, "", "", (0, 0, 0)))
+    with pytest.raises(Refusal, match="was told to end while its desktop was read") as refused:
+        asyncio.run(asyncio.wait_for(_run(made), 30))
+    assert refused.value.code is ExitCode.TERMINATED
+    assert not made.where.exists()
+    assert list(tmp_path.glob(".one*")) == [], "the lease is gone, too"
+
+
+async def _run(made: Prepared) -> ExitCode:
+    return await supervisor.run(cast("KeeperLink", HoldingKeeper(made.where / "a1")), made, Watching())

@@ -19,15 +19,13 @@ from ....images.signing.digest import Changed
 from ....wire.plan import Layer, Resumed
 from ...access.credentials import account_name
 from ...folders import session_folders
-from ...saved import keys, layers, places, reading
+from ...saved import keys, layers, places, reading, saved_format
 from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
 from ...saved.messages import LayerFile, Read
 from .prepared import Prepared
 
 _PASSWORD = re.compile(r"[A-Za-z0-9]{16,64}")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a model's name: nothing that QEMU would take for a feature
-_MOST_STATE = 1 << 30  # bytes beside the memory: devices have some, and the largest screen 256 MiB
-_MOST_VARIABLES = 16 << 20  # as of a machine that is kept (docs/theory.md)
 _WORDS = {
     "qemu": "QEMU",
     "machine": "machine type",
@@ -88,7 +86,7 @@ def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
         and (not facts.version or names.is_version(facts.version))
         and _PASSWORD.fullmatch(secrets.password)
         and account_name(secrets.share_user) == secrets.share_user
-        and 0 <= facts.memory_at <= _MOST_STATE
+        and facts.memory_at <= saved_format.MOST_STATE_MORE
     )
     if not fits:
         what = f"{path}: is no saved desktop to go on from: what it says of its machine makes no sense"
@@ -133,7 +131,7 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         facts=facts,
         keys=str(desktop.keys),
         memory=savable.memory.path if savable.memory else "",
-        most=(_most_disk(prepared.disk_size), plan.guest.memory + _MOST_STATE, _MOST_VARIABLES),
+        most=saved_format.most_of_parts(savable.facts.machine),
     )
     # The guest has mounted its shares by these secrets, and goes on with them.
     changed = replace(
@@ -151,11 +149,6 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     return replace(
         prepared, plan=changed, resume=order, copied=desktop.copied, savable=same, notes=(*prepared.notes, *notes)
     )
-
-
-def _most_disk(size: int) -> int:
-    """As of any overlay (outside/session/overlay_disk)."""
-    return size + size // 16 + (64 << 20)
 
 
 def _check_machine(desktop: SavedDesktop, here: MachineFacts, prepared: Prepared) -> None:
