@@ -28,7 +28,7 @@ class Web(Stage):
     what = "web pages and the clients in them"
 
     def key(self) -> str:
-        return key([paths.WEB, paths.REPO / "LICENSE"])
+        return key([paths.WEB, paths.REPO / "LICENSE", paths.BUILDER / "web.py"])
 
     def make(self, target: Path) -> None:
         node = target.with_name("web-node")
@@ -107,8 +107,7 @@ def with_own_socket(script: str) -> str:
     """Lets the client speak through our own line, which asks for true colour (assets/lib/true-colour.js)."""
     if len(SOCKET.findall(script)) != 1:
         raise BuildError(f"{RDP} makes its WebSocket in another way; see how, and whether it asks for 32 bits now")
-    line = 'import { TrueColourSocket } from "../../lib/true-colour.js";\n'
-    return line + SOCKET.sub("new TrueColourSocket(", script)
+    return 'import { TrueColourSocket as WebSocket } from "../../lib/true-colour.js";\n' + script
 
 
 def lay_novnc(package: Path, target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import struct
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -97,12 +99,45 @@ def test_the_webassembly_is_a_file_and_no_data_url() -> None:
 
 def test_the_client_speaks_through_the_line_that_asks_for_true_colour() -> None:
     script = (BUILT / "assets/vendor/ironrdp/iron-remote-desktop-rdp.js").read_text()
-    assert script.startswith('import { TrueColourSocket } from "../../lib/true-colour.js";\n')
-    assert script.count("new TrueColourSocket(") == 1
+    assert script.startswith('import { TrueColourSocket as WebSocket } from "../../lib/true-colour.js";\n')
+    assert script.count("new WebSocket(") == 1
     assert "assets/lib/true-colour.js" in Page(BUILT / "desktop.html").links
     for made in ("", "new WebSocket(a); new WebSocket(b)"):
         with pytest.raises(BuildError, match="makes its WebSocket in another way"):
             web.with_own_socket(made)
+
+
+# Client Core Data in a Connect Initial, as IronRDP begins it: 16 bits a pixel, early capabilities 0x829.
+CORE_DATA = b"\x01\xc0\xea\x00" + bytes(136) + struct.pack("<HHH", 16, 15, 0x829) + bytes(88)
+HEAD = b"\x03\x00\x01\xa8\x02\xf0\x80\x7f\x65\x82\x01\x9c" + bytes(80)
+ASK = """
+globalThis.WebSocket = class {};
+const { askForTrueColour } = await import(process.argv[1]);
+const message = Buffer.from(process.argv[2], "hex");
+console.log(askForTrueColour(message), message.toString("hex"));
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "is_it"),
+    [
+        (HEAD + b"Duca\x81\x2a" + CORE_DATA, True),
+        (HEAD + b"Duca\x2a" + CORE_DATA, True),
+        (HEAD + b"McDn\x81\x2a" + CORE_DATA, False),
+        (HEAD[:7] + b"\x30" + HEAD[8:] + b"Duca\x2a" + CORE_DATA, False),
+        (HEAD + b"Duca\x2a" + CORE_DATA[:145], False),
+        (HEAD + b"Duca", False),
+        (b"", False),
+    ],
+)
+def test_that_line_changes_two_fields_of_one_message(message: bytes, is_it: bool) -> None:
+    module = (BUILT / "assets/lib/true-colour.js").as_uri()
+    command = ["node", "--input-type=module", "--eval", ASK, module, message.hex()]
+    told, _, after = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition(" ")
+    assert told == str(is_it).lower()
+    if is_it:
+        message = message.replace(struct.pack("<HHH", 16, 15, 0x829), struct.pack("<HHH", 24, 15, 0x82B))
+    assert bytes.fromhex(after.strip()) == message
 
 
 def test_what_is_compressed_is_the_same_and_smaller() -> None:

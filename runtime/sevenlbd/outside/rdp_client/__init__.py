@@ -7,6 +7,7 @@
 - glue: what the client's JavaScript tells of its imports
 - imports: what the client asks of JavaScript
 - ironrdp: log in, look, move
+- true_colour: what the page's line says in the client's stead
 - values: JavaScript's values
 - visit: one visit to a session's desktop, and its report
 """

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from . import true_colour
 from .values import UNDEFINED, ArrayBuffer, EventTarget, Function, PageEvent, Promise
 
 _CONNECTING, _OPEN, _CLOSED = 0, 1, 3  # WebSocket.readyState
@@ -31,7 +32,7 @@ class GatewayWire(Protocol):
 
 
 class WebSocket(EventTarget):
-    """The browser's, over aiohttp."""
+    """The browser's, over aiohttp, with what the page's own adds."""
 
     def __init__(self, url: str, wire: GatewayWire) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class WebSocket(EventTarget):
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def send(self, data: bytes | str) -> None:
-        self._outgoing.put_nowait(data)
+        self._outgoing.put_nowait(data if isinstance(data, str) else true_colour.asked_for(data))
 
     def close(self) -> None:
         self._outgoing.put_nowait(None)
