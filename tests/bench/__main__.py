@@ -20,9 +20,9 @@ from . import (
     make_run,
     memory,
     page,
+    publishing,
     relay,
     share,
-    shelf,
     size,
     start,
     suspend,
@@ -49,7 +49,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "viewers": viewers.run,
     "page": page.run,
     "intake": intake.run,
-    "shelf": shelf.run,
+    "publishing": publishing.run,
 }
 RESULT = BUILD / "bench.json"
 

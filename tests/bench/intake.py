@@ -89,11 +89,11 @@ def _convert(source: Path, folder: Path) -> tuple[float, float]:
 
 def _add(source: Path, folder: Path) -> tuple[float, float]:
     """Seconds until the version is there; twice, for the type's sake."""
-    shelf = folder / "images"
+    repository = folder / "images"
     began = time.monotonic()
-    _image("add", "--image-dir", str(shelf), str(source), "--name", "x", "--version", "1")
+    _image("add", "--image-dir", str(repository), str(source), "--name", "x", "--version", "1")
     whole = time.monotonic() - began
-    _image("rm", "--image-dir", str(shelf), "x@1")
+    _image("rm", "--image-dir", str(repository), "x@1")
     return whole, whole
 
 

@@ -268,13 +268,13 @@ ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def open_up(folder: Path) -> None:
-    """Give the right to write back in all of a folder, so that sealed versions of images in it can be changed."""
+    """Give the right to write back in all of a folder, so that read-only versions of images in it can be changed."""
     for inner, _, _ in os.walk(folder):
         Path(inner).chmod(0o700)
 
 
 def remove(folder: Path) -> None:
-    """A folder with all that is in it, sealed versions of images included."""
+    """A folder with all that is in it, read-only versions of images included."""
     open_up(folder)
     shutil.rmtree(folder, ignore_errors=True)
 

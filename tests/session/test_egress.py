@@ -99,7 +99,7 @@ def warm(net: SiteNet, work: Path, spare: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(net: SiteNet, work: Path, warm: Path) -> Iterator[Session]:
+def connected(net: SiteNet, work: Path, warm: Path) -> Iterator[Session]:
     """A desktop with ways out, which tests share."""
     base = work / "egress"
     (work / "lists").mkdir()
@@ -142,8 +142,8 @@ class Guest:
 
 
 @pytest.fixture(scope="module")
-def guest(desk: Session, shared: Path) -> Iterator[Guest]:
-    console = Console(desk)
+def guest(connected: Session, shared: Path) -> Iterator[Guest]:
+    console = Console(connected)
     yield Guest(console, shared)
     console.close()
 
@@ -182,8 +182,8 @@ def test_with_user_mode_networking_the_ways_are_the_same(
     assert session.wait_end(60) == 0, session.story()
 
 
-def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(desk: Session) -> None:
-    told = json.loads((desk.folder / "session.json").read_text())["warnings"]
+def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(connected: Session) -> None:
+    told = json.loads((connected.folder / "session.json").read_text())["warnings"]
     for name, why in (
         ("gone", "there is no such name"),
         ("loop", "127.0.0.1 is a loopback address"),
@@ -195,8 +195,8 @@ def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(desk: Session) -> N
     assert not [text for text in told if "license" in text]
 
 
-def test_a_warm_guest_knows_its_ways_out(desk: Session, guest: Guest) -> None:
-    assert "thawed" in json.loads((desk.folder / "session.json").read_text())["milestones"]
+def test_a_warm_guest_knows_its_ways_out(connected: Session, guest: Guest) -> None:
+    assert "thawed" in json.loads((connected.folder / "session.json").read_text())["milestones"]
     assert f"default via {HOST}" in guest.console.run("ip -color=never -4 route")
     # A router that answers a probe as one stays one (RFC 4861 7.2.5).
     guest.console.run(f"sudo ip -6 neigh replace {HOST_LINK} lladdr 52:54:00:07:1b:02 dev eth0 nud probe; sleep 4")
@@ -260,8 +260,8 @@ print(b"".join(iter(lambda: silent[0].recv(999), b"")).decode())
 """
 
 
-def test_names_that_nobody_answers_for_hold_up_no_other(desk: Session) -> None:
-    answer, silence = desk.inside("python3", "-c", SILENT).stdout.split("\n", 1)
+def test_names_that_nobody_answers_for_hold_up_no_other(connected: Session) -> None:
+    answer, silence = connected.inside("python3", "-c", SILENT).stdout.split("\n", 1)
     status, seconds = answer.split()
     assert status == "200"
     assert float(seconds) < 1.5, "the resolver itself gives up after 2 s"
@@ -319,19 +319,19 @@ def test_the_guests_link_carries_no_more_than_its_limit(guest: Guest) -> None:
     assert 0.9 * least < seconds < 2.5 * least, "from the guest"
 
 
-def test_inside_there_are_these_sockets_and_no_other_way(desk: Session) -> None:
-    lines = desk.inside("ss", "-H", "-ltun").stdout.splitlines()
+def test_inside_there_are_these_sockets_and_no_other_way(connected: Session) -> None:
+    lines = connected.inside("ss", "-H", "-ltun").stdout.splitlines()
     sockets = {(line.split()[0], *line.split()[4].replace("[", "").replace("]", "").rsplit(":", 1)) for line in lines}
     ours = {(kind, address, str(port)) for kind, address, port in DOORS}
     ours |= {("tcp", HOST, port) for port in ("53", "445", "3128", "54321")} | {("udp", HOST, "53")}
     ours |= {("udp", "0.0.0.0%host0", "67")}
     dns_on_the_link = {(kind, place, "53") for kind in ("tcp", "udp") for place in (HOST_V6, f"{HOST_LINK}%host0")}
     assert sockets == ours | dns_on_the_link
-    routes = json.loads(desk.inside("ip", "-j", "route").stdout)
+    routes = json.loads(connected.inside("ip", "-j", "route").stdout)
     assert [route["dst"] for route in routes] == ["169.254.100.0/24"]
-    assert "default" not in desk.inside("ip", "-6", "route").stdout
+    assert "default" not in connected.inside("ip", "-6", "route").stdout
     for switch in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
-        assert desk.inside("cat", f"/proc/sys/{switch}").stdout == "0\n"
+        assert connected.inside("cat", f"/proc/sys/{switch}").stdout == "0\n"
 
 
 HOST_V6, HOST_LINK = "fd07:1bd0:6400::2", "fe80::5054:ff:fe07:1b02"
@@ -358,7 +358,7 @@ def test_a_scan_finds_the_doors_and_nothing_else(guest: Guest, net: SiteNet) -> 
     assert {tuple(line) for line in net.all_of("connection")} <= {(host, port) for _, host, port in DOORS | PROXIED}
 
 
-def test_a_guest_that_is_root_takes_no_other_guests_place(guest: Guest, desk: Session, net: SiteNet) -> None:
+def test_a_guest_that_is_root_takes_no_other_guests_place(guest: Guest, connected: Session, net: SiteNet) -> None:
     """Packets of its own making: from the licence server's address, from the node's, from loopback."""
     run = guest.console.run
     run(f"sudo ip addr add {LICENSE}/32 dev eth0; sudo ip addr add {NODE}/32 dev eth0")
@@ -372,10 +372,10 @@ def test_a_guest_that_is_root_takes_no_other_guests_place(guest: Guest, desk: Se
     assert not [place for place in net.all_of("seen") if place[1] == OTHER and place[2] == 443]
 
 
-def test_in_the_end_each_connection_is_on_the_sites_list(desk: Session, work: Path) -> None:
+def test_in_the_end_each_connection_is_on_the_sites_list(connected: Session, work: Path) -> None:
     """The last one with this desktop: it ends, and with it what is still open."""
-    desk.send(signal.SIGTERM)
-    assert desk.wait_end(60) == 0, desk.story()
+    connected.send(signal.SIGTERM)
+    assert connected.wait_end(60) == 0, connected.story()
     (path,) = (work / "lists").iterdir()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert {row["kind"] for row in rows} >= {"tcp", "udp", "connect", "http"}

@@ -112,7 +112,7 @@ Image = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def shelf(work: Path) -> Iterator[Path]:
+def repository(work: Path) -> Iterator[Path]:
     """A repository."""
     folder = work / "images"
     yield folder
@@ -120,11 +120,11 @@ def shelf(work: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def image(shelf: Path) -> Image:
+def image(repository: Path) -> Image:
     """Runs `7lbd image` on the repository."""
 
     def call(verb: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return harness.run("image", verb, "--image-dir", str(shelf), *words, **options)
+        return harness.run("image", verb, "--image-dir", str(repository), *words, **options)
 
     return call
 
@@ -141,11 +141,13 @@ def backing_of(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", [*DISKS, "disk.ova"])
-def test_a_disk_of_any_format_comes_in_whole_and_described(image: Image, shelf: Path, disks: Path, name: str) -> None:
+def test_a_disk_of_any_format_comes_in_whole_and_described(
+    image: Image, repository: Path, disks: Path, name: str
+) -> None:
     called = name.replace(".", "-")
     done = image("add", str(disks / name), "--name", called, "--version", "1.0")
     assert done.returncode == 0, done.stderr
-    version = shelf / called / "1.0"
+    version = repository / called / "1.0"
     same(disks / "disk.img", version / "disk.qcow2")
     assert sorted(path.name for path in version.iterdir()) == ["disk.qcow2", "image.toml"]
     assert not any(stat.S_IMODE(path.stat().st_mode) & 0o222 for path in (version, *version.iterdir()))
@@ -158,22 +160,24 @@ def test_a_disk_of_any_format_comes_in_whole_and_described(image: Image, shelf: 
     assert [line[:8].strip() for line in checked.stdout.splitlines()] == ["ok"] * len(checked.stdout.splitlines())
 
 
-def test_a_chain_is_made_one_file_compressed_and_published_if_asked(image: Image, shelf: Path, disks: Path) -> None:
+def test_a_chain_is_made_one_file_compressed_and_published_if_asked(
+    image: Image, repository: Path, disks: Path
+) -> None:
     wishes = ["--compress", "--publish", "--os", "linux", "--firmware", "bios", "--memory", "128M", "--cpus", "1"]
     done = image("add", str(disks / "chain" / "top.qcow2"), "--name", "chain", "--version", "1", *wishes)
     assert done.returncode == 0, done.stderr
-    made = shelf / "chain" / "1" / "disk.qcow2"
+    made = repository / "chain" / "1" / "disk.qcow2"
     assert backing_of(made) == bytes(12)
     expected = disks / "chain" / "expected.img"
     expected.write_bytes(bytes(MIB) + b"\7" * MIB + b"\10" * MIB + bytes(5 * MIB))
     same(expected, made)
     assert "compression type: zstd" in harness.tool("qemu-img", "info", str(made))
-    assert str((shelf / "chain" / "current").readlink()) == "1"
+    assert str((repository / "chain" / "current").readlink()) == "1"
     described = (made.parent / "image.toml").read_text()
     assert all(key in described for key in ('os = "linux"', 'firmware = "bios"', 'memory = "128M"', "cpus = 1"))
 
 
-def test_a_disk_that_leads_elsewhere_or_is_none_is_refused(image: Image, shelf: Path, disks: Path) -> None:
+def test_a_disk_that_leads_elsewhere_or_is_none_is_refused(image: Image, repository: Path, disks: Path) -> None:
     bad = disks / "bad"
     bad.mkdir()
     harness.tool("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", f"{bad}/q", "8M")
@@ -191,12 +195,12 @@ def test_a_disk_that_leads_elsewhere_or_is_none_is_refused(image: Image, shelf: 
         "disk.raw": "is named raw, but begins like qcow2",
     }.items():
         refusal(image("add", f"{bad}/{name}", "--name", "bad", "--version", "1"), IMAGE, [name, says])
-    assert not (shelf / "bad").exists(), "nothing is touched before the disk is known to be good"
+    assert not (repository / "bad").exists(), "nothing is touched before the disk is known to be good"
 
 
 @pytest.mark.parametrize("name", LOST)
 def test_a_disk_that_has_lost_its_end_is_refused_before_it_is_copied(
-    image: Image, shelf: Path, disks: Path, name: str
+    image: Image, repository: Path, disks: Path, name: str
 ) -> None:
     source, left = {
         "sparse.vmdk": ("disk.vmdk", MIB), "half.raw": ("disk.img", 2 * MIB), "fixed.vhd": ("fixed.vpc", 8 * MIB)
@@ -204,12 +208,12 @@ def test_a_disk_that_has_lost_its_end_is_refused_before_it_is_copied(
     shutil.copy(disks / source, disks / name)
     os.truncate(disks / name, left)
     refusal(image("add", str(disks / name), "--name", "lost", "--version", "1"), IMAGE, [name, LOST[name]])
-    assert [path.name for path in (shelf / "lost").glob("*")] in ([], [".lock"])
+    assert [path.name for path in (repository / "lost").glob("*")] in ([], [".lock"])
 
 
-def test_check_sees_that_a_disk_ends_before_its_partitions_do(image: Image, shelf: Path, disks: Path) -> None:
+def test_check_sees_that_a_disk_ends_before_its_partitions_do(image: Image, repository: Path, disks: Path) -> None:
     assert image("add", str(disks / "disk.qcow2"), "--name", "shrunk", "--version", "1").returncode == 0
-    version = shelf / "shrunk" / "1"
+    version = repository / "shrunk" / "1"
     harness.open_up(version)
     (version / "disk.qcow2").chmod(0o600)
     harness.tool("qemu-img", "resize", "-q", "--shrink", str(version / "disk.qcow2"), "2M")
@@ -253,24 +257,24 @@ def test_a_disk_of_sectors_of_4096_bytes_is_read_by_the_guests_firmware(
     assert session.wait_end() == 143
 
 
-def test_names_versions_and_values_that_make_no_sense_are_refused(image: Image, disks: Path, shelf: Path) -> None:
+def test_names_versions_and_values_that_make_no_sense_are_refused(image: Image, disks: Path, repository: Path) -> None:
     disk = str(disks / "disk.qcow2")
-    before = sorted(shelf.rglob("*"))
+    before = sorted(repository.rglob("*"))
     for words, code, says in (
         (["--name", "../x", "--version", "1"], IMAGE, "cannot be an image's name"),
         (["--name", "x", "--version", "../../1"], IMAGE, "cannot be a version's name"),
         (["--name", "x", "--version", "1", "--memory", "lots"], USAGE, "--memory lots"),
     ):
         refusal(image("add", disk, *words), code, [says])
-    assert sorted(shelf.rglob("*")) == before
+    assert sorted(repository.rglob("*")) == before
 
 
-def test_what_is_there_is_never_replaced(image: Image, shelf: Path, disks: Path) -> None:
+def test_what_is_there_is_never_replaced(image: Image, repository: Path, disks: Path) -> None:
     words = ["--name", "once", "--version", "1"]
     assert image("add", str(disks / "disk.qcow2"), *words).returncode == 0
-    before = (shelf / "once" / "1" / "disk.qcow2").stat()
+    before = (repository / "once" / "1" / "disk.qcow2").stat()
     refusal(image("add", str(disks / "disk.img"), *words), IMAGE, ["once@1 exists already"])
-    assert (shelf / "once" / "1" / "disk.qcow2").stat() == before
+    assert (repository / "once" / "1" / "disk.qcow2").stat() == before
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(disks: Path, base: Path) -> None:
@@ -306,12 +310,12 @@ def slow(work: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_import_leaves_nothing_half(shelf: Path, slow: Path, number: signal.Signals) -> None:
-    words = ["--image-dir", str(shelf), "--name", "cut", "--version", "1"]
+def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path, number: signal.Signals) -> None:
+    words = ["--image-dir", str(repository), "--name", "cut", "--version", "1"]
     before = harness.my_processes()
     call = harness.command("image", "add", str(slow), "--compress", *words)
     process = subprocess.Popen(call, env=harness.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    staging = shelf / "cut" / ".new-1" / "disk.qcow2"
+    staging = repository / "cut" / ".new-1" / "disk.qcow2"
     deadline = time.monotonic() + 30
     while not staging.exists() or staging.stat().st_size < 2 * MIB:
         assert time.monotonic() < deadline
@@ -321,16 +325,16 @@ def test_an_interrupted_import_leaves_nothing_half(shelf: Path, slow: Path, numb
     os.kill(ours, number)
     assert process.wait(30) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert not harness.wait_until_gone(harness.my_processes() - before), "qemu-img goes with it"
-    assert not (shelf / "cut" / "1").exists()
+    assert not (repository / "cut" / "1").exists()
     if number == signal.SIGKILL:
         # Whatever is left is no version, and the next import clears it away.
         assert harness.run("image", "add", str(slow), *words).returncode == 0
-        assert (shelf / "cut" / "1" / "disk.qcow2").exists()
-    assert not list((shelf / "cut").glob(".new-*")), list((shelf / "cut").iterdir())
-    assert not list((shelf / "cut").glob(".making-*"))
+        assert (repository / "cut" / "1" / "disk.qcow2").exists()
+    assert not list((repository / "cut").glob(".new-*")), list((repository / "cut").iterdir())
+    assert not list((repository / "cut").glob(".making-*"))
 
 
-def test_a_description_beside_the_disk_is_taken_over(image: Image, shelf: Path, disks: Path) -> None:
+def test_a_description_beside_the_disk_is_taken_over(image: Image, repository: Path, disks: Path) -> None:
     folder = disks / "described"
     folder.mkdir()
     shutil.copy(disks / "disk.qcow2", folder / "disk.qcow2")
@@ -338,15 +342,15 @@ def test_a_description_beside_the_disk_is_taken_over(image: Image, shelf: Path, 
     (folder / "variables.fd").write_bytes(bytes(40) + b"_FVH" + bytes(1000))
     words = ["--name", "described", "--version", "1", "--memory", "2G"]
     assert image("add", str(folder / "disk.qcow2"), *words).returncode == 0
-    described = (shelf / "described" / "1" / "image.toml").read_text()
+    described = (repository / "described" / "1" / "image.toml").read_text()
     for key in ('user = "jo"', 'nic = "e1000e"', 'memory = "2G"', 'name = "described"', 'variables = "variables.fd"'):
         assert key in described
-    assert (shelf / "described" / "1" / "variables.fd").read_bytes() == (folder / "variables.fd").read_bytes()
+    assert (repository / "described" / "1" / "variables.fd").read_bytes() == (folder / "variables.fd").read_bytes()
 
 
-def test_check_names_what_is_broken_with_one_line_each(image: Image, shelf: Path, disks: Path) -> None:
+def test_check_names_what_is_broken_with_one_line_each(image: Image, repository: Path, disks: Path) -> None:
     assert image("add", str(disks / "disk.qcow2"), "--name", "broken", "--version", "1").returncode == 0
-    version = shelf / "broken" / "1"
+    version = repository / "broken" / "1"
     harness.open_up(version)
     (version / "disk.qcow2").chmod(0o600)
     with (version / "disk.qcow2").open("r+b") as file:

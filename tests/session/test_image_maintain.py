@@ -64,7 +64,7 @@ class Upkeep(Session):
         return told
 
 
-class Shelf:
+class ImageRepository:
     """A repository with the version 1 of `win`."""
 
     def __init__(self, path: Path, base: Path) -> None:
@@ -137,10 +137,10 @@ def guest_in_a_sector() -> bytes:
 
 
 @pytest.fixture
-def shelf(work: Path, base: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[Shelf]:
+def repository(work: Path, base: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[ImageRepository]:
     """A repository whose one version has a guest that is done at once; nothing of a session may be left."""
     before = harness.my_processes()
-    made = Shelf(work / f"upkeep-{request.node.name[:40]}", base)
+    made = ImageRepository(work / f"upkeep-{request.node.name[:40]}", base)
     shutil.copytree(blank_image, made.version("1"))
     raw = work / "sector.raw"
     raw.write_bytes(guest_in_a_sector().ljust(8 << 20, b"\0"))
@@ -157,56 +157,59 @@ def shelf(work: Path, base: Path, blank_image: Path, request: pytest.FixtureRequ
 
 
 @pytest.fixture
-def idle(shelf: Shelf) -> Shelf:
+def idle(repository: ImageRepository) -> ImageRepository:
     """The same with a guest that does nothing: its disk is blank."""
-    version = shelf.version("1")
+    version = repository.version("1")
     version.chmod(0o755)
     (version / "disk.qcow2").unlink()
     harness.tool("qemu-img", "create", "-q", "-f", "qcow2", str(version / "disk.qcow2"), "64M")
     version.chmod(0o555)
-    return shelf
+    return repository
 
 
-def test_what_was_done_is_in_the_new_version_and_not_in_the_old_one(shelf: Shelf) -> None:
-    before = digests(shelf.version("1"))
-    done = shelf.maintained("--commit", "2", "--publish")
+def test_what_was_done_is_in_the_new_version_and_not_in_the_old_one(repository: ImageRepository) -> None:
+    before = digests(repository.version("1"))
+    done = repository.maintained("--commit", "2", "--publish")
     assert done.returncode == 0, done.stderr
     assert "win@2 is made of win@1" in done.stdout
     assert "win@2 is current" in done.stdout
-    assert digests(shelf.version("1")) == before
-    assert shelf.names() == {"1", "2", "current", "history"}, "the child is gone with its commit"
-    assert sector(shelf.version("1") / "disk.qcow2", 1) == bytes(SECTOR)
-    assert sector(shelf.version("2") / "disk.qcow2", 1).startswith(WRITTEN)
-    told = harness.tool("qemu-img", "info", "--output=json", str(shelf.version("2") / "disk.qcow2"))
+    assert digests(repository.version("1")) == before
+    assert repository.names() == {"1", "2", "current", "history"}, "the child is gone with its commit"
+    assert sector(repository.version("1") / "disk.qcow2", 1) == bytes(SECTOR)
+    assert sector(repository.version("2") / "disk.qcow2", 1).startswith(WRITTEN)
+    told = harness.tool("qemu-img", "info", "--output=json", str(repository.version("2") / "disk.qcow2"))
     assert "backing-filename" not in json.loads(told), "it stands alone"
-    assert json.loads(shelf.image("show", "win@2", "--json").stdout)["version"] == "2"
-    assert not [path for path in shelf.version("2").iterdir() if path.stat().st_mode & 0o222]
+    assert json.loads(repository.image("show", "win@2", "--json").stdout)["version"] == "2"
+    assert not [path for path in repository.version("2").iterdir() if path.stat().st_mode & 0o222]
 
 
-def test_without_a_terminal_the_child_is_kept_and_the_next_call_goes_on(shelf: Shelf) -> None:
-    done = shelf.maintained()
+def test_without_a_terminal_the_child_is_kept_and_the_next_call_goes_on(repository: ImageRepository) -> None:
+    done = repository.maintained()
     assert done.returncode == 0, done.stderr
     assert "the child is kept" in done.stdout
     assert "7lbd image maintain win --commit VERSION" in done.stdout
-    kept = shelf.home / ".maintain" / "disk.qcow2"
+    kept = repository.home / ".maintain" / "disk.qcow2"
     assert WRITTEN in kept.read_bytes()
     # What it lies on must stay.
-    refusal(shelf.image("rm", "win@1", "--force"), IMAGE, ["win@1", "maintain"])
-    assert "going on with the child of win@1" in shelf.maintained().stdout
-    refusal(shelf.maintained("--commit", "1"), IMAGE, ["win@1 exists already"])
-    refusal(shelf.maintained("--commit", "../2"), IMAGE, ["cannot be a version's name"])
-    done = shelf.maintained("--commit", "2")
+    refusal(repository.image("rm", "win@1", "--force"), IMAGE, ["win@1", "maintain"])
+    assert "going on with the child of win@1" in repository.maintained().stdout
+    refusal(repository.maintained("--commit", "1"), IMAGE, ["win@1 exists already"])
+    refusal(repository.maintained("--commit", "../2"), IMAGE, ["cannot be a version's name"])
+    done = repository.maintained("--commit", "2")
     assert done.returncode == 0, done.stderr
     assert "session upkeep" not in done.stdout, "a child that is kept is committed at once"
-    assert sector(shelf.version("2") / "disk.qcow2", 1).startswith(WRITTEN)
-    refusal(shelf.maintained("--discard"), IMAGE, ["no child of image `win` is kept"])
+    assert sector(repository.version("2") / "disk.qcow2", 1).startswith(WRITTEN)
+    refusal(repository.maintained("--discard"), IMAGE, ["no child of image `win` is kept"])
 
 
 @pytest.mark.parametrize(("answers", "versions"), [(["1", "2", "y"], {"1", "2"}), (["discard"], {"1"}), ([""], {"1"})])
-def test_on_a_terminal_one_is_asked(shelf: Shelf, answers: list[str], versions: set[str]) -> None:
+def test_on_a_terminal_one_is_asked(repository: ImageRepository, answers: list[str], versions: set[str]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        shelf.words("maintain", "win", "--session-dir", str(shelf.base)), stdin=theirs, stdout=theirs, stderr=theirs
+        repository.words("maintain", "win", "--session-dir", str(repository.base)),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     terminal = pexpect.fdpexpect.fdspawn(ours, timeout=60, encoding="utf-8", codec_errors="replace")
@@ -217,12 +220,12 @@ def test_on_a_terminal_one_is_asked(shelf: Shelf, answers: list[str], versions: 
         terminal.expect(pexpect.EOF)
     assert process.wait(30) == 0
     os.close(ours)
-    assert {path.name for path in shelf.home.iterdir() if path.name.isdigit()} == versions
-    assert (shelf.home / "current").readlink() == Path(max(versions))
-    assert (shelf.home / ".maintain").exists() == (answers == [""])
+    assert {path.name for path in repository.home.iterdir() if path.name.isdigit()} == versions
+    assert (repository.home / "current").readlink() == Path(max(versions))
+    assert (repository.home / ".maintain").exists() == (answers == [""])
 
 
-def test_one_maintainer_at_a_time_and_a_killed_one_loses_nothing(idle: Shelf) -> None:
+def test_one_maintainer_at_a_time_and_a_killed_one_loses_nothing(idle: ImageRepository) -> None:
     first = idle.begin("--web", "off")
     first.until("booting", 60)
     me = subprocess.check_output(["id", "-un"], text=True).strip()
@@ -240,7 +243,7 @@ def test_one_maintainer_at_a_time_and_a_killed_one_loses_nothing(idle: Shelf) ->
     assert idle.names() == {"1", "2", "current", "history", ".maintaining"} - {".maintaining"}
 
 
-def test_a_session_that_is_switched_off_is_kept_and_can_be_discarded(idle: Shelf) -> None:
+def test_a_session_that_is_switched_off_is_kept_and_can_be_discarded(idle: ImageRepository) -> None:
     before = digests(idle.version("1"))
     running = idle.begin("--commit", "2")
     running.until("booting", 60)
@@ -256,19 +259,19 @@ def test_a_session_that_is_switched_off_is_kept_and_can_be_discarded(idle: Shelf
     assert digests(idle.version("1")) == before
 
 
-def test_a_child_whose_disk_says_that_it_is_another_is_not_committed(shelf: Shelf) -> None:
+def test_a_child_whose_disk_says_that_it_is_another_is_not_committed(repository: ImageRepository) -> None:
     """A guest that broke out into its QEMU can write the whole file: it must not lead us to others."""
-    assert shelf.maintained().returncode == 0
-    disk = shelf.home / ".maintain" / "disk.qcow2"
-    secret = shelf.path.parent / "secret.raw"
+    assert repository.maintained().returncode == 0
+    disk = repository.home / ".maintain" / "disk.qcow2"
+    secret = repository.path.parent / "secret.raw"
     secret.write_bytes(b"a secret of the node".ljust(8 << 20, b"\0"))
     harness.tool("qemu-img", "rebase", "-u", "-F", "raw", "-b", str(secret), str(disk))
-    refusal(shelf.maintained("--commit", "2"), IMAGE, ["another disk", "--discard"])
-    assert "2" not in shelf.names()
+    refusal(repository.maintained("--commit", "2"), IMAGE, ["another disk", "--discard"])
+    assert "2" not in repository.names()
     secret.unlink()
 
 
-def test_a_fixed_password_comes_from_a_file_or_standard_input(idle: Shelf, tmp_path: Path) -> None:
+def test_a_fixed_password_comes_from_a_file_or_standard_input(idle: ImageRepository, tmp_path: Path) -> None:
     word = tmp_path / "word"
     for text in ("", "two\nlines\x07", "x" * 200):
         word.write_text(text)
@@ -285,7 +288,7 @@ def test_a_fixed_password_comes_from_a_file_or_standard_input(idle: Shelf, tmp_p
     running.output()
 
 
-def test_discs_are_in_the_drives(idle: Shelf, tmp_path: Path) -> None:
+def test_discs_are_in_the_drives(idle: ImageRepository, tmp_path: Path) -> None:
     refusal(idle.maintained("--iso", "/nowhere.iso"), IMAGE, ["/nowhere.iso", "does not exist here"])
     refusal(idle.maintained(*(["--iso", "/etc/passwd"] * 5)), USAGE, ["5 discs", "4 drives"])
     disc = tmp_path / "boot.iso"
@@ -299,19 +302,19 @@ def test_discs_are_in_the_drives(idle: Shelf, tmp_path: Path) -> None:
     running.output()
 
 
-def test_a_repository_that_is_read_only_is_refused(shelf: Shelf) -> None:
-    closed = node(f"mount --bind {shelf.path} {shelf.path}; mount -o remount,bind,ro {shelf.path}")
-    refusal(shelf.maintained(prefix=closed), RESOURCES, ["cannot be written to", "Read-only file system"])
-    refusal(shelf.image("maintain", "nobody"), IMAGE, ["image `nobody`"])
+def test_a_repository_that_is_read_only_is_refused(repository: ImageRepository) -> None:
+    closed = node(f"mount --bind {repository.path} {repository.path}; mount -o remount,bind,ro {repository.path}")
+    refusal(repository.maintained(prefix=closed), RESOURCES, ["cannot be written to", "Read-only file system"])
+    refusal(repository.image("maintain", "nobody"), IMAGE, ["image `nobody`"])
 
 
-def test_a_full_disk_loses_nothing(shelf: Shelf) -> None:
+def test_a_full_disk_loses_nothing(repository: ImageRepository) -> None:
     """No room for the child; then room for it, but none for the version; then for both."""
-    full = shelf.path.parent / "full-upkeep"
+    full = repository.path.parent / "full-upkeep"
     full.mkdir()
-    place = ("--session-dir", str(shelf.base), "--image-dir", str(full))
+    place = ("--session-dir", str(repository.base), "--image-dir", str(full))
     call = harness.command("image", "maintain", "win", *place, "--commit", "2")
-    changes = f"mount -t tmpfs -o size=4M,mode=0755 none {full}; cp -a {shelf.path}/. {full}"
+    changes = f"mount -t tmpfs -o size=4M,mode=0755 none {full}; cp -a {repository.path}/. {full}"
     script = (
         'fill() { dd if=/dev/zero of="$F/filler" bs=4k 2>/dev/null || :; }\n'
         'fill; "$@" && exit 1; [ ! -e "$F/win/.maintain" ] || exit 2\n'
@@ -341,20 +344,20 @@ def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
 
     What is installed may want its licence first: the site allows the way, and maintenance asks for it.
     """
-    shelf = Shelf(work / "upkeep-demo", base)
-    version = shelf.version("1")
+    repository = ImageRepository(work / "upkeep-demo", base)
+    version = repository.version("1")
     version.mkdir(parents=True)
     for name in ("disk.qcow2", "image.toml"):
         (shutil.copy if name == "image.toml" else os.link)(spare / name, version / name)
     toml = version / "image.toml"
     toml.write_text(toml.read_text().replace('name = "demo"', 'name = "win"'))
     before = version.joinpath("disk.qcow2").stat()
-    assert shelf.image("publish", "win@1").returncode == 0
+    assert repository.image("publish", "win@1").returncode == 0
     site, network = work / "site.toml", work / "net"
     site.write_text(f'egress_allow = ["tcp://license.example.edu:{siteserver.LMGRD}"]\n')
     network.mkdir()
     with sitenet.up(network) as net:
-        running = shelf.begin(
+        running = repository.begin(
             "--commit", "2", "--no-home-share",
             prefix=net.prefix, options=["--bind", f"{site}:/etc/7lbd/7lbd.toml"],
         )  # fmt: skip
@@ -378,7 +381,7 @@ def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
     after = version.joinpath("disk.qcow2").stat()
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
     asked = "cat /home/user1/of-maintenance"
-    assert harness.in_partition(shelf.version("2") / "disk.qcow2", start, size, asked).strip().endswith("kept")
+    assert harness.in_partition(repository.version("2") / "disk.qcow2", start, size, asked).strip().endswith("kept")
     assert "not found" in harness.in_partition(version / "disk.qcow2", start, size, asked)
-    assert (shelf.version("2") / "variables.fd").stat().st_size > 64 << 10
-    harness.remove(shelf.path)
+    assert (repository.version("2") / "variables.fd").stat().st_size > 64 << 10
+    harness.remove(repository.path)

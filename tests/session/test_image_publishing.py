@@ -1,4 +1,4 @@
-"""The shelf of images: versions published, rolled back and removed while desktops start and run."""
+"""The repository of images: versions published, rolled back and removed while desktops start and run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from strange import IMAGE, RESOURCES, boots, node, refusal
 HOUR = 3600
 
 
-class Shelf:
+class ImageRepository:
     """A repository with an image `win`, laid out by hand as docs/repository.md has it."""
 
     def __init__(self, path: Path, blank: Path) -> None:
@@ -66,37 +66,39 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(work: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[Shelf]:
+def repository(work: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[ImageRepository]:
     """A repository with the versions 1 and 2."""
-    place = work / f"shelf-{request.node.name[:40]}"
-    made = Shelf(place, blank_image)
+    place = work / f"repository-{request.node.name[:40]}"
+    made = ImageRepository(place, blank_image)
     made.add("1", "2")
     yield made
     harness.remove(place)
 
 
-def test_a_running_session_keeps_its_version_and_is_named(shelf: Shelf, start: StartSession, base: Path) -> None:
-    shelf.done("publish", "win@1")
-    first = start("--image", "win", *shelf.where)
+def test_a_running_session_keeps_its_version_and_is_named(
+    repository: ImageRepository, start: StartSession, base: Path
+) -> None:
+    repository.done("publish", "win@1")
+    first = start("--image", "win", *repository.where)
     assert first.wait_phase("booting", 60)["image"] == "win@1"
-    shelf.done("publish", "win@2")
-    second = start("--image", "win", *shelf.where)
+    repository.done("publish", "win@2")
+    second = start("--image", "win", *repository.where)
     assert second.wait_phase("booting", 60)["image"] == "win@2"
     whose = (
         f"session {first.id} of {subprocess.check_output(['id', '-un'], text=True).strip()} on {os.uname().nodename}"
     )
-    (user,) = shelf.shown("win@1")["users"]
+    (user,) = repository.shown("win@1")["users"]
     assert user.startswith(f"{whose}, since 20")
-    shelf.refused("rm", "win@1", "--force", says=["win@1 is in use", whose])
-    assert f"kept      win@1: in use: {whose}" in shelf.done("gc", "win", "--keep", "0", "--grace", "0s")
-    assert [lease.stat().st_mode & 0o777 for lease in shelf.leases()] == [0o644, 0o644]
+    repository.refused("rm", "win@1", "--force", says=["win@1 is in use", whose])
+    assert f"kept      win@1: in use: {whose}" in repository.done("gc", "win", "--keep", "0", "--grace", "0s")
+    assert [lease.stat().st_mode & 0o777 for lease in repository.leases()] == [0o644, 0o644]
     boots(second)
-    assert len(shelf.leases()) == 1, "an ended session takes its lease along"
+    assert len(repository.leases()) == 1, "an ended session takes its lease along"
     killed(first, base)
-    assert len(shelf.leases()) == 1, "a killed one cannot"
-    assert shelf.shown("win@1")["users"] == []
-    assert "removed   win@1" in shelf.done("gc", "win", "--keep", "0", "--grace", "0s")
-    assert shelf.leases() == []
+    assert len(repository.leases()) == 1, "a killed one cannot"
+    assert repository.shown("win@1")["users"] == []
+    assert "removed   win@1" in repository.done("gc", "win", "--keep", "0", "--grace", "0s")
+    assert repository.leases() == []
 
 
 def killed(session: Session, base: Path) -> None:
@@ -108,30 +110,32 @@ def killed(session: Session, base: Path) -> None:
     assert harness.run("gc", "--session-dir", str(base)).returncode == 0
 
 
-def test_who_starts_while_versions_are_published_gets_one_of_them_whole(shelf: Shelf, start: StartSession) -> None:
-    shelf.done("publish", "win@1")
-    with publishing(shelf):
-        sessions = [start("--image", "win", *shelf.where) for _ in range(3)]
+def test_who_starts_while_versions_are_published_gets_one_of_them_whole(
+    repository: ImageRepository, start: StartSession
+) -> None:
+    repository.done("publish", "win@1")
+    with publishing(repository):
+        sessions = [start("--image", "win", *repository.where) for _ in range(3)]
         for session in sessions:
             version = session.wait_phase("booting", 60)["image"].removeprefix("win@")
             assert version in ("1", "2")
             told = harness.tool("qemu-img", "info", "-U", "--output=json", str(session.folder / "overlay.qcow2"))
-            assert json.loads(told)["full-backing-filename"] == str(shelf.path / "win" / version / "disk.qcow2")
-            assert [lease.name.split("@")[1] for lease in shelf.leases()].count(version) >= 1
+            assert json.loads(told)["full-backing-filename"] == str(repository.path / "win" / version / "disk.qcow2")
+            assert [lease.name.split("@")[1] for lease in repository.leases()].count(version) >= 1
     for session in sessions:
         boots(session)
-    assert shelf.leases() == []
+    assert repository.leases() == []
 
 
 @contextmanager
-def publishing(shelf: Shelf) -> Iterator[None]:
+def publishing(repository: ImageRepository) -> Iterator[None]:
     """Two publishers at once, each as fast as it can."""
     over = threading.Event()
     codes: list[int] = []
 
     def publish(*versions: str) -> None:
         while not over.is_set():
-            codes.extend(shelf.image("publish", f"win@{version}").returncode for version in versions)
+            codes.extend(repository.image("publish", f"win@{version}").returncode for version in versions)
 
     both = [threading.Thread(target=publish, args=versions) for versions in (("1", "2"), ("2", "1"))]
     for thread in both:
@@ -142,31 +146,37 @@ def publishing(shelf: Shelf) -> Iterator[None]:
         over.set()
         for thread in both:
             thread.join()
-    told = (shelf.path / "win" / "history").read_text().splitlines()
+    told = (repository.path / "win" / "history").read_text().splitlines()
     assert set(codes) == {0}
     assert len(told) == len(codes) + 1
-    assert told[-1].split()[2] == shelf.current()
-    assert not [path for path in (shelf.path / "win").iterdir() if path.name.startswith(".current")]
+    assert told[-1].split()[2] == repository.current()
+    assert not [path for path in (repository.path / "win").iterdir() if path.name.startswith(".current")]
 
 
-def test_a_read_only_repository_serves_sessions_and_refuses_changes(shelf: Shelf, start: StartSession) -> None:
+def test_a_read_only_repository_serves_sessions_and_refuses_changes(
+    repository: ImageRepository, start: StartSession
+) -> None:
     for version in ("1", "2"):
-        shelf.done("publish", f"win@{version}")
-    before = sorted((str(path), path.lstat().st_mtime_ns) for path in shelf.path.rglob("*"))
-    closed = {"prefix": node(f"mount --bind {shelf.path} {shelf.path}; mount -o remount,bind,ro {shelf.path}")}
+        repository.done("publish", f"win@{version}")
+    before = sorted((str(path), path.lstat().st_mtime_ns) for path in repository.path.rglob("*"))
+    closed = {
+        "prefix": node(f"mount --bind {repository.path} {repository.path}; mount -o remount,bind,ro {repository.path}")
+    }
     for words in (("publish", "win@1"), ("rm", "win@1"), ("gc", "win")):
-        shelf.refused(*words, code=RESOURCES, says=["Read-only file system", str(shelf.path), "--image-dir"], **closed)
-    assert "would go" in shelf.done("gc", "win", "--keep", "0", "--grace", "0s", "--dry-run", **closed)
-    boots(start("--image", "win", *shelf.where, **closed))
-    assert sorted((str(path), path.lstat().st_mtime_ns) for path in shelf.path.rglob("*")) == before
+        repository.refused(
+            *words, code=RESOURCES, says=["Read-only file system", str(repository.path), "--image-dir"], **closed
+        )
+    assert "would go" in repository.done("gc", "win", "--keep", "0", "--grace", "0s", "--dry-run", **closed)
+    boots(start("--image", "win", *repository.where, **closed))
+    assert sorted((str(path), path.lstat().st_mtime_ns) for path in repository.path.rglob("*")) == before
 
 
-def test_a_full_disk_leaves_all_as_it_was_and_is_told(shelf: Shelf) -> None:
+def test_a_full_disk_leaves_all_as_it_was_and_is_told(repository: ImageRepository) -> None:
     """A file system of 2 MiB with the repository on it, without a byte to spare, and then with room again."""
-    full = shelf.path.parent / "full"
+    full = repository.path.parent / "full"
     full.mkdir()
     changes = (
-        f"mount -t tmpfs -o size=2M,mode=0755 none {full}; cp -a {shelf.path}/win {full}; "
+        f"mount -t tmpfs -o size=2M,mode=0755 none {full}; cp -a {repository.path}/win {full}; "
         f"mkdir -m 1777 {full}/.leases; dd if=/dev/zero of={full}/filler bs=4k 2>/dev/null || :"
     )
     call = harness.command("image", "publish", "win@1", "--image-dir", str(full))
@@ -188,19 +198,19 @@ def test_a_full_disk_leaves_all_as_it_was_and_is_told(shelf: Shelf) -> None:
     full.rmdir()
 
 
-def test_leases_of_other_nodes_keep_until_they_are_stale(shelf: Shelf) -> None:
-    shelf.done("publish", "win@2")
-    lease = shelf.path / ".leases" / "win@1@0123456789abcdef.lease"
+def test_leases_of_other_nodes_keep_until_they_are_stale(repository: ImageRepository) -> None:
+    repository.done("publish", "win@2")
+    lease = repository.path / ".leases" / "win@1@0123456789abcdef.lease"
     said = {"host": "node7", "user": "bob\x1b[31m", "note": "session xyz", "boot": "another", "space": 1, "pid": 1}
     lease.write_text(json.dumps(said))
-    told = shelf.refused("rm", "win@1", says=["win@1 is in use: session xyz of bob", "on node7"])
+    told = repository.refused("rm", "win@1", says=["win@1 is in use: session xyz of bob", "on node7"])
     assert "\x1b" not in told
-    assert "xyz" in shelf.shown("win@1")["users"][0]
+    assert "xyz" in repository.shown("win@1")["users"][0]
     hours_ago = time.time() - 2 * HOUR
     os.utime(lease, (hours_ago, hours_ago))
-    (shelf.path / ".leases" / "win@1@link.lease").symlink_to("/dev/zero")
-    os.mkfifo(shelf.path / ".leases" / "win@1@pipe.lease")
-    assert "removed   win@1" in shelf.done("gc", "win", "--keep", "1", "--grace", "0s")
+    (repository.path / ".leases" / "win@1@link.lease").symlink_to("/dev/zero")
+    os.mkfifo(repository.path / ".leases" / "win@1@pipe.lease")
+    assert "removed   win@1" in repository.done("gc", "win", "--keep", "1", "--grace", "0s")
     assert not lease.exists()
 
 
@@ -225,11 +235,13 @@ def test_a_disk_that_is_replaced_while_a_session_starts_is_refused(
         thread.join()
 
 
-def test_a_name_or_a_current_that_leads_elsewhere_is_refused(shelf: Shelf, refuse: Refuse) -> None:
-    current = shelf.path / "win" / "current"
-    refuse("--image", "win@..", *shelf.where, code=IMAGE, says=["`..` cannot be a version's name"])
-    refuse("--image", "win", *shelf.where, code=IMAGE, says=["no version of image `win`", "there are 1, 2", "publish"])
+def test_a_name_or_a_current_that_leads_elsewhere_is_refused(repository: ImageRepository, refuse: Refuse) -> None:
+    current = repository.path / "win" / "current"
+    refuse("--image", "win@..", *repository.where, code=IMAGE, says=["`..` cannot be a version's name"])
+    refuse(
+        "--image", "win", *repository.where, code=IMAGE, says=["no version of image `win`", "there are 1, 2", "publish"]
+    )
     for leads, why in (("../../win/2", "not a version beside it"), ("3", "which is not there")):
         current.symlink_to(leads)
-        refuse("--image", "win", *shelf.where, code=IMAGE, says=[str(current), why, "7lbd image publish win@"])
+        refuse("--image", "win", *repository.where, code=IMAGE, says=[str(current), why, "7lbd image publish win@"])
         current.unlink()

@@ -66,7 +66,7 @@ def done(call: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture(scope="module")
 def made(work: Path) -> Iterator[Site]:
     """What all tests begin with; none may change it."""
-    folder = work / "sealed"
+    folder = work / "signed"
     folder.mkdir()
     site = Site(folder)
     raw = folder / "disk.raw"

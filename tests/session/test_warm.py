@@ -143,13 +143,13 @@ def test_a_second_warm_state_wants_a_word(image: Path) -> None:
 
 
 def test_a_signed_version_is_not_touched(work: Path, spare: Path) -> None:
-    shelf = work / "warm-shelf"
-    version = shelf / "demo" / "1"
+    repository = work / "warm-repository"
+    version = repository / "demo" / "1"
     version.mkdir(parents=True)
-    (shelf / ".leases").mkdir(mode=0o1777)
+    (repository / ".leases").mkdir(mode=0o1777)
     shutil.copy(harness.DEMO / "image.toml", version)
     os.link(spare / "disk.qcow2", version / "disk.qcow2")
-    keys, here = str(work / "warm-site"), ("--image-dir", str(shelf))
+    keys, here = str(work / "warm-site"), ("--image-dir", str(repository))
     assert harness.run("image", "keygen", keys).returncode == 0
     assert harness.run("image", "sign", *here, "demo@1", "--key", f"{keys}.key").returncode == 0
     refusal(image_warm(*here, "demo@1"), 3, ["is signed", "--as VERSION"])

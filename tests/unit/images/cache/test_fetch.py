@@ -27,7 +27,7 @@ Version = Callable[..., Path]
 def version(tmp_path: Path) -> Version:
     """Makes a version's folder: a disk of five chunks and a bit, the second and third of them a hole."""
 
-    def make(*, sealed: bool = True, name: str = "1") -> Path:
+    def make(*, signed: bool = True, name: str = "1") -> Path:
         folder = tmp_path / "shared" / "lab" / name
         (folder / "warm").mkdir(parents=True)
         (folder / "image.toml").write_text(f'name = "lab"\nversion = "{name}"\n')
@@ -38,14 +38,14 @@ def version(tmp_path: Path) -> Version:
             disk.write(noise.randbytes(CHUNK))
             disk.seek(3 * CHUNK)
             disk.write(noise.randbytes(2 * CHUNK + 12345))
-        if sealed:
-            seal(folder)
+        if signed:
+            sign(folder)
         return folder
 
     return make
 
 
-def seal(folder: Path) -> None:
+def sign(folder: Path) -> None:
     made = manifest.make(folder)
     (folder / layout.MANIFEST).write_bytes(made.to_json())
     (folder / layout.TREE).write_bytes(made.to_tree())
@@ -87,21 +87,21 @@ def killed_after(pieces: int, source: Path, target: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("sealed", [True, False], ids=["manifest", "journal"])
-def test_a_copy_is_the_same_and_nobody_may_write_to_it(version: Version, tmp_path: Path, sealed: bool) -> None:
-    source, target = version(sealed=sealed), tmp_path / "copy"
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "journal"])
+def test_a_copy_is_the_same_and_nobody_may_write_to_it(version: Version, tmp_path: Path, signed: bool) -> None:
+    source, target = version(signed=signed), tmp_path / "copy"
     tally = copy(source, target)
     assert content(target) == content(source)
     assert tally.done == tally.total == sum(s.st_size for s in manifest.files(source).values())
     assert tally.fetched < 4 * CHUNK, "holes are not fetched"
     assert all(not path.stat().st_mode & 0o222 for path in [target, *target.rglob("*")])
     assert (target / "disk.qcow2").stat().st_mtime_ns == (source / "disk.qcow2").stat().st_mtime_ns
-    manifest.check(target, manifest.read(target)) if sealed else None
+    manifest.check(target, manifest.read(target)) if signed else None
 
 
-@pytest.mark.parametrize("sealed", [True, False], ids=["manifest", "journal"])
-def test_what_arrived_before_sigkill_is_not_fetched_again(version: Version, tmp_path: Path, sealed: bool) -> None:
-    source, target = version(sealed=sealed), tmp_path / "copy"
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "journal"])
+def test_what_arrived_before_sigkill_is_not_fetched_again(version: Version, tmp_path: Path, signed: bool) -> None:
+    source, target = version(signed=signed), tmp_path / "copy"
     whole = content(source)
     killed_after(5, source, target)
     # Were the first chunk read once more, this would come to light in the copy.
@@ -111,9 +111,9 @@ def test_what_arrived_before_sigkill_is_not_fetched_again(version: Version, tmp_
     assert tally.fetched <= 2 * CHUNK + 20_000
 
 
-@pytest.mark.parametrize("sealed", [True, False], ids=["manifest", "journal"])
-def test_a_piece_that_was_damaged_here_is_fetched_again(version: Version, tmp_path: Path, sealed: bool) -> None:
-    source, target = version(sealed=sealed), tmp_path / "copy"
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "journal"])
+def test_a_piece_that_was_damaged_here_is_fetched_again(version: Version, tmp_path: Path, signed: bool) -> None:
+    source, target = version(signed=signed), tmp_path / "copy"
     killed_after(6, source, target)
     alter(target / "disk.qcow2", 100)
     alter(target / "disk.qcow2", CHUNK + 100)
@@ -122,7 +122,7 @@ def test_a_piece_that_was_damaged_here_is_fetched_again(version: Version, tmp_pa
 
 
 def test_half_a_line_in_the_journal_ends_it(version: Version, tmp_path: Path) -> None:
-    source, target = version(sealed=False), tmp_path / "copy"
+    source, target = version(signed=False), tmp_path / "copy"
     killed_after(6, source, target)
     journal = tmp_path / "journal"
     journal.write_text(journal.read_text()[:-20])
@@ -133,7 +133,7 @@ def test_half_a_line_in_the_journal_ends_it(version: Version, tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["", "{}", "[1]\n[2]\n", "\0", '"x"\n' * 3])
 def test_a_journal_that_makes_no_sense_is_no_journal(version: Version, tmp_path: Path, text: str) -> None:
     (tmp_path / "journal").write_text(text)
-    source = version(sealed=False)
+    source = version(signed=False)
     copy(source, tmp_path / "copy")
     assert content(tmp_path / "copy") == content(source)
 
@@ -180,18 +180,18 @@ def test_a_file_that_nobody_listed_or_that_is_missing_is_refused(version: Versio
 
 
 def test_what_is_no_plain_file_is_refused(version: Version, tmp_path: Path) -> None:
-    source = version(sealed=False)
+    source = version(signed=False)
     (source / "link").symlink_to("/etc/passwd")
     with pytest.raises(Refusal, match="neither a file nor a folder"):
         fetch.look(source)
 
 
-@pytest.mark.parametrize("sealed", [True, False], ids=["manifest", "journal"])
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "journal"])
 @pytest.mark.parametrize("change", ["replaced", "written", "gone", "cut"])
 def test_a_source_that_changes_meanwhile_is_noticed(
-    version: Version, tmp_path: Path, sealed: bool, change: str
+    version: Version, tmp_path: Path, signed: bool, change: str
 ) -> None:
-    source = version(sealed=sealed)
+    source = version(signed=signed)
     disk = source / "disk.qcow2"
     other = tmp_path / "other"
     shutil.copy2(disk, other)
@@ -214,10 +214,10 @@ def test_a_source_that_changes_meanwhile_is_noticed(
 
 
 def test_a_source_that_was_another_before_leaves_nothing_of_it(version: Version, tmp_path: Path) -> None:
-    source, target = version(sealed=False), tmp_path / "copy"
+    source, target = version(signed=False), tmp_path / "copy"
     killed_after(5, source, target)
     shutil.rmtree(source)
-    source = version(sealed=False)
+    source = version(signed=False)
     (source / "warm" / "state").rename(source / "state")
     shutil.rmtree(source / "warm")
     copy(source, target)
@@ -230,7 +230,7 @@ def allocated(path: Path) -> int:
 
 
 def test_sparse_stays_sparse(version: Version, tmp_path: Path) -> None:
-    source = version(sealed=False)
+    source = version(signed=False)
     disk = source / "disk.qcow2"
     os.truncate(disk, 400 * CHUNK)
     with disk.open("r+b") as file:

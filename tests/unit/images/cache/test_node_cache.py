@@ -39,14 +39,14 @@ def shared(tmp_path: Path) -> Repository:
 def add(shared: Repository, make_qcow2: MakeQcow2) -> Add:
     """Puts a version into the shared repository."""
 
-    def make(text: str, *, size: int = 0, publish: bool = True, seal: bool = True) -> Path:
+    def make(text: str, *, size: int = 0, publish: bool = True, signed: bool = True) -> Path:
         name, _, version = text.partition("@")
         with shared.staged(name, version) as folder:
             make_qcow2(folder / "disk.qcow2")
             (folder / "image.toml").write_text(f'name = "{name}"\nversion = "{version}"\n')
             if size:
                 (folder / "more").write_bytes(os.urandom(size))
-            if seal:
+            if signed:
                 made = manifest.make(folder)
                 (folder / layout.MANIFEST).write_bytes(made.to_json())
                 (folder / layout.TREE).write_bytes(made.to_tree())
@@ -89,9 +89,9 @@ def names(cache: Cache) -> list[str]:
     return [str(entry.ref) for entry in cache.entries()]
 
 
-@pytest.mark.parametrize("seal", [True, False], ids=["manifest", "plain"])
-def test_a_session_takes_the_copy_once_it_is_whole(shared: Repository, cache: Cache, add: Add, seal: bool) -> None:
-    folder = add("win@1", seal=seal)
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "plain"])
+def test_a_session_takes_the_copy_once_it_is_whole(shared: Repository, cache: Cache, add: Add, signed: bool) -> None:
+    folder = add("win@1", signed=signed)
     assert found("win", shared, cache) == folder
     seen = []
     fetched(cache, folder, lambda _: seen.append(found("win", shared, cache)))
@@ -117,13 +117,13 @@ def test_a_version_that_was_taken_away_is_not_had_from_the_cache(shared: Reposit
         found("win@1", shared, cache)
 
 
-@pytest.mark.parametrize("seal", [True, False], ids=["manifest", "plain"])
-def test_a_copy_of_what_has_changed_since_is_not_used(shared: Repository, cache: Cache, add: Add, seal: bool) -> None:
-    folder = add("win@1", size=9 * MIB, seal=seal)
+@pytest.mark.parametrize("signed", [True, False], ids=["manifest", "plain"])
+def test_a_copy_of_what_has_changed_since_is_not_used(shared: Repository, cache: Cache, add: Add, signed: bool) -> None:
+    folder = add("win@1", size=9 * MIB, signed=signed)
     fetched(cache, folder)
     with shared.amended("win", "1"):
         (folder / "state").write_text("warm")
-        if seal:
+        if signed:
             (folder / layout.MANIFEST).unlink()
             (folder / layout.TREE).unlink()
             made = manifest.make(folder)
@@ -134,11 +134,11 @@ def test_a_copy_of_what_has_changed_since_is_not_used(shared: Repository, cache:
         tally = cache.fetch(Reference("win", "1"), fetch.look(folder))
     assert found("win", shared, cache) == cache.path / "win" / "1"
     assert (cache.path / "win" / "1" / "state").read_text() == "warm"
-    assert tally.fetched < 4096 or not seal, "only what is new"
+    assert tally.fetched < 4096 or not signed, "only what is new"
 
 
 def test_a_changed_copy_that_is_in_use_stays(shared: Repository, cache: Cache, add: Add) -> None:
-    folder = add("win@1", seal=False)
+    folder = add("win@1", signed=False)
     ref = fetched(cache, folder)
     with shared.amended("win", "1"):
         (folder / "state").write_text("warm")
@@ -311,7 +311,7 @@ def test_a_copy_without_a_record_that_makes_sense_is_no_copy(
 
 
 def test_a_signed_copy_is_not_read_once_more(shared: Repository, cache: Cache, add: Add, tmp_path: Path) -> None:
-    folder = add("win@1", seal=False)
+    folder = add("win@1", signed=False)
     private, public = signature.generate()
     key = tmp_path / "site.key"
     key.write_bytes(private)
@@ -356,7 +356,7 @@ def test_a_version_named_like_our_own_files_is_an_ordinary_one(cache: Cache, add
     assert sorted(names(cache)) == ["win@1.copy", "win@1.partial"]
 
 
-def test_a_partial_copy_that_was_sealed_already_is_gone_on_with(cache: Cache, add: Add) -> None:
+def test_a_partial_copy_that_was_whole_already_is_gone_on_with(cache: Cache, add: Add) -> None:
     """Killed between the last file and the rename."""
     folder = add("win@1")
     ref = fetched(cache, folder)

@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Path:
+def repository(tmp_path: Path) -> Path:
     """A repository's folder."""
     leases.prepare(tmp_path)
     return tmp_path
@@ -53,14 +53,14 @@ with leases.held(Path(sys.argv[1]), "win", "1", "abc"):
 """
 
 
-def users(shelf: Path) -> list[tuple[str, str]]:
+def users(repository: Path) -> list[tuple[str, str]]:
     """What is in use."""
-    return sorted((lease.name, lease.version) for lease in leases.alive(shelf))
+    return sorted((lease.name, lease.version) for lease in leases.alive(repository))
 
 
-def the_file(shelf: Path) -> Path:
+def the_file(repository: Path) -> Path:
     """The one lease."""
-    (path,) = (shelf / layout.LEASES).iterdir()
+    (path,) = (repository / layout.LEASES).iterdir()
     return path
 
 
@@ -71,75 +71,77 @@ def rewrite(path: Path, **changes: Any) -> None:
     os.utime(path, (age, age))
 
 
-def test_a_lease_is_seen_while_it_is_held(shelf: Path) -> None:
-    with leases.held(shelf, "win", "1", "abc"), leases.held(shelf, "win", "1", "def"):
-        assert users(shelf) == [("win", "1"), ("win", "1")]
-        said = "\n".join(sorted(map(str, leases.alive(shelf))))
+def test_a_lease_is_seen_while_it_is_held(repository: Path) -> None:
+    with leases.held(repository, "win", "1", "abc"), leases.held(repository, "win", "1", "def"):
+        assert users(repository) == [("win", "1"), ("win", "1")]
+        said = "\n".join(sorted(map(str, leases.alive(repository))))
         assert f"session abc of {heartbeat.user_name()} on {os.uname().nodename}, since 20" in said
-        assert all(path.stat().st_mode & 0o777 == 0o644 for path in (shelf / layout.LEASES).iterdir())
-    assert not list((shelf / layout.LEASES).iterdir())
+        assert all(path.stat().st_mode & 0o777 == 0o644 for path in (repository / layout.LEASES).iterdir())
+    assert not list((repository / layout.LEASES).iterdir())
 
 
-def test_the_folder_is_for_everybody_but_nobody_removes_anothers(shelf: Path) -> None:
-    assert (shelf / layout.LEASES).stat().st_mode & 0o7777 == 0o1777
+def test_the_folder_is_for_everybody_but_nobody_removes_anothers(repository: Path) -> None:
+    assert (repository / layout.LEASES).stat().st_mode & 0o7777 == 0o1777
 
 
 def test_a_killed_holders_lease_is_stale_at_once(
-    shelf: Path, child: Callable[[str, Path], subprocess.Popen[str]]
+    repository: Path, child: Callable[[str, Path], subprocess.Popen[str]]
 ) -> None:
-    holder = child(HOLD, shelf)
-    assert users(shelf) == [("win", "1")]
+    holder = child(HOLD, repository)
+    assert users(repository) == [("win", "1")]
     holder.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # a zombie still has its PID
-    assert users(shelf) == []
+    assert users(repository) == []
     holder.wait()
-    assert users(shelf) == []
-    assert leases.sweep(shelf) == 1
-    assert not list((shelf / layout.LEASES).iterdir())
+    assert users(repository) == []
+    assert leases.sweep(repository) == 1
+    assert not list((repository / layout.LEASES).iterdir())
 
 
-def test_a_pid_that_came_round_again_is_not_the_holder(shelf: Path) -> None:
-    with leases.held(shelf, "win", "1", "abc"):
-        path = the_file(shelf)
+def test_a_pid_that_came_round_again_is_not_the_holder(repository: Path) -> None:
+    with leases.held(repository, "win", "1", "abc"):
+        path = the_file(repository)
         rewrite(path, born=json.loads(path.read_text())["born"] + 1)
-        assert users(shelf) == []
+        assert users(repository) == []
 
 
 @pytest.mark.parametrize("change", [{"boot": "0f0e0d0c-another-node"}, {"space": 4026530000}])
-def test_a_pid_of_another_node_or_container_says_nothing(shelf: Path, change: dict[str, Any]) -> None:
-    with leases.held(shelf, "win", "1", "abc"):
-        rewrite(the_file(shelf), pid=2**22 + 1, **change)
-        assert users(shelf) == [("win", "1")]
+def test_a_pid_of_another_node_or_container_says_nothing(repository: Path, change: dict[str, Any]) -> None:
+    with leases.held(repository, "win", "1", "abc"):
+        rewrite(the_file(repository), pid=2**22 + 1, **change)
+        assert users(repository) == [("win", "1")]
 
 
 @pytest.mark.parametrize(("age", "alive"), [(0.0, True), (0.9 * HOUR, True), (1.1 * HOUR, False), (-2 * HOUR, False)])
-def test_a_lease_from_another_node_lives_as_long_as_it_is_renewed(shelf: Path, age: float, alive: bool) -> None:
+def test_a_lease_from_another_node_lives_as_long_as_it_is_renewed(repository: Path, age: float, alive: bool) -> None:
     """A time in the future, which would never pass, is nobody's renewal."""
-    with leases.held(shelf, "win", "1", "abc"):
-        path = the_file(shelf)
+    with leases.held(repository, "win", "1", "abc"):
+        path = the_file(repository)
         rewrite(path, boot="another", host="node7")
         at = path.stat().st_mtime - age
         os.utime(path, (at, at))
-        assert bool(leases.alive(shelf)) is alive
-        assert leases.sweep(shelf) == (not alive)
+        assert bool(leases.alive(repository)) is alive
+        assert leases.sweep(repository) == (not alive)
 
 
-def test_the_file_systems_clock_counts_and_not_ours(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with leases.held(shelf, "win", "1", "abc"):
-        rewrite(the_file(shelf), boot="another")
+def test_the_file_systems_clock_counts_and_not_ours(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with leases.held(repository, "win", "1", "abc"):
+        rewrite(the_file(repository), boot="another")
         monkeypatch.setattr(time, "time", lambda: 1.0)
-        assert users(shelf) == [("win", "1")]
+        assert users(repository) == [("win", "1")]
 
 
-def test_a_lease_is_renewed_and_comes_back_when_it_was_swept_away(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_renewed_and_comes_back_when_it_was_swept_away(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.02)
-    with leases.held(shelf, "win", "1", "abc"):
-        path = the_file(shelf)
+    with leases.held(repository, "win", "1", "abc"):
+        path = the_file(repository)
         os.utime(path, (1, 1))
         until(lambda: path.stat().st_mtime > 1)
         path.unlink()
         until(path.exists)
-        assert users(shelf) == [("win", "1")]
+        assert users(repository) == [("win", "1")]
     until(lambda: not path.exists())
 
 
@@ -166,8 +168,8 @@ def test_nothing_is_written_through_a_link_in_place_of_the_folder(tmp_path: Path
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
-    folder = shelf / layout.LEASES
+def test_what_is_no_lease_is_passed_over(repository: Path) -> None:
+    folder = repository / layout.LEASES
     (folder / "win@1@a.lease").symlink_to("/etc/passwd")
     os.mkfifo(folder / "win@1@b.lease")
     (folder / "win@1@c.lease").mkdir()
@@ -176,8 +178,8 @@ def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
     (folder / "win@1@f.txt").touch()
     (folder / "\x1b[31m\n@1@g.lease").touch()
     (folder / "\udcff@1@h.lease").touch()
-    assert users(shelf) == []
-    assert leases.sweep(shelf) == 0
+    assert users(repository) == []
+    assert leases.sweep(repository) == 0
 
 
 @pytest.mark.parametrize(
@@ -192,37 +194,37 @@ def test_what_is_no_lease_is_passed_over(shelf: Path) -> None:
         "x" * (8 << 20),
     ],
 )
-def test_a_lease_that_makes_no_sense_still_keeps_until_it_is_stale(shelf: Path, content: str) -> None:
+def test_a_lease_that_makes_no_sense_still_keeps_until_it_is_stale(repository: Path, content: str) -> None:
     """As one does that a full disk left empty."""
-    path = shelf / layout.LEASES / "win@1@a.lease"
+    path = repository / layout.LEASES / "win@1@a.lease"
     path.write_text(content, encoding="latin-1")
-    (lease,) = leases.alive(shelf)
+    (lease,) = leases.alive(repository)
     assert len(str(lease)) < 300
     os.utime(path, (1, 1))
-    assert leases.alive(shelf) == []
+    assert leases.alive(repository) == []
 
 
-def test_what_a_lease_says_cannot_play_with_a_terminal(shelf: Path) -> None:
-    path = shelf / layout.LEASES / "win@1@a.lease"
+def test_what_a_lease_says_cannot_play_with_a_terminal(repository: Path) -> None:
+    path = repository / layout.LEASES / "win@1@a.lease"
     path.write_text(json.dumps({"host": "\x1b]0;owned\x07", "user": "root\n", "note": "\u202esession"}))
-    (lease,) = leases.alive(shelf)
+    (lease,) = leases.alive(repository)
     assert str(lease).isprintable()
     assert "owned" in str(lease)
 
 
-def test_who_pretends_to_be_another_is_named_by_his_file(shelf: Path) -> None:
-    path = shelf / layout.LEASES / "win@1@a.lease"
+def test_who_pretends_to_be_another_is_named_by_his_file(repository: Path) -> None:
+    path = repository / layout.LEASES / "win@1@a.lease"
     for user, shown in (("bob", f"bob (in a file of {heartbeat.user_name()})"), ("", heartbeat.user_name())):
         path.write_text(json.dumps({"user": user, "note": "session x", "host": "node7"}))
-        assert f"session x of {shown} on node7" in str(leases.alive(shelf)[0])
+        assert f"session x of {shown} on node7" in str(leases.alive(repository)[0])
 
 
-def test_more_files_than_there_can_be_sessions_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_files_than_there_can_be_sessions_are_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_MOST", 50)
     for number in range(51):
-        (shelf / layout.LEASES / f"{number}").touch()
+        (repository / layout.LEASES / f"{number}").touch()
     with pytest.raises(Refusal, match="more than 50 files"):
-        leases.alive(shelf)
+        leases.alive(repository)
 
 
 # Adds one to a number in a file, in a way that loses counts unless one is alone.

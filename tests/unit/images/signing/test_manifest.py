@@ -125,7 +125,7 @@ def test_an_added_file_a_removed_one_and_a_link_are_found(version: Path) -> None
 
 
 @pytest.mark.parametrize("name", [layout.MANIFEST, layout.TREE])
-def test_a_seal_that_is_a_link_or_a_pipe_is_refused(version: Path, name: str) -> None:
+def test_a_signing_file_that_is_a_link_or_a_pipe_is_refused(version: Path, name: str) -> None:
     (version / name).rename(version.parent / "elsewhere")
     (version / name).symlink_to(version.parent / "elsewhere")
     with pytest.raises(Refusal):

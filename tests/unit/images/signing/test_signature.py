@@ -86,7 +86,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.sign()
     yield world
     for folder in [tmp_path, *tmp_path.rglob("*")]:
-        # What is sealed pytest could not remove.
+        # What is read-only pytest could not remove.
         if folder.is_dir() and not folder.is_symlink():
             folder.chmod(0o700)
 
@@ -104,7 +104,7 @@ def test_a_signed_version_is_believed_without_reading_it(world: World) -> None:
         "disk.qcow2", "image.toml", "manifest.json", "manifest.places", "manifest.sig", "manifest.tree", "warm",
     ]  # fmt: skip
     assert not list(world.folder.parent.glob(".seal-*"))
-    assert not any(path.stat().st_mode & 0o222 for path in world.folder.rglob("*")), "it is sealed"
+    assert not any(path.stat().st_mode & 0o222 for path in world.folder.rglob("*")), "it is read-only"
 
 
 def test_a_version_made_by_hand_is_believed_too(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_changed_byte_is_noticed_though_size_and_times_are_as_before(copy: Wor
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.tree", "manifest.sig", "manifest.places"])
 @pytest.mark.parametrize("at", [0, 30, -2])
-def test_a_changed_byte_of_the_seal_is_noticed(world: World, name: str, at: int) -> None:
+def test_a_changed_byte_of_what_signs_it_is_noticed(world: World, name: str, at: int) -> None:
     world.ensure()
     world.flip(name, at)
     with pytest.raises(Refusal):

@@ -1,4 +1,4 @@
-"""The shelf's verbs as an admin calls them: what they do, what they say, and what they refuse."""
+"""The repository's verbs as an admin calls them: what they do, what they say, and what they refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Verb = Callable[..., str]
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, make_qcow2: MakeQcow2) -> Repository:
+def repository(tmp_path: Path, make_qcow2: MakeQcow2) -> Repository:
     """A repository with the versions 1 and 2 of `win`."""
     made = Repository(tmp_path / "images")
     for version in ("1", "2"):
@@ -34,7 +34,7 @@ def shelf(tmp_path: Path, make_qcow2: MakeQcow2) -> Repository:
 
 @pytest.fixture
 def verb(
-    shelf: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Verb]:
     """Calls `7lbd image VERB ...`, which must end with this code; returns what it prints."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -45,7 +45,7 @@ def verb(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(name: str, *words: str, code: int = 0) -> str:
-        ended = main(["image", name, "--image-dir", str(shelf.path), *words])
+        ended = main(["image", name, "--image-dir", str(repository.path), *words])
         printed = capsys.readouterr()
         assert ended == code, printed.err
         if code:
@@ -56,7 +56,7 @@ def verb(
     os.umask(umask)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    for folder, _, _ in os.walk(shelf.path):
+    for folder, _, _ in os.walk(repository.path):
         Path(folder).chmod(0o700)
 
 
@@ -77,13 +77,13 @@ def test_what_is_published_is_listed_as_current(verb: Verb) -> None:
     assert [(item["version"], item["current"]) for item in listed] == [("1", True), ("2", False)]
 
 
-def test_show_says_all_that_is_known_of_a_version(verb: Verb, shelf: Repository) -> None:
+def test_show_says_all_that_is_known_of_a_version(verb: Verb, repository: Repository) -> None:
     verb("publish", "win@1")
-    warm = shelf.path / "win" / "1"
+    warm = repository.path / "win" / "1"
     warm.chmod(0o700)
     (warm / "sparse").touch()
     os.truncate(warm / "sparse", 40 << 30)
-    with leases.held(shelf.path, "win", "1", "abc"):
+    with leases.held(repository.path, "win", "1", "abc"):
         sheet = shown(verb, "win")
         text = verb("show", "win@1")
     assert (sheet["name"], sheet["version"], sheet["current"], sheet["warm"], sheet["signature"]) == (
@@ -106,9 +106,9 @@ def test_show_says_all_that_is_known_of_a_version(verb: Verb, shelf: Repository)
     assert "\x1b" not in text
 
 
-def test_the_day_on_which_an_evaluation_ends_is_listed_and_shown(verb: Verb, shelf: Repository) -> None:
+def test_the_day_on_which_an_evaluation_ends_is_listed_and_shown(verb: Verb, repository: Repository) -> None:
     assert "EVALUATION" not in verb("list")
-    description = shelf.path / "win" / "2" / "image.toml"
+    description = repository.path / "win" / "2" / "image.toml"
     description.parent.chmod(0o700)
     description.chmod(0o600)
     last = date.today() + timedelta(days=90)
@@ -123,36 +123,36 @@ def test_the_day_on_which_an_evaluation_ends_is_listed_and_shown(verb: Verb, she
     assert "EVALUATION" not in verb("list"), "one that is broken is listed all the same"
 
 
-def test_a_broken_version_is_not_published(verb: Verb, shelf: Repository) -> None:
+def test_a_broken_version_is_not_published(verb: Verb, repository: Repository) -> None:
     verb("publish", "win@1")
-    disk = shelf.path / "win" / "2" / "disk.qcow2"
+    disk = repository.path / "win" / "2" / "disk.qcow2"
     disk.chmod(0o600)
     disk.write_bytes(b"MZ")
     assert "does not begin with a qcow2 header" in verb("publish", "win@2", code=IMAGE)
-    assert shelf.current("win") == "1"
+    assert repository.current("win") == "1"
 
 
 def test_a_site_that_wants_signatures_publishes_nothing_unsigned(
-    verb: Verb, shelf: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    verb: Verb, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "7lbd.toml").write_text("require_signed = true\n")
     monkeypatch.setenv("APPTAINER_CONTAINER", str(tmp_path / "7lbd.sif"))
     assert "is not signed" in verb("publish", "win@1", code=IMAGE)
-    assert shelf.current("win") == ""
+    assert repository.current("win") == ""
 
 
-def test_what_is_removed_is_told_and_what_is_kept_too(verb: Verb, shelf: Repository) -> None:
+def test_what_is_removed_is_told_and_what_is_kept_too(verb: Verb, repository: Repository) -> None:
     for version in ("1", "2"):
         verb("publish", f"win@{version}")
     assert "win@2 is current" in verb("rm", "win@2", code=IMAGE)
-    with leases.held(shelf.path, "win", "1", "abc"):
+    with leases.held(repository.path, "win", "1", "abc"):
         assert "win@1 is in use: session abc of " in verb("rm", "win@1", "--force", code=IMAGE)
         assert "kept      win@1: in use: session abc of" in verb("gc", "--keep", "0", "--grace", "0s")
     assert "kept      win@1: it was current until 0 minutes ago" in verb("gc", "--keep", "0")
     assert "kept      win@1: it is one of the last 3" in verb("gc", "--grace", "0s")
     plan = verb("gc", "win", "--keep", "1", "--grace", "0s", "--dry-run")
     assert re.search(r"^would go  win@1: \d+ KiB\nkept      win@2: it is current\n\d+ KiB would be freed$", plan, re.M)
-    assert shelf.versions("win") == ["1", "2"]
+    assert repository.versions("win") == ["1", "2"]
     assert "removed   win@1: " in verb("gc", "win", "--keep", "1", "--grace", "0s")
     assert verb("rm", "win@2", "--force").startswith("win@2 is removed from ")
     assert verb("list").startswith("there is no image")
@@ -182,18 +182,20 @@ def test_what_is_removed_is_told_and_what_is_kept_too(verb: Verb, shelf: Reposit
         (["gc", "--force"], USAGE, "`--force` is not an option of 7lbd image gc"),
     ],
 )
-def test_what_makes_no_sense_is_refused(verb: Verb, shelf: Repository, words: list[str], code: int, says: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    verb: Verb, repository: Repository, words: list[str], code: int, says: str
+) -> None:
     assert says in verb(*words, code=code)
-    assert shelf.versions("win") == ["1", "2"]
-    assert not (shelf.path / "win" / "current").is_symlink()
+    assert repository.versions("win") == ["1", "2"]
+    assert not (repository.path / "win" / "current").is_symlink()
 
 
-def test_who_may_not_write_is_told(verb: Verb, shelf: Repository) -> None:
+def test_who_may_not_write_is_told(verb: Verb, repository: Repository) -> None:
     verb("publish", "win@1")
-    (shelf.path / "win").chmod(0o555)
-    (shelf.path / "win" / ".lock").chmod(0o444)
+    (repository.path / "win").chmod(0o555)
+    (repository.path / "win" / ".lock").chmod(0o444)
     for words in (["publish", "win@2"], ["rm", "win@2"]):
         assert "cannot be changed: Permission denied" in verb(*words, code=RESOURCES)
-    shelf.path.chmod(0o555)
+    repository.path.chmod(0o555)
     assert "no repository that" in verb("gc", code=RESOURCES)
-    assert shelf.current("win") == "1"
+    assert repository.current("win") == "1"

@@ -18,7 +18,7 @@ from sevenlbd.outside.imaging import warming
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Repository:
+def repository(tmp_path: Path) -> Repository:
     """A repository with one version that is signed, in name at least, and has an old warm state."""
     made = Repository(tmp_path / "images")
     with made.staged("win", "1") as staging:
@@ -39,10 +39,10 @@ def fresh(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_has_the_disk_the_new_state_its_own_name_and_no_seal(shelf: Repository, fresh: Path) -> None:
-    old = shelf.folder(Reference("win", "1"))
-    warming._copy_version(shelf, images.from_folder(old), "2", fresh)
-    new = shelf.folder(Reference("win", "2"))
+def test_it_has_the_disk_the_new_state_its_own_name_and_no_seal(repository: Repository, fresh: Path) -> None:
+    old = repository.folder(Reference("win", "1"))
+    warming._copy_version(repository, images.from_folder(old), "2", fresh)
+    new = repository.folder(Reference("win", "2"))
     assert {path.name for path in new.iterdir()} == {"disk.raw", "image.toml", "warm"}
     assert (new / "disk.raw").read_bytes() == (old / "disk.raw").read_bytes()
     assert (new / "warm" / "memory").read_bytes() == b"new"
@@ -53,17 +53,17 @@ def test_it_has_the_disk_the_new_state_its_own_name_and_no_seal(shelf: Repositor
     assert not (new / "warm").stat().st_mode & 0o222
 
 
-def test_a_part_that_cannot_be_copied_leaves_nothing(shelf: Repository, fresh: Path) -> None:
-    old = images.from_folder(shelf.folder(Reference("win", "1")))
+def test_a_part_that_cannot_be_copied_leaves_nothing(repository: Repository, fresh: Path) -> None:
+    old = images.from_folder(repository.folder(Reference("win", "1")))
     old.layers[0].path.chmod(0)
     with pytest.raises(Refusal, match="the new version cannot be kept there"):
-        warming._copy_version(shelf, old, "2", fresh)
-    assert shelf.versions("win") == ["1"]
-    assert not list((shelf.path / "win").glob(".new-*"))
+        warming._copy_version(repository, old, "2", fresh)
+    assert repository.versions("win") == ["1"]
+    assert not list((repository.path / "win").glob(".new-*"))
 
 
-def test_one_makes_a_state_at_a_time_and_what_a_killed_one_left_is_taken_away(shelf: Repository) -> None:
-    version = shelf.folder(Reference("win", "1"))
+def test_one_makes_a_state_at_a_time_and_what_a_killed_one_left_is_taken_away(repository: Repository) -> None:
+    version = repository.folder(Reference("win", "1"))
     code = (
         "import sys, time; from pathlib import Path; from sevenlbd.outside.imaging import warming\n"
         "with warming._staging(Path(sys.argv[1])) as fresh:\n"

@@ -378,14 +378,14 @@ def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
     (tmp_path / "bin").mkdir()
     program(tmp_path / "bin", "squeue", lines)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    desk = elsewhere.Lookout(sources.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
-    view = desk.look([tmp_path / "none"])
+    lookout = elsewhere.Lookout(sources.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
+    view = lookout.look([tmp_path / "none"])
     assert [(one.state.id, one.state.host) for one in view.sessions] == [("job7", "n2")], "the job's latest life"
     assert [job.id for job in view.waiting] == ["9"], "a job that was put back waits; others' jobs are not ours"
-    gone = {path.name for path in desk.sweep([tmp_path / "none"])}
+    gone = {path.name for path in lookout.sweep([tmp_path / "none"])}
     assert gone == {"job7@n1", "job8@n1", "job9@n1"}
     assert [path.name for path in register.iterdir()] == ["job7@n2"]
     program(tmp_path / "bin", "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    view = desk.look([tmp_path / "none"])
+    view = lookout.look([tmp_path / "none"])
     assert [one.state.id for one in view.sessions] == ["job7"], "who cannot be asked has not said no"
     assert "Unable to contact" in view.trouble
