@@ -59,8 +59,8 @@ class Orders:
                 match await self._waiting.get():
                     case Notice(text):
                         under_way.create_task(self._show_user(vm, text, _NOTICE_SECONDS))
-                    case Hold():
-                        holding = under_way.create_task(self._hold(vm))
+                    case Hold(live):
+                        holding = under_way.create_task(self._hold(vm, live=live))
                     case GoOn():
                         await _given_up(holding)
                         under_way.create_task(self._go_on(vm))
@@ -78,15 +78,19 @@ class Orders:
             await self._show_user(vm, order.notice, min(_LAST_NOTICE_SECONDS, order.grace / 2))
         await vm.stop(max(order.grace - (loop.time() - began), 0.0))
 
-    async def _hold(self, vm: machine.Machine) -> None:
-        """Have the guest write what it holds, as far as it does; then the machine stands still."""
+    async def _hold(self, vm: machine.Machine, *, live: bool) -> None:
+        """Have the guest write what it holds, as far as it does; then the machine stands still, or for a moment."""
         await self._flush(vm)
+        still = 0.0
         try:
-            await vm.hold()
+            if live:
+                still = await vm.save_running()
+            else:
+                await vm.hold()
         except (MachineError, OSError) as error:
             self._reports.tell(EventKind.NOT_HELD, f"the machine's state cannot be written: {error}")
         else:
-            self._reports.tell(EventKind.HELD)
+            self._reports.tell(EventKind.HELD, f"it stood still for {still:.2f} s" if live else "")
 
     async def _flush(self, vm: machine.Machine) -> None:
         if not self._suspend_hook:

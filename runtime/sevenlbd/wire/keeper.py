@@ -28,7 +28,7 @@ class EventKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     HELD = "held"
-    """The machine stands still, and its state is in its file."""
+    """The machine's state is in its files; it stands still, unless it is saved while it runs."""
     NOT_HELD = "not-held"
     """It could not be written, and the guest goes on. The text says why."""
     NOT_READY = "not-ready"
@@ -69,7 +69,9 @@ class Notice:
 
 @dataclass(frozen=True)
 class Hold:
-    """An order: let the guest write what it holds, then stop the machine and write its state."""
+    """An order: let the guest write what it holds, then write the machine's state, and stop it unless it is `live`."""
+
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,15 @@ OVERLAY = Path("overlay.qcow2")
 """The disk, where nothing says that it lies elsewhere."""
 VARIABLES = Path("variables.fd")
 """The UEFI variables as the machine left them; when it is frozen or suspended, or what it wrote is to last."""
+CHECKPOINT = Path("checkpoint.qcow2")
+"""The disk of a machine that is saved while it runs, as it was at that moment."""
 MEMORY, STATE = Path("memory"), Path("state")
 """Of a machine that is frozen: its memory, and QEMU's stream of its devices; of one that is suspended, of all."""
 
 
 def of(plan: Plan) -> tuple[Path, ...]:
     """Those of this session, in its folder. The disk is not among them: it may lie anywhere (`Plan.overlay`)."""
-    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, *((MEMORY,) if plan.freeze else ()))
+    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, CHECKPOINT, *((MEMORY,) if plan.freeze else ()))
 
 
 def make(folder: Path, plan: Plan) -> None:

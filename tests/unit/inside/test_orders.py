@@ -40,6 +40,10 @@ class Guest:
         if isinstance(self._trouble, MachineError):
             raise self._trouble
 
+    async def save_running(self) -> float:
+        self.asked.append("save running")
+        return 0.25
+
     async def go_on(self) -> None:
         self.asked.append("go on")
 
@@ -128,6 +132,13 @@ def test_a_machine_is_held_when_its_guest_has_written_what_it_held(obeyed: Obeye
     guest = Guest()
     assert obeyed(guest, Hold()) == [(EventKind.MILESTONE, "flushed"), (EventKind.HELD, "")]
     assert guest.asked == [(FLUSH, ""), "hold"]
+
+
+def test_a_machine_that_is_saved_while_it_runs_does_not_stand_still(obeyed: Obeyed) -> None:
+    guest = Guest()
+    told = [(EventKind.MILESTONE, "flushed"), (EventKind.HELD, "it stood still for 0.25 s")]
+    assert obeyed(guest, Hold(live=True)) == told
+    assert guest.asked == [(FLUSH, ""), "save running"]
 
 
 def test_a_guest_that_is_deaf_to_the_hook_is_held_all_the_same(obeyed: Obeyed) -> None:

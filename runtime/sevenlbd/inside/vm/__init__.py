@@ -1,8 +1,9 @@
 """The virtual machine: composed, launched, watched, stopped, and asked through its agent.
 
 - agent: the guest agent
+- checkpoint: saved while it runs
 - machine: the machine's life over QMP
-- migration: freezing and thawing
+- migration: freezing and thawing, suspending and going on
 - qemu: QEMU's command line
 - rdp_probe: whether RDP answers, and its certificate
 - readiness: the order in which a desktop becomes ready

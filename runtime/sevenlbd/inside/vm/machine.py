@@ -18,7 +18,7 @@ from ...wire import shared_files
 from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan
 from ..init.root import OVERLAY, SESSION, WARM_STATE
-from . import migration, qemu, stall
+from . import checkpoint, migration, qemu, stall
 from .agent import Agent, AgentError
 from .migration import MachineError
 
@@ -39,10 +39,19 @@ class Machine:
     """A running QEMU and its QMP connection."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, qmp: QMPClient, agent: Agent, warn: Tell, *, lasting: bool = False
+        self,
+        process: asyncio.subprocess.Process,
+        qmp: QMPClient,
+        agent: Agent,
+        warn: Tell,
+        *,
+        lasting: bool = False,
+        below: str = "",
     ) -> None:
+        """`below` is the node that the disk stands on."""
         self._process = process
         self._lasting = lasting
+        self._below = below
         self._qmp = qmp
         self._warn = warn
         self.agent = agent
@@ -75,8 +84,7 @@ class Machine:
     def _keep_variables(self) -> None:
         """Before the end is told: nobody waits for us after that."""
         try:
-            if qemu.VARIABLES.exists():
-                shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+            _leave_variables()
         except OSError as error:
             self._warn(f"the machine's UEFI variables could not be kept: {error.strerror}")
 
@@ -114,8 +122,7 @@ class Machine:
         The memory is in its file already: only the devices' state is written (QEMU, docs/devel/migration).
         """
         await migration.freeze(self._qmp, FROZEN_STATE)
-        if qemu.VARIABLES.exists():
-            shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+        _leave_variables()
 
     async def hold(self) -> None:
         """Stop the machine and leave all of it in the session's folder; on failure it runs on.
@@ -124,16 +131,24 @@ class Machine:
         """
         await migration.hold(self._qmp, FROZEN_STATE)
         try:
-            if qemu.VARIABLES.exists():
-                shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
+            _leave_variables()
         except OSError:
             await self.go_on()
             raise
 
+    async def save_running(self) -> float:
+        """Leave all of the machine in the session's folder, as it is at one moment; it runs when this is done.
+
+        Returns for how many seconds it stood still. Raises MachineError or OSError.
+        """
+        disk = checkpoint.DiskCopy(SESSION / shared_files.CHECKPOINT, self._below)
+        return await checkpoint.save(self._qmp, FROZEN_STATE, disk, _leave_variables)
+
     async def go_on(self) -> None:
         """Let a machine that was held run again; what was written of it is given up. Raises MachineError."""
         await migration.go_on(self._qmp)
-        os.truncate(FROZEN_STATE, 0)
+        for path in (FROZEN_STATE, SESSION / shared_files.CHECKPOINT):
+            os.truncate(path, 0)
 
     async def idle(self, share: float, seconds: float) -> None:
         """Return when QEMU has used less than `share` of a CPU for `seconds` on end."""
@@ -248,7 +263,7 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
     agent_theirs.close()
     qmp = QMPClient("machine")
     agent = Agent(agent_ours)
-    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting)
+    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting, below=qemu.below_overlay(plan))
     try:
         try:
             await qmp.connect(qmp_ours)
@@ -288,6 +303,12 @@ def _oem_strings(plan: Plan) -> tuple[Path, ...]:
 def _copy_variables(plan: Plan) -> None:
     if images := qemu.firmware(plan):
         shutil.copyfile(images[1], qemu.VARIABLES)
+
+
+def _leave_variables() -> None:
+    """The UEFI variables as they are now, for whoever goes on from here. Raises OSError."""
+    if qemu.VARIABLES.exists():
+        shutil.copyfile(qemu.VARIABLES, KEPT_VARIABLES)
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -15,6 +15,8 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 _WARM, _SUSPENDED = "x-ignore-shared", "mapped-ram"
 _LONG_SECONDS = 1800.0  # a guess: 64 GiB onto a disk that takes 40 MB/s; who cannot wait, stops the session
+_LIVE_SECONDS = 30.0  # a guess: what a guest has dirtied by then, it goes on to dirty
+_STILL_MS = 100  # milliseconds; docs/suspend.md promises three times as much for all of it
 _NO_LIMIT = 1 << 50  # bytes a second; QEMU's own is 128 MiB
 _SECONDS = 60.0  # without the memory, which is a file of its own, a state is written and read within three
 
@@ -25,32 +27,55 @@ class MachineError(Exception):
 
 async def freeze(qmp: QMPClient, state: Path) -> None:
     """Stop the machine and write its devices to `state`. Raises MachineError."""
-    await _execute(qmp, "stop")
+    await execute(qmp, "stop")
     await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _WARM)
 
 
 async def hold(qmp: QMPClient, state: Path) -> None:
     """Stop the machine and write all of it but its disk to `state`; on failure it runs on. Raises MachineError."""
-    await _execute(qmp, "stop")
+    await execute(qmp, "stop")
     try:
-        await _execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT})
+        await execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT})
         await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _SUSPENDED)
     except BaseException:
         for command in ("migrate_cancel", "cont"):
             with suppress(MachineError):
-                await _execute(qmp, command)
+                await execute(qmp, command)
         raise
+
+
+async def save_running(qmp: QMPClient, state: Path) -> None:
+    """The same while the machine runs; it stands still when this is done. On failure it runs on. Raises MachineError.
+
+    One that dirties its memory faster than it can be written is stopped before all is.
+    """
+    patience = asyncio.get_running_loop().call_later(_LIVE_SECONDS, lambda: asyncio.ensure_future(_stop(qmp)))
+    try:
+        await execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT, "downtime-limit": _STILL_MS})
+        await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _SUSPENDED)
+    except BaseException:
+        for command in ("migrate_cancel", "cont"):
+            with suppress(MachineError):
+                await execute(qmp, command)
+        raise
+    finally:
+        patience.cancel()
+
+
+async def _stop(qmp: QMPClient) -> None:
+    with suppress(MachineError):
+        await execute(qmp, "stop")
 
 
 async def go_on(qmp: QMPClient) -> None:
     """Let a machine that was held run again. Raises MachineError."""
-    await _execute(qmp, "cont")
+    await execute(qmp, "cont")
 
 
 async def resume(qmp: QMPClient, state: Path) -> None:
     """Read what `hold` has written, and let the machine go on. Raises MachineError."""
     await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, _SUSPENDED)
-    await _execute(qmp, "cont")
+    await execute(qmp, "cont")
 
 
 async def thaw(qmp: QMPClient, state: Path) -> None:
@@ -58,22 +83,22 @@ async def thaw(qmp: QMPClient, state: Path) -> None:
     # It shall tell what is wrong, instead of ending at once.
     await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, _WARM)
     # It was stopped when it was frozen, and still is.
-    await _execute(qmp, "cont")
+    await execute(qmp, "cont")
 
 
 async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object], kind: str) -> None:
     used = {_WARM: kind == _WARM, _SUSPENDED: kind == _SUSPENDED, "events": True}
     seconds = _SECONDS if kind == _WARM else _LONG_SECONDS
     capabilities = [{"capability": name, "state": state} for name, state in used.items()]
-    await _execute(qmp, "migrate-set-capabilities", {"capabilities": capabilities})
+    await execute(qmp, "migrate-set-capabilities", {"capabilities": capabilities})
     with qmp.listener(("MIGRATION",)) as events:
-        await _execute(qmp, command, arguments)
+        await execute(qmp, command, arguments)
         try:
             reached = await asyncio.wait_for(_end_of(events), seconds)
         except TimeoutError:
             raise MachineError(f"QEMU's {command} did not end within {seconds:.0f} s") from None
     if reached != "completed":
-        reply = await _execute(qmp, "query-migrate")
+        reply = await execute(qmp, "query-migrate")
         why = reply.get("error-desc", reached) if isinstance(reply, dict) else reached
         raise MachineError(f"QEMU's {command} {reached}: {why}")
 
@@ -87,7 +112,8 @@ async def _end_of(events: EventListener) -> str:
     return "was cut off"
 
 
-async def _execute(qmp: QMPClient, command: str, arguments: dict[str, object] | None = None) -> object:
+async def execute(qmp: QMPClient, command: str, arguments: dict[str, object] | None = None) -> object:
+    """One command of QMP's. Raises MachineError."""
     try:
         return await qmp.execute(command, arguments)
     except (QMPError, OSError) as error:

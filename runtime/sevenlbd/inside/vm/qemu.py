@@ -168,6 +168,13 @@ def _blockdev(**node: object) -> Iterator[str]:
     yield from ("-blockdev", json.dumps(node))
 
 
+def below_overlay(plan: Plan) -> str:
+    """The node that the session's own layer stands on; empty when it stands on none."""
+    if plan.warm:
+        return "warm"
+    return "layer0" if plan.layers else ""
+
+
 def _disk(plan: Plan, aio: str) -> Iterator[str]:
     """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
     below: str | None = None

@@ -63,10 +63,10 @@ class KeeperLink:
         with suppress(OSError):
             self._wire.send(ORDERS.pack(Notice(text)))
 
-    def send_hold(self) -> None:
-        """The order to have the machine stand still, and to write its state."""
+    def send_hold(self, *, live: bool) -> None:
+        """The order to write the machine's state, and to have it stand still unless it is saved `live`."""
         with suppress(OSError):
-            self._wire.send(ORDERS.pack(Hold()))
+            self._wire.send(ORDERS.pack(Hold(live)))
 
     def send_go_on(self) -> None:
         """The order to let it run again."""

@@ -147,8 +147,12 @@ class Session:
         if self.state.phase is not Phase.READY:
             what = f"session {self.state.id} is {self.state.phase}, and only one that is ready can be suspended"
             raise Refusal(ExitCode.USAGE, what, hint="wait until it is: 7lbd status")
+        if self._writing and not self._writing.done():
+            what = f"session {self.state.id} is being saved already"
+            raise Refusal(ExitCode.USAGE, what, hint="wait until that is done")
         target = self._suspending.check(order)
-        self._advance(Phase.SUSPENDING)
+        if not order.keep_running:
+            self._advance(Phase.SUSPENDING)
         self._writing = asyncio.create_task(self._suspending.write(order, target, self.overlay, advance))
         try:
             await self._writing
@@ -163,7 +167,7 @@ class Session:
             with suppress(Refusal):  # it has it already
                 self._leases.enter_context(places.resuming(target, self.state.id))
             self._link.send_go_on()
-            self._advance(Phase.READY)
+            self.show()
         else:
             self._is_saved = True
             self.state.reason = f"suspended into {target}"
@@ -232,7 +236,8 @@ class Session:
                 self.state.paused = ""
                 self._display.warn(event.text)
             case EventKind.HELD | EventKind.NOT_HELD:
-                self._suspending.on_event(event)
+                if self._suspending.on_event(event) and event.kind == EventKind.HELD and event.text:
+                    self._display.note(f"the desktop is saved: {event.text}")
             case EventKind.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
             case EventKind.BROKE:

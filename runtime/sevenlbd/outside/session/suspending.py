@@ -72,7 +72,7 @@ class Suspending:
         wanted = Write(
             target=str(target),
             folder=str(self._place),
-            overlay=overlay,
+            overlay=str(self._place / shared_files.CHECKPOINT) if order.keep_running else overlay,
             facts=savable.facts,
             secrets=_secrets(self._prepared.plan),
             layers=savable.layers,
@@ -84,7 +84,7 @@ class Suspending:
             places.made(Path(savable.folder))
         try:
             async with saving.writer(wanted, self._place / LOG) as worker:
-                await self._hold()
+                await self._hold(live=order.keep_running)
                 try:
                     return await saving.write(worker, advance)
                 except BaseException:
@@ -95,25 +95,26 @@ class Suspending:
             places.remove_interrupted(target.parent)
             raise
 
-    async def _hold(self) -> None:
-        """Have the machine stand still. Raises Refusal when it does not."""
+    async def _hold(self, *, live: bool) -> None:
+        """Have the machine's state written. Raises Refusal when it is not."""
         self._held = asyncio.get_running_loop().create_future()
-        self._link.send_hold()
+        self._link.send_hold(live=live)
         try:
             await self._held
         except asyncio.CancelledError:
             self._link.send_go_on()
             raise
 
-    def on_event(self, event: Event) -> None:
-        """The keeper tells how it went."""
+    def on_event(self, event: Event) -> bool:
+        """The keeper tells how it went. Whether anybody waits for that."""
         if self._held is None or self._held.done():
-            return
+            return False
         if event.kind == EventKind.HELD:
             self._held.set_result(None)
         else:
             hint = "it goes on; the session's logs/qemu.log has more"
             self._held.set_exception(Refusal(ExitCode.RESOURCES, event.text, hint=hint))
+        return True
 
 
 async def restored(prepared: Prepared, folder: Path, advance: Advance) -> None:

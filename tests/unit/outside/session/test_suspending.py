@@ -39,12 +39,13 @@ class HoldingKeeper(Keeper):
         self._place = place
         self._why_not = why_not
 
-    def send_hold(self) -> None:
-        self.heard.append("hold")
+    def send_hold(self, *, live: bool) -> None:
+        self.heard.append("save running" if live else "hold")
         if self._why_not:
             self._events.put_nowait(Event(EventKind.NOT_HELD, self._why_not))
             return
         (self._place / "state").write_bytes(os.urandom(1 << 20))
+        (self._place / "checkpoint.qcow2").write_bytes(b"of this moment" if live else b"")
         self._events.put_nowait(Event(EventKind.HELD))
 
     def send_go_on(self) -> None:
@@ -125,13 +126,15 @@ def test_it_becomes_a_file_and_ends(tmp_path: Path) -> None:
     assert (opening.secrets.password, opening.secrets.share_user) == ("a-password", "me")
 
 
-def test_one_that_keeps_running_is_ready_again(tmp_path: Path) -> None:
+def test_one_that_keeps_running_is_saved_as_it_was_at_one_moment(tmp_path: Path) -> None:
     made = savable(tmp_path)
     target = tmp_path / "copy.7lbd"
     came, shown, keeper = suspended(made, SuspendOrder(str(target), keep_running=True), stop=True)
     assert came == str(target)
-    assert keeper.heard == ["hold", "go on"]
-    assert shown.every[-4:] == [Phase.SUSPENDING, Phase.READY, Phase.STOPPING, Phase.ENDED]
+    assert keeper.heard == ["save running", "go on"]
+    assert shown.every[-3:] == [Phase.READY, Phase.STOPPING, Phase.ENDED], "nobody at the desktop sees a difference"
+    header = reading.header(target)
+    assert header.parts[0].size == len(b"of this moment"), "not the disk that goes on"
 
 
 def not_a_folder(tmp_path: Path) -> SuspendOrder:
@@ -206,11 +209,11 @@ def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path
     made = savable(tmp_path)
 
     class Killing(HoldingKeeper):
-        def send_hold(self) -> None:
+        def send_hold(self, *, live: bool) -> None:
             writers = [pid for pid in process.started if "saved.writer" in _command(pid)]
             assert len(writers) == 1
             os.kill(writers[0], signal.SIGKILL)
-            super().send_hold()
+            super().send_hold(live=live)
 
     keeper, shown = Killing(made.where / "a1"), Watching()
 
@@ -234,7 +237,7 @@ def test_a_session_is_suspended_once_at_a_time_and_only_when_it_is_ready(tmp_pat
     made = savable(tmp_path)
 
     class Silent(HoldingKeeper):
-        def send_hold(self) -> None:
+        def send_hold(self, *, live: bool) -> None:
             self.heard.append("hold")
 
     keeper, shown = Silent(made.where / "a1"), Watching()
@@ -300,6 +303,66 @@ def test_who_ends_it_while_the_saved_desktop_is_read_need_not_wait(
     assert refused.value.code is ExitCode.TERMINATED
     assert not made.where.exists()
     assert list(tmp_path.glob(".one*")) == [], "the lease is gone, too"
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def _other_key(path: Path) -> None:
+    (path.parent / "key").unlink()
+    keys.own(path.parent)
+
+
+def _other_file(path: Path) -> None:
+    path.write_bytes(LAST)
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_cut, "truncated, or was changed"),
+        (_other_key, "another key than yours"),
+        (_other_file, "truncated in its header"),
+        (_gone, "No such file"),
+    ],
+)
+def test_a_desktop_that_changed_since_the_check_is_not_begun_and_leaves_nothing(
+    tmp_path: Path, change: Callable[[Path], None], says: str
+) -> None:
+    made = savable(tmp_path)
+    came, _, _ = suspended(made, SuspendOrder(), stop=False)
+    path = Path(came)
+    facts = reading.header(path).facts
+    change(path)
+    order = Read(str(path), "", facts, str(path.parent), "", (1 << 30,) * 3)
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(asyncio.wait_for(_run(replace(made, resume=order)), 30))
+    assert says in refused.value.what
+    assert not made.where.exists()
+    assert [left.name for left in path.parent.iterdir() if left.name.startswith(".")] == []
+
+
+def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    came, _, _ = suspended(made, SuspendOrder(), stop=False)
+    path = Path(came)
+    order = Read(str(path), "", reading.header(path).facts, str(path.parent), "", (1 << 30,) * 3)
+
+    async def killed() -> None:
+        beginning = asyncio.create_task(_run(replace(made, resume=order)))
+        while not (readers := [pid for pid in process.started if "saved.reader" in _command(pid)]):
+            await asyncio.sleep(0.001)
+        os.kill(readers[0], signal.SIGKILL)
+        await beginning
+
+    with pytest.raises(Refusal, match="died"):
+        asyncio.run(asyncio.wait_for(killed(), 30))
+    assert not made.where.exists()
 
 
 async def _run(made: Prepared) -> ExitCode:
