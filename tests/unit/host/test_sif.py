@@ -56,6 +56,15 @@ def test_its_own_test_fails_when_a_part_is_broken(tmp_path: Path) -> None:
     assert "1 failed" in result.stdout
 
 
+def test_its_own_test_fails_when_secure_boot_would_trust_something_else(tmp_path: Path) -> None:
+    other = tmp_path / "other.fd"
+    other.write_bytes(bytes(540672))
+    result = apptainer("exec", "--bind", f"{other}:{STORE}", SIF, "python3", "-I", "/usr/share/7lbd/selftest.py")
+    assert result.returncode == 1
+    assert f"{STORE} is not the one that was made" in result.stderr
+    assert "1 failed" in result.stdout
+
+
 def test_it_helps() -> None:
     text = apptainer("run-help", SIF).stdout
     for word in ("run --image", "doctor", "config --explain", "apptainer test"):

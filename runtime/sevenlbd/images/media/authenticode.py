@@ -25,6 +25,7 @@ _CERTIFICATES = 4  # the same: number of the directory
 _ENTRY = struct.Struct("<IHH")  # the same: length, revision, type of an attribute certificate
 _PKCS = 2  # the same: WIN_CERT_TYPE_PKCS_SIGNED_DATA
 _MAX_SIGNATURES = 8  # a guess: one, or one a generation
+_MAX_NAME = 100  # characters; a guess: Microsoft's have some 40
 _MAX_CHAIN = 8  # certificates; a guess: Microsoft's have three
 
 
@@ -101,7 +102,7 @@ def _signer(signature: bytes, trusted: Sequence[x509.Certificate]) -> Signer:
         leaf = _leaf(certificates)
         common_names = leaf.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         authority = str(common_names[0].value) if common_names else leaf.issuer.rfc4514_string()
-        return Signer(authority, any(_leads_to(leaf, certificates, anchor) for anchor in trusted))
+        return Signer(authority[:_MAX_NAME], any(_leads_to(leaf, certificates, anchor) for anchor in trusted))
     except Exception:  # whatever a hostile signature makes the library say
         raise AuthenticodeError("a signature of it cannot be read") from None
 

@@ -33,6 +33,11 @@ def test_an_authority_between_is_followed_to_the_one_that_is_trusted() -> None:
     assert authenticode.signers(with_signatures(signature(signer)), TRUSTED) == [Signer("Between 2015", trusted=False)]
 
 
+def test_a_name_is_as_long_as_a_line_has_room_for() -> None:
+    [signer] = authenticode.signers(signed_by(authority("x" * 5000)), TRUSTED)
+    assert signer == Signer("x" * 100, trusted=False)
+
+
 def test_a_name_alone_is_not_trusted() -> None:
     assert authenticode.signers(signed_by(authority("Known Authority 2011")), TRUSTED) == [
         Signer("Known Authority 2011", trusted=False)
