@@ -77,10 +77,10 @@ async def spawn(
 
 
 @contextmanager
-def piped(command: Sequence[str]) -> Iterator[Piped]:
+def piped(command: Sequence[str], *, environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[Piped]:
     """A helper whose output, errors included, is read as it comes; it ends with us: when we are interrupted, it is.
 
-    For programs without an event loop.
+    For programs without an event loop. Another `environment` is for the appliance itself: it reads its settings there.
     """
     log.debug("+ %s", shlex.join(command))
     running = subprocess.Popen(
@@ -88,7 +88,7 @@ def piped(command: Sequence[str]) -> Iterator[Piped]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=ENVIRONMENT,
+        env=environment,
         start_new_session=True,
     )
     started.add(running.pid)

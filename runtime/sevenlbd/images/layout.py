@@ -9,6 +9,7 @@
     NAME/current, history    which version new sessions get, and which were so before
     NAME/.maintain/          a version's writable child (see `repository.maintenance`)
     NAME/.*                  what somebody is at work on, hidden until it is whole
+    NAME/acceptance-VERSION.json, .md   what an acceptance of a version came to
     .leases/                 which sessions use what
 
 Nobody else spells these names. Those of a session's own files are `wire.shared_files`'.
@@ -28,6 +29,8 @@ WARM_STATE = "state"
 
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
 
+ACCEPTANCE = "acceptance-"
+"""How the names of a version's record and report begin."""
 CURRENT = "current"
 HISTORY = "history"
 LOCK = ".lock"

@@ -9,7 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..wire import packets
-from ..wire.keeper import ORDERS, EventKind, GoOn, Hold, NewCertificates, Notice, Stop
+from ..wire.keeper import (
+    ORDERS,
+    EventKind,
+    GoOn,
+    GuestAnswer,
+    GuestCommand,
+    Hold,
+    NewCertificates,
+    Notice,
+    ShutDown,
+    Stop,
+)
 from .reports import Reports
 from .vm import machine
 from .vm.agent import AgentError
@@ -30,13 +41,16 @@ class Orders:
         serve_with: Callable[[dict[str, str]], None],
         notice_hook: Sequence[str],
         suspend_hook: Sequence[str],
+        *,
+        acceptance: bool = False,
     ) -> None:
         self._wire = wire
         self._reports = reports
         self._serve_with = serve_with
         self._notice_hook = notice_hook
         self._suspend_hook = suspend_hook
-        self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn] = asyncio.Queue()
+        self._acceptance = acceptance
+        self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn | GuestCommand | ShutDown] = asyncio.Queue()
 
     async def listen(self) -> None:
         """Read the supervisor's orders. Its end is ours."""
@@ -45,6 +59,8 @@ class Orders:
             while data := await loop.sock_recv(self._wire, packets.MAX_MESSAGE):
                 match ORDERS.unpack(data):
                     case Stop() | Notice() | Hold() | GoOn() as order:
+                        self._waiting.put_nowait(order)
+                    case GuestCommand() | ShutDown() as order if self._acceptance:
                         self._waiting.put_nowait(order)
                     case NewCertificates(certificates):
                         self._serve_with(certificates)
@@ -64,6 +80,10 @@ class Orders:
                     case GoOn():
                         await _given_up(holding)
                         under_way.create_task(self._go_on(vm))
+                    case GuestCommand() as order:
+                        under_way.create_task(self._run(vm, order))
+                    case ShutDown(by):
+                        under_way.create_task(self._ask_to_shut_down(vm, by))
                     case Stop() as order:
                         await _given_up(holding)
                         if climbing:
@@ -111,6 +131,21 @@ class Orders:
             await vm.agent.set_clock()
         except (MachineError, AgentError, OSError) as error:
             self._reports.warn(f"the guest goes on, and not all is as it was: {error}")
+
+    async def _ask_to_shut_down(self, vm: machine.Machine, by: str) -> None:
+        if by == "button":
+            await vm.press_power_button()
+            return
+        with suppress(AgentError, OSError):
+            await vm.agent.shutdown()
+
+    async def _run(self, vm: machine.Machine, order: GuestCommand) -> None:
+        try:
+            done = await vm.agent.execute(order.command, order.given, order.seconds)
+            answer = GuestAnswer(order.number, done.code, done.out, done.err)
+        except (AgentError, OSError) as error:
+            answer = GuestAnswer(order.number, failure=str(error))
+        self._reports.answer(answer)
 
     async def _show_user(self, vm: machine.Machine, text: str, seconds: float) -> None:
         """Show the desktop's user a text, if the image has a way to."""

@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 from ..wire.codec import MAX_TEXT
-from ..wire.keeper import EVENTS, Event, EventKind
+from ..wire.keeper import EVENTS, Event, EventKind, GuestAnswer
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,11 @@ class Reports:
         """An event for the supervisor. Without one there is nobody left to tell."""
         with suppress(OSError):
             self._wire.send(EVENTS.pack(Event(kind, text[:MAX_TEXT], hint)))
+
+    def answer(self, answer: GuestAnswer) -> None:
+        """What a program in the guest came to."""
+        with suppress(OSError):
+            self._wire.send(EVENTS.pack(Event(EventKind.ANSWER, answer=answer)))
 
     def warn(self, text: str) -> None:
         """A warning for the supervisor, and for our own log."""

@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     BROKE = "broke"
     ENDED = "ended"
     """The text says why, for instance GUEST_SHUT_DOWN."""
+    ANSWER = "answer"
+    """What became of a GuestCommand."""
 
 
 GUEST_SHUT_DOWN = "the guest shut down"
@@ -44,12 +46,27 @@ MILESTONES = frozenset(
 
 
 @dataclass(frozen=True)
+class GuestAnswer:
+    """What a program in the guest came to. All of it is the guest's word."""
+
+    number: int
+    """Of the order that it answers."""
+    code: int = 0
+    """The program's exit code; -1 for one that was ended by a signal."""
+    out: bytes = b""
+    err: bytes = b""
+    failure: Printable = ""
+    """Why it could not be run, or did not end in time; empty when it has."""
+
+
+@dataclass(frozen=True)
 class Event:
     """Something the keeper tells: `kind` is an EventKind, when it is the keeper who tells it."""
 
     kind: Printable
     text: Printable = ""
     hint: Printable = ""
+    answer: GuestAnswer | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +103,35 @@ class NewCertificates:
     certificates: dict[str, str]
 
 
-Order = Stop | Notice | NewCertificates | Hold | GoOn
+@dataclass(frozen=True)
+class GuestCommand:
+    """An order: run a program in the guest. Taken only by a session that was planned for acceptance."""
+
+    number: int
+    command: tuple[str, ...]
+    given: bytes
+    """For its standard input."""
+    seconds: float
+    """How long it may take."""
+
+
+@dataclass(frozen=True)
+class ShutDown:
+    """An order: ask the guest to shut down in one way alone, `agent` or `button`. Taken as the one above."""
+
+    by: str
+
+
+Order = Stop | Notice | NewCertificates | Hold | GoOn | GuestCommand | ShutDown
 EVENTS: Codec[Event] = Codec(Event)
 ORDERS: Tagged[Order] = Tagged(
-    {"stop": Stop, "notice": Notice, "new-certificates": NewCertificates, "hold": Hold, "go-on": GoOn}
+    {
+        "stop": Stop,
+        "notice": Notice,
+        "new-certificates": NewCertificates,
+        "hold": Hold,
+        "go-on": GoOn,
+        "guest-command": GuestCommand,
+        "shut-down": ShutDown,
+    }
 )

@@ -134,6 +134,8 @@ class Plan:
     """Whether names that begin with a dot are kept from the guest."""
     hidden: tuple[str, ...] = ()
     """Folders in shares that nobody inside may see."""
+    acceptance: bool = False
+    """Whether the supervisor may have programs run in the guest, to examine it."""
 
     @property
     def goes_on(self) -> bool:

@@ -107,6 +107,7 @@ def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
     speaking = {name for name, found in GRAPH.items() if ends & {one.target for one in found}}
     by_hand = {name for name in speaking if re.search(r"\bjson\.(loads?|dumps?)\(", MODULES[name].read_text())}
     assert by_hand == {
+        "outside.acceptance.examined_session",  # what `run --json` prints
         "inside.gateway.api",  # what a browser sends and gets
         "inside.vm.qemu",  # QEMU's command line
         "outside.access.tls_files",  # what the maker of certificates is asked, on its standard input

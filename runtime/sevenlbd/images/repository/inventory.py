@@ -13,6 +13,7 @@ from ...base.errors import Refusal
 from .. import description, warm
 from ..layout import DESCRIPTION, SIGNATURE
 from ..names import Reference
+from . import acceptances
 from .versions import Repository
 
 _MAX_SIGNATURE = 4096  # bytes; three or four lines of text
@@ -42,6 +43,8 @@ class Item:
     folder: str
     evaluation_ends: str
     """The last day of an evaluation of Windows; empty for everything else."""
+    accepted: str
+    """What its acceptance came to, `passed` or `failed`; empty when there was none."""
 
 
 def items(folders: Sequence[Path], name: str = "") -> list[Item]:
@@ -71,6 +74,7 @@ def item(repository: Repository, ref: Reference, current: str) -> Item:
         signer=signer(folder),
         folder=str(folder),
         evaluation_ends=_evaluation_ends(folder),
+        accepted=_accepted(repository, ref),
     )
 
 
@@ -93,6 +97,11 @@ def signer(folder: Path) -> str:
     except OSError:
         return ""
     return lines[1][:80] if len(lines) > 1 else "unreadable"
+
+
+def _accepted(repository: Repository, ref: Reference) -> str:
+    record = acceptances.read(repository.path / ref.name, ref.version) if ref.version else None
+    return "" if record is None else "passed" if record.passed else "failed"
 
 
 def _evaluation_ends(folder: Path) -> str:

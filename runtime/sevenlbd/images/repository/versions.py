@@ -21,7 +21,7 @@ from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 from .. import layout, names
 from ..names import Reference
-from . import exclusive, history, leases, leftovers, readonly, usage
+from . import acceptances, exclusive, history, leases, leftovers, readonly, usage
 
 
 class Repository:
@@ -179,6 +179,7 @@ class Repository:
             if self._leads_to(name, version):
                 (self.path / name / layout.CURRENT).unlink()
             readonly.remove(aside)
+            acceptances.remove(self.path / name, version)
 
     def users(self, name: str, version: str) -> list[str]:
         """Who uses a version, as far as can be seen from here."""

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ...base.errors import visible
 
@@ -31,6 +32,15 @@ class AgentError(Exception):
 
 class AgentRefusal(AgentError):
     """It has answered, and will not."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program in the guest that has come to its end. `code` is -1 after a signal."""
+
+    code: int
+    out: bytes
+    err: bytes
 
 
 class Agent:
@@ -81,7 +91,14 @@ class Agent:
 
     async def run(self, command: Sequence[str], given: str, seconds: float) -> None:
         """Run a program in the guest with `given` on its standard input. Raises AgentError when that fails."""
-        encoded = base64.b64encode(given.encode()).decode()
+        done = await self.execute(command, given.encode(), seconds)
+        if done.code:
+            spelt = done.code if done.code > 0 else "a signal"
+            raise AgentError(f"{command[0]} in the guest ended with {spelt}: {_last_line(done.err)}")
+
+    async def execute(self, command: Sequence[str], given: bytes, seconds: float) -> Ended:
+        """The same, and all that it printed: at most some 40 kB. Raises AgentError when it does not come to an end."""
+        encoded = base64.b64encode(given).decode()
         words = {"path": command[0], "arg": list(command[1:]), "input-data": encoded, "capture-output": True}
         started = await self._execute("guest-exec", lambda: words)
         pid = started.get("pid") if isinstance(started, dict) else None
@@ -92,10 +109,8 @@ class Agent:
             status = await self._execute("guest-exec-status", lambda: {"pid": pid})
             if isinstance(status, dict) and status.get("exited"):
                 code = status.get("exitcode")
-                if code == 0:
-                    return
-                spelt = code if isinstance(code, int) else "a signal"
-                raise AgentError(f"{command[0]} in the guest ended with {spelt}: {_decoded(status.get('err-data'))}")
+                out, err = _decoded(status.get("out-data")), _decoded(status.get("err-data"))
+                return Ended(code if isinstance(code, int) else -1, out, err)
             await asyncio.sleep(_EXEC_POLL)
         raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
 
@@ -167,11 +182,14 @@ def _reason(error: object) -> str:
     return visible(said[:_MAX_WORDS]) if isinstance(said, str) else "it does not say why"
 
 
-def _decoded(text: object) -> str:
-    """The last line of what a program in the guest printed; only for people to read."""
-    if not isinstance(text, str):
-        return ""
+def _decoded(text: object) -> bytes:
+    """What a program in the guest printed; nothing when it is not as the agent sends it."""
     with suppress(ValueError):
-        lines = base64.b64decode(text).decode(errors="replace").strip().splitlines()
-        return visible(lines[-1][:_MAX_WORDS]) if lines else ""
-    return ""
+        return base64.b64decode(text) if isinstance(text, str) else b""
+    return b""
+
+
+def _last_line(printed: bytes) -> str:
+    """Only for people to read."""
+    lines = printed.decode(errors="replace").strip().splitlines()
+    return visible(lines[-1][:_MAX_WORDS]) if lines else ""

@@ -185,6 +185,11 @@ class Machine:
         assert isinstance(drives, list)
         return sum(drive["stats"]["rd_bytes"] for drive in drives if drive.get("node-name") == node)
 
+    async def press_power_button(self) -> None:
+        """Ask for a shut-down by ACPI alone."""
+        with suppress(QMPError, OSError):
+            await self._qmp.execute("system_powerdown")
+
     async def screenshot(self, path: Path) -> None:
         """Save the screen as PNG. Raises QMPError or OSError."""
         await self._qmp.execute("screendump", {"filename": str(path), "format": "png"})
@@ -233,8 +238,7 @@ class Machine:
         """Both ways at once: a guest that hangs in one often hears the other."""
         with suppress(QMPError, OSError):
             await self._qmp.execute("cont")
-        with suppress(QMPError, OSError):
-            await self._qmp.execute("system_powerdown")
+        await self.press_power_button()
         # An agent that does not answer must not break the ladder: a guest may have stopped it on purpose.
         with suppress(AgentError, OSError):
             await self.agent.shutdown()

@@ -13,6 +13,8 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--form", metavar="FILE", default="", help=form)
     parser.set_defaults(goes_on=False)
     _copy(parser)
+    accept = "for `image accept`: the session's owner may have the agent run programs in the guest"
+    parser.add_argument("--acceptance", action="store_true", help=accept)
 
 
 def _resume_options(parser: Parser) -> None:

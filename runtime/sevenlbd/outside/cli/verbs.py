@@ -76,6 +76,12 @@ VERBS = (
         "imaging.warming",
     ),
     Verb(
+        "image accept",
+        "start real sessions of a version and examine them: a line each for what holds, fails or cannot be told",
+        _I,
+        "acceptance.accept",
+    ),
+    Verb(
         "image maintain",
         "work on a writable child of a version, then commit it as a new version or discard it",
         _I,

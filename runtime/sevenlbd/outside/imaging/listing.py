@@ -15,7 +15,7 @@ from ...base.errors import ExitCode, Refusal, visible
 from ...images import evaluation, names
 from ...images.lookup import image, repositories
 from ...images.names import Reference
-from ...images.repository import history, inventory
+from ...images.repository import acceptances, history, inventory
 from ...images.repository.inventory import Item
 from ...images.repository.versions import Repository
 from ...images.signing import signature
@@ -44,7 +44,7 @@ def _list(context: CommandContext) -> int:
 
 def _table(items: Sequence[Item], *, in_many: bool) -> str:
     """Columns as wide as they must be. What is the same for all, or said of none, has no column."""
-    rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "EVALUATION ENDS", "REPOSITORY")]
+    rows = [("IMAGE", "VERSION", "", "MADE", "DISK USE", "WARM", "SIGNED", "ACCEPTED", "EVALUATION ENDS", "REPOSITORY")]
     for item in items:
         warm = "" if not item.warm else "broken" if item.warm.startswith("broken") else "yes"
         rows.append(
@@ -56,11 +56,13 @@ def _table(items: Sequence[Item], *, in_many: bool) -> str:
                 units.size(item.allocated),
                 warm,
                 "yes" if item.signer else "",
+                item.accepted,
                 item.evaluation_ends,
                 str(Path(item.folder).parents[1 if item.version else 0]),
             )
         )
-    needed = [True] * 7 + [any(item.evaluation_ends for item in items), in_many]
+    optional = [any(item.accepted for item in items), any(item.evaluation_ends for item in items), in_many]
+    needed = [True] * 7 + optional
     shown = [list(compress(row, needed)) for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(sum(needed))]
     lines = ["  ".join(visible(text).ljust(width) for text, width in zip(row, widths, strict=True)) for row in shown]
@@ -89,6 +91,7 @@ def _sheet(context: CommandContext, reference: Reference) -> dict[str, Any]:
         "disk_size": disk_image.size,
         "description": disk_image.description.model_dump(mode="json", by_alias=True),
         "signature": _signed(folder, context.settings.trusted_keys),
+        "acceptance": str(acceptances.read(owner.path / ref.name, ref.version) or "") if ref.version else "",
         "users": _users(ref, context.folders) if ref.version else [],
         "history": [asdict(event) for event in events],
         "parts": [asdict(part) for part in inventory.parts(folder)],
@@ -113,6 +116,7 @@ def _rows(sheet: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if sheet["evaluation_ends"]:
         yield "evaluation", evaluation.told(date.fromisoformat(sheet["evaluation_ends"]), date.today())
     yield "warm", sheet["warm"] or "no"
+    yield "accepted", sheet["acceptance"] or "never tried: 7lbd image accept"
     yield "signed", sheet["signature"]
     users = sheet["users"] or ["by nobody that is known of"]
     yield from zip(["in use", *[""] * len(users)], users[:_MOST_USERS], strict=False)

@@ -7,7 +7,7 @@ from ...base.errors import ExitCode, Refusal
 from ...images import names
 from ...images.lookup import image, repositories
 from ...images.names import Reference
-from ...images.repository import inventory
+from ...images.repository import acceptances, inventory
 from ...images.signing import signature
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, option
@@ -22,6 +22,11 @@ def _publish(context: CommandContext) -> int:
     image.from_folder(folder)
     if context.settings.require_signed:
         signature.check(folder, signature.trusted(context.settings.trusted_keys))
+    record = acceptances.read(owner.path / ref.name, ref.version)
+    if record and not record.passed and not context.options.force:
+        what = f"{ref}: its acceptance {record}"
+        report = acceptances.paths(owner.path / ref.name, ref.version)[1]
+        raise Refusal(ExitCode.IMAGE, what, hint=f"{report} says more; --force publishes it all the same")
     owner.publish(ref.name, ref.version)
     terminal.say(f"{ref} is current in {owner.path}: new sessions get it")
     return ExitCode.OK
@@ -56,6 +61,7 @@ def _remove(context: CommandContext) -> int:
 def _publish_options(parser: Parser) -> None:
     option(parser, "image_dirs")
     parser.add_argument("image", metavar="NAME@VERSION")
+    parser.add_argument("--force", action="store_true", help="even though its acceptance failed")
 
 
 def _rollback_options(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The session's control socket: how `stop`, `suspend` and `connect --renew` reach a supervisor, from any container.
+"""The session's control socket: how `stop`, `suspend`, `connect --renew` and `image accept` reach a supervisor.
 
 One JSON line in, one out; before that, any number of lines that say how far it is. The socket lies in the session
 folder, so that only its user can reach it.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...wire.codec import Codec, Printable
+from ...wire.keeper import GuestAnswer, GuestCommand
 from ..folders.session_folders import CONTROL
+from .guest_calls import GuestCalls
 from .suspending import Advance, SuspendOrder
 
-_MAX_LINE = 4096  # bytes; an order, or an answer, of one or two sentences
+_MAX_LINE = 128 * 1024  # bytes; a script for the guest, or what it printed (inside/vm/agent.py: 64 KiB)
 _ORDER_SECONDS = 5.0  # who connects has his order ready
 # Certificates are made for it, on a node that may be busy.
 _ANSWER_SECONDS = 60.0
@@ -37,6 +39,9 @@ class _Order:
     order: Printable
     now: bool = False
     suspend: SuspendOrder | None = None
+    guest: GuestCommand | None = None
+    by: str = ""
+    """How the guest is asked to shut down: `agent` or `button`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class _Reply:
     code: int = ExitCode.NO_SESSION
     saved: str = ""
     """The file that the desktop was suspended into."""
+    answer: GuestAnswer | None = None
     done: int = 0
     total: int = 0
     """Of so many bytes, `done` are; not 0 while it is not over."""
@@ -59,9 +65,9 @@ _REPLIES: Codec[_Reply] = Codec(_Reply)
 
 
 @asynccontextmanager
-async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend) -> AsyncIterator[None]:
-    """Listen while the session lives; `stop(why, at_once)`, `renew()` or `suspend(order, advance)` is called for each
-    order."""
+async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest: GuestCalls) -> AsyncIterator[None]:
+    """Listen while the session lives; `stop(why, at_once)`, `renew()`, `suspend(order, advance)` or one of `guest` is
+    called for each order."""
 
     async def obey(order: _Order, advance: Advance) -> _Reply:
         match order.order:
@@ -71,6 +77,10 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend) -> Asy
                 await renew()
             case "suspend":
                 return _Reply(ok=True, saved=await suspend(order.suspend or SuspendOrder(), advance))
+            case "guest" if order.guest:
+                return _Reply(ok=True, answer=await guest.run(order.guest))
+            case "shut-down":
+                guest.shut_down(order.by)
             case other:
                 return _Reply(ok=False, why=f"there is no order {other!r}")
         return _Reply(ok=True)
@@ -121,12 +131,27 @@ def send_renew(folder: Path) -> str:
     return "" if reply and reply.ok else (reply and reply.why) or "the session is ending"
 
 
-def _send(folder: Path, order: _Order) -> _Reply | None:
+def send_shut_down(folder: Path, by: str) -> None:
+    """Have the guest asked to shut down in one way alone, `agent` or `button`. Raises OSError as above."""
+    _send(folder, _Order("shut-down", by=by))
+
+
+def send_guest_command(folder: Path, command: Sequence[str], given: bytes, seconds: float) -> GuestAnswer:
+    """Run a program in the guest of a session that is examined. Raises OSError when nobody listens there."""
+    order = _Order("guest", guest=GuestCommand(0, tuple(command), given, seconds))
+    reply = _send(folder, order, seconds + _ANSWER_SECONDS)
+    if reply and reply.answer:
+        return reply.answer
+    return GuestAnswer(0, failure=(reply and reply.why) or "the session is ending")
+
+
+def _send(folder: Path, order: _Order, seconds: float = _ANSWER_SECONDS) -> _Reply | None:
     with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(_ANSWER_SECONDS)
+        wire.settimeout(seconds)
         wire.connect(str(folder / CONTROL))
         wire.sendall(_ORDERS.pack(order) + b"\n")
-        return _REPLIES.unpack_or_none(wire.recv(_MAX_LINE))
+        with wire.makefile("rb") as answers:
+            return _REPLIES.unpack_or_none(answers.readline(_MAX_LINE))
 
 
 def send_suspend(folder: Path, order: SuspendOrder, advance: Advance) -> str:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from ...base.errors import ExitCode, Refusal
 from ...base.process import python, spawn
 from ...wire import packets
-from ...wire.keeper import EVENTS, ORDERS, Event, EventKind, GoOn, Hold, NewCertificates, Notice, Stop
+from ...wire.keeper import EVENTS, ORDERS, Event, EventKind, GoOn, Hold, NewCertificates, Notice, Order, Stop
 from ...wire.plan import PLANS, Plan
 from ..node import abilities
 
@@ -77,6 +77,11 @@ class KeeperLink:
         """The order to serve with these certificates from now on."""
         with suppress(OSError):
             self._wire.send(ORDERS.pack(NewCertificates(certificates)))
+
+    def send(self, order: Order) -> None:
+        """Any other order."""
+        with suppress(OSError):
+            self._wire.send(ORDERS.pack(order))
 
     async def events(self) -> AsyncIterator[Event]:
         """What the keeper tells, until it is gone."""

@@ -26,6 +26,7 @@ from ..saved import places
 from . import mishap
 from .audience import Audience
 from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
+from .guest_calls import GuestCalls
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
 from .suspending import Advance, Suspending, SuspendOrder
@@ -66,6 +67,7 @@ class Session:
         self.place = audience.place
         self._ending = Ending(state.started, self._options, prepared.job.ends if prepared.job else 0.0)
         self.state.ends_at = self._ending.at
+        self.guest_calls = GuestCalls(link, allowed=plan.acceptance)
 
     def show_ways_in(self, native_port: int, web_certificate: str) -> None:
         """All locks are in place: whoever looks is told what to come in by."""
@@ -227,6 +229,9 @@ class Session:
                 self._ready()
             case EventKind.CERTIFICATE if tls.is_fingerprint(event.text):
                 self.state.certificate = event.text
+            case EventKind.ANSWER if event.answer:
+                self.guest_calls.answered(event.answer)
+                return
             case EventKind.WARNING:
                 self._warn(event.text)
             case EventKind.PAUSED:

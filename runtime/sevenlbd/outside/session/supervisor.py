@@ -104,7 +104,9 @@ async def _furnished(
             await access.renew()
             session.change_locks(access.certificates)
 
-        await session_stack.enter_async_context(control.serve(folder, session.stop, renew, session.suspend))
+        await session_stack.enter_async_context(
+            control.serve(folder, session.stop, renew, session.suspend, session.guest_calls)
+        )
         if prepared.egress:
             relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
             sockets["egress"] = relay.theirs

@@ -17,6 +17,7 @@ import tree_sitter
 import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sevenlbd.outside.acceptance import probe
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from test_setup_answers import TEMPLATES, wishes
 from tree_sitter import Node
@@ -24,7 +25,9 @@ from tree_sitter import Node
 LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
+PROBES = sorted((Path(probe.__file__).parent / "probes").glob("*.ps1"))
 ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
+SCRIPTS = [MODULE, *ENTRIES, *(path.name for path in PROBES)]
 
 # Each cmdlet with its parameters.
 CMDLETS = {
@@ -32,7 +35,7 @@ CMDLETS = {
     for line in (Path(__file__).parents[2] / "windows-commands.txt").read_text().splitlines()
     if not line.startswith("#")
 }
-PROGRAMS = {"powercfg.exe", "pnputil.exe", "msg.exe", "logoff.exe"}
+PROGRAMS = {"powercfg.exe", "pnputil.exe", "msg.exe", "logoff.exe", "shutdown.exe"}
 KNOWN = set(CMDLETS) | PROGRAMS
 COMMON = {"ErrorAction", "WhatIf", "Confirm"}
 """Parameters that every cmdlet has: learn.microsoft.com, about_CommonParameters."""
@@ -80,6 +83,8 @@ def source(name: str) -> str:
     """A script as it reaches Windows."""
     if name == FIRST_BOOT:
         return setup_answers.render(wishes(), TEMPLATES)[setup_answers.FIRST_BOOT]
+    if asked := [path for path in PROBES if path.name == name]:
+        return asked[0].read_text()
     return (TEMPLATES / name).read_text()
 
 
@@ -123,7 +128,7 @@ def exported() -> set[str]:
     return set(re.findall(r"'([A-Za-z-]+)'", statement))
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_powershell_grammar_reads_it(name: str) -> None:
     root = parsed(source(name))
     wrong = [(node.type, node.start_point) for node in nodes(root, "ERROR")]
@@ -137,16 +142,16 @@ def test_the_grammar_would_find_a_mistake() -> None:
         assert parsed(broken).has_error
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_it_stays_within_windows_powershell(name: str) -> None:
     # PowerShell 7 has these, 5.1 has not. learn.microsoft.com, "Differences between Windows PowerShell 5.1 and 7.x".
     text = "\n".join(line for line in source(name).splitlines() if not line.lstrip().startswith("#"))
     assert not re.search(r"\?\?|\?\.|&&|\|\||-Parallel|ForEach-Object -AsJob|\bclean \{", text)
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_it_calls_only_what_there_is(name: str) -> None:
-    known = KNOWN | (set(FUNCTIONS) if name == MODULE else exported())
+    known = KNOWN | set(functions(parsed(source(name)))) | (set() if name == MODULE else exported())
     assert called(parsed(source(name))) <= known
 
 
@@ -166,14 +171,14 @@ def calls(name: str) -> Iterator[tuple[Node, str, list[tuple[str, str]]]]:
         yield node, command, found
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_parameter_is_one_of_its_cmdlet(name: str) -> None:
     for node, command, given_here in calls(name):
         unknown = {flag for flag, _ in given_here} - CMDLETS[command] - COMMON
         assert {(command, flag) for flag in unknown} <= set(DYNAMIC), words(node)
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_what_a_provider_adds_stands_beside_a_path_and_behind_no_pipe(name: str) -> None:
     # Behind a pipe the path is not known when parameters are bound: the file system's provider is asked, in vain.
     for node, command, given_here in calls(name):
@@ -183,14 +188,14 @@ def test_what_a_provider_adds_stands_beside_a_path_and_behind_no_pipe(name: str)
             assert path.strip('"').startswith(DYNAMIC[command, flag] or "$"), words(node)
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_no_call_mixes_what_excludes_each_other(name: str) -> None:
     for node, command, given_here in calls(name):
         for apart in EXCLUSIVE.get(command, ()):
             assert len(apart & {flag for flag, _ in given_here}) <= 1, words(node)
 
 
-@pytest.mark.parametrize("name", [MODULE, *ENTRIES])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_values_are_of_the_kind_that_is_wanted(name: str) -> None:
     for node, command, given_here in calls(name):
         for flag, value in given_here:

@@ -88,6 +88,8 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         as_json = chosen.json_events
         session = prepared(options, chosen, here, umask)
         session = replace(session, warnings=(*here.passed_over(), *here.told, *form_notes, *session.warnings))
+        if options.acceptance:
+            session = replace(session, plan=replace(session.plan, acceptance=True))
         return Answer(as_json, sif, session, report=report)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)

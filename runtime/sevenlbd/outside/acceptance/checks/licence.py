@@ -1,0 +1,38 @@
+"""Windows' licence: activated, or for how long it goes on."""
+
+from __future__ import annotations
+
+from ..check import Check, Finding, cannot_tell, fail, ok
+from ..evidence import Evidence
+
+_LICENSED, _MINUTES_OF_DAY = 1, 1440
+_LEAST_DAYS = 10  # as sessions warn of it
+
+
+def _state(evidence: Evidence) -> Finding:
+    facts = evidence.first_cold().facts_of("licence")
+    status = facts.number("licence.status")
+    if status is None:
+        return cannot_tell(facts.failure or "the guest does not say how it is licensed")
+    value = f"{facts.one('licence.name') or 'Windows'}, status {status:.0f}"
+    if status == _LICENSED:
+        return ok("Windows is licensed", value, "status 1")
+    return fail("Windows is not activated: it says so on the desktop, and may restrict what it does", value, "status 1")
+
+
+def _days(evidence: Evidence) -> Finding:
+    facts = evidence.first_cold().facts_of("licence")
+    minutes = facts.number("licence.minutes")
+    if minutes is None:
+        return cannot_tell(facts.failure or "the guest does not say how long its licence lasts")
+    if not minutes:
+        return ok("the licence has no end", "no end")
+    days = minutes / _MINUTES_OF_DAY
+    value, limit = f"{days:.0f} days", f"{_LEAST_DAYS} days"
+    return (fail if days < _LEAST_DAYS else ok)("how long the licence or the evaluation lasts", value, limit)
+
+
+CHECKS = (
+    Check("licence.state", "Windows is activated", _state, ("windows",)),
+    Check("licence.days", "and stays so for a while", _days, ("windows",)),
+)

@@ -1,0 +1,72 @@
+"""Starts: how long they take, and what Windows or Linux says of its devices, drivers and errors."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from ..check import Check, Finding, cannot_tell, fail, ok
+from ..evidence import Evidence, SessionRecord
+
+_MILESTONES = ("dhcp", "agent", "ready-line", "password", "rdp")
+
+
+def _starts(evidence: Evidence) -> Finding:
+    failed = [record.failure for record in evidence.cold if record.failure]
+    if failed or not evidence.cold:
+        return fail("a cold start does not lead to a desktop", failed[0] if failed else "none was tried", "none fails")
+    seconds = [record.ready_after or 0.0 for record in evidence.cold]
+    value = f"{median(seconds):.1f} s (median of {len(seconds)}, longest {max(seconds):.1f} s)"
+    return ok("cold starts lead to a desktop", value)
+
+
+def _milestones(evidence: Evidence) -> Finding:
+    state = evidence.first_cold().state
+    reached = state.milestones if state else {}
+    if evidence.first_cold().failure or not reached:
+        return cannot_tell(evidence.first_cold().failure or "no milestone came")
+    return ok(
+        "how far the guest came when",
+        ", ".join(f"{name} {reached[name]:.1f} s" for name in _MILESTONES if name in reached),
+    )
+
+
+def _listed(record: SessionRecord, name: str, *, wrong: str, right: str) -> Finding:
+    """For what must be an empty list."""
+    facts = record.facts_of("machine")
+    if facts.one(f"{name}.asked") is None:
+        return cannot_tell(facts.failure or facts.one(f"{name}.error") or "the guest does not say")
+    found = facts.all(name)
+    return fail(wrong, "; ".join(found)[:400], "none") if found else ok(right, "none", "none")
+
+
+def _devices(evidence: Evidence) -> Finding:
+    wrong, right = "a device does not work", "every device has a driver that works"
+    return _listed(evidence.first_cold(), "device", wrong=wrong, right=right)
+
+
+def _drivers(evidence: Evidence) -> Finding:
+    facts = evidence.first_cold().facts_of("machine")
+    found = facts.all("driver")
+    if not found:
+        return cannot_tell(facts.failure or "the guest does not say which drivers it has")
+    return ok("the drivers of the machine's devices", "; ".join(found)[:400])
+
+
+def _errors(evidence: Evidence) -> Finding:
+    wrong, right = "the system's log has critical events of this start", "nothing critical in the system's log"
+    return _listed(evidence.first_cold(), "critical", wrong=wrong, right=right)
+
+
+def _services(evidence: Evidence) -> Finding:
+    wrong, right = "a service that starts by itself does not run", "every service that starts by itself runs"
+    return _listed(evidence.first_cold(), "service", wrong=wrong, right=right)
+
+
+CHECKS = (
+    Check("boot.starts", "every cold start leads to a desktop", _starts),
+    Check("boot.milestones", "how long each part of a start takes", _milestones),
+    Check("boot.devices", "no device without a working driver", _devices),
+    Check("boot.drivers", "which drivers are in use", _drivers),
+    Check("boot.errors", "no critical events", _errors),
+    Check("boot.services", "what starts by itself runs", _services),
+)

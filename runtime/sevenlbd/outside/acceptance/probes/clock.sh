@@ -1,0 +1,2 @@
+# What time it is, in seconds since the epoch.
+echo "seconds=$(date +%s.%N)"

@@ -1,0 +1,38 @@
+"""Nothing of a user, a node or a secret gets into a record or a report: both are made to be passed on."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from collections.abc import Mapping
+
+_SHORTEST = 3  # characters; a shorter name stands in every other word
+# Numbers of machines and people that nobody means to tell, whoever printed them.
+_PATTERNS = (
+    (re.compile(r"\b[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\b"), "<mac>"),
+    (re.compile(r"(?<![\w/])/(?:home|users?|scratch|gpfs|lustre|nfs)/[^\s,;:'\"]+"), "<path>"),
+)
+
+
+def words_to_hide(environment: Mapping[str, str], *more: str) -> tuple[str, ...]:
+    """What tells who and where we are: user, home, host, and `more` (an image's folder, a session's password)."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+        names = [entry.pw_name, entry.pw_dir, entry.pw_gecos.partition(",")[0]]
+    except KeyError:
+        names = []
+    host = socket.gethostname()
+    names += [environment.get("HOME", ""), environment.get("USER", ""), host, host.partition(".")[0], *more]
+    # The longest first: a home's path holds its user's name.
+    return tuple(sorted({name for name in names if len(name) >= _SHORTEST and name != "/"}, key=len, reverse=True))
+
+
+def scrubbed(text: str, hidden: tuple[str, ...]) -> str:
+    """The text with each of these words replaced."""
+    for word in hidden:
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", "<hidden>", text, flags=re.IGNORECASE)
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
