@@ -1,5 +1,6 @@
 """The node's side of the wall: whatever needs the user's terminal, files or the node's network.
 
+- acceptance/: `image accept`
 - access/: Who may come in and by which way
 - checks/: `doctor`
 - cli/: The command line

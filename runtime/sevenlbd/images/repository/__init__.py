@@ -1,5 +1,6 @@
 """The repository on its disk: versions, which of them is current, who uses them, and what may go.
 
+- acceptances: what an acceptance of a version came to
 - exclusive: one at a time
 - gc: which versions may go
 - history: what was published when

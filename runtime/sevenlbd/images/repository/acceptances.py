@@ -15,7 +15,7 @@ from ...base.errors import visible
 from ..layout import ACCEPTANCE
 
 _MOST = 1 << 20  # bytes; a record has some fifty checks of a few hundred
-_MOST_NAMES = 20
+_MOST_NAMES = 20  # in one line of a terminal
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 from ..console import terminal
 from ..folders import bases
-from . import checks, node_facts, report, scrubbing
-from .check import Check, Outcome
+from . import report, scrubbing
 from .course import Course, CourseOptions
-from .evidence import Evidence
+from .criteria import node_facts
+from .criteria.criterion import Criterion, JudgementKind
+from .criteria.every import ALL
+from .criteria.evidence import Evidence
 from .report import Acceptance
 
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "session_dir", "ready_timeout", "stop_grace")
@@ -61,15 +63,15 @@ def accept(context: CommandContext) -> int:
     return ExitCode.OK if acceptance.passed else ExitCode.IMAGE
 
 
-def _chosen(only: list[str], *, quick: bool) -> tuple[Check, ...]:
+def _chosen(only: list[str], *, quick: bool) -> tuple[Criterion, ...]:
     """The checks that were asked for. Raises Refusal for a group that there is not."""
-    groups = sorted({check.group for check in checks.ALL})
+    groups = sorted({criterion.group for criterion in ALL})
     for group in only:
         if group not in groups:
             what = f"`{group}` is no group of checks"
             raise Refusal(ExitCode.USAGE, what, hint=f"--only with one of: {', '.join(groups)}")
-    asked = (check for check in checks.ALL if not only or check.group in only)
-    return tuple(check for check in asked if check.quick or not quick)
+    asked = (criterion for criterion in ALL if not only or criterion.group in only)
+    return tuple(criterion for criterion in asked if criterion.quick or not quick)
 
 
 def _place(image: Image, output: str) -> _Place:
@@ -112,7 +114,7 @@ def _base(session_dir: str) -> Iterator[Path]:
 
 def _course(context: CommandContext, image: Image, base: Path) -> CourseOptions:
     settings = context.settings
-    words = ["--image", str(image.folder or image.layers[0].path), "--web", "off", "--state-dir", str(base / "state")]
+    words = ["--image", str(image.folder or image.layers[0].path), "--web", "off", "--state-dir", str(base / "records")]
     for name in _SETTINGS:
         value = getattr(context.options, name)
         if value is not None and name != "session_dir":
@@ -131,14 +133,14 @@ def _hidden(image: Image, base: Path) -> tuple[str, ...]:
     return scrubbing.words_to_hide(os.environ, str(base), folder)
 
 
-def _acceptance(image: Image, evidence: Evidence, chosen: tuple[Check, ...], began: float) -> Acceptance:
-    mine = tuple(check for check in chosen if evidence.description.os in check.systems)
+def _acceptance(image: Image, evidence: Evidence, chosen: tuple[Criterion, ...], began: float) -> Acceptance:
+    mine = tuple(criterion for criterion in chosen if evidence.description.os in criterion.systems)
     manifest = image.folder / MANIFEST if image.folder else None
     return Acceptance(
         image=image.name or image.description.name or image.title,
         version=image.version or image.description.version,
         digest=digest.plain(manifest, manifest.stat().st_size).hex() if manifest and manifest.exists() else "",
-        system=str(evidence.description.os),
+        guest_os=str(evidence.description.os),
         appliance=__version__,
         when=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         quick=evidence.quick,
@@ -164,7 +166,9 @@ def _show(made: dict[str, object], place: _Place, *, as_json: bool) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         beside = f"  [{row['value']}{f', limit {row["limit"]}' if row['limit'] else ''}]" if row["value"] else ""
-        terminal.say(f"{row['outcome']:<{len(Outcome.CANNOT_TELL)}}  {row['name']:<{width}}  {row['says']}{beside}")
+        terminal.say(
+            f"{row['outcome']:<{len(JudgementKind.CANNOT_TELL)}}  {row['name']:<{width}}  {row['says']}{beside}"
+        )
     counts = made["counts"]
     assert isinstance(counts, dict)
     told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())

@@ -12,7 +12,7 @@ from typing import Protocol
 from ...base.errors import visible
 from ...images.description import Description
 from . import examined_session, rdp_certificate
-from .evidence import ClockReading, Evidence, SessionRecord
+from .criteria.evidence import ClockReading, Evidence, SessionRecord
 from .examined_session import ExaminedSession
 
 SCRIPTS = ("machine", "account", "hygiene", "licence")
@@ -20,8 +20,8 @@ SCRIPTS = ("machine", "account", "hygiene", "licence")
 _COLD_STARTS = 5  # of a whole acceptance; the figures of one start say little
 _SOCKET = "rdp.sock"
 _NOTICE_SECONDS = 60.0  # as a session itself gives the image's program
-_DRIFT_SECONDS = 600.0
-_IDLE_SECONDS, _QUICK_IDLE_SECONDS = 600.0, 20.0
+_DRIFT_SECONDS = 600.0  # the promise is by ten minutes
+_IDLE_SECONDS, _QUICK_IDLE_SECONDS = 600.0, 20.0  # what begins by itself in Windows does so within minutes
 _STAGGER = 3.0  # seconds between two looks at the clock while a guest starts anew
 
 

@@ -17,8 +17,8 @@ from ...wire.keeper import GuestAnswer
 from ...wire.state import FINAL, Phase, SessionState
 from ..folders import session_folders
 from ..session import control
-from . import probe
-from .evidence import Facts
+from . import guest_scripts
+from .criteria.evidence import GuestFacts
 
 _SCRIPT_SECONDS = 300.0  # PowerShell alone takes half a minute to load where everything is emulated
 _POLL = 0.05  # seconds; a figure of the report is the time until something is seen
@@ -83,12 +83,12 @@ class ExaminedSession:
         except (OSError, ValueError) as error:
             return GuestAnswer(0, failure=f"the session does not answer: {error}")
 
-    def ask(self, script: str, *, seconds: float = _SCRIPT_SECONDS, **values: str) -> Facts:
+    def ask(self, script: str, *, seconds: float = _SCRIPT_SECONDS, **values: str) -> GuestFacts:
         """What one of our scripts finds out in the guest."""
-        if not probe.exists(script, windows=self.windows):
-            return Facts(failure="there is no way to ask this system")
-        given = probe.script(script, values, windows=self.windows)
-        return probe.facts(self.run(probe.command(windows=self.windows), given, seconds))
+        if not guest_scripts.exists(script, windows=self.windows):
+            return GuestFacts(failure="there is no way to ask this system")
+        given = guest_scripts.script(script, values, windows=self.windows)
+        return guest_scripts.facts(self.run(guest_scripts.command(windows=self.windows), given, seconds))
 
     def shut_down(self, by: str, seconds: float) -> float | None:
         """Have the guest asked in one way alone. Returns after how many seconds it was off; None when it is not."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from ...wire import tls
-from .evidence import Certificate
+from .criteria.evidence import Certificate
 
 # MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
 _X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .check import Outcome, Result
-from .node_facts import NodeFacts
+from .criteria.criterion import Criterion, JudgementKind, Result
+from .criteria.evidence import Evidence
+from .criteria.node_facts import NodeFacts
 
-SCHEMA = 1
-_MARKS = {Outcome.OK: "ok", Outcome.FAIL: "**fail**", Outcome.CANNOT_TELL: "cannot tell"}
+SCHEMA = 1  # the record's format
+_MARKS = {JudgementKind.OK: "ok", JudgementKind.FAIL: "**fail**", JudgementKind.CANNOT_TELL: "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Acceptance:
     version: str
     digest: str
     """SHA-256 of what the version is made of, where it has a manifest."""
-    system: str
+    guest_os: str
     appliance: str
     when: str
     """UTC, as RFC 3339 has it."""
@@ -36,17 +37,17 @@ class Acceptance:
     def passed(self) -> bool:
         """Whether nothing failed, and something was found out."""
         counts = self.counts
-        return not counts[Outcome.FAIL] and bool(counts[Outcome.OK])
+        return not counts[JudgementKind.FAIL] and bool(counts[JudgementKind.OK])
 
     @property
-    def counts(self) -> Counter[Outcome]:
+    def counts(self) -> Counter[JudgementKind]:
         """How many checks came to what."""
-        return Counter(result.finding.outcome for result in self.results)
+        return Counter(result.judgement.kind for result in self.results)
 
 
-def judged(checks: Sequence[Any], evidence: Any) -> tuple[Result, ...]:
+def judged(criteria: Sequence[Criterion], evidence: Evidence) -> tuple[Result, ...]:
     """What each check says of the evidence."""
-    return tuple(Result(check.name, check.about, check.judge(evidence)) for check in checks)
+    return tuple(Result(one.name, one.about, one.judge(evidence)) for one in criteria)
 
 
 def record(acceptance: Acceptance, scrub: Callable[[str], str]) -> dict[str, Any]:
@@ -57,13 +58,13 @@ def record(acceptance: Acceptance, scrub: Callable[[str], str]) -> dict[str, Any
         "image": acceptance.image,
         "version": acceptance.version,
         "digest": acceptance.digest,
-        "system": acceptance.system,
+        "os": acceptance.guest_os,
         "appliance": acceptance.appliance,
         "when": acceptance.when,
         "quick": acceptance.quick,
         "seconds": round(acceptance.seconds, 1),
         "passed": acceptance.passed,
-        "counts": {str(outcome): acceptance.counts[outcome] for outcome in Outcome},
+        "counts": {str(outcome): acceptance.counts[outcome] for outcome in JudgementKind},
         "node": {
             "kvm": node.kvm,
             "vendor": node.vendor,
@@ -77,10 +78,10 @@ def record(acceptance: Acceptance, scrub: Callable[[str], str]) -> dict[str, Any
             {
                 "name": result.check,
                 "about": result.about,
-                "outcome": str(result.finding.outcome),
-                "value": scrub(result.finding.value),
-                "limit": result.finding.limit,
-                "says": scrub(result.finding.says),
+                "outcome": str(result.judgement.kind),
+                "value": scrub(result.judgement.value),
+                "limit": result.judgement.limit,
+                "says": scrub(result.judgement.says),
             }
             for result in acceptance.results
         ],
@@ -104,7 +105,7 @@ def as_text(made: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in made["checks"]:
-        cells = (row["name"], _MARKS[Outcome(row["outcome"])], row["value"], row["limit"], row["says"])
+        cells = (row["name"], _MARKS[JudgementKind(row["outcome"])], row["value"], row["limit"], row["says"])
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@
 - early_calls: what comes for it before it is there
 - ending: when it ends by itself
 - first_state: what is known of it before it begins
+- guest_calls: programs run in the guest of a session that is examined
 - keeper_link: the wire to the keeper
 - launch: the verb `run`: checker and keeper first
 - life: its state, and what moves it

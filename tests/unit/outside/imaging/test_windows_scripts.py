@@ -17,7 +17,7 @@ import tree_sitter
 import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sevenlbd.outside.acceptance import probe
+from sevenlbd.outside.acceptance import guest_scripts
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from test_setup_answers import TEMPLATES, wishes
 from tree_sitter import Node
@@ -25,7 +25,7 @@ from tree_sitter import Node
 LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
-PROBES = sorted((Path(probe.__file__).parent / "probes").glob("*.ps1"))
+PROBES = sorted((Path(guest_scripts.__file__).parent / "scripts").glob("*.ps1"))
 ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
 SCRIPTS = [MODULE, *ENTRIES, *(path.name for path in PROBES)]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence
 
-_LICENSED, _MINUTES_OF_DAY = 1, 1440
+_LICENSED = 1  # SoftwareLicensingProduct, LicenseStatus
+_MINUTES_OF_DAY = 24 * 60  # GracePeriodRemaining is in minutes
 _LEAST_DAYS = 10  # as sessions warn of it
 
 
-def _state(evidence: Evidence) -> Finding:
+def _state(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("licence")
     status = facts.number("licence.status")
     if status is None:
@@ -20,7 +21,7 @@ def _state(evidence: Evidence) -> Finding:
     return fail("Windows is not activated: it says so on the desktop, and may restrict what it does", value, "status 1")
 
 
-def _days(evidence: Evidence) -> Finding:
+def _days(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("licence")
     minutes = facts.number("licence.minutes")
     if minutes is None:
@@ -32,7 +33,7 @@ def _days(evidence: Evidence) -> Finding:
     return (fail if days < _LEAST_DAYS else ok)("how long the licence or the evaluation lasts", value, limit)
 
 
-CHECKS = (
-    Check("licence.state", "Windows is activated", _state, ("windows",)),
-    Check("licence.days", "and stays so for a while", _days, ("windows",)),
+CRITERIA = (
+    Criterion("licence.state", "Windows is activated", _state, ("windows",)),
+    Criterion("licence.days", "and stays so for a while", _days, ("windows",)),
 )

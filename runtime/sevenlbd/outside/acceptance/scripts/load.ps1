@@ -3,7 +3,7 @@ Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
 $work = "`$end = (Get-Date).AddSeconds($seconds_of_load); while ((Get-Date) -lt `$end) { }"
 $processors = (Get-CimInstance -ClassName Win32_ComputerSystem).NumberOfLogicalProcessors
-$busy = foreach ($number in 1..$processors) {
+$busy = for ($number = 0; $number -lt $processors; $number++) {
     Start-Process -FilePath 'powershell.exe' -ArgumentList '-NoProfile', '-Command', $work -WindowStyle Hidden -PassThru
 }
 $busy | ForEach-Object { $_.WaitForExit() }

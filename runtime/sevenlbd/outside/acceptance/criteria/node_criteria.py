@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence
 
 # What QEMU says of a feature that the CPU or KVM does not have (target/i386/cpu.c, report_unavailable_features).
 _REFUSED = ("doesn't support requested feature", "Hyper-V", "hv-")
 
 
-def _kvm(evidence: Evidence) -> Finding:
+def _kvm(evidence: Evidence) -> Judgement:
     if evidence.node.kvm:
         return ok("KVM can be used here", "yes")
     return cannot_tell(f"there is no KVM here, so every time below is one of emulation: {evidence.node.kvm_why_not}")
 
 
-def _cpu(evidence: Evidence) -> Finding:
+def _cpu(evidence: Evidence) -> Judgement:
     node = evidence.node
     if not node.vendor:
         return cannot_tell("the node does not say which CPU it has")
@@ -23,7 +23,7 @@ def _cpu(evidence: Evidence) -> Finding:
     return ok("the CPU of this node", f"{node.vendor}, {node.model}{microcode}, {node.cpus} CPUs, Linux {node.kernel}")
 
 
-def _flags(evidence: Evidence) -> Finding:
+def _flags(evidence: Evidence) -> Judgement:
     record = evidence.first_cold()
     if record.failure:
         return cannot_tell(record.failure)
@@ -35,8 +35,8 @@ def _flags(evidence: Evidence) -> Finding:
     return ok("QEMU gave the guest every CPU feature that was asked for", "none refused", "none")
 
 
-CHECKS = (
-    Check("node.kvm", "KVM can be used", _kvm),
-    Check("node.cpu", "CPU, microcode and kernel", _cpu),
-    Check("node.flags", "every CPU feature is accepted", _flags),
+CRITERIA = (
+    Criterion("node.kvm", "KVM can be used", _kvm),
+    Criterion("node.cpu", "CPU, microcode and kernel", _cpu),
+    Criterion("node.flags", "every CPU feature is accepted", _flags),
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from statistics import median
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence, SessionRecord
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence, SessionRecord
 
 _MILESTONES = ("dhcp", "agent", "ready-line", "password", "rdp")
 
 
-def _starts(evidence: Evidence) -> Finding:
+def _starts(evidence: Evidence) -> Judgement:
     failed = [record.failure for record in evidence.cold if record.failure]
     if failed or not evidence.cold:
         return fail("a cold start does not lead to a desktop", failed[0] if failed else "none was tried", "none fails")
@@ -19,7 +19,7 @@ def _starts(evidence: Evidence) -> Finding:
     return ok("cold starts lead to a desktop", value)
 
 
-def _milestones(evidence: Evidence) -> Finding:
+def _milestones(evidence: Evidence) -> Judgement:
     state = evidence.first_cold().state
     reached = state.milestones if state else {}
     if evidence.first_cold().failure or not reached:
@@ -30,7 +30,7 @@ def _milestones(evidence: Evidence) -> Finding:
     )
 
 
-def _listed(record: SessionRecord, name: str, *, wrong: str, right: str) -> Finding:
+def _listed(record: SessionRecord, name: str, *, wrong: str, right: str) -> Judgement:
     """For what must be an empty list."""
     facts = record.facts_of("machine")
     if facts.one(f"{name}.asked") is None:
@@ -39,12 +39,12 @@ def _listed(record: SessionRecord, name: str, *, wrong: str, right: str) -> Find
     return fail(wrong, "; ".join(found)[:400], "none") if found else ok(right, "none", "none")
 
 
-def _devices(evidence: Evidence) -> Finding:
+def _devices(evidence: Evidence) -> Judgement:
     wrong, right = "a device does not work", "every device has a driver that works"
     return _listed(evidence.first_cold(), "device", wrong=wrong, right=right)
 
 
-def _drivers(evidence: Evidence) -> Finding:
+def _drivers(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("machine")
     found = facts.all("driver")
     if not found:
@@ -52,21 +52,21 @@ def _drivers(evidence: Evidence) -> Finding:
     return ok("the drivers of the machine's devices", "; ".join(found)[:400])
 
 
-def _errors(evidence: Evidence) -> Finding:
+def _errors(evidence: Evidence) -> Judgement:
     wrong, right = "the system's log has critical events of this start", "nothing critical in the system's log"
     return _listed(evidence.first_cold(), "critical", wrong=wrong, right=right)
 
 
-def _services(evidence: Evidence) -> Finding:
+def _services(evidence: Evidence) -> Judgement:
     wrong, right = "a service that starts by itself does not run", "every service that starts by itself runs"
     return _listed(evidence.first_cold(), "service", wrong=wrong, right=right)
 
 
-CHECKS = (
-    Check("boot.starts", "every cold start leads to a desktop", _starts),
-    Check("boot.milestones", "how long each part of a start takes", _milestones),
-    Check("boot.devices", "no device without a working driver", _devices),
-    Check("boot.drivers", "which drivers are in use", _drivers),
-    Check("boot.errors", "no critical events", _errors),
-    Check("boot.services", "what starts by itself runs", _services),
+CRITERIA = (
+    Criterion("boot.starts", "every cold start leads to a desktop", _starts),
+    Criterion("boot.milestones", "how long each part of a start takes", _milestones),
+    Criterion("boot.devices", "no device without a working driver", _devices),
+    Criterion("boot.drivers", "which drivers are in use", _drivers),
+    Criterion("boot.errors", "no critical events", _errors),
+    Criterion("boot.services", "what starts by itself runs", _services),
 )

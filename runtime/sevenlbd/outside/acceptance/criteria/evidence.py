@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...images.description import Description
-from ...wire.state import SessionState
+from ....images.description import Description
+from ....wire.state import SessionState
 from .node_facts import NodeFacts
 
 
 @dataclass(frozen=True)
-class Facts:
+class GuestFacts:
     """What a guest said of itself: names with one or more values. All of it is the guest's word."""
 
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class SessionRecord:
     began: float = 0.0
     state: SessionState | None = None
     """As it was last heard of."""
-    facts: dict[str, Facts] = field(default_factory=dict)
+    facts: dict[str, GuestFacts] = field(default_factory=dict)
     """By the name of the script that asked."""
     clocks: dict[str, ClockReading] = field(default_factory=dict)
     """By occasion: `start`, `restart`, `drift-before`, `drift-after`."""
@@ -92,9 +92,9 @@ class SessionRecord:
         """Seconds from the session's start to the desktop; None when there was none."""
         return self.state.phases.get("ready") if self.state else None
 
-    def facts_of(self, script: str) -> Facts:
+    def facts_of(self, script: str) -> GuestFacts:
         """What a script found."""
-        return self.facts.get(script, Facts(failure=self.failure or "it was not asked"))
+        return self.facts.get(script, GuestFacts(failure=self.failure or "it was not asked"))
 
 
 @dataclass

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence, Facts
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence, GuestFacts
 
 
-def _machine(evidence: Evidence) -> Facts:
+def _machine(evidence: Evidence) -> GuestFacts:
     return evidence.first_cold().facts_of("machine")
 
 
-def _as_described(evidence: Evidence, name: str, what: str) -> Finding:
+def _as_described(evidence: Evidence, name: str, what: str) -> Judgement:
     """A switch that must be on with the firmware `uefi-secure`; with any other it is only told."""
     said = _machine(evidence).one(name)
     if said is None:
@@ -21,15 +21,15 @@ def _as_described(evidence: Evidence, name: str, what: str) -> Finding:
     return ok(f"{what} as the image asks for it", said, "on" if wanted else "")
 
 
-def _secure_boot(evidence: Evidence) -> Finding:
+def _secure_boot(evidence: Evidence) -> Judgement:
     return _as_described(evidence, "secure_boot", "Secure Boot")
 
 
-def _tpm(evidence: Evidence) -> Finding:
+def _tpm(evidence: Evidence) -> Judgement:
     return _as_described(evidence, "tpm", "a TPM")
 
 
-def _bitlocker(evidence: Evidence) -> Finding:
+def _bitlocker(evidence: Evidence) -> Judgement:
     said = _machine(evidence).one("bitlocker")
     if said is None:
         return cannot_tell(_machine(evidence).failure or "the guest does not say whether its disk is encrypted")
@@ -38,7 +38,7 @@ def _bitlocker(evidence: Evidence) -> Finding:
     return fail("BitLocker is on or begins: the TPM of the next session will not open the disk", said, "off")
 
 
-def _power(evidence: Evidence) -> Finding:
+def _power(evidence: Evidence) -> Judgement:
     facts = _machine(evidence)
     sleeps = {name: facts.number(f"power.{name}") for name in ("standby", "hibernate", "disk")}
     known = {name: value for name, value in sleeps.items() if value is not None}
@@ -50,9 +50,9 @@ def _power(evidence: Evidence) -> Finding:
     return ok("the guest never goes to sleep by itself", value, "0 s")
 
 
-CHECKS = (
-    Check("security.secure_boot", "Secure Boot where the image asks for it", _secure_boot),
-    Check("security.tpm", "a TPM where the image asks for it", _tpm),
-    Check("security.bitlocker", "BitLocker is off", _bitlocker, ("windows",)),
-    Check("power.sleep", "no sleep by itself", _power),
+CRITERIA = (
+    Criterion("security.secure_boot", "Secure Boot where the image asks for it", _secure_boot),
+    Criterion("security.tpm", "a TPM where the image asks for it", _tpm),
+    Criterion("security.bitlocker", "BitLocker is off", _bitlocker, ("windows",)),
+    Criterion("power.sleep", "no sleep by itself", _power),
 )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 
-class Outcome(StrEnum):
+class JudgementKind(StrEnum):
     """What a check came to. What could not be found out is never `ok`."""
 
     OK = "ok"
@@ -20,39 +20,39 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What a check says. `says` is a sentence for people; `value` and `limit` are with their units."""
 
-    outcome: Outcome
+    kind: JudgementKind
     says: str
     value: str = ""
     limit: str = ""
 
 
-def ok(says: str, value: str = "", limit: str = "") -> Finding:
+def ok(says: str, value: str = "", limit: str = "") -> Judgement:
     """It is as it has to be."""
-    return Finding(Outcome.OK, says, value, limit)
+    return Judgement(JudgementKind.OK, says, value, limit)
 
 
-def fail(says: str, value: str = "", limit: str = "") -> Finding:
+def fail(says: str, value: str = "", limit: str = "") -> Judgement:
     """It is not."""
-    return Finding(Outcome.FAIL, says, value, limit)
+    return Judgement(JudgementKind.FAIL, says, value, limit)
 
 
-def cannot_tell(why: str) -> Finding:
+def cannot_tell(why: str) -> Judgement:
     """It could not be found out."""
-    return Finding(Outcome.CANNOT_TELL, why)
+    return Judgement(JudgementKind.CANNOT_TELL, why)
 
 
 @dataclass(frozen=True)
-class Check:
+class Criterion:
     """One line of the report."""
 
     name: str
     """`group.what`, for instance `clock.cold`."""
     about: str
     """What is promised."""
-    judge: Callable[[Evidence], Finding]
+    judge: Callable[[Evidence], Judgement]
     """Looks at the evidence and at nothing else."""
     systems: tuple[str, ...] = ("windows", "linux")
     """Of which guests it is asked."""
@@ -71,4 +71,4 @@ class Result:
 
     check: str
     about: str
-    finding: Finding
+    judgement: Judgement

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence, SessionRecord
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence, SessionRecord
 
 _EARLY = 48 * 3600.0  # seconds; Windows dates its own back by a day, and a guest's zone may not be set yet
 _LEAST_LEFT = 14 * 86400.0  # seconds; the longest job of most sites
-_MINUTE = 60.0
+_MINUTE = 60.0  # in seconds
 
 
 def _shown(records: list[SessionRecord]) -> list[SessionRecord]:
@@ -21,7 +21,7 @@ def _why_not(evidence: Evidence) -> str:
     return record.failure or str(record.more.get("certificate") or "no session showed a certificate")
 
 
-def _pin(evidence: Evidence) -> Finding:
+def _pin(evidence: Evidence) -> Judgement:
     told = 0
     for record in _shown([*evidence.cold, *evidence.warm]):
         assert record.certificate
@@ -37,7 +37,7 @@ def _pin(evidence: Evidence) -> Finding:
     )
 
 
-def _own(evidence: Evidence) -> Finding:
+def _own(evidence: Evidence) -> Judgement:
     prints = [record.certificate.fingerprint for record in evidence.cold if record.certificate]
     if len(prints) < 2:
         return cannot_tell(_why_not(evidence) if not prints else "only one cold session showed a certificate")
@@ -46,7 +46,7 @@ def _own(evidence: Evidence) -> Finding:
     return ok("every cold session makes its own certificate", f"{len(prints)} sessions", "one each")
 
 
-def _made(evidence: Evidence) -> Finding:
+def _made(evidence: Evidence) -> Judgement:
     shown = _shown(evidence.cold)
     if not shown:
         return cannot_tell(_why_not(evidence))
@@ -57,7 +57,7 @@ def _made(evidence: Evidence) -> Finding:
     return ok("certificates are made in their sessions", value, f"{_EARLY / 3600:.0f} h")
 
 
-def _lasts(evidence: Evidence) -> Finding:
+def _lasts(evidence: Evidence) -> Judgement:
     shown = _shown([*evidence.cold, *evidence.warm])
     if not shown:
         return cannot_tell(_why_not(evidence))
@@ -66,9 +66,9 @@ def _lasts(evidence: Evidence) -> Finding:
     return (fail if left < _LEAST_LEFT else ok)("how long the shown certificates are valid", value, limit)
 
 
-CHECKS = (
-    Check("certificate.pin", "sessions tell the one that is shown", _pin),
-    Check("certificate.own", "no two cold sessions share one", _own),
-    Check("certificate.made", "made in the session", _made),
-    Check("certificate.lasts", "valid for longer than a job", _lasts),
+CRITERIA = (
+    Criterion("certificate.pin", "sessions tell the one that is shown", _pin),
+    Criterion("certificate.own", "no two cold sessions share one", _own),
+    Criterion("certificate.made", "made in the session", _made),
+    Criterion("certificate.lasts", "valid for longer than a job", _lasts),
 )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ...base.errors import visible
 from ...wire.keeper import GuestAnswer
-from .evidence import Facts
+from .criteria.evidence import GuestFacts
 
-_PROBES = Path(__file__).parent / "probes"
+_SCRIPTS = Path(__file__).parent / "scripts"
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,40}")
 _MAX_LINES, _MAX_VALUE = 2000, 400  # a guess: the longest list is of drivers; values are for people to read
 # Windows PowerShell reads a script from its standard input line by line, and gets blocks wrong: so it is read whole.
@@ -34,20 +34,20 @@ def command(*, windows: bool) -> tuple[str, ...]:
 def script(name: str, values: dict[str, str], *, windows: bool) -> bytes:
     """A script's text, ready to be run, with values that it finds as variables."""
     kind = "ps1" if windows else "sh"
-    text = (_PROBES / f"{name}.{kind}").read_text(encoding="ascii")
+    text = (_SCRIPTS / f"{name}.{kind}").read_text(encoding="ascii")
     given = "".join(_assignment(key, value, windows=windows) for key, value in values.items())
     return ((_PRELUDE if windows else "") + given + text).encode("ascii", "strict")
 
 
 def exists(name: str, *, windows: bool) -> bool:
     """Whether there is such a script for this system."""
-    return (_PROBES / f"{name}.{'ps1' if windows else 'sh'}").exists()
+    return (_SCRIPTS / f"{name}.{'ps1' if windows else 'sh'}").exists()
 
 
-def facts(answer: GuestAnswer) -> Facts:
+def facts(answer: GuestAnswer) -> GuestFacts:
     """What a script printed, as facts."""
     if answer.failure:
-        return Facts(failure=answer.failure)
+        return GuestFacts(failure=answer.failure)
     values: dict[str, list[str]] = defaultdict(list)
     for line in answer.out.decode("utf-8", "replace").splitlines()[:_MAX_LINES]:
         name, separator, value = line.strip().partition("=")
@@ -56,8 +56,8 @@ def facts(answer: GuestAnswer) -> Facts:
     if not values:
         said = answer.err.decode("utf-8", "replace").strip().splitlines()
         why = visible(said[-1][:_MAX_VALUE]) if said else f"it ended with {answer.code} and said nothing"
-        return Facts(failure=why)
-    return Facts({name: tuple(row) for name, row in values.items()})
+        return GuestFacts(failure=why)
+    return GuestFacts({name: tuple(row) for name, row in values.items()})
 
 
 def _assignment(name: str, value: str, *, windows: bool) -> str:

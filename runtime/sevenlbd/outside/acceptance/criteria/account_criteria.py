@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence
 
 # Well-known SIDs (MS-DTYP 2.4.2.4): Administrators, Remote Desktop Users.
 _MAY_LOG_IN = frozenset({"S-1-5-32-544", "S-1-5-32-555"})
 
 
-def _exists(evidence: Evidence) -> Finding:
+def _exists(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("account")
     said = facts.one("account.enabled")
     if said is None:
@@ -20,7 +20,7 @@ def _exists(evidence: Evidence) -> Finding:
     return ok("the image's account is there", number)
 
 
-def _groups(evidence: Evidence) -> Finding:
+def _groups(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("account")
     groups = facts.all("account.group")
     if not groups:
@@ -32,7 +32,7 @@ def _groups(evidence: Evidence) -> Finding:
     return ok("the account is in groups that may log in", value)
 
 
-def _expires(evidence: Evidence) -> Finding:
+def _expires(evidence: Evidence) -> Judgement:
     facts = evidence.first_cold().facts_of("account")
     said = facts.one("account.expires")
     if said is None:
@@ -42,8 +42,8 @@ def _expires(evidence: Evidence) -> Finding:
     return fail("the account's password expires, and nobody can change it", said, "never")
 
 
-CHECKS = (
-    Check("account.exists", "the account is there", _exists),
-    Check("account.groups", "its groups may log in", _groups),
-    Check("account.expires", "its password does not expire", _expires),
+CRITERIA = (
+    Criterion("account.exists", "the account is there", _exists),
+    Criterion("account.groups", "its groups may log in", _groups),
+    Criterion("account.expires", "its password does not expire", _expires),
 )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from statistics import median
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence
 
 _SHARE_OF_COLD = 1 / 3  # a guess: a warm state that saves less is not worth its disk
 _MOST_IDLE = 0.5  # of one CPU; a desktop that nobody uses takes a tenth of that
 _LEAST_LEASE = 3600.0  # seconds; the least that dnsmasq's own leases have left
 
 
-def _thaw(evidence: Evidence) -> Finding:
+def _thaw(evidence: Evidence) -> Judgement:
     if evidence.no_warm:
         return cannot_tell(evidence.no_warm)
     failed = [record.failure for record in evidence.warm if record.failure]
@@ -30,7 +30,7 @@ def _thaw(evidence: Evidence) -> Finding:
     return ok("warm starts lead to a desktop", value, "a third of a cold one")
 
 
-def _lease(evidence: Evidence) -> Finding:
+def _lease(evidence: Evidence) -> Judgement:
     records = [record for record in evidence.warm if not record.failure]
     seconds = [record.facts_of("chance").number("lease") for record in records]
     known = [one for one in seconds if one is not None]
@@ -40,7 +40,7 @@ def _lease(evidence: Evidence) -> Finding:
     return (fail if min(known) < _LEAST_LEASE else ok)("how long the address of a warm session is valid", value, limit)
 
 
-def _idle(evidence: Evidence) -> Finding:
+def _idle(evidence: Evidence) -> Judgement:
     shares = [record.idle_cpu for record in evidence.warm if record.idle_cpu is not None]
     if not shares:
         return cannot_tell(evidence.no_warm or "the machine's CPU use could not be seen")
@@ -50,7 +50,7 @@ def _idle(evidence: Evidence) -> Finding:
     return (fail if max(shares) > _MOST_IDLE else ok)("what a warm desktop uses while nobody uses it", value, limit)
 
 
-def _chance(evidence: Evidence) -> Finding:
+def _chance(evidence: Evidence) -> Judgement:
     drawn = [record.facts_of("chance").one("random") for record in evidence.warm if not record.failure]
     known = [one for one in drawn if one]
     if len(known) < 2:
@@ -60,9 +60,9 @@ def _chance(evidence: Evidence) -> Finding:
     return ok("warm sessions draw different random numbers", f"{len(known)} drawn", "different")
 
 
-CHECKS = (
-    Check("warm.thaw", "sessions go on from the warm state", _thaw),
-    Check("warm.lease", "the address stays valid", _lease),
-    Check("warm.idle", "no CPU is used for nothing", _idle),
-    Check("warm.random", "different random numbers", _chance),
+CRITERIA = (
+    Criterion("warm.thaw", "sessions go on from the warm state", _thaw),
+    Criterion("warm.lease", "the address stays valid", _lease),
+    Criterion("warm.idle", "no CPU is used for nothing", _idle),
+    Criterion("warm.random", "different random numbers", _chance),
 )

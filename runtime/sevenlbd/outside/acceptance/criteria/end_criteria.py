@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..check import Check, Finding, cannot_tell, fail, ok
-from ..evidence import Evidence
+from .criterion import Criterion, Judgement, cannot_tell, fail, ok
+from .evidence import Evidence
 
 
-def _by(evidence: Evidence, way: str, name: str) -> Finding:
+def _by(evidence: Evidence, way: str, name: str) -> Judgement:
     tried = [record for record in evidence.cold if record.end_asked == way]
     if not tried:
         return cannot_tell(evidence.first_cold().failure or "no session came as far as its end")
@@ -17,17 +17,17 @@ def _by(evidence: Evidence, way: str, name: str) -> Finding:
     return ok(f"the guest shuts down when {name} alone asks it to", f"{longest:.1f} s", "within the stop grace")
 
 
-def _agent(evidence: Evidence) -> Finding:
+def _agent(evidence: Evidence) -> Judgement:
     if "agent" not in evidence.description.channels:
         return cannot_tell("the image has no agent")
     return _by(evidence, "agent", "its agent")
 
 
-def _button(evidence: Evidence) -> Finding:
+def _button(evidence: Evidence) -> Judgement:
     return _by(evidence, "button", "the power button")
 
 
-def _notice(evidence: Evidence) -> Finding:
+def _notice(evidence: Evidence) -> Judgement:
     said = evidence.first_cold().notice
     if evidence.first_cold().failure:
         return cannot_tell(evidence.first_cold().failure)
@@ -38,8 +38,8 @@ def _notice(evidence: Evidence) -> Finding:
     return ok("the image's program takes a notice; that it is seen, only an eye can tell", "it ended well")
 
 
-CHECKS = (
-    Check("end.agent", "the agent alone ends it", _agent),
-    Check("end.button", "the power button alone ends it", _button),
-    Check("notice.shown", "users can be told", _notice),
+CRITERIA = (
+    Criterion("end.agent", "the agent alone ends it", _agent),
+    Criterion("end.button", "the power button alone ends it", _button),
+    Criterion("notice.shown", "users can be told", _notice),
 )

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..node import abilities
+from ...node import abilities
 
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -1,0 +1,17 @@
+"""What is checked, a module a group. Each criterion looks at the evidence alone.
+
+- criterion: what one is, and what it says
+- evidence: all that is gathered
+- node_facts: the node itself
+- node_criteria: the node and its CPU
+- boot_criteria: starts, devices, drivers, errors
+- security_criteria: Secure Boot, TPM, BitLocker, power
+- clock_criteria: the time
+- account_criteria: the account and its groups
+- certificate_criteria: the RDP server's certificate
+- end_criteria: shut-down and notices
+- warm_criteria: warm starts
+- licence_criteria: activation and evaluation
+- hygiene_criteria: what an image must not hold
+- every: all of them
+"""

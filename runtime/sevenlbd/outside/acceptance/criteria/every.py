@@ -1,0 +1,29 @@
+"""All criteria, in the order of the report."""
+
+from __future__ import annotations
+
+from . import (
+    account_criteria,
+    boot_criteria,
+    certificate_criteria,
+    clock_criteria,
+    end_criteria,
+    hygiene_criteria,
+    licence_criteria,
+    node_criteria,
+    security_criteria,
+    warm_criteria,
+)
+
+ALL = (
+    *node_criteria.CRITERIA,
+    *boot_criteria.CRITERIA,
+    *security_criteria.CRITERIA,
+    *clock_criteria.CRITERIA,
+    *account_criteria.CRITERIA,
+    *certificate_criteria.CRITERIA,
+    *end_criteria.CRITERIA,
+    *warm_criteria.CRITERIA,
+    *licence_criteria.CRITERIA,
+    *hygiene_criteria.CRITERIA,
+)
