@@ -20,9 +20,12 @@ from sevenlbd.outside.console import instructions
 from sevenlbd.outside.folders import bases, session_folders
 from sevenlbd.outside.folders.session_folders import CONTROL
 from sevenlbd.outside.session import control
+from sevenlbd.outside.session.guest_calls import GuestCalls
 from sevenlbd.outside.session.suspending import Advance, SuspendOrder
 from sevenlbd.wire.gateway import NativeTls
 from sevenlbd.wire.state import Phase, SessionState
+
+NO_GUEST = GuestCalls(SimpleNamespace(), allowed=False)  # type: ignore[arg-type]  # nothing is sent
 
 SECRET = Credentials("user1", "a-password", "me", new_tokens())
 CERTIFICATE = ":".join(["AB"] * 32)
@@ -200,7 +203,7 @@ def obeyed(place: Path, renew: Callable[[], AsyncIterator[None]] | None, ask: Ca
             async for _ in renew():
                 pass
 
-        async with control.serve(place, lambda _why, _now: None, by_supervisor, not_now):
+        async with control.serve(place, lambda _why, _now: None, by_supervisor, not_now, NO_GUEST):
             return await asyncio.to_thread(ask)
 
     return asyncio.run(both())
@@ -277,7 +280,7 @@ def test_the_order_of_an_older_sif_is_understood(session: Path) -> None:
         async def renew() -> None:
             raise AssertionError
 
-        async with control.serve(session, lambda why, now: orders.append((why, now)), renew, not_now):
+        async with control.serve(session, lambda why, now: orders.append((why, now)), renew, not_now, NO_GUEST):
             reader, writer = await asyncio.open_unix_connection(session / CONTROL)
             writer.write(b'{"order": "stop", "now": true}\n')
             answer = await reader.readline()
