@@ -6,6 +6,7 @@ the serial line, and that it speaks at all is what is looked for.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import struct
 import time
@@ -62,6 +63,17 @@ def images(work: Path) -> Path:
     return work
 
 
+@pytest.fixture(scope="module")
+def older(images: Path) -> Path:
+    """The unsigned program in an image that carries variables of its own, in which nobody's keys are."""
+    folder = images / "older"
+    shutil.copytree(images / "unsigned", folder)
+    with (folder / "image.toml").open("a") as described:
+        described.write('variables = "variables.fd"\n')
+    harness.tool("cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", str(folder / "variables.fd"))
+    return folder
+
+
 def told(session: Session) -> bytes:
     """What firmware and boot loader have said, when one of them has said what is looked for."""
     serial = session.folder / "logs" / "serial.log"
@@ -73,13 +85,14 @@ def told(session: Session) -> bytes:
 
 
 def test_either_generation_of_microsofts_signatures_starts_and_an_unsigned_loader_does_not(
-    images: Path, start: Callable[..., Session]
+    images: Path, older: Path, start: Callable[..., Session]
 ) -> None:
-    machines = {name: start("--image", str(images / name)) for name in PROGRAMS}
+    """What an image brings along from before is what it goes on with, whatever store this SIF has."""
+    machines = {name: start("--image", str(images / name)) for name in (*PROGRAMS, older.name)}
     for session in machines.values():
         session.wait_phase("booting")
     started = {name for name, session in machines.items() if STARTED in told(session)}
     for session in machines.values():
         session.send(signal.SIGTERM)
     assert [session.wait_end() for session in machines.values()] == [143] * len(machines)
-    assert started == {"2011", "2023", "open"}
+    assert started == {"2011", "2023", "open", "older"}
