@@ -135,6 +135,8 @@ HOST_NAMES = {
 READS_ADDRESSES = {
     "base.hostnames": "tells addresses from all else",
     "inside.gateway.peers": "what the kernel writes, with a link's name behind it",
+    "outside.acceptance.criteria.network_criteria": "what `outside.acceptance.inside_look` has told of frames",
+    "outside.acceptance.inside_look": "the bytes of a frame",
     "outside.access.listeners": "refuses with the reason that it hears",
     "outside.egress.policy.decide": "what `base.hostnames` has taken for an address",
     "outside.egress.relay.resolve": "what the kernel writes",

@@ -26,7 +26,7 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 from ..console import terminal
 from ..folders import bases
-from . import report, scrubbing
+from . import gatherers, report, scrubbing
 from .course import Course, CourseOptions
 from .criteria import node_facts
 from .criteria.criterion import Criterion, JudgementKind
@@ -54,7 +54,7 @@ def accept(context: CommandContext) -> int:
     began = time.time()
     evidence = Evidence(image.description, node_facts.gathered(), context.options.quick, no_warm=_no_warm(image))
     with _base(context.settings.session_dir) as base:
-        Course(_course(context, image, base), evidence, tell.line).run()
+        Course(_course(context, image, base), evidence, tell.line, gatherers.ALL).run()
         hidden = _hidden(image, base)
     acceptance = _acceptance(image, evidence, chosen, began)
     made = report.record(acceptance, partial(scrubbing.scrubbed, hidden=hidden))

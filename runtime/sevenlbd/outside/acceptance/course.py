@@ -109,6 +109,7 @@ class Course:
             self._options.base,
             f"accept-{self._number}",
             windows=self._evidence.is_windows,
+            quick=self._options.quick,
             options=[*self._options.run_options, *options],
         )
 

@@ -31,7 +31,10 @@ class ExaminedSession:
     """A running `7lbd run --json --acceptance`."""
 
     folder: Path
+    shared: Path
+    """What it has as the user's home: an empty folder, and never the home of who examines it."""
     windows: bool
+    quick: bool
     running: process.Piped
     _last: SessionState | None = None
     _words: list[str] = field(default_factory=list)
@@ -104,11 +107,15 @@ class ExaminedSession:
 
     def cpu_share(self, seconds: float) -> float | None:
         """Which share of one CPU the machine uses in the time that comes; None when it cannot be seen."""
-        machine = next((pid for pid in _below(self.running.pid) if _name(pid).startswith("qemu-system")), None)
+        machine = self.helper("qemu-system")
         before = _cpu_seconds(machine)
         time.sleep(seconds)
         after = _cpu_seconds(machine)
         return None if before is None or after is None else (after - before) / seconds
+
+    def helper(self, name: str) -> int | None:
+        """The process of the session whose program's name begins like this, as it is seen from here."""
+        return next((pid for pid in _below(self.running.pid) if _name(pid).startswith(name)), None)
 
     def qemu_log(self) -> str:
         """What QEMU has printed."""
@@ -123,12 +130,15 @@ class ExaminedSession:
 
 
 @contextmanager
-def started(base: Path, name: str, *, windows: bool, options: Sequence[str]) -> Iterator[ExaminedSession]:
+def started(base: Path, name: str, *, windows: bool, quick: bool, options: Sequence[str]) -> Iterator[ExaminedSession]:
     """A session in a folder of `base`; it is over when this ends."""
+    shared = base / f"{name}-home"
+    shared.mkdir(mode=0o700)
     words = ["--json", "--acceptance", "--session-dir", str(base), "--name", name, *options]
+    words += ["--no-home-share", "--share", f"home={shared}"]
     command = [*process.python("sevenlbd"), "run", *words]
     with process.piped(command, environment=os.environ) as running:
-        session = ExaminedSession(base / name, windows, running)
+        session = ExaminedSession(base / name, shared, windows, quick, running)
         reader = session.follow()
         try:
             yield session

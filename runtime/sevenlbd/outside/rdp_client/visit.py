@@ -34,6 +34,8 @@ class DesktopVisit:
 
     url: str
     token: str
+    socket: str = ""
+    """The Unix socket on which the page is served, too; then `url` says only what the page is called."""
     password: str = ""
     seconds: float = 120.0
     """How long a desktop may take to be usable."""
@@ -108,7 +110,7 @@ async def visit(request: DesktopVisit, folder: Path = VENDOR) -> VisitReport:
     # The gateway is the session's own, at an address that the session told; its certificate is of its own making.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connector = aiohttp.TCPConnector(ssl=context)
+    connector = aiohttp.UnixConnector(request.socket) if request.socket else aiohttp.TCPConnector(ssl=context)
     jar = aiohttp.CookieJar(unsafe=True)  # for a host that is an address, too
     report = VisitReport()
     async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as http:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from good_findings import complete
 from sevenlbd.images.description import Description
 from sevenlbd.outside.acceptance.criteria.criterion import Criterion, Judgement, JudgementKind
 from sevenlbd.outside.acceptance.criteria.every import ALL
@@ -82,6 +83,7 @@ def good() -> Evidence:
         {"disk": "d.qcow2", "os": "windows", "firmware": "uefi-secure", "channels": ["agent"], "notice_hook": ["n"]}
     )
     cold = [record(1, warm=False), record(2, warm=False)]
+    complete(cold[0])
     return Evidence(described, NODE, quick=False, cold=cold, warm=[record(3, warm=True), record(4, warm=True)])
 
 

@@ -11,6 +11,11 @@
 - certificate_criteria: the RDP server's certificate
 - end_criteria: shut-down and notices
 - warm_criteria: warm starts
+- desktop_criteria: log-ins, and the picture
+- files_criteria: the share
+- disk_criteria: the overlay
+- network_criteria: ports, and what is sent
+- observations: what more is gathered of the first cold session
 - licence_criteria: activation and evaluation
 - hygiene_criteria: what an image must not hold
 - every: all of them
