@@ -3,6 +3,7 @@
 - addresses: the guest's link, the same in every session
 - atomic: files replaced in one step
 - belongings: whose a file is that was found, not named
+- container: what of the node the container shows
 - errors: refusals and exit codes
 - foreign_files: files that somebody else may have written
 - heartbeat: files that say who is at something, and go stale with him

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ...base import container
 from ...base.errors import ExitCode, Refusal, visible
 from ...base.paths import user_path
 from .. import description, formats, image_lock, layout, names, partitions, qcow2
@@ -175,9 +176,15 @@ def _from_any_folder(path: Path) -> Image:
     return from_folder(real)
 
 
-def _unseen_hint(path: Path) -> str:
-    folder = path.absolute().parent
-    return f"a folder of the node that the container does not show is added with: apptainer run --bind {folder} ..."
+def _missing(path: Path, what: str) -> Refusal:
+    """The refusal of a file that is not there, or that the container does not show: nobody in here can tell more."""
+    real = path.resolve()
+    if not container.hides(real):
+        return Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint="7lbd image list shows those that do")
+    told = f"{path}: the {what} does not exist, or is in a folder of the node that the container does not show"
+    bound = real.parent if real.parent.name else real  # the root cannot be added to itself
+    words = ["--image", str(path)] if what == "image" else []
+    return Refusal(ExitCode.IMAGE, told, hint=container.call(["--bind", str(bound)], words))
 
 
 def _mode(path: Path, what: str) -> int:
@@ -185,7 +192,7 @@ def _mode(path: Path, what: str) -> int:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
-        raise Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint=_unseen_hint(path)) from None
+        raise _missing(path, what) from None
     except OSError as error:
         what = f"{path}: the {what} cannot be reached: {error.strerror}"
         raise Refusal(

@@ -4,6 +4,7 @@
 - command_line: the parsers of the table of verbs
 - completion: `render completion`
 - dispatch: one call of a verb
+- misplaced: Apptainer's own words, behind the SIF
 - parser: a parser that refuses, and settings as its options
 - run_options: what `run` takes
 - verbs: the verbs' names

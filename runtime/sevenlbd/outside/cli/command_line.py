@@ -11,7 +11,7 @@ from typing import Any
 from ... import __version__
 from ...base.errors import MEANING
 from ...config.settings import nearest
-from . import verbs
+from . import misplaced, verbs
 from .command import Command
 from .parser import Parser
 from .verbs import Group, Verb
@@ -74,12 +74,14 @@ _FAMILIES: Mapping[str, _Family] = {
 def parse(arguments: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
     """The verb and its options. Raises Refusal when they are wrong."""
     words = verbs.complete(arguments)
+    misplaced.refuse_sif(words)
     verb = verbs.find(words)
     parsers = build([verb] if verb else [])
     _check_verb(words, verb, parsers)
     options, unknown = parsers[""].parse_known_args(words)
     assert verb is not None, "the parser has ended for a word that is no verb"
     if unknown:
+        misplaced.refuse_apptainer_options(arguments, unknown)
         parsers[verb.name].refuse(unknown[0].partition("=")[0])
     return verb, options
 
@@ -107,13 +109,7 @@ def command(verb: Verb) -> Command:
 
 def build(whole: Sequence[Verb] = verbs.VERBS) -> dict[str, Parser]:
     """The parser of each verb by its name, and at "" that of all. Only those in `whole` know their options."""
-    root = _Root(
-        prog="7lbd",
-        description=_ABOUT,
-        epilog=exit_codes(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    root = _Root(prog="7lbd", description=_ABOUT, epilog=exit_codes(), allow_abbrev=False)
     root.add_argument("--version", action="version", version=f"7lbd {__version__}")
     parsers: dict[str, Parser] = {"": root}
     branches = {"": _branch(root, "")}
@@ -136,8 +132,7 @@ def _described(verb: Verb) -> dict[str, Any]:
     words: dict[str, Any] = {"help": verb.about, "aliases": verb.aliases, "allow_abbrev": False}
     family = _FAMILIES.get(verb.name)
     if family and family.about:
-        raw = argparse.RawDescriptionHelpFormatter
-        return words | {"description": family.about, "epilog": exit_codes(), "formatter_class": raw}
+        return words | {"description": family.about, "epilog": exit_codes()}
     return words | {"description": verb.about[0].upper() + verb.about[1:] + "."}
 
 

@@ -4,15 +4,77 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
 
+_FEW = 4  # as many options as fit the first line beside the verb
+# Of a line of a table: `  130  Ctrl-C`.
+_FIRST_COLUMN = re.compile(r"  +\S+  +")
+
+
+class Page(argparse.HelpFormatter):
+    """argparse's page of help, which keeps the paragraphs and tables of what we wrote, and wraps them.
+
+    More options than a few are left out of the first lines: below they stand with what they mean.
+    """
+
+    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *others: Any) -> None:
+        """argparse's method."""
+        actions = list(actions)
+        named = [action for action in actions if not action.option_strings or action.required]
+        if usage is None and len(actions) - len(named) > _FEW:
+            usage = self._short_usage(named)
+        super().add_usage(usage, actions, *others)
+
+    def _short_usage(self, named: Iterable[argparse.Action]) -> str:
+        parts = [*self._prog.split(), "[OPTION ...]", *(self._format_actions_usage([action], []) for action in named)]
+        # No part is torn.
+        line = " ".join(part.replace(" ", "\0") for part in parts).replace("%", "%%")
+        return textwrap.fill(
+            line, self._width - len("usage: "), subsequent_indent="    ", break_on_hyphens=False
+        ).replace("\0", " ")
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """argparse's method."""
+        return "\n".join(_wrapped(part, width, indent) for part in _parts(text)).rstrip()
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """argparse's method. A word with a hyphen, an option say, stays whole."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Paragraphs, the empty lines between them, and each line of a table by itself."""
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.strip() and not line.startswith("  "):
+            lines.append(line)
+            continue
+        if lines:
+            yield " ".join(lines)
+            lines = []
+        yield line
+
+
+def _wrapped(part: str, width: int, indent: str) -> str:
+    column = _FIRST_COLUMN.match(part)
+    head = column[0] if column else ""
+    words = " ".join(part.removeprefix(head).split())
+    hanging = indent + " " * len(head)
+    return textwrap.fill(words, width, initial_indent=indent + head, subsequent_indent=hanging, break_on_hyphens=False)
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, with a refusal in place of a page of usage."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**({"formatter_class": Page} | words))
 
     def error(self, message: str) -> NoReturn:
         raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from ...config.settings import Settings, extra
+from collections.abc import Collection, Mapping
+
 from .command import Command
 from .parser import Parser, options
 
+# What a session's settings are about, in the order in which people come upon it.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "what runs": (
+        *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm", "warm_cpu_model"),
+        *("memory", "cpus", "cpu_model", "accel"),
+    ),
+    "suspended desktops": ("movable", "resume", "resume_if_there"),
+    "your files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
+    "ways in": (
+        *("web", "web_tls", "web_certificate", "web_key", "portals", "web_names", "console", "rdp_tls", "share_access"),
+    ),
+    "network of the guest": ("network", "network_rate", "egress"),
+    "how long": ("time_limit", "ready_timeout", "stop_grace", "end_notice", "signal_lead", "exit_when_ready"),
+    "the session itself": ("name", "session_dir", "min_space", "state_dir", "report_dir", "json_events"),
+}
+
 
 def _options(parser: Parser) -> None:
-    options(parser, *(name for name in Settings.model_fields if not extra(name)["site"]))
+    _groups(parser, ())
     form = "what a portal's form asks for, checked against the site's table [ondemand]"
     parser.add_argument("--form", metavar="FILE", default="", help=form)
     parser.set_defaults(goes_on=False)
@@ -18,12 +35,18 @@ def _options(parser: Parser) -> None:
 
 
 def _resume_options(parser: Parser) -> None:
-    others = ("resume", "resume_if_there")
-    options(parser, *(name for name in Settings.model_fields if not extra(name)["site"] and name not in others))
+    _groups(parser, ("resume", "resume_if_there"))
     parser.set_defaults(form="", goes_on=True)
     _copy(parser)
     saved = "its name, or its file; not needed when you have only one"
     parser.add_argument("resume", nargs="?", metavar="NAME|FILE", default="", help=saved)
+
+
+def _groups(parser: Parser, left_out: Collection[str]) -> None:
+    """The settings as options, under the headings of what they are about."""
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        options(group, *(name for name in names if name not in left_out))
 
 
 def _copy(parser: Parser) -> None:
