@@ -43,12 +43,14 @@ FIRMWARE = {
 WEB = HERE / "web"
 PAGES = {
     **{f"{name}.html": 1 << 10 for name in ("login", "status", "desktop", "console", "native")},
-    **{f"assets/{name}.js": 1 << 10 for name in ("login", "status", "desktop", "console", "native")},
-    "assets/style.css": 1 << 10,
+    "assets/login-*.js": 1 << 8,
+    **{f"assets/{name}-*.js": 1 << 9 for name in ("status", "desktop", "console", "native")},
+    "assets/style-*.css": 1 << 10,
+    "assets/iron-remote-desktop-rdp-*.wasm": 1 << 20,
+    "br/assets/iron-remote-desktop-rdp-*.wasm": 1 << 19,
+    "gzip/assets/iron-remote-desktop-rdp-*.wasm": 1 << 19,
     "assets/vendor/ironrdp/iron-remote-desktop-rdp.js": 1 << 14,
     "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm": 1 << 20,
-    "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm.gz": 1 << 19,
-    "assets/vendor/novnc/core/rfb.js": 1 << 14,
 }
 # What an image of Windows is made with.
 WINDOWS = {
@@ -116,7 +118,8 @@ def file_checks() -> Iterator[Callable[[], str]]:
     for path, least in FIRMWARE.items():
         yield partial(file_fault, Path(path), least)
     for path, least in PAGES.items():
-        yield partial(file_fault, WEB / path, least)
+        # Most of their names end in a hash.
+        yield partial(file_fault, next(WEB.glob(path), WEB / path), least)
     for path, least in WINDOWS.items():
         yield partial(file_fault, HERE / "windows" / path, least)
 

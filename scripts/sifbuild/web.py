@@ -1,16 +1,16 @@
-"""The web pages: our own files, the two clients that they drive, and a gzip copy beside what shrinks by it.
+"""The web pages: our own files and the two clients that they drive, as few and as small as a slow line wants them.
 
-Nothing is bundled: the pages load ES modules by relative paths, and a portal's prefix does not matter to them.
+`bundle.py` makes one script of many and gives each a name with its hash; `shrink.py` lays what is compressed beside it.
+The pages name what is beside them by relative paths, so a portal's prefix does not matter to them.
 """
 
 import base64
-import gzip
 import json
 import re
 import shutil
 from pathlib import Path
 
-from sifbuild import paths
+from sifbuild import bundle, paths, shrink
 from sifbuild.inputs import key
 from sifbuild.process import BuildError, run
 from sifbuild.stage import Stage
@@ -18,7 +18,6 @@ from sifbuild.stage import Stage
 LOCK = [paths.WEB / "package.json", paths.WEB / "package-lock.json"]
 PAGES = ("login", "status", "desktop", "console", "native")
 RDP, NOVNC = "@devolutions/iron-remote-desktop-rdp", "@novnc/novnc"
-COMPRESSIBLE = {".html", ".js", ".css", ".svg", ".wasm"}
 
 
 class Web(Stage):
@@ -28,19 +27,20 @@ class Web(Stage):
     what = "web pages and the clients in them"
 
     def key(self) -> str:
-        return key([paths.WEB, paths.REPO / "LICENSE", paths.BUILDER / "web.py"])
+        steps = [paths.BUILDER / name for name in ("web.py", "bundle.py", "shrink.py")]
+        return key([paths.WEB, paths.REPO / "LICENSE", *steps])
 
     def make(self, target: Path) -> None:
-        node = target.with_name("web-node")
+        node, source = target.with_name("web-node"), target.with_name("web-source")
         install(node, self.name, "--omit=dev")
-        copy_own(target)
-        vendor = target / "assets" / "vendor"
+        copy_own(source)
+        vendor = source / "assets" / "vendor"
         lay_ironrdp(node / "node_modules" / RDP, vendor / "ironrdp")
         lay_novnc(node / "node_modules" / NOVNC, vendor / "novnc")
-        for page in PAGES:
-            name_modules(target / f"{page}.html")
+        bundle.bundle(node, source, target, PAGES)
+        keep_vendor(vendor, target / "assets" / "vendor")
         (target / "packages.json").write_text(json.dumps(versions(node / "node_modules"), indent=1) + "\n")
-        compress(target)
+        shrink.compress(target)
 
 
 class DevWeb(Stage):
@@ -91,12 +91,13 @@ INLINE = re.compile(r'"data:application/wasm;base64,([A-Za-z0-9+/=]+)"')
 def split_wasm(script: str) -> tuple[str, bytes]:
     """Takes the WebAssembly out of its data: URL, to a file beside the script.
 
-    So it is a quarter smaller, is compiled while it arrives, and the pages' policy needs to allow no data: URL.
+    So it is a quarter smaller, is compiled while it arrives, and the pages' policy needs to allow no data: URL. Where
+    it comes from, and how much of it is there, is for our own script (assets/lib/client-file.js).
     """
     found = INLINE.findall(script)
     if len(found) != 1:
         raise BuildError(f"{RDP} has {len(found)} inlined WebAssembly modules, not one; see how it loads it now")
-    script = INLINE.sub('new URL("iron-remote-desktop-rdp.wasm", import.meta.url)', script)
+    script = 'import { clientFile } from "../../lib/client-file.js";\n' + INLINE.sub("clientFile", script)
     return script, base64.b64decode(found[0], validate=True)
 
 
@@ -115,53 +116,25 @@ def lay_novnc(package: Path, target: Path) -> None:
         shutil.copytree(package / part, target / part)
     for path in (package / "LICENSE.txt", package / "AUTHORS", *(package / "docs").glob("LICENSE.*")):
         shutil.copy(path, target)
+    facts = json.loads((package / "package.json").read_text())
+    # MPL 2.0, 3.2: who gets it in another form is told where its source is.
+    told = "Changed: bundled and without white space. Its source is the npm package of this name and version."
+    put(target / "README.txt", f"{NOVNC} {facts['version']}\nLicence: {facts['license']}\n{told}\n")
 
 
-SCRIPT = re.compile(r'^ *<script type="module" src="([^"]+)"></script>\n', re.MULTILINE)
-IMPORT = re.compile(r"""^\s*(?:import|export)\b[^;'"]*?\bfrom\s*["']([^"']+)["']""", re.MULTILINE)
-
-
-def name_modules(page: Path) -> None:
-    """Names in the page all modules that its script will want, so that the browser fetches them at once.
-
-    Otherwise it learns of each only when it has read the one that imports it: a round trip for each step of the way.
-    """
-    text = page.read_text()
-    script = SCRIPT.search(text)
-    if not script:
-        raise BuildError(f"{page.name} has no script as a module")
-    links = [f'    <link rel="modulepreload" href="{name}">\n' for name in needed(page.parent, script[1])]
-    page.write_text(text[: script.start()] + "".join(links) + text[script.start() :])
-
-
-def needed(folder: Path, script: str) -> list[str]:
-    """All that `script` imports, and what that imports in turn, in the order of discovery."""
-    found, left = [script], [script]
-    while left:
-        path = folder / left.pop(0)
-        for name in IMPORT.findall(path.read_text()):
-            module = (path.parent / name).resolve().relative_to(folder.resolve()).as_posix()
-            if module not in found:
-                found.append(module)
-                left.append(module)
-    return found[1:]
+def keep_vendor(source: Path, target: Path) -> None:
+    """Lays down licences, and the RDP client as it came: `accept` runs it without a browser. No page loads these."""
+    shutil.copytree(source / "ironrdp", target / "ironrdp")
+    ignored = shutil.ignore_patterns("*.js", "*.json")
+    shutil.copytree(source / "novnc", target / "novnc", ignore=ignored)
 
 
 def versions(modules: Path) -> dict[str, str]:
-    """Name and version of every package that was installed."""
-    facts = [json.loads(path.read_text()) for path in sorted(modules.glob("@*/*/package.json"))]
+    """Name and version of each client in the pages; what only made them is not in them."""
+    facts = [json.loads((modules / name / "package.json").read_text()) for name in (RDP, NOVNC)]
     return {fact["name"]: fact["version"] for fact in facts}
 
 
 def put(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-def compress(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in COMPRESSIBLE:
-            content = path.read_bytes()
-            packed = gzip.compress(content, 9, mtime=0)
-            if len(packed) < len(content):
-                path.with_name(f"{path.name}.gz").write_bytes(packed)

@@ -47,7 +47,16 @@ def victim(work: Path, blank_image: Path) -> Iterator[Session]:
 
 ROUTES = [
     *(("GET", path) for path in ("desktop", "console", "native", "api/status", "api/desktop.rdp", "metrics")),
-    *(("GET", path) for path in ("ws/rdp?tab=x", "ws/console", "assets/status.js", "assets/lib/rdp.js", "nowhere")),
+    *(
+        ("GET", path)
+        for path in (
+            "ws/rdp?tab=x",
+            "ws/console",
+            "assets/status.js",
+            "assets/vendor/ironrdp/iron-remote-desktop-rdp.js",
+            "nowhere",
+        )
+    ),
     *(("POST", path) for path in ("logout", "api/desktop", "api/stop", "api/client", "nowhere")),
     *((method, "api/status") for method in ("HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE")),
 ]
@@ -136,11 +145,13 @@ def test_ranges_and_conditions_open_no_file(victim: Session) -> None:
         {"Cookie": f"sevenlbd-{victim.id}="},
         {"Cookie": f"sevenlbd-{victim.id}=desktop..; sevenlbd-{victim.id}=desktop"},
     ):
-        answer = wire.ask("GET", here + "assets/lib/rdp.js", given)
+        answer = wire.ask("GET", here + "assets/vendor/ironrdp/iron-remote-desktop-rdp.js", given)
         assert answer.status in (401, 403), (given, answer)
         assert wire.ask("GET", here + "api/status", given).status in (401, 403), given
     key = wire.cookie(here, web.token(victim))
-    beyond = wire.ask("GET", here + "assets/lib/rdp.js", {"Cookie": key, "Range": "bytes=99999999-"})
+    beyond = wire.ask(
+        "GET", here + "assets/vendor/ironrdp/iron-remote-desktop-rdp.js", {"Cookie": key, "Range": "bytes=99999999-"}
+    )
     assert beyond.status in (200, 416)
 
 

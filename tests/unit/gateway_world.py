@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import functools
+import gzip
 import hashlib
 import inspect
 import socket
@@ -68,6 +69,8 @@ STATE: dict[str, Any] = {
     "folder": "/tmp/7lbd-1000/blue-fox",
     "pid": 7,
 }
+HASHED = "login-ABCDEF23.js"
+BROTLI = b"as brotli would have it"
 PAGES = ("login", "status", "desktop", "console", "native")
 X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
 X224_CONFIRM = bytes.fromhex("03000013 0e d0 0000 1234 00 02 00 0800 02000000")
@@ -312,8 +315,12 @@ def make_pages(folder: Path) -> None:
         (folder / f"{name}.html").write_text(f"<title>{name}</title><p id=message><!--message--></p>")
     assets = folder / "assets"
     (assets / "vendor").mkdir(parents=True)
-    for name in ("login.js", "style.css", "icon.svg", "slash.js", "desktop.js", "vendor/client.wasm"):
+    for name in ("login.js", "style.css", "icon.svg", "slash.js", "desktop.js", HASHED, "vendor/client.wasm"):
         (assets / name).write_text(f"{name}\n" * 100)
+    for name in ("assets/style.css", "native.html"):
+        for coding, content in (("br", BROTLI), ("gzip", gzip.compress((folder / name).read_bytes()))):
+            (folder / coding / "assets").mkdir(parents=True, exist_ok=True)
+            (folder / coding / name).write_bytes(content)
     (folder / "secret.txt").write_text("not for the web")
 
 

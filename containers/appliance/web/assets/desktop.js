@@ -4,6 +4,7 @@
 import { Backoff } from "./lib/backoff.js";
 import { Clipboard } from "./lib/clipboard.js";
 import { at, post, Refused } from "./lib/dom.js";
+import { serveDownloadBar } from "./lib/download-bar.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
 import { connect, Failure, load } from "./lib/rdp.js";
@@ -303,6 +304,7 @@ function main() {
   feed.addEventListener("status", onStatus);
   feed.addEventListener("link", onLink);
   addEventListener("pagehide", close);
+  serveDownloadBar();
   feed.start();
   load().catch(() => {});
 }

@@ -1,6 +1,7 @@
 // @ts-check
 // The status page: how far the session is, and the ways in as they open.
 
+import { fetchAhead } from "./lib/client-file.js";
 import { at, make, post, sentence, tell } from "./lib/dom.js";
 import { duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
 import { enter, takeKey } from "./login.js";
@@ -245,16 +246,17 @@ function autoOpen() {
   };
 }
 
-/** Brings the desktop's largest part into the browser's cache while the guest boots. */
+/**
+ * Brings the desktop's largest part into the browser's cache while the guest boots, and is to be looked at only. When it
+ * is ready, whoever wants the desktop fetches it there; what is on this page comes first on a slow line.
+ */
 let warmed = false;
 function warmUp() {
-  if (warmed || feed.status?.role !== "desktop" || typeof WebAssembly === "undefined") return;
+  const status = feed.status;
+  const boots = status && !hasReached(status, "ready") && !isOver(status) && status.phase !== "stopping";
+  if (warmed || !boots || status.role !== "desktop" || typeof WebAssembly === "undefined") return;
   warmed = true;
-  for (const name of ["iron-remote-desktop-rdp.wasm", "iron-remote-desktop-rdp.js"]) {
-    fetch(`assets/vendor/ironrdp/${name}`, { priority: "low" })
-      .then((answer) => answer.arrayBuffer())
-      .catch(() => {});
-  }
+  fetchAhead();
 }
 
 function serveStop() {

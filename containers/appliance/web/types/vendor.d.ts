@@ -32,3 +32,7 @@ declare module "*/vendor/novnc/core/input/gesturehandler.js" {
     detach(): void;
   }
 }
+
+/** The file name of the RDP client's WebAssembly, and its size: constants of the build. */
+declare const CLIENT_FILE: string;
+declare const CLIENT_BYTES: number;

@@ -8,6 +8,7 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 - app: the routes, and what each request goes through
 - authentication: tokens, cookies, roles, origins
 - bridge: a WebSocket and a stream, made one
+- codings: in which coding a browser gets a file
 - desktop: /ws/rdp
 - fairness: whoever has the most gives way first
 - first_bytes: what a connection's first bytes say

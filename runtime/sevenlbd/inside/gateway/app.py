@@ -20,7 +20,7 @@ from . import api, authentication, responses, vnc_console
 from .authentication import CONSOLE, DESKTOP, STATUS, Visitor
 from .gate import Gate
 from .limits import Guarded
-from .pages import FREE, SLASH, Pages
+from .pages import SLASH, Pages, is_free
 from .responses import Refused
 
 __all__ = ["WEB", "Gate", "application"]
@@ -117,8 +117,8 @@ class Routes:
             raise Refused(503, "the session is not there yet", "try again in a moment", {"Retry-After": "1"})
         self._check_host(request, front)
         method = "GET" if request.method == "HEAD" else request.method
-        if method == "GET" and (path in FREE or _TO_SLASH.fullmatch(path)):
-            return self._pages.asset(SLASH if path.endswith(SLASH) else path)
+        if method == "GET" and (is_free(path) or _TO_SLASH.fullmatch(path)):
+            return self._pages.asset(SLASH if path.endswith(SLASH) else path, request)
         if (method, path) == ("POST", "login"):
             return await self._login(request, front)
         return await self._behind_the_lock(request, method, path, front)
@@ -135,7 +135,7 @@ class Routes:
             return responses.go(path or "./")
         _guarded(request).trust()
         if method == "GET" and path.startswith("assets/"):
-            return self._pages.asset(path)
+            return self._pages.asset(path, request)
         if not route:
             raise Refused(405 if path in self._paths else 404, "there is no such page")
         if not visitor.may(route.needs):
@@ -149,7 +149,7 @@ class Routes:
     def _closed(self, route: Route | None, path: str, message: str, port: str) -> web.StreamResponse:
         """The answer to a stranger."""
         if route and route.page:
-            return self._pages.page("login", message=message, status=401 if path else 200, port=port)
+            return self._pages.login(message=message, status=401 if path else 200, port=port)
         raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
 
     async def _visitor(
@@ -174,8 +174,8 @@ class Routes:
             try:
                 await self._refuse_guess()
             except Refused as refused:
-                return self._pages.page("login", message=f"{refused.error}: {refused.hint}.", status=refused.status)
-            return self._pages.page("login", message="This key does not open this session.", status=403)
+                return self._pages.login(message=f"{refused.error}: {refused.hint}.", status=refused.status)
+            return self._pages.login(message="This key does not open this session.", status=403)
         _guarded(request).trust()
         response = responses.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
         secure = request.secure or authentication.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
@@ -211,7 +211,7 @@ class Routes:
     def _page(self, name: str) -> Handler:
         async def serve(request: web.BaseRequest, gate: Gate, _: Visitor) -> web.StreamResponse:
             gate.counters.pages += 1
-            return self._pages.page(name, port=_port_without_slash(request))
+            return self._pages.page(name, request, port=_port_without_slash(request))
 
         return serve
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from gateway_world import FRONT, NATIVE, SESSION, TOKENS, World, lived, opened, until
+from gateway_world import BROTLI, FRONT, HASHED, NATIVE, SESSION, TOKENS, World, lived, until
 from sevenlbd.inside.gateway import api, authentication
 from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed
 
@@ -16,6 +16,7 @@ ROLES = ("desktop", "console", "status")
 FREE = (
     ("GET", "", 200),
     ("GET", "assets/login.js", 200),
+    ("GET", f"assets/{HASHED}", 200),
     ("GET", "assets/style.css", 200),
     ("GET", "assets/icon.svg", 200),
     ("GET", "assets/slash.js", 200),
@@ -377,7 +378,7 @@ async def test_an_asset_comes_in_ranges_and_once(world: World) -> None:
         assert answer.status == 416
     async with world.client.get(url, headers=headers) as answer:
         assert answer.content_type == "text/javascript"
-        assert answer.headers["Cache-Control"].startswith("private, max-age=")
+        assert answer.headers["Cache-Control"] == "no-cache"
         tag = answer.headers["ETag"]
     async with world.client.get(url, headers=headers | {"If-None-Match": tag}) as answer:
         assert answer.status == 304
@@ -385,15 +386,55 @@ async def test_an_asset_comes_in_ranges_and_once(world: World) -> None:
         assert await world.status_of("GET", "assets/desktop.js", {"Range": value}) == 401
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("br;q=0", None),
+        ("xbr, bro", None),
+        ("identity", None),
+    ],
+)
 @lived()
-async def test_an_asset_comes_compressed_where_there_is_a_smaller_one(world: World) -> None:
-    async with opened() as other:
-        (other.folder / "assets/style.css.gz").write_bytes(b"\x1f\x8b")
-        async with other.client.get(
-            other.url("assets/style.css"), headers={"Accept-Encoding": "gzip"}, auto_decompress=False
-        ) as answer:
-            assert answer.headers["Content-Encoding"] == "gzip"
-            assert await answer.read() == b"\x1f\x8b"
+async def test_assets_and_pages_come_in_the_coding_that_the_browser_wants_most(
+    world: World, accepted: str, coding: str | None
+) -> None:
+    headers = world.headers("desktop") | {"Accept-Encoding": accepted}
+    for path, kind, file in (
+        ("assets/style.css", "text/css", "assets/style.css"),
+        ("native", "text/html", "native.html"),
+    ):
+        async with world.client.get(world.url(path), headers=headers, auto_decompress=False) as answer:
+            assert answer.headers.get("Content-Encoding") == coding
+            assert answer.headers["Vary"] == "Accept-Encoding"
+            assert answer.content_type == kind
+            content = {"br": BROTLI, "gzip": await answer.read(), None: (world.folder / file).read_bytes()}[coding]
+            assert await answer.read() == content
+            assert (await answer.read()).startswith(b"\x1f\x8b") == (coding == "gzip")
+
+
+@lived()
+async def test_what_has_its_hash_in_its_name_is_kept_for_ever_and_the_rest_is_asked_for_again(world: World) -> None:
+    headers = world.headers("desktop")
+    async with world.client.get(world.url(f"assets/{HASHED}")) as answer:
+        assert (answer.status, answer.headers["Cache-Control"]) == (200, "private, max-age=31536000, immutable")
+    for path in ("assets/slash.js", "desktop", "", "native"):
+        async with world.client.get(world.url(path), headers=headers) as answer:
+            assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-cache"), path
+            tag = answer.headers["ETag"]
+        async with world.client.get(world.url(path), headers=headers | {"If-None-Match": tag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b""), path
+
+
+@lived()
+async def test_a_page_that_is_kept_is_not_shown_to_who_is_not_in(world: World) -> None:
+    async with world.client.get(world.url(""), headers=world.headers("desktop")) as answer:
+        tag = answer.headers["ETag"]
+    async with world.client.get(world.url(""), headers={"If-None-Match": tag}) as answer:
+        assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
+        assert "<title>login" in await answer.text()
 
 
 @lived()
@@ -424,8 +465,8 @@ async def test_every_answer_has_the_headers(world: World) -> None:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
                 assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert answer.headers["Server"] == "7lbd"
-                if not path.startswith("assets"):
-                    assert answer.headers["Cache-Control"] == "no-store"
+                page = path.startswith("assets") or (headers and path in ("", "desktop"))
+                assert answer.headers["Cache-Control"] == ("no-cache" if page else "no-store")
 
 
 @lived()

@@ -1,6 +1,8 @@
 // @ts-check
 // One RDP connection to the guest, by IronRDP's WebAssembly client through the gateway (RDCleanPath).
 
+import * as vendor from "../vendor/ironrdp/iron-remote-desktop-rdp.js";
+
 /** @typedef {typeof import("@devolutions/iron-remote-desktop-rdp")} Client */
 /** @typedef {InstanceType<Client["Backend"]["ClipboardData"]>} ClipboardData */
 /** @typedef {Awaited<ReturnType<InstanceType<Client["Backend"]["SessionBuilder"]>["connect"]>>} Session */
@@ -33,10 +35,9 @@ let loading;
  * @returns {Promise<Client>}
  */
 export function load() {
-  loading ??= import("../vendor/ironrdp/iron-remote-desktop-rdp.js").then(async (client) => {
-    await client.init("ERROR");
+  loading ??= vendor.init("ERROR").then(() => {
     performance.mark("7lbd-client-loaded");
-    return client;
+    return vendor;
   });
   loading.catch(() => {
     loading = undefined;
