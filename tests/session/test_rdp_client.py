@@ -30,6 +30,7 @@ def test_the_client_gets_the_desktop_that_a_browser_gets_and_tells_its_codec(dem
     assert report["codecs"]["RemoteFX"]["bytes"] > 10_000, report
     assert report["frames_per_second"] > 0
     assert report["marked_frames"]
+    assert report["network_level"]
 
 
 def test_a_wrong_password_is_refused_and_locks_nobody_out(demo: Session) -> None:

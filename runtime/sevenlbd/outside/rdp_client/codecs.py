@@ -28,6 +28,9 @@ _CODECS = {
 }
 _PIPELINE = b"Microsoft::Windows::RDS::Graphics"  # MS-RDPEGFX 2.1
 _TPKT, _DER, _FAST = 3, 0x30, 0  # first bytes: RFC 1006; CredSSP and RDCleanPath; MS-RDPBCGR 2.2.9.1.2
+# RFC 1006, X.224 and MS-RDPBCGR 2.2.1.2: a confirm with the server's choice behind fifteen bytes.
+_CONFIRM, _CHOSEN = b"\x03\x00\x00\x13\x0e\xd0", 15
+_HYBRID = 0x2 | 0x8  # 2.2.1.2.1: CredSSP, and CredSSP with an early result
 _X224_DATA = b"\x02\xf0\x80"
 _SEND_INDICATION = 0x68  # T.125: SendDataIndication
 _DATA_PDU, _UPDATE_PDU = 7, 2  # MS-RDPBCGR 2.2.8.1.1.1.1 and .2
@@ -75,12 +78,19 @@ class Meter:
         self.pictures = Pictures()
         self.pipeline = False
         """Whether the server wanted to open the graphics pipeline (progressive, H.264): for clients that have it."""
+        self.protocol: int | None = None
+        """Which the server chose (MS-RDPBCGR 2.2.1.2.1), as the gateway's answer has it."""
         self.announced: dict[int, str] = {}
         """The client's number of each codec that it has."""
         self._data = bytearray()
         self._fragments = bytearray()
         self._secured = False
         self._lost = False
+
+    @property
+    def by_nla(self) -> bool:
+        """Whether the server asks who comes before it shows anything."""
+        return bool((self.protocol or 0) & _HYBRID)
 
     def sent(self, data: bytes) -> None:
         """From the client: its list of codecs is all that matters."""
@@ -123,6 +133,8 @@ class Meter:
     def _message(self, message: bytes) -> None:
         if message[0] == _TPKT:
             self._slow(message)
+        elif message[0] == _DER and self.protocol is None and (place := message.find(_CONFIRM)) >= 0:
+            self.protocol = int.from_bytes(message[place + _CHOSEN : place + _CHOSEN + 4], "little")
         elif self._secured and message[0] & 3 == _FAST:
             start = 3 if message[1] & 0x80 else 2
             for kind, part, data in _fast_updates(message[start:]):

@@ -52,6 +52,8 @@ class VisitReport:
     """`usable`, `not usable` (a picture that stays dark or never rests), `refused` or `failed`."""
     kind: str = ""
     words: str = ""
+    network_level: bool = False
+    """Whether the server asks who comes before it shows anything; else a picture may be of a log-in screen."""
     connected: float | None = None
     picture: float | None = None
     usable: float | None = None
@@ -190,7 +192,7 @@ async def _move(session: RdpSession, canvas: Canvas, meter: Meter, report: Visit
 
 def _count(meter: Meter, report: VisitReport) -> None:
     report.announced = sorted(meter.announced.values())
-    report.pipeline = meter.pipeline
+    report.pipeline, report.network_level = meter.pipeline, meter.by_nla
     pictures = meter.pictures
     report.codecs = {
         name: {"updates": count, "bytes": pictures.octets[name]} for name, count in pictures.updates.most_common()

@@ -9,6 +9,7 @@ from sevenlbd.outside.acceptance.criteria.observations import NetworkSeen, Share
 
 USABLE: dict[str, Any] = {
     "outcome": "usable",
+    "network_level": True,
     "usable": 3.0,
     "codecs": {"RemoteFX": {"updates": 9, "bytes": 900}, "RDP 6 planar bitmaps": {"updates": 1, "bytes": 100}},
     "frames_per_second": 25.0,

@@ -128,6 +128,16 @@ def test_what_came_since_is_what_came_since() -> None:
     assert (dict(since.updates), since.frames) == ({REMOTEFX: 1, NSCODEC: 1}, 1)
 
 
+@pytest.mark.parametrize(("chosen", "by_nla"), [(1, False), (2, True), (8, True), (0, False)])
+def test_whether_the_server_asks_who_comes_first_is_told_by_its_choice(chosen: int, *, by_nla: bool) -> None:
+    confirm = bytes.fromhex("03000013 0ed00000123400 02000800") + little(chosen, 4)
+    meter = Meter()
+    meter.received(b"\x30\x20" + b"\xa0\x1e" + b"\x04" * 8 + confirm + bytes(3))
+    assert meter.by_nla is by_nla
+    meter.received(b"\x30\x13" + bytes.fromhex("03000013 0ed00000123400 02000800 02000000"))
+    assert meter.by_nla is by_nla, "what comes later is not the gateway's"
+
+
 STREAM = PREAMBLE + b"".join(
     [
         fast(update(4, marker(0) + surface(3, 700) + marker(1))),

@@ -11,6 +11,7 @@ from .observations import Visited
 _FIRST_SECONDS, _SECOND_SECONDS = 60.0, 20.0  # guesses: what people wait before they try again
 _FRAMES = 10.0  # a second; a guess: fewer look like a slide show
 _REMOTEFX = "RemoteFX"
+_ANYBODY = "the server shows its screen to whoever comes, without network-level authentication: it may be of a log-in"
 _REFUSED, _USABLE, _DARK = "refused", "usable", "not usable"
 
 
@@ -27,6 +28,8 @@ def _login(evidence: Evidence) -> Judgement:
     visit = _visit(evidence, "first")
     if visit is None:
         return _nothing(evidence)
+    if visit.outcome in (_USABLE, _DARK) and not visit.by_nla:
+        return fail(_ANYBODY, "TLS alone", "network-level authentication")
     match visit.outcome:
         case "usable":
             return ok("the session's password opens the desktop, with network-level authentication", visit.outcome)
@@ -42,6 +45,8 @@ def _log_on(which: str, most: float) -> Callable[[Evidence], Judgement]:
         seconds = visit.seconds("usable") if visit else None
         if visit is None:
             return _nothing(evidence)
+        if seconds is not None and not visit.by_nla:
+            return cannot_tell(_ANYBODY)
         if seconds is None:
             return cannot_tell(f"no desktop came to time: {visit.words or visit.outcome}")
         value, limit = f"{seconds:.1f} s", f"{most:.0f} s"
@@ -58,6 +63,8 @@ def _wrong(evidence: Evidence) -> Judgement:
     visit, right = _visit(evidence, "wrong"), _visit(evidence, "first")
     if visit is None or right is None:
         return _nothing(evidence)
+    if visit.outcome in (_USABLE, _DARK) and not visit.by_nla:
+        return cannot_tell(_ANYBODY)
     if visit.outcome in (_USABLE, _DARK):
         return fail("a wrong password opens the desktop", "let in", _REFUSED)
     if visit.outcome != _REFUSED:
@@ -100,6 +107,8 @@ def _frames(evidence: Evidence) -> Judgement:
     frames = visit.seconds("frames_per_second") if visit else None
     if visit is None or frames is None:
         return cannot_tell(visit.words or "nothing was moved" if visit else "no visit was made")
+    if not frames:
+        return cannot_tell("nothing was drawn while something was dragged: the desktop's background may not be free")
     marked = "" if visit.told.get("marked_frames") else ", of updates: its frames are not marked"
     value, limit = f"{frames:.1f} a second{marked}", f"{_FRAMES:.0f} a second"
     if frames >= _FRAMES:

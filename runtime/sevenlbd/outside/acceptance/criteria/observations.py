@@ -22,6 +22,11 @@ class Visited:
         return str(self.told.get("outcome", "failed"))
 
     @property
+    def by_nla(self) -> bool:
+        """Whether the server asked who comes before it showed anything."""
+        return self.told.get("network_level") is True
+
+    @property
     def words(self) -> str:
         """Why it came to no more."""
         return visible(self.failure or str(self.told.get("words") or self.told.get("kind") or ""))[:_MAX_WORDS]
