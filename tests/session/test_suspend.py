@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Story:
     events: tuple[dict[str, Any], ...] = ()
     written: str = ""
     twin: dict[str, str] | None = None
+    code_at_end: int = -1
+    last_at_end: dict[str, Any] | None = None
     counted: tuple[str, ...] = ()
 
     def env(self) -> dict[str, str | None]:
@@ -159,10 +162,14 @@ def story(work: Path, spare: Path) -> Story:
         story.events = tuple(again.events)
     finally:
         again.kill()
-    third = story.start("resume", "--image", str(image), str(work / "live.7lbd"), folder="c")
+    at_end = ("--at-end", "suspend", "--stop-grace", "100")
+    third = story.start("resume", "--image", str(image), *at_end, str(work / "live.7lbd"), folder="c")
     try:
         third.wait_phase("ready")
         story.twin = lived_on(Console(third))
+        third.send(signal.SIGTERM)
+        story.code_at_end = third.wait_end(120)
+        story.last_at_end = third.events[-1]
     finally:
         third.kill()
     return story
@@ -272,3 +279,10 @@ def test_what_was_saved_while_it_was_busy_is_of_one_moment(story: Story) -> None
     notes = [event["text"] for event in story.events if event["event"] == "note"]
     [still] = [float(text.split()[-2]) for text in notes if "stood still for" in text]
     assert still < 2, "0.3 s are promised, and measured by the bench; this node does other work"
+
+
+def test_a_scheduler_that_wants_it_gone_gets_it_suspended_into_its_file(story: Story, work: Path) -> None:
+    assert story.last_at_end
+    assert (story.code_at_end, story.last_at_end["phase"]) == (85, "suspended")
+    assert story.last_at_end["saved"] == str(work / "live.7lbd")
+    assert "is whole" in story.call("saved", "check", str(work / "live.7lbd")).stdout

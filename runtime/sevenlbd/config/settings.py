@@ -68,6 +68,11 @@ class Accel(StrEnum):
     TCG = "tcg"
 
 
+class AtEnd(StrEnum):
+    SHUTDOWN = "shutdown"
+    SUSPEND = "suspend"
+
+
 class Network(StrEnum):
     AUTO = "auto"
     TAP = "tap"
@@ -249,6 +254,14 @@ class Settings(BaseModel):
         120,
         "How long before the job's end the scheduler sends SIGUSR1, where it does not say when the end is.",
         metavar="DURATION",
+    )
+    at_end: AtEnd = _setting(
+        AtEnd.SHUTDOWN,
+        "What becomes of the desktop when its time is up or its scheduler wants its end: `suspend` writes it to its "
+        "file, as far as the time suffices, and a requeued job goes on from there.",
+    )
+    suspended_exit_code: int = _setting(
+        85, "Exit code of a desktop that was suspended for that reason; 85 is HTCondor's.", metavar="N"
     )
     locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
 

@@ -3,6 +3,7 @@
 - allocation: what a job gives
 - following: from the queue to a ready desktop
 - job_script: a job's script
+- leads: how long before its end a session is told
 - queue_display: what `submit` shows meanwhile
 - rendering: `render slurm`, `render command`
 - sizing: memory and CPUs of the guest: asked for, frozen, or the job's part

@@ -21,8 +21,10 @@ from ...config.sources import Places
 from ...images.lookup import image as images
 from ...images.lookup.image import Image
 from ..cli.parser import source
+from ..saved import places
 from ..site import appliance_call, binds
 from ..site.site_tables import SlurmTable
+from . import leads
 from .sizing import HELPERS_MEMORY
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -122,6 +124,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
     memory, cpus = _size(slurm, settings, here)
+    saved = places.folder(settings.state_dir, here.environment)
     yield f"--job-name={_quoted(slurm.job_name)}"
     yield "--nodes=1"
     yield "--ntasks=1"
@@ -130,7 +133,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     if memory:
         yield f"--mem={math.ceil(memory / (1 << 20))}M"
     yield f"--time={walltime(slurm.time)}"
-    yield f"--signal=B:USR1@{math.ceil(settings.signal_lead)}"
+    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, memory, saved))}"
     yield f"--output={_quoted(slurm.output)}"
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(slurm, name):

@@ -23,6 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ... import __version__
 from ...base.rdp_file import FIRST_PORT, PORTS
 from ...config.settings import Settings
+from ..job import leads
 from ..site import binds
 from ..site.ondemand_table import FORMAT, DesktopSize, OnDemandTable, attributes, keyed
 from ..site.site_tables import Site
@@ -132,7 +133,7 @@ def _asked(size: DesktopSize) -> list[str]:
 
 def _native(site: Site, chosen: Settings) -> list[str]:
     """What sbatch is asked for in every size (sbatch(1))."""
-    lead = math.ceil(chosen.signal_lead)
+    lead = math.ceil(leads.of_signal(chosen, chosen.memory, None)) if chosen.signal_lead else 0
     options = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
         options += [f"--{name}={value}"] if value else []

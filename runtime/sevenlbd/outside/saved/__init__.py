@@ -2,6 +2,7 @@
 
 - layers: the image's files with their digests
 - chunks: what a file of the session's holds beyond nothing and beyond the image's warm memory
+- estimate: how long it takes
 - facts: what a saved desktop is, for people and for whoever resumes it
 - keys: the user's own key, and those of others
 - messages: between the supervisor and the two processes

@@ -6,10 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from ..job.leads import AFTER_GUEST_SECONDS
 from .preflight.prepared import SessionOptions
 
-# What comes after the guest's own shutdown: QMP's quit, a kill, the end of the namespace, the folder's removal.
-AFTER_GUEST_SECONDS = 10.0
 # Slurm sends the walltime signal up to a minute early (sbatch(1), --signal); half a minute more for a busy node.
 _EARLY_SECONDS = 90.0
 _NOTHING_LEFT = 1.0  # seconds; nobody reads a notice in less
@@ -66,10 +65,13 @@ class Ending:
         minutes = max(round((self.at - time.time()) / 60), 1)
         clock = time.strftime("%H:%M", time.localtime(self.at))
         in_time = f"in {minutes} minutes" if minutes > 1 else "in a minute"
+        if self._options.suspend_seconds:
+            return f"This desktop will be suspended at {clock}, {in_time}: {self.why}. It goes on later as it is then."
         return f"This desktop will be shut down at {clock}, {in_time}: {self.why}. Please save your work."
 
     def _before(self, job_ends: float) -> float:
-        return job_ends - self._options.stop_grace - AFTER_GUEST_SECONDS
+        """What does not fit into the time to suspend is shut down in order, after it."""
+        return job_ends - self._options.suspend_seconds - self._options.stop_grace - AFTER_GUEST_SECONDS
 
     def _no_later_than(self, at: float, why: str) -> None:
         if not self.at or at < self.at:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...base.errors import Refusal
+from ...base.errors import ExitCode, Refusal
 from . import keeper_link
 from .preflight.checker import Checker
 
@@ -30,7 +30,8 @@ async def _run(checker: Checker) -> int:
             if checked.prepared is None:
                 return checked.code
             await link.inside()
-            return await supervisor.run(link, checked.prepared, shown)
+            code = await supervisor.run(link, checked.prepared, shown)
+            return checked.prepared.options.suspended_code if code is ExitCode.SUSPENDED else code
         except Refusal as refusal:
             shown.refused(refusal)
             if checked.report:

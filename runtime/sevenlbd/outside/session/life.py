@@ -22,10 +22,11 @@ from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
 from ..folders import session_folders
+from ..job.leads import AFTER_GUEST_SECONDS
 from ..saved import places
 from . import mishap
 from .audience import Audience
-from .ending import AFTER_GUEST_SECONDS, GOING_NOW, Ending
+from .ending import GOING_NOW, Ending
 from .guest_calls import GuestCalls
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
@@ -56,6 +57,7 @@ class Session:
         self._suspending = Suspending(prepared, link, audience.place)
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
+        self._ending_task: asyncio.Task[None] | None = None
         self._leases = ExitStack()
         """On the files that it was saved into while it ran on."""
         self.restoring: asyncio.Task[None] | None = None
@@ -86,7 +88,7 @@ class Session:
 
     async def live(self) -> None:
         """Follow the keeper's events until the session is over."""
-        self._ending.watch(self._tell_user, self.stop)
+        self._ending.watch(self._tell_user, self._on_end)
         async for event in self._link.events():
             self._on_event(event)
             if self.state.phase in FINAL:
@@ -126,7 +128,12 @@ class Session:
         if number == signal.SIGUSR1 and self.state.phase is Phase.READY and self._on_walltime():
             return
         self._signal, self._signalled_at = signal.Signals(number), now
-        self.stop(f"{self._signal.name} came", now=again, notice=GOING_NOW if number in _UNASKED else "")
+        why, notice = f"{self._signal.name} came", GOING_NOW if number in _UNASKED else ""
+        fits = 0 < self._options.suspend_seconds <= self._options.stop_grace
+        if number in _UNASKED and fits and not again and self.state.phase is Phase.READY:
+            self._suspend_or_stop(why, self._options.stop_grace, notice)
+        else:
+            self.stop(why, now=again, notice=notice)
 
     def _on_walltime(self) -> bool:
         """The scheduler says that the end is near. Whether the user has still time to do something about it."""
@@ -140,6 +147,27 @@ class Session:
         if self.state.phase is Phase.READY and (text := self._ending.notice()):
             self._display.note(f"the desktop's user is told: {text}")
             self._link.send_notice(text)
+
+    def _on_end(self, why: str) -> None:
+        """Its time is up."""
+        if self._options.suspend_seconds and self.state.phase is Phase.READY:
+            self._suspend_or_stop(why, self._options.suspend_seconds)
+        else:
+            self.stop(why)
+
+    def _suspend_or_stop(self, why: str, within: float, notice: str = "") -> None:
+        """Suspend for whoever wants its end; what is not done within so many seconds is shut down."""
+
+        async def suspend() -> None:
+            try:
+                async with asyncio.timeout(within):
+                    await self.suspend(SuspendOrder(), lambda _done, _total: None)
+                self._code = ExitCode.SUSPENDED
+            except (Refusal, TimeoutError) as error:
+                self._warn(f"there was no suspending within {within:.0f} s, so it is shut down: {error}")
+                self.stop(why, notice=notice)
+
+        self._ending_task = asyncio.create_task(suspend())
 
     async def suspend(self, order: SuspendOrder, advance: Advance) -> str:
         """Write the desktop to a file, and end it unless it shall keep running. Returns the file's path.

@@ -6,6 +6,7 @@ Nothing is lost on the way: what fails before the file is whole and on disk lets
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...base.errors import ExitCode, Refusal
 from ...wire import shared_files
 from ...wire.keeper import Event, EventKind
 from ...wire.plan import Plan
-from ..saved import places, saving
+from ..saved import estimate, places, saving
 from ..saved.facts import Secrets
 from ..saved.messages import Write
 from .keeper_link import KeeperLink
@@ -84,9 +85,14 @@ class Suspending:
             places.made(Path(savable.folder))
         try:
             async with saving.writer(wanted, self._place / LOG) as worker:
+                began = time.monotonic()
                 await self._hold(live=order.keep_running)
                 try:
-                    return await saving.write(worker, advance)
+                    size = await saving.write(worker, advance)
+                    if savable.folder:
+                        memory = self._prepared.plan.guest.memory
+                        estimate.remember(Path(savable.folder), memory, time.monotonic() - began)
+                    return size
                 except BaseException:
                     self._link.send_go_on()
                     raise

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from sevenlbd.outside.session.ending import AFTER_GUEST_SECONDS, Ending
+from sevenlbd.outside.job.leads import AFTER_GUEST_SECONDS
+from sevenlbd.outside.session.ending import Ending
 from sevenlbd.outside.session.preflight.prepared import SessionOptions
 
 
-def wishes(**changes: float) -> SessionOptions:
-    chosen = {"time_limit": 0.0, "stop_grace": 25.0, "end_notice": 300.0, "signal_lead": 120.0, **changes}
-    return SessionOptions(exit_when_ready=False, **chosen)
+def wishes(**changes: Any) -> SessionOptions:
+    usual = SessionOptions(0.0, 25.0, exit_when_ready=False, end_notice=300.0, signal_lead=120.0)
+    return replace(usual, **changes)
 
 
 class Watched:
@@ -105,3 +108,10 @@ def test_a_signal_with_no_time_left_ends_it_at_once() -> None:
         return ending.hasten()
 
     assert not asyncio.run(live())
+
+
+def test_a_desktop_that_is_suspended_at_the_end_begins_earlier_and_says_so() -> None:
+    now = time.time()
+    ending = Ending(now, wishes(suspend_seconds=60.0, end_notice=7200.0), now + 3600)
+    assert ending.at == now + 3600 - 60 - 25 - AFTER_GUEST_SECONDS
+    assert "will be suspended at" in ending.notice()

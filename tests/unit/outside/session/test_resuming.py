@@ -211,7 +211,8 @@ def checked(site: Site, verb: str, *words: str) -> Prepared:
 
     image = ["--image", str(site.folder), "--accel", "tcg", "--network", "user", "--min-space", "0", "--no-home-share"]
     _, options = command_line.parse([verb, *image, *words])
-    here = sources.look_around(site.environment)
+    # As if this process were in that job.
+    here = replace(sources.look_around({}), environment=site.environment)
     chosen = sources.settings(here, source(options)).settings
     return checker.prepared(options, chosen, here, 0o077)
 
@@ -223,3 +224,16 @@ def test_a_movable_desktop_has_a_cpu_that_others_have(site: Site) -> None:
     assert own.savable.facts.machine.enforced
     site.save(replace(site.facts(), machine=own.savable.facts.machine))
     assert site.resume().plan.guest.portable, "whatever is set where it goes on"
+
+
+def test_a_requeued_job_goes_on_from_what_its_earlier_life_was_suspended_into(site: Site) -> None:
+    site.environment = {**site.environment, "SLURM_JOB_ID": "77", "SLURMD_NODENAME": "node1"}
+    facts = replace(site.facts(), session="job77")
+    site.save(facts).rename(site.saved / "job77.7lbd")
+    assert checked(site, "run", "--at-end", "suspend").resume is None, "its first life"
+    site.environment["SLURM_RESTART_COUNT"] = "1"
+    assert checked(site, "run").resume is None, "nobody wants it"
+    again = checked(site, "run", "--at-end", "suspend")
+    assert again.resume
+    assert again.plan.session == "job77"
+    assert again.options.suspend_seconds > 5

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
-from sevenlbd.outside.saved import keys, reading
+from sevenlbd.outside.saved import estimate, keys, reading
 from sevenlbd.outside.saved.facts import Facts, MachineFacts
 from sevenlbd.outside.saved.messages import Read
 from sevenlbd.outside.session import control, supervisor, suspending
@@ -367,3 +367,82 @@ def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path) -> None:
 
 async def _run(made: Prepared) -> ExitCode:
     return await supervisor.run(cast("KeeperLink", HoldingKeeper(made.where / "a1")), made, Watching())
+
+
+def ending(made: Prepared, keeper: HoldingKeeper, act: Callable[[], object], **options: Any) -> tuple[Watching, int]:
+    """A session that has such an end, beside which `act` is done as soon as it is ready; how it ended."""
+    made = replace(made, options=replace(made.options, **options))
+    shown = Watching()
+
+    async def live() -> int:
+        life = asyncio.create_task(supervisor.run(cast("KeeperLink", keeper), made, shown))
+        while Phase.READY not in shown.phases:
+            await asyncio.sleep(0.01)
+        act()
+        return await life
+
+    return shown, asyncio.run(asyncio.wait_for(live(), 30))
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_when_its_time_is_up_it_is_suspended_and_says_so_by_its_code(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    keeper = HoldingKeeper(made.where / "a1")
+    shown, code = ending(made, keeper, lambda: None, time_limit=1.0, suspend_seconds=20.0)
+    assert code == ExitCode.SUSPENDED
+    assert shown.every[-2:] == [Phase.SUSPENDING, Phase.SUSPENDED]
+    assert keeper.stops == [0.0]
+    assert (tmp_path / "saved" / "a1.7lbd").exists()
+
+
+def test_a_scheduler_that_wants_it_gone_gets_it_suspended_if_that_fits(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    shown, code = ending(made, HoldingKeeper(made.where / "a1"), terminate, stop_grace=20.0, suspend_seconds=10.0)
+    assert code == ExitCode.SUSPENDED
+    assert shown.every[-1] is Phase.SUSPENDED
+
+
+def test_what_does_not_fit_is_shut_down_in_order(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    keeper = HoldingKeeper(made.where / "a1")
+    shown, code = ending(made, keeper, terminate, stop_grace=5.0, suspend_seconds=10.0)
+    assert (code, shown.every[-2:]) == (ExitCode.OK, [Phase.STOPPING, Phase.ENDED])
+    assert keeper.heard == []
+
+
+class SlowKeeper(HoldingKeeper):
+    """Its machine takes longer than there is time."""
+
+    def send_hold(self, *, live: bool) -> None:
+        self.heard.append("hold")
+
+
+def test_what_takes_too_long_is_shut_down_in_order_and_told(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    keeper = SlowKeeper(made.where / "a1")
+    shown, code = ending(made, keeper, lambda: None, time_limit=0.5, suspend_seconds=2.0)
+    assert (code, shown.every[-2:]) == (ExitCode.OK, [Phase.STOPPING, Phase.ENDED])
+    assert (keeper.heard, keeper.stops) == (["hold", "go on"], [5.0])
+    assert shown.last
+    assert any("there was no suspending within 2 s" in text for text in shown.last.warnings)
+    assert not list((tmp_path / "saved").glob("*.7lbd"))
+
+
+def test_a_user_who_wants_it_gone_gets_that(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    keeper = HoldingKeeper(made.where / "a1")
+    interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    shown, _ = ending(made, keeper, interrupt, stop_grace=20.0, suspend_seconds=10.0)
+    assert shown.every[-1] is Phase.ENDED
+    assert keeper.heard == []
+
+
+def test_what_it_took_is_what_is_reckoned_with_the_next_time(tmp_path: Path) -> None:
+    guess = estimate.seconds(1 << 32, tmp_path)
+    estimate.remember(tmp_path, 1 << 32, 10.0)
+    assert 15 <= estimate.seconds(1 << 32, tmp_path) <= 25 < guess
+    (tmp_path / "rate").write_text("nonsense")
+    assert estimate.seconds(1 << 32, tmp_path) == estimate.seconds(0, None) == guess

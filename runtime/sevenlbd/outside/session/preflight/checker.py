@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....base.errors import ExitCode, Refusal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ....config.settings import Settings, Source
     from ....config.sources import Places
+    from ...job.allocation import Allocation
     from .prepared import Prepared
 
 
@@ -109,7 +111,7 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> 
     from . import prepare
 
     folders, job = places.image_folders(here, chosen), allocation.of(here.environment)
-    there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else None
+    there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else _of_requeued(chosen, here, job)
     text = chosen.resume or (str(there) if there and there.exists() else "")
     if not options.goes_on and not text:
         fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
@@ -119,6 +121,18 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> 
     desktop = resuming.opened(text, chosen, here.environment, copied=options.copy)
     like_then, notes = resuming.settings_for(chosen, desktop)
     return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job), desktop, notes)
+
+
+def _of_requeued(chosen: Settings, here: Places, job: Allocation | None) -> Path | None:
+    """What an earlier life of the same job was suspended into; None when there is none."""
+    from ....config.settings import AtEnd
+    from ...saved import places
+
+    folder = places.folder(chosen.state_dir, here.environment)
+    if not (folder and job and job.restarts and chosen.at_end is AtEnd.SUSPEND):
+        return None
+    path = folder / f"{chosen.name or f'job{job.job}'}{places.SUFFIX}"
+    return path if path.exists() else None
 
 
 def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:

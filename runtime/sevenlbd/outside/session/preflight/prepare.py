@@ -12,7 +12,7 @@ from pathlib import Path
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....config import sources
-from ....config.settings import Settings
+from ....config.settings import AtEnd, Settings
 from ....images import evaluation
 from ....images.description import Description
 from ....images.image_lock import Identity
@@ -30,6 +30,7 @@ from ...job.allocation import Allocation
 from ...job.sizing import gib
 from ...node import abilities, rlimits
 from ...presence import records
+from ...saved import estimate, places
 from . import guest_machine, private_places, savable
 from .guest_machine import Platform
 from .prepared import Prepared, SessionOptions
@@ -78,7 +79,7 @@ def prepare(
         connectors=checked.connectors,
         job=job,
         egress=checked.egress,
-        options=_options(settings),
+        options=_options(settings, environment, checked.guest.memory),
         warnings=tuple(remarks.warnings),
         notes=tuple(remarks.notes),
         identities=checked.identities,
@@ -173,8 +174,15 @@ def _place(
     return where, name
 
 
-def _options(settings: Settings) -> SessionOptions:
+def _options(settings: Settings, environment: Mapping[str, str], memory: int) -> SessionOptions:
+    if not 0 < settings.suspended_exit_code < 256:
+        what = f"`suspended_exit_code` = {settings.suspended_exit_code}: an exit code is between 1 and 255"
+        raise Refusal(ExitCode.USAGE, what, hint="--suspended-exit-code 85")
+    suspends = settings.at_end is AtEnd.SUSPEND
+    folder = places.folder(settings.state_dir, environment)
     return SessionOptions(
+        suspend_seconds=estimate.seconds(memory, folder) if suspends else 0.0,
+        suspended_code=settings.suspended_exit_code,
         time_limit=settings.time_limit,
         stop_grace=settings.stop_grace,
         exit_when_ready=settings.exit_when_ready,

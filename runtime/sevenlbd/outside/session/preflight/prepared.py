@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ....base.errors import ExitCode
 from ....images.image_lock import Identity
 from ....images.names import Reference
 from ....wire.plan import Plan
@@ -27,6 +28,10 @@ class SessionOptions:
     """How long before a known end the desktop's user is told; 0 is not at all."""
     signal_lead: float = 0.0
     """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
+    suspend_seconds: float = 0.0
+    """How long it takes to suspend the desktop when its time is up; 0 when it is shut down then."""
+    suspended_code: int = ExitCode.SUSPENDED
+    """The exit code of one that was suspended for that reason."""
 
 
 @dataclass(frozen=True)
