@@ -260,6 +260,11 @@ class Settings(BaseModel):
         "What becomes of the desktop when its time is up or its scheduler wants its end: `suspend` writes it to its "
         "file, as far as the time suffices, and a requeued job goes on from there.",
     )
+    checkpoint_every: Duration = _setting(
+        0,
+        "Save the running desktop into its file this often, so that it goes on from there after a crash; 0 is never.",
+        metavar="DURATION",
+    )
     suspended_exit_code: int = _setting(
         85, "Exit code of a desktop that was suspended for that reason; 85 is HTCondor's.", metavar="N"
     )

@@ -83,10 +83,11 @@ def _remove_unlocked(path: Path) -> None:
 
 
 @contextmanager
-def resuming(path: Path, session: str) -> Iterator[None]:
-    """Say, beside the file, that a session goes on from it. Raises Refusal when another one does."""
+def resuming(path: Path, session: str, *, over: bool = False) -> Iterator[None]:
+    """Say, beside the file, that a session goes on from it. Raises Refusal when another one does, unless it is over."""
     lease = _lease(path)
-    check_free(path)
+    if not over:
+        check_free(path)
     with suppress(OSError):  # of one that is stale
         lease.unlink()
     with ExitStack() as held:

@@ -58,6 +58,7 @@ class Session:
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
         self._ending_task: asyncio.Task[None] | None = None
+        self._checkpoints: asyncio.Task[None] | None = None
         self._leases = ExitStack()
         """On the files that it was saved into while it ran on."""
         self.restoring: asyncio.Task[None] | None = None
@@ -94,6 +95,8 @@ class Session:
             if self.state.phase in FINAL:
                 break
         self._ending.unwatch()
+        if self._checkpoints:
+            self._checkpoints.cancel()
         await self._give_up_suspending()
         self._leases.close()
         if self._is_saved and self.state.phase not in FINAL:
@@ -168,6 +171,14 @@ class Session:
                 self.stop(why, notice=notice)
 
         self._ending_task = asyncio.create_task(suspend())
+
+    async def _save_often(self, seconds: float) -> None:
+        """Until the session is over; what fails is told, and tried again the next time."""
+        while self.state.phase not in FINAL:
+            await asyncio.sleep(seconds)
+            if self.state.phase is Phase.READY:
+                with suppress(Refusal):  # told by then
+                    await self.suspend(SuspendOrder(keep_running=True), lambda _done, _total: None)
 
     async def suspend(self, order: SuspendOrder, advance: Advance) -> str:
         """Write the desktop to a file, and end it unless it shall keep running. Returns the file's path.
@@ -331,6 +342,8 @@ class Session:
         if self.state.phase is Phase.READY and not self._was_ready:
             self._was_ready = True
             self._display.ready(self.state)
+            if self._options.checkpoint_every:
+                self._checkpoints = asyncio.create_task(self._save_often(self._options.checkpoint_every))
             self._tell_user()
             if self._options.exit_when_ready:
                 self.stop("the desktop was ready, which was all that was asked for")

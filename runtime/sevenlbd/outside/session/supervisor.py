@@ -162,7 +162,8 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
             repository, image = prepared.lease
             claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
         if prepared.resume and not prepared.copied:
-            claim.enter_context(places.resuming(Path(prepared.resume.source), prepared.plan.session))
+            source, over = Path(prepared.resume.source), prepared.takes_over
+            claim.enter_context(places.resuming(source, prepared.plan.session, over=over))
         claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
 

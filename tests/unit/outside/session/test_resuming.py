@@ -233,7 +233,12 @@ def test_a_requeued_job_goes_on_from_what_its_earlier_life_was_suspended_into(si
     assert checked(site, "run", "--at-end", "suspend").resume is None, "its first life"
     site.environment["SLURM_RESTART_COUNT"] = "1"
     assert checked(site, "run").resume is None, "nobody wants it"
-    again = checked(site, "run", "--at-end", "suspend")
+    # The node of the earlier life was lost, and its lease is younger than an hour.
+    with places.resuming(site.saved / "job77.7lbd", "job77"):
+        again = checked(site, "run", "--at-end", "suspend")
+        assert again.takes_over
+        with places.resuming(site.saved / "job77.7lbd", "job77", over=again.takes_over):
+            assert checked(site, "run", "--checkpoint-every", "30m").resume
     assert again.resume
     assert again.plan.session == "job77"
     assert again.options.suspend_seconds > 5

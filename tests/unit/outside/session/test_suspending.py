@@ -446,3 +446,28 @@ def test_what_it_took_is_what_is_reckoned_with_the_next_time(tmp_path: Path) -> 
     assert 15 <= estimate.seconds(1 << 32, tmp_path) <= 25 < guess
     (tmp_path / "rate").write_text("nonsense")
     assert estimate.seconds(1 << 32, tmp_path) == estimate.seconds(0, None) == guess
+
+
+def test_a_desktop_is_saved_as_often_as_is_wanted_and_goes_on_when_that_fails(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    path = tmp_path / "saved" / "a1.7lbd"
+
+    class Failing(HoldingKeeper):
+        """Fails the second time."""
+
+        def send_hold(self, *, live: bool) -> None:
+            second = self.heard.count("save running") == 1
+            self._why_not = "no space left" if second else ""
+            super().send_hold(live=live)
+            if self.heard.count("save running") == 3:
+                asyncio.get_running_loop().call_later(1.5, terminate)
+
+    keeper = Failing(made.where / "a1")
+    shown, code = ending(made, keeper, lambda: None, checkpoint_every=0.3)
+    assert code == ExitCode.OK
+    assert keeper.heard[:5] == ["save running", "go on", "save running", "save running", "go on"]
+    assert shown.every[-3:] == [Phase.READY, Phase.STOPPING, Phase.ENDED]
+    assert shown.last
+    assert any("no space left" in text for text in shown.last.warnings)
+    reading.read(path, keys.identity(path.parent), reading.Check())
+    assert not list(path.parent.glob(".*")), "neither a half file nor a lease"

@@ -111,14 +111,15 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> 
     from . import prepare
 
     folders, job = places.image_folders(here, chosen), allocation.of(here.environment)
-    there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else _of_requeued(chosen, here, job)
+    earlier = _of_requeued(chosen, here, job)
+    there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else earlier
     text = chosen.resume or (str(there) if there and there.exists() else "")
     if not options.goes_on and not text:
         fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
         return prepare.with_target(fresh, there) if there else fresh
     from . import resuming  # its libraries are large
 
-    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy)
+    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy, over=earlier is not None)
     like_then, notes = resuming.settings_for(chosen, desktop)
     return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job), desktop, notes)
 
@@ -129,7 +130,8 @@ def _of_requeued(chosen: Settings, here: Places, job: Allocation | None) -> Path
     from ...saved import places
 
     folder = places.folder(chosen.state_dir, here.environment)
-    if not (folder and job and job.restarts and chosen.at_end is AtEnd.SUSPEND):
+    saves = chosen.at_end is AtEnd.SUSPEND or chosen.checkpoint_every
+    if not (folder and job and job.restarts and saves):
         return None
     path = folder / f"{chosen.name or f'job{job.job}'}{places.SUFFIX}"
     return path if path.exists() else None

@@ -36,6 +36,7 @@ from .guest_machine import Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
 
+_OFTENEST = 10  # seconds; what is saved of a small guest takes some of them
 _FASTEST_MEGABITS = 30_000  # <linux/pkt_sched.h>, struct tc_ratespec: 32 bits of bytes a second
 
 
@@ -183,12 +184,21 @@ def _options(settings: Settings, environment: Mapping[str, str], memory: int) ->
     return SessionOptions(
         suspend_seconds=estimate.seconds(memory, folder) if suspends else 0.0,
         suspended_code=settings.suspended_exit_code,
+        checkpoint_every=_checkpoints(settings),
         time_limit=settings.time_limit,
         stop_grace=settings.stop_grace,
         exit_when_ready=settings.exit_when_ready,
         end_notice=settings.end_notice,
         signal_lead=settings.signal_lead,
     )
+
+
+def _checkpoints(settings: Settings) -> float:
+    """Seconds. Raises Refusal for what would leave a desktop no time of its own."""
+    if 0 < settings.checkpoint_every < _OFTENEST:
+        what = f"`checkpoint_every` = {settings.checkpoint_every:.0f} s: a desktop is saved every {_OFTENEST} s at most"
+        raise Refusal(ExitCode.USAGE, what, hint="--checkpoint-every 30m")
+    return settings.checkpoint_every
 
 
 def _user_name() -> str:

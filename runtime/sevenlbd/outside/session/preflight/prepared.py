@@ -30,6 +30,8 @@ class SessionOptions:
     """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
     suspend_seconds: float = 0.0
     """How long it takes to suspend the desktop when its time is up; 0 when it is shut down then."""
+    checkpoint_every: float = 0.0
+    """How often the running desktop is saved, in seconds; 0 is never."""
     suspended_code: int = ExitCode.SUSPENDED
     """The exit code of one that was suspended for that reason."""
 
@@ -80,5 +82,7 @@ class Prepared:
     """What it would be as a saved desktop; None when it cannot be one: a session that makes an image."""
     resume: Read | None = None
     """The saved desktop that it goes on from."""
+    takes_over: bool = False
+    """Whether the one that went on from there before is surely gone: an earlier life of the same job."""
     copied: bool = False
     """Whether another session may go on from the same one."""

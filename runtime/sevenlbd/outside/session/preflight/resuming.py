@@ -53,10 +53,14 @@ class SavedDesktop:
     secrets: Secrets
     copied: bool
     """Whether it goes on beside another session of it."""
+    over: bool = False
+    """Whether one that went on from it is surely gone."""
 
 
-def opened(text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool) -> SavedDesktop:
-    """The saved desktop that is meant. Raises Refusal."""
+def opened(
+    text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool, over: bool = False
+) -> SavedDesktop:
+    """The saved desktop that is meant; `over` one that a session goes on from that is surely gone. Raises Refusal."""
     folder = places.folder(settings.state_dir, environment)
     path = places.find(folder, text)
     if folder is None:
@@ -64,14 +68,14 @@ def opened(text: str, settings: Settings, environment: Mapping[str, str], *, cop
         raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
     try:
         _, opening = reading.opening(path, keys.identity(folder))
-        if not copied:
+        if not (copied or over):
             places.check_free(path)
     except OSError as error:
         raise Refusal(
             ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list"
         ) from None
     _check_words(path, opening.facts, opening.secrets)
-    return SavedDesktop(path, folder, opening.facts, opening.secrets, copied)
+    return SavedDesktop(path, folder, opening.facts, opening.secrets, copied, over)
 
 
 def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
@@ -147,7 +151,13 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     target = "" if desktop.copied else str(desktop.path)
     same = replace(savable, facts=replace(savable.facts, machine=machine), target=target)
     return replace(
-        prepared, plan=changed, resume=order, copied=desktop.copied, savable=same, notes=(*prepared.notes, *notes)
+        prepared,
+        plan=changed,
+        resume=order,
+        copied=desktop.copied,
+        takes_over=desktop.over,
+        savable=same,
+        notes=(*prepared.notes, *notes),
     )
 
 
