@@ -13,7 +13,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm", "warm_cpu_model"),
         *("memory", "cpus", "cpu_model", "accel"),
     ),
-    "suspended desktops": ("movable", "resume", "resume_if_there"),
+    "suspended desktops": (
+        *("movable", "resume", "resume_if_there", "at_end", "checkpoint_every", "suspended_exit_code"),
+    ),
     "your files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
     "ways in": (
         *("web", "web_tls", "web_certificate", "web_key", "portals", "web_names", "console", "rdp_tls", "share_access"),
@@ -36,7 +38,7 @@ def _options(parser: Parser) -> None:
 
 def _resume_options(parser: Parser) -> None:
     _groups(parser, ("resume", "resume_if_there"))
-    parser.set_defaults(form="", goes_on=True)
+    parser.set_defaults(form="", goes_on=True, acceptance=False)
     _copy(parser)
     saved = "its name, or its file; not needed when you have only one"
     parser.add_argument("resume", nargs="?", metavar="NAME|FILE", default="", help=saved)

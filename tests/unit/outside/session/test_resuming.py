@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from sevenlbd.config.settings import Settings
 from sevenlbd.outside.saved import keys, layers, places, writing
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
 from sevenlbd.outside.session.preflight import prepare, resuming
+from sevenlbd.outside.session.preflight.checker import Answer, Checker
 from sevenlbd.outside.session.preflight.prepared import Prepared
 
 PASSWORD = "Pw0" * 8
@@ -242,3 +244,30 @@ def test_a_requeued_job_goes_on_from_what_its_earlier_life_was_suspended_into(si
     assert again.resume
     assert again.plan.session == "job77"
     assert again.options.suspend_seconds > 5
+
+
+@pytest.mark.parametrize("words", [("resume", "wanderer"), ("run", "--resume", "wanderer")])
+def test_both_verbs_come_to_a_session_that_goes_on(
+    site: Site, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(site.folder))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    site.save(site.facts())
+    image = (
+        "--image",
+        str(site.folder),
+        "--session-dir",
+        str(site.folder / "s"),
+        "--min-space",
+        "0",
+        "--no-home-share",
+    )
+
+    async def answer() -> Answer:
+        return await Checker([*words, *image], 0o077).answer()
+
+    came = asyncio.run(answer())
+    came.raise_trouble()
+    assert came.prepared
+    assert came.prepared.resume
+    assert came.prepared.plan.session == "wanderer"
