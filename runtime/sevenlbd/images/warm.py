@@ -35,6 +35,7 @@ _WORDS = {
     "nic": "network card",
     "layers": "size of the disk's files",
     "egress": "ways out",
+    "vendor": "the CPU's vendor",
 }
 # A guest that was told of these ways out can do with those.
 _LESS = {"ipv4": ("",), "ipv6": ("", "ipv4")}
@@ -66,6 +67,12 @@ class Needs:
     Who was told of more than there is finds the same wall a hop later.
     """
     logical_block_size: int = 512
+    vendor: str = ""
+    """Whose CPU it ran on under KVM, as that calls itself; empty in emulation.
+
+    A kernel calls its hypervisor by the vendor's own instruction (vmcall, vmmcall) and keeps to what its CPU was when
+    it booted. A state of before this was written down fits no CPU: nobody knows which it would be.
+    """
 
     def differences(self, here: Needs) -> list[str]:
         """What is not as it was frozen, in words; empty when the state fits."""
@@ -85,7 +92,10 @@ class WarmState:
     folder: Path
     needs: Needs
     certificate: str
-    """SHA-256 fingerprint of the certificate that the frozen guest's RDP server shows; empty when it showed none."""
+    """SHA-256 fingerprint of the certificate that the guest's RDP server showed before it was frozen; empty: none.
+
+    For people: each session reads what the guest shows then, which is another one when this one has lapsed.
+    """
 
     @property
     def disk(self) -> Path:
@@ -157,4 +167,6 @@ def _check_file(path: Path) -> None:
 def _spell(name: str, value: object) -> str:
     if name == "memory" and isinstance(value, int):
         return f"{value / 2**30:.1f} GiB"
+    if name == "vendor":
+        return str(value) or "unknown"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"

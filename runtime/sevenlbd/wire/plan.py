@@ -50,6 +50,8 @@ class Guest:
     """Whether the node must have the CPU model with every feature, so that another node that has it is as good."""
     clock: str = "utc"
     """What the machine's clock shows when it starts: `utc`, or the node's `localtime`."""
+    vendor: str = ""
+    """Whose CPU it runs on under KVM, as that calls itself; empty in emulation, where there is none."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,6 @@ class Warm:
     """The frozen UEFI variable store; empty for a BIOS."""
     cpu: str
     """The CPU model that it was frozen with."""
-    certificate: str
-    """Fingerprint of the RDP server's certificate, which was frozen, too; empty when nobody knows it."""
     hook: tuple[str, ...]
     """What the agent runs in the guest after a warm start, with the session's credentials on its standard input."""
 
@@ -126,6 +126,10 @@ class Plan:
     """What the agent runs in the guest before it is suspended: it writes what is not on the shares yet."""
     notice_hook: tuple[str, ...] = ()
     """What the agent runs in the guest to show the desktop's user a text, which comes on its standard input."""
+    timezone_command: tuple[str, ...] = ()
+    """What the agent runs in the guest to set its user's time zone, the zone's name included; empty: as it is."""
+    logon_hook: tuple[str, ...] = ()
+    """What the agent runs in a guest that is to be frozen, so that its account has been logged on once."""
     egress: Egress | None = None
     """The ways out; None when the guest has none, and then neither DNS nor a route."""
     network_rate: int = 0

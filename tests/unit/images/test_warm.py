@@ -26,6 +26,7 @@ NEEDS = Needs(
     nic="virtio",
     display="std",
     layers=(1000, 2000),
+    vendor="GenuineIntel",
 )
 
 
@@ -76,11 +77,23 @@ def test_what_equals_does_not_differ() -> None:
         (replace(NEEDS, disk_bus="ahci"), "disk bus virtio when frozen, ahci here"),
         (replace(NEEDS, nic="e1000e"), "network card virtio when frozen, e1000e here"),
         (replace(NEEDS, display="virtio"), "display std when frozen, virtio here"),
+        (replace(NEEDS, vendor="AuthenticAMD"), "the CPU's vendor GenuineIntel when frozen, AuthenticAMD here"),
         (replace(NEEDS, layers=(1000,)), "size of the disk's files 1000, 2000 when frozen, 1000 here"),
     ],
 )
 def test_every_difference_is_told(here: Needs, says: str) -> None:
     assert NEEDS.differences(here) == [says]
+
+
+def test_a_state_of_before_the_vendor_was_written_down_fits_no_cpu_but_fits_emulation(image: Path) -> None:
+    path = image / "warm" / layout.WARM_RECORD
+    record = json.loads(path.read_text())
+    del record["needs"]["vendor"]
+    path.write_text(json.dumps(record))
+    old = warm.read(image)
+    assert old
+    assert old.needs.differences(NEEDS) == ["the CPU's vendor unknown when frozen, GenuineIntel here"]
+    assert replace(old.needs, accel="tcg").differences(replace(NEEDS, accel="tcg", vendor="")) == []
 
 
 def _record(folder: Path, **changes: object) -> None:

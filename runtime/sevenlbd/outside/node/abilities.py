@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+_CPUINFO = Path("/proc/cpuinfo")
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 _NO_LIMIT = 1 << 60  # bytes; more than any node has, less than 2^63 without a page
@@ -55,14 +56,24 @@ def kvm() -> Ability:
     device = _device("/dev/kvm", "modprobe kvm_intel || modprobe kvm_amd; chmod 0666 /dev/kvm", _KVM_GET_API_VERSION)
     if not device.ok:
         return device
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    if not flags or not {"vmx", "svm"} & set(flags[1].split()):
+    if not {"vmx", "svm"} & set(_of_cpu("flags").split()):
         return Ability(
             False,
             "/dev/kvm opens, but the CPU offers neither vmx nor svm",
             "switch on virtualisation in the firmware, or nested virtualisation in the hypervisor",
         )
     return Ability(True)
+
+
+def cpu_vendor() -> str:
+    """The vendor as the CPU spells itself, which is what guests under KVM see: `GenuineIntel`, `AuthenticAMD` ..."""
+    return _of_cpu("vendor_id")
+
+
+def _of_cpu(key: str) -> str:
+    """What the kernel says of the first CPU (proc(5), cpuinfo); empty when it says nothing of that."""
+    match = re.search(rf"^{key}[ \t]*:[ \t]*(.*)$", _CPUINFO.read_text(), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def tun() -> Ability:

@@ -97,6 +97,16 @@ def test_windows_with_kvm_gets_each_enlightenment_and_no_nested_virtualisation()
     assert "passthrough" not in cpu
 
 
+@pytest.mark.parametrize(
+    ("vendor", "flush"), [("GenuineIntel", "on"), ("AuthenticAMD", "off"), ("HygonGenuine", "off"), ("", "off")]
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_flushes_by_hypercall_are_for_cpus_on_which_they_crash_nothing(vendor: str, flush: str, warm: bool) -> None:
+    plan = replace(PLAN, guest=replace(GUEST, vendor=vendor), warm=WARM if warm else None)
+    (cpu,) = values(command(plan), "-cpu")
+    assert [word for word in cpu.split(",") if "tlbflush" in word] == [f"hv-tlbflush={flush}"]
+
+
 @pytest.mark.parametrize(("system", "accel"), [("linux", "kvm"), ("windows", "tcg")])
 def test_enlightenments_are_for_windows_with_kvm_only(system: str, accel: str) -> None:
     (cpu,) = values(command(replace(PLAN, accel=accel, guest=replace(GUEST, os=system))), "-cpu")
@@ -129,7 +139,7 @@ def test_secure_firmware_starts_from_the_store_of_the_build_or_from_what_the_ima
     """Images and warm states that were made before keep their own variables, whatever store comes with the SIF."""
     secure = replace(PLAN, guest=replace(GUEST, firmware="uefi-secure"))
     own = replace(secure, guest=replace(secure.guest, variables="/i/variables.fd"))
-    frozen = Warm("/w/disk", "/w/memory", "/w/state", "/w/variables.fd", "Westmere", "", ())
+    frozen = Warm("/w/disk", "/w/memory", "/w/state", "/w/variables.fd", "Westmere", ())
     stores = [qemu.firmware(plan) for plan in (secure, own, replace(own, warm=frozen), replace(secure, warm=frozen))]
     code = Path("/usr/share/OVMF/OVMF_CODE_4M.ms.fd")
     inside = [root.VARIABLES_TEMPLATE, root.WARM_VARIABLES, root.WARM_VARIABLES]
@@ -161,7 +171,7 @@ def test_this_qemu_knows_every_word(bus: str, system: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-WARM = Warm("/i/warm/disk.qcow2", "/i/warm/memory", "/i/warm/state", "/i/warm/variables.fd", "Westmere", "", ("hook",))
+WARM = Warm("/i/warm/disk.qcow2", "/i/warm/memory", "/i/warm/state", "/i/warm/variables.fd", "Westmere", ("hook",))
 
 
 def test_a_plan_with_a_warm_state_and_drives_survives_the_wire() -> None:

@@ -99,6 +99,7 @@ def _guest(settings: Settings, image: Image, accel: str, size: Size) -> Guest:
         variables=str(image.variables or ""),
         logical_block_size=described.logical_block_size,
         clock=_clock(described).value,
+        vendor=abilities.cpu_vendor() if accel == "kvm" else "",
     )
 
 

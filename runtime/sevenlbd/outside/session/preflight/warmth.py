@@ -55,7 +55,6 @@ def _as_planned(state: warm.WarmState, image: Image) -> Warm:
         state=str(state.state),
         variables=str(state.variables or ""),
         cpu=state.needs.cpu,
-        certificate=state.certificate,
         hook=image.description.warm_hook,
     )
 
@@ -77,6 +76,7 @@ def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str, egress
         layers=tuple(layer.path.stat().st_size for layer in image.layers),
         egress=_reach(egress),
         logical_block_size=guest.logical_block_size,
+        vendor=guest.vendor,
     )
 
 
