@@ -1,7 +1,7 @@
 # What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
 # first-boot.ps1 and finish.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
-# start.ps1 (as SYSTEM), drives.ps1 (as the user), session.ps1 (by the guest agent, after a warm start) and notice.ps1 (by it,
-# too, with a text for whoever is logged on).
+# start.ps1 (as SYSTEM), drives.ps1 (as the user), and by the guest agent session.ps1 (after a warm start), notice.ps1 (with a
+# text for whoever is logged on) and logon.ps1 (before a machine is frozen).
 #
 # For Windows PowerShell 5.1, which every Windows 10, 11 and Server 2016 to 2025 has. Secrets are never written to the log,
 # to the serial port or to a command line. Accounts and groups of Windows' own are named by SID: their names are translated.
@@ -14,7 +14,7 @@ $SettingsFile = Join-Path $Folder 'settings.json'
 $CredentialFile = Join-Path $Folder 'credentials.json'
 $UndoFile = Join-Path $Folder 'undo.json'
 $FirstLogonFile = Join-Path $Folder 'first-logon'
-$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1'
+$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1', 'logon.ps1'
 $InstallationFiles = 'first-boot.ps1', 'finish.ps1', 'prepare.ps1'
 
 $HostAddress = '169.254.100.2'
@@ -451,7 +451,18 @@ function Test-Port {
 # A certificate that came with the image is everybody's: Windows makes a new one when there is none.
 function Reset-Certificate {
     $start = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime
-    $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object { $_.NotBefore -lt $start })
+    Clear-Certificate { $_.NotBefore -lt $start }
+}
+
+# One that was frozen lapses half a year after it was made, and Windows, which has not started since, makes no other.
+function Update-Certificate {
+    $soon = (Get-Date).AddDays(2)
+    Clear-Certificate { $_.NotAfter -lt $soon }
+}
+
+function Clear-Certificate {
+    param([Parameter(Mandatory)][scriptblock]$Which)
+    $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object $Which)
     if (-not $old.Count) { return }
     foreach ($one in $old) { Remove-Certificate $one.Thumbprint }
     Restart-Service -Name TermService -Force
@@ -567,17 +578,22 @@ function Stop-AutomaticLogon {
 # At the next start the account logs on once by itself, so that its profile is in the image: to make one takes half a minute or
 # more of black screen, which each session would pay for. Its password is this session's own, worth nothing afterwards.
 function Start-FirstLogon {
-    $password = (Get-SessionValue)['password']
-    if (-not $password) { throw 'there is no password in the SMBIOS strings to log on with' }
-    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $password }
+    param([AllowEmptyString()][AllowNull()][string]$Password)
+    if (-not $Password) { throw 'there is no password of this session to log on with' }
+    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $Password }
     foreach ($name in $values.Keys) {
         New-ItemProperty -LiteralPath $Winlogon -Name $name -Value $values[$name] -PropertyType String -Force | Out-Null
     }
     Save-Text -Path $FirstLogonFile -Text 'begun'
-    Restart-Computer -Force
 }
 
 function Test-FirstLogon { Test-Path -LiteralPath $FirstLogonFile }
+
+# Whether the account has a profile already, as in every image that `image build windows` has made.
+function Test-AccountProfile {
+    $sid = (Get-LocalUser -Name (Get-Account)).SID.Value
+    @(Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'").Count -gt 0
+}
 
 # Until the account's desktop stands and has had a minute for what begins late; then it is logged off, so that the profile is
 # written to the disk whole.
@@ -591,11 +607,17 @@ function Complete-FirstLogon {
     Remove-Item -LiteralPath $FirstLogonFile -Force
 }
 
+# A log-on that did not come: nothing of it may stay in what is frozen.
+function Stop-FirstLogon {
+    Stop-AutomaticLogon
+    Remove-Item -LiteralPath $FirstLogonFile -Force -ErrorAction SilentlyContinue
+}
+
 # The numbers of the sessions that have a shell.
 function Get-Desktop { Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'" | ForEach-Object { $_.SessionId } }
 
 $public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal', 'Stop-AutomaticLogon',
     'ConvertFrom-Line', 'Read-Text', 'Show-Notice', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop',
-    'Send-Ready', 'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Test-FirstLogon', 'Start-FirstLogon', 'Complete-FirstLogon',
-    'Clear-Installation'
+    'Update-Certificate', 'Send-Ready', 'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Test-FirstLogon', 'Test-AccountProfile',
+    'Start-FirstLogon', 'Complete-FirstLogon', 'Stop-FirstLogon', 'Clear-Installation'
 Export-ModuleMember -Function $public

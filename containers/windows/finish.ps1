@@ -8,7 +8,8 @@ try {
     Wait-Contract
     if (-not (Test-FirstLogon)) {
         Write-Step 'starting anew, for the first log-on of the account'
-        Start-FirstLogon
+        Start-FirstLogon -Password (Get-SessionValue)['password']
+        Restart-Computer -Force
         return
     }
     Complete-FirstLogon

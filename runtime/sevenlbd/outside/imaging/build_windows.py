@@ -28,6 +28,7 @@ from .setup_answers import SetupOptions
 HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r"C:\ProgramData\7lbd\session.ps1")
 """What the agent runs in the guest after a warm start."""
 NOTICE = (*HOOK[:-1], r"C:\ProgramData\7lbd\notice.ps1")
+LOGON = (*HOOK[:-1], r"C:\ProgramData\7lbd\logon.ps1")
 """What it runs to tell the desktop's user something."""
 _LEAST_DISK = 32 << 30  # bytes; learn.microsoft.com, "Hardware requirements for Windows Server": 32 GB
 # learn.microsoft.com, "Windows 11 requirements": Setup refuses less.
@@ -150,6 +151,7 @@ def _described(context: CommandContext, title: str, evaluation_ends: str) -> Des
         cpus=chosen.cpus or 4,
         warm_hook=HOOK,
         notice_hook=NOTICE,
+        logon_hook=LOGON,
         evaluation_ends=evaluation_ends,
     )
 

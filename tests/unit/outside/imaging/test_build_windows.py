@@ -63,7 +63,7 @@ def test_a_dry_run_shows_all_that_would_be_done(build: Build, discs: Path, tmp_p
     assert "win11@2026.11" in out
     folder = tmp_path / "out"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    scripts = {f"7lbd/{name}.ps1" for name in ("first-boot", "start", "drives", "session", "notice", "finish")}
+    scripts = {f"7lbd/{name}.ps1" for name in ("first-boot", "start", "drives", "session", "notice", "logon", "finish")}
     assert found == {"answers.iso", "image.toml", "Autounattend.xml", "7lbd/SevenLBD.psm1", *scripts}
 
 
@@ -89,6 +89,7 @@ def test_the_description_fits_what_is_installed(build: Build, tmp_path: Path) ->
     assert described.user == "lab"
     assert described.warm_hook == build_windows.HOOK
     assert described.notice_hook == build_windows.NOTICE
+    assert described.logon_hook == build_windows.LOGON
 
 
 def test_what_is_written_is_for_its_owner_only(build: Build, tmp_path: Path) -> None:

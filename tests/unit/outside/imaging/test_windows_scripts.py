@@ -17,6 +17,7 @@ import tree_sitter
 import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sevenlbd.inside.vm import first_logon
 from sevenlbd.outside.acceptance import guest_scripts
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from test_setup_answers import TEMPLATES, wishes
@@ -26,7 +27,7 @@ LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
 PROBES = sorted((Path(guest_scripts.__file__).parent / "scripts").glob("*.ps1"))
-ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
+ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "logon.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
 SCRIPTS = [MODULE, *ENTRIES, *(path.name for path in PROBES)]
 
 # Each cmdlet with its parameters.
@@ -329,6 +330,22 @@ def test_an_account_logs_on_once_before_the_image_is_closed() -> None:
     assert "Stop-AutomaticLogon" in called(parsed(source(FIRST_BOOT)))
 
 
+def test_an_account_without_a_profile_logs_on_once_before_it_is_frozen() -> None:
+    text = source("logon.ps1")
+    order = ["Test-FirstLogon", "Complete-FirstLogon", "Test-AccountProfile", "Start-FirstLogon", "Stop-FirstLogon"]
+    assert [words(node) for node in nodes(parsed(text), "command_name") if words(node) in order] == order
+    assert f"exit {first_logon._START_ANEW}" in text
+    assert build_windows.LOGON[-1] == r"C:\ProgramData\7lbd\logon.ps1"
+    assert {"Stop-AutomaticLogon"} <= called(FUNCTIONS["Stop-FirstLogon"]), "no password stays in what is frozen"
+
+
+def test_a_certificate_that_was_frozen_is_renewed_before_it_lapses() -> None:
+    assert "Update-Certificate" in called(parsed(source("session.ps1")))
+    assert "$_.NotAfter -lt $soon" in words(FUNCTIONS["Update-Certificate"])
+    for name in ("Reset-Certificate", "Update-Certificate"):
+        assert "Clear-Certificate" in called(FUNCTIONS[name])
+
+
 def test_one_package_that_fails_does_not_end_all() -> None:
     text = words(FUNCTIONS["Install-Driver"])
     assert re.search(r"try \{ Install-Package \(Join-Path \$root \$drivers\) \} catch", text)
@@ -342,7 +359,7 @@ def test_no_share_is_no_drive() -> None:
 
 def test_text_for_the_guest_is_utf_8_whatever_its_code_page() -> None:
     assert "UTF8Encoding" in words(FUNCTIONS["Read-Text"])
-    for script in ("session.ps1", "notice.ps1"):
+    for script in ("session.ps1", "notice.ps1", "logon.ps1"):
         assert "Read-Text" in called(parsed(source(script)))
         assert "[Console]::In" not in source(script)
 
