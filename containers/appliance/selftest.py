@@ -59,7 +59,7 @@ WINDOWS = {
     "SevenLBD.psm1": 1 << 13,
     "prepare.ps1": 1 << 9,
     "timezones.txt": 1 << 11,
-    **{f"{name}.ps1": 1 << 7 for name in ("start", "drives", "session", "finish")},
+    **{f"{name}.ps1": 1 << 7 for name in ("start", "drives", "session", "logon", "finish")},
 }
 MODULES = (
     "aiohttp",
@@ -72,6 +72,7 @@ MODULES = (
     "qemu.qmp",
     "jinja2",
     "rich",
+    "tzlocal",
     "seccomp",
     "sevenlbd",
 )

@@ -155,6 +155,12 @@ class Settings(BaseModel):
     network: Network = _setting(
         Network.AUTO, "tap needs /dev/net/tun; user is QEMU's slower network; auto takes tap when it can."
     )
+    timezone: str = _setting(
+        "auto",
+        "The guest's time zone, set by its agent: auto is yours on this node, `image` the image's own; or a name such "
+        "as Europe/Berlin.",
+        metavar="NAME|auto|image",
+    )
     name: str = _setting("", "The session's id; a short random one when empty.", metavar="NAME")
     web: str = _setting(
         "127.0.0.1:0",

@@ -136,6 +136,16 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs to tell the desktop's user "
         "something: the text comes on its standard input",
     )
+    timezone_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs with the name of the user's time "
+        "zone as one more argument (Windows' own for windows); empty: `tzutil.exe /s` or `timedatectl set-timezone`",
+    )
+    logon_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs before `image warm` freezes it: "
+        "it has the account logged on once and off again; `user=` and `password=` come on its standard input",
+    )
     egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=("all",),
         description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is "

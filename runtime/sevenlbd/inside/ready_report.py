@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from ..wire import shared_files
@@ -12,12 +13,15 @@ from ..wire.tls import fingerprint
 from .init.root import SESSION
 from .net import network
 from .reports import Reports
-from .vm import machine, rdp_probe, readiness, stall
+from .vm import first_logon, machine, rdp_probe, readiness, stall
+from .vm.agent import AgentError
 from .vm.migration import MachineError
 from .vm.ready_line import ReadyLine
 
 # A guest that is to be frozen first does what it does after its boot; one that never rests is frozen all the same.
 _SETTLE_SECONDS, _IDLE_SECONDS, _IDLE_SHARE = 180.0, 5.0, 0.6
+
+_CERTIFICATE_TRIES, _CERTIFICATE_PAUSE = 3, 1.0  # a guess, in seconds: a server that answers shows it at once
 
 
 class ReadyReport:
@@ -45,23 +49,33 @@ class ReadyReport:
                     await readiness.wait_until_thawed(self._plan, served, self._vm.agent, milestone, self._reports.warn)
                 else:
                     await readiness.wait_until_ready(self._plan, line, self._vm.agent, milestone, self._reports.warn)
-                await self._tell_certificate()
-            if self._plan.freeze:
-                await self._freeze()
-            else:
-                self._reports.tell(EventKind.READY)
         except TimeoutError:
-            with suppress(Exception):
-                await self._vm.screenshot(SESSION / shared_files.SCREEN)
             so_far = ", ".join(reached) or "nothing"
-            self._reports.tell(
-                EventKind.NOT_READY,
+            await self._give_up(
                 f"the desktop was not ready within {limit:.0f} s; of the guest there was: {so_far}",
-                "look at console.png and logs/serial.log; a slow node needs a longer --ready-timeout",
+                "; a slow node needs a longer --ready-timeout",
             )
-            await self._vm.stop(0)
+        else:
+            await self._finish(line, milestone)
         finally:
             mending.cancel()
+
+    async def _finish(self, line: ReadyLine, milestone: Callable[[str], None]) -> None:
+        """Of a desktop that is ready."""
+        if self._plan.freeze and self._plan.logon_hook and not await self._logged_on(line, milestone):
+            return
+        # Last: a guest may make another one until it is ready, and after a warm start when the frozen one has lapsed.
+        await self._tell_certificate()
+        if self._plan.freeze:
+            await self._freeze()
+        else:
+            self._reports.tell(EventKind.READY)
+
+    async def _give_up(self, what: str, more: str = "") -> None:
+        with suppress(Exception):
+            await self._vm.screenshot(SESSION / shared_files.SCREEN)
+        self._reports.tell(EventKind.NOT_READY, what, f"look at console.png and logs/serial.log{more}")
+        await self._vm.stop(0)
 
     async def _mend_stall(self) -> None:
         """While a guest boots in emulation."""
@@ -71,6 +85,20 @@ class ReadyReport:
         self._reports.warn(stall.TOLD)
         if self._plan.keys_at_boot:
             await self._vm.press_keys()
+
+    async def _logged_on(self, line: ReadyLine, milestone: Callable[[str], None]) -> bool:
+        """Have the account logged on once. Whether the guest is fit to be frozen after that."""
+        try:
+            await first_logon.once(self._plan, line, self._vm.agent, milestone, self._reports.warn)
+            milestone("logon")
+        except TimeoutError:
+            await self._give_up("the account's first log-on, or the guest's new start for it, did not end")
+            return False
+        except (AgentError, OSError) as error:
+            self._reports.warn(
+                f"each session's first log-on makes the account's profile, as none could be made here: {error}"
+            )
+        return True
 
     async def _freeze(self) -> None:
         """Wait until the guest has come to rest, freeze it, and end."""
@@ -89,15 +117,15 @@ class ReadyReport:
 
     async def _tell_certificate(self) -> None:
         """Nobody stands between us and the guest in here: what it shows now is what clients are to expect."""
-        if self._plan.warm and self._plan.warm.certificate:
-            self._reports.tell(EventKind.CERTIFICATE, self._plan.warm.certificate)
-            return
         address, port = network.rdp_address(self._plan.network)
-        try:
-            shown = await rdp_probe.certificate(address, port)
-        except (OSError, EOFError) as error:
-            self._reports.warn(
-                f"the guest's RDP server shows no certificate that clients could be told to expect: {error}"
-            )
-            return
-        self._reports.tell(EventKind.CERTIFICATE, fingerprint(shown))
+        for attempt in range(_CERTIFICATE_TRIES):
+            try:
+                shown = await rdp_probe.certificate(address, port)
+            except (OSError, EOFError) as error:
+                if attempt + 1 == _CERTIFICATE_TRIES:
+                    what = "the guest's RDP server shows no certificate that clients could be told to expect"
+                    self._reports.warn(f"{what}: {error}")
+                await asyncio.sleep(_CERTIFICATE_PAUSE)
+            else:
+                self._reports.tell(EventKind.CERTIFICATE, fingerprint(shown))
+                return

@@ -41,7 +41,8 @@ class EventKind(StrEnum):
 
 GUEST_SHUT_DOWN = "the guest shut down"
 MILESTONES = frozenset(
-    {"thawed", "clock", "session", "flushed", "frozen", "dhcp", "ready-line", "agent", "password", "rdp", "notice"}
+    {"thawed", "clock", "session", "logon", "flushed", "frozen"}
+    | {"dhcp", "ready-line", "agent", "password", "rdp", "notice"}
 )
 
 

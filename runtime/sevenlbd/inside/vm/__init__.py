@@ -1,7 +1,9 @@
 """The virtual machine: composed, launched, watched, stopped, and asked through its agent.
 
+- adoption: what the agent does so that a guest is this session's
 - agent: the guest agent
 - checkpoint: saved while it runs
+- first_logon: the account's log-on before a machine is frozen
 - machine: the machine's life over QMP
 - migration: freezing and thawing, suspending and going on
 - qemu: QEMU's command line

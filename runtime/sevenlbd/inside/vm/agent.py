@@ -22,6 +22,7 @@ _ANSWER_SECONDS = 10.0  # the agent answers in milliseconds, on a busy node or u
 _MAX_ANSWER = 64 * 1024  # bytes of a line; the guest decides how many it sends
 _MAX_WORDS = 200  # characters; a sentence or two of what the guest says
 _CLOCK_NS = 2_000_000_000  # a guess: on a busy node an order takes a second; nobody needs it more exact
+_RIGHT_NS = 500_000_000  # a guess: half a second, which the clock of a machine that boots has, is not worth an order
 _CLOCK_TRIES = 3  # a guess: an order is late once in a while, and not always
 _EXEC_POLL = 0.05  # seconds; a desktop waits for the hook
 
@@ -41,6 +42,15 @@ class Ended:
     code: int
     out: bytes
     err: bytes
+
+
+class ProgramFailed(AgentError):
+    """A program in the guest has ended with `code`, which is not 0; it is negative after a signal."""
+
+    def __init__(self, program: str, code: int, said: str) -> None:
+        spelt = code if code > 0 else "a signal"
+        super().__init__(f"{program} in the guest ended with {spelt}: {said}")
+        self.code = code
 
 
 class Agent:
@@ -75,26 +85,31 @@ class Agent:
         await self._execute("guest-set-user-password", lambda: words)
 
     async def set_clock(self) -> None:
-        """Set the guest's clock to the node's. Raises AgentError when it does not go right afterwards.
+        """Set the guest's clock to the node's, unless it is right. Raises AgentError when it does not go right then.
 
         Linux' agent also sets the hardware clock, and fails if it lacks the tool: what counts is the clock. On a busy
         node an order may come late, and its time with it: then once more.
         """
+        if await self._clock_is_within(_RIGHT_NS):
+            return
         for _ in range(_CLOCK_TRIES):
             with suppress(AgentError):
                 await self._execute("guest-set-time", lambda: {"time": time.time_ns()})
-            asked_at = time.time_ns()
-            guest_time = await self._execute("guest-get-time")
-            if isinstance(guest_time, int) and asked_at - _CLOCK_NS < guest_time < time.time_ns() + _CLOCK_NS:
+            if await self._clock_is_within(_CLOCK_NS):
                 return
         raise AgentError("the guest's clock could not be set")
+
+    async def _clock_is_within(self, most: int) -> bool:
+        """Whether the guest's clock may be as near as `most`, in nanoseconds, to the node's."""
+        asked_at = time.time_ns()
+        guest_time = await self._execute("guest-get-time")
+        return isinstance(guest_time, int) and asked_at - most < guest_time < time.time_ns() + most
 
     async def run(self, command: Sequence[str], given: str, seconds: float) -> None:
         """Run a program in the guest with `given` on its standard input. Raises AgentError when that fails."""
         done = await self.execute(command, given.encode(), seconds)
         if done.code:
-            spelt = done.code if done.code > 0 else "a signal"
-            raise AgentError(f"{command[0]} in the guest ended with {spelt}: {_last_line(done.err)}")
+            raise ProgramFailed(command[0], done.code, _last_line(done.err))
 
     async def execute(self, command: Sequence[str], given: bytes, seconds: float) -> Ended:
         """The same, and all that it printed: at most some 40 kB. Raises AgentError when it does not come to an end."""
@@ -114,11 +129,11 @@ class Agent:
             await asyncio.sleep(_EXEC_POLL)
         raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
 
-    async def shutdown(self) -> None:
-        """Ask for a power-off; the agent sends no answer when it obeys."""
+    async def shutdown(self, mode: str = "powerdown") -> None:
+        """Ask for a power-off, or a `reboot`; the agent sends no answer when it obeys."""
         async with self._turn:
             await self._synchronise(2.0)
-            await self._send({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})
+            await self._send({"execute": "guest-shutdown", "arguments": {"mode": mode}})
 
     async def _execute(self, command: str, arguments: Callable[[], dict[str, object]] = dict) -> object:
         """Send a command when it is its turn, with the arguments as they are then. Raises AgentError."""

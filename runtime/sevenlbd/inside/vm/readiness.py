@@ -6,28 +6,24 @@ What the guest says here is only believed as far as "I am up": it gains nothing 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
-from ...wire.plan import Guest, Plan
+from ...wire.plan import Plan
 from ..net import network
-from . import rdp_probe
-from .agent import Agent, AgentError, AgentRefusal
+from . import adoption, rdp_probe
+from .agent import Agent
 from .ready_line import ReadyLine
 
-log = logging.getLogger(__name__)
-
 _POLL = 0.1  # seconds; somebody waits
-_PASSWORD_REFUSALS = 5  # a guess: an account may not be there yet, and after some seconds never will
-_PASSWORD_PAUSE = 1.0  # seconds; the agent comes up with the system, and is not called more often
-_HOOK_SECONDS = 60.0  # drives and a home are set up in it, on a busy node or under emulation
+# A guess: an image's task at the start may want a password of the host's, and a machine to be frozen gets none.
+_LINE_OF_NOBODY_SECONDS = 180.0
 
 Tell = Callable[[str], None]
 
 
 async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
     """Return when a user can log in. `tell` gets each milestone as it is reached."""
-    guest_ready = asyncio.create_task(_guest_word(plan.guest, plan.password, line, agent, tell, warn))
+    guest_ready = asyncio.create_task(_guest_word(plan, line, agent, tell, warn))
     try:
         if plan.network == "tap":
             await _until(_has_lease)
@@ -35,106 +31,97 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
         await guest_ready
     finally:
         guest_ready.cancel()
-    address = network.rdp_address(plan.network)
-    await _until(lambda: rdp_probe.answers(*address))
+    await _until_rdp(plan)
+    if plan.freeze and plan.guest.smbios:
+        await _line_of_nobody(line, tell, warn)
+        await _until_rdp(plan)
     tell("rdp")
 
 
 async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tell: Tell, warn: Tell) -> None:
     """The same for a machine that goes on from a warm state: it is made this session's own first.
 
-    Its SMBIOS strings are those of nobody, so the agent gives it all: the time, the password, and through the image's
-    hook the user and password of the shares, as soon as these are `served`.
+    Its SMBIOS strings are those of nobody, so the agent gives it all: zone and time, and through the image's
+    hook the user and password of the shares, as soon as these are `served`; and the password.
     """
-    answers = asyncio.create_task(_until(lambda: rdp_probe.answers(*network.rdp_address(plan.network))))
+    answers = asyncio.create_task(_until_rdp(plan))
     try:
         if not plan.guest.agent:
             await answers
             tell("rdp")
             return
-        await _until(agent.answers)
+        await until_answers(agent)
         tell("agent")
+        await adoption.set_time(plan, agent, tell, warn)
         await served.wait()
         async with asyncio.TaskGroup() as both:
             # The hook takes longest: it is started first, and the agent is free again while it runs.
-            both.create_task(_tell_hook(plan, agent, tell, warn))
+            both.create_task(adoption.tell_hook(plan, agent, tell, warn))
             await asyncio.sleep(0)
-            await _set_clock(agent, tell, warn)
-            await _set_password(plan, agent, tell, warn)
+            if await adoption.set_password(plan.guest.account, plan.password, agent, warn, needed=True):
+                tell("password")
         await answers
+        # The hook may have given the server another certificate.
+        await _until_rdp(plan)
         tell("rdp")
     finally:
         answers.cancel()
 
 
-async def _set_clock(agent: Agent, tell: Tell, warn: Tell) -> None:
-    try:
-        await agent.set_clock()
-        tell("clock")
-    except (AgentError, OSError) as error:
-        warn(f"the guest's clock stands where it was frozen: {error}")
+async def until_answers(agent: Agent) -> None:
+    """Return when the agent is there."""
+    await _until(agent.answers)
 
 
-async def _tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
-    if not plan.hook:
-        return
-    try:
-        shares = ",".join(share.name for share in plan.shares)
-        facts = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
-        await agent.run(plan.hook, facts, _HOOK_SECONDS)
-        tell("session")
-    except (AgentError, OSError) as error:
-        warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
+async def until_silent(agent: Agent) -> None:
+    """Return when the agent is there no longer."""
+
+    async def silent() -> bool:
+        return not await agent.answers()
+
+    await _until(silent)
 
 
-async def _set_password(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
-    await _password_set(plan.guest.account, plan.password, agent, warn, needed=True)
-    tell("password")
-
-
-async def _guest_word(guest: Guest, password: str, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
+async def _guest_word(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
     """The ready line, or the password set by the agent; an image with both is waited for on both.
 
     The agent's password counts last: it overrides whatever a start-up task did before.
     """
+    guest = plan.guest
 
     async def ready_line() -> None:
         await line.came.wait()
         tell("ready-line")
 
     async def by_agent() -> None:
-        await _until(agent.answers)
+        await until_answers(agent)
         tell("agent")
-        if await _password_set(guest.account, password, agent, warn, needed=not guest.smbios):
+        await adoption.set_time(plan, agent, tell, warn)
+        needed = plan.freeze or not guest.smbios
+        if await adoption.set_password(guest.account, plan.password, agent, warn, needed=needed):
             tell("password")
 
     waits: list[Awaitable[None]] = []
-    if guest.smbios:
+    if guest.smbios and not plan.freeze:
         waits.append(ready_line())
     if guest.agent:
         waits.append(by_agent())
     await asyncio.gather(*waits)
 
 
-async def _password_set(account: str, password: str, agent: Agent, warn: Tell, *, needed: bool) -> bool:
-    """Try until it is set. Whether it is: an agent that refuses again and again is let off where it is not `needed`.
+async def _line_of_nobody(line: ReadyLine, tell: Tell, warn: Tell) -> None:
+    """What the image's task does before its line is to be frozen, too: a certificate, for instance."""
+    try:
+        async with asyncio.timeout(_LINE_OF_NOBODY_SECONDS):
+            await line.came.wait()
+        tell("ready-line")
+    except TimeoutError:
+        warn("no ready line came: perhaps the image sends none when the host gives no password, and it is frozen so")
 
-    A guest on a busy node may be silent for minutes; what ends the trying is the time limit of the whole start.
-    """
-    refusals = 0
-    while True:
-        try:
-            await agent.set_password(account, password)
-            return True
-        except AgentRefusal as refusal:
-            refusals += 1
-            if refusals == _PASSWORD_REFUSALS:
-                warn(f"the guest agent could not set the password of {account}: {refusal}")
-                if not needed:
-                    return False
-        except (AgentError, OSError) as error:
-            log.info("the password is not set yet: %s", error)
-        await asyncio.sleep(_PASSWORD_PAUSE)
+
+async def _until_rdp(plan: Plan) -> None:
+    address = network.rdp_address(plan.network)
+    await _until(lambda: rdp_probe.answers(*address))
 
 
 async def _has_lease() -> bool:

@@ -32,7 +32,7 @@ from ..console import instructions
 from ..console.plain_lines import Lines
 from ..folders import session_folders
 from ..session import control
-from ..session.preflight import prepare
+from ..session.preflight import prepare, timezones
 from ..session.preflight.prepared import Prepared, SessionOptions
 from . import flatten, image_session, serial
 
@@ -190,6 +190,7 @@ def _session(
             "home_share": False,
             "shares": (),
             "warm": False,
+            "timezone": timezones.IMAGE,
             "rdp_tls": "",
             # Nobody has signed it yet: it is only just being made.
             "require_signed": False,

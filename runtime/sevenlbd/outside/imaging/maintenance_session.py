@@ -17,7 +17,7 @@ from ...images.repository.maintenance import Maintenance, MaintenanceRecord
 from ...wire.plan import Layer
 from ..cli.command import CommandContext
 from ..session import overlay_disk
-from ..session.preflight import prepare
+from ..session.preflight import prepare, timezones
 from ..session.preflight.prepared import Prepared
 from . import installation
 
@@ -53,7 +53,14 @@ def prepared(context: CommandContext, kept: Maintenance, base: Image, *, kept_al
     installation.check_discs(discs)
     password = _password(context.options.password_file)
     chosen = context.settings.model_copy(
-        update={"image": str(base.folder), "warm": False, "exit_when_ready": False, "ready_timeout": _PATIENCE}
+        update={
+            "image": str(base.folder),
+            "warm": False,
+            # What is set now would be in the image.
+            "timezone": timezones.IMAGE,
+            "exit_when_ready": False,
+            "ready_timeout": _PATIENCE,
+        }
     )
     checked = prepare.prepare(chosen, context.here.environment, context.umask, context.folders)
     plan = checked.plan

@@ -26,7 +26,7 @@ from ..cli.parser import Parser, options
 from ..console import display, terminal
 from ..folders import session_folders
 from ..session import overlay_disk
-from ..session.preflight import prepare, warmth
+from ..session.preflight import prepare, timezones, warmth
 from ..session.preflight.prepared import Prepared
 from . import image_session, installation
 
@@ -165,6 +165,7 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
             "home_share": False,
             "shares": (),
             "warm": False,
+            "timezone": timezones.IMAGE,
             # A new version is made warm before it is signed. One that is signed is copied: as it was signed.
             "require_signed": context.settings.require_signed and manifest.exists(where),
             "web": "off",
@@ -177,9 +178,10 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
     prepared = prepare.prepare(chosen, context.here.environment, context.umask, context.folders)
     plan = prepared.plan
     cpu = warmth.cpu_model(context.settings, plan.accel)
-    guest = replace(plan.guest, smbios=False, cpu=cpu)
+    guest = replace(plan.guest, cpu=cpu)
     needs = warmth.needs(image, guest, plan.accel, plan.network, cpu, plan.egress)
-    return replace(prepared, plan=replace(plan, guest=guest, freeze=True)), needs
+    plan = replace(plan, guest=guest, freeze=True, logon_hook=image.description.logon_hook)
+    return replace(prepared, plan=plan), needs
 
 
 @contextmanager

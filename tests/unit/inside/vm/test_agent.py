@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.inside.services import trimming
-from sevenlbd.inside.vm import readiness
+from sevenlbd.inside.vm import adoption
 from sevenlbd.inside.vm.agent import Agent, AgentError, AgentRefusal
 
 DEEP_LIST = b"[" * 60_000 + b"\n"
@@ -91,13 +91,13 @@ class Busy:
 
 def set_by(agent: Busy, *, needed: bool) -> tuple[bool, list[str]]:
     warned: list[str] = []
-    trying = readiness._password_set("user1", "secret", agent, warned.append, needed=needed)  # type: ignore[arg-type]  # the part of an agent that it asks
+    trying = adoption.set_password("user1", "secret", agent, warned.append, needed=needed)  # type: ignore[arg-type]  # the part of an agent that it asks
     return asyncio.run(asyncio.wait_for(trying, 20)), warned
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "_PASSWORD_PAUSE", 0.0)
+    monkeypatch.setattr(adoption, "_PASSWORD_PAUSE", 0.0)
 
 
 @pytest.mark.parametrize("needed", [True, False])

@@ -6,9 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from conftest import MakeQcow2
 from sevenlbd.base.errors import Refusal
+from sevenlbd.config import sources
+from sevenlbd.config.settings import Settings
 from sevenlbd.images import warm
 from sevenlbd.images.lookup import image as images
 from sevenlbd.images.names import Reference
@@ -128,3 +133,17 @@ def test_nothing_is_taken_through_a_link_of_a_pipe_or_without_end(
         warming._take(frozen, warm.WarmState(target, NEEDS, ""), size=1 << 20)
     assert not (target / "warm.json").exists()
     assert not [path for path in target.iterdir() if "key" in path.read_text(errors="replace")]
+
+
+def test_a_machine_that_is_frozen_is_waited_for_as_every_other_is(tmp_path: Path, make_qcow2: MakeQcow2) -> None:
+    image = tmp_path / "image"
+    image.mkdir()
+    make_qcow2(image / "disk.qcow2")
+    described = 'schema = 1\nmemory = "64M"\ncpus = 1\nchannels = ["smbios", "agent"]\nlogon_hook = ["logon"]\n'
+    (image / "image.toml").write_text(described)
+    here = sources.look_around({"HOME": str(tmp_path), "TMPDIR": str(tmp_path)})
+    settings = Settings.model_validate({"accel": "tcg", "network": "user", "min_space": 0})
+    context: Any = SimpleNamespace(settings=settings, here=here, umask=0o077, folders=[])
+    prepared, _ = warming._prepared(context, images.from_folder(image), image)
+    assert prepared.plan.guest.smbios, "its task may make another certificate before its ready line"
+    assert prepared.plan.logon_hook == ("logon",)

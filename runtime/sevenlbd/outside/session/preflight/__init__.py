@@ -8,6 +8,7 @@
 - remarks: warnings and notes, as they come up
 - resuming: a saved desktop that is to go on here
 - savable: what a session would be as a saved desktop
+- timezones: the guest's time zone, by the names of both systems
 - trust: whether the site's keys vouch for an image
 - warmth: whether a warm state fits
 """

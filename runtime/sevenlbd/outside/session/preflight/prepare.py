@@ -31,7 +31,7 @@ from ...job.sizing import gib
 from ...node import abilities, rlimits
 from ...presence import records
 from ...saved import estimate, places
-from . import guest_machine, private_places, savable
+from . import guest_machine, private_places, savable, timezones
 from .guest_machine import Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
@@ -54,6 +54,7 @@ class _Checked:
     shares: tuple[Share, ...]
     guest: Guest
     warm: Warm | None
+    timezone_command: tuple[str, ...]
 
 
 def prepare(
@@ -113,9 +114,10 @@ def _checked(
     size = sizing.decided_by(settings, described, environment, job, platform.accel)
     shared = shares.all_of(settings, environment)
     guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks)
+    zone = timezones.command(settings, environment, described, remarks)
     rlimits.check_file_size(image.size, settings.min_space, remarks.warnings)
     rlimits.check_processes(guest.cpus)
-    return _Checked(image, identities, ways, platform, where, name, egress, shared, guest, warm)
+    return _Checked(image, identities, ways, platform, where, name, egress, shared, guest, warm, zone)
 
 
 def _image(
@@ -153,6 +155,7 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         console=checked.connectors.console,
         web_tls=checked.connectors.web_tls,
         warm=checked.warm,
+        timezone_command=checked.timezone_command,
         egress=checked.egress.inside(HOST) if checked.egress else None,
         network_rate=_network_rate(settings.network_rate),
         protect_dot_files=settings.protect_dot_files,

@@ -179,6 +179,9 @@ def differences(was: MachineFacts, here: MachineFacts) -> list[str]:
             unlike.append(f"{_WORDS.get(field.name, field.name)} {then} when suspended, {now} here")
     if _release(was.qemu) > _release(here.qemu):
         unlike.append(f"QEMU {was.qemu} when suspended, and the older {here.qemu} here")
+    if was.accel == "kvm" and was.enforced and was.host.vendor != here.host.vendor:
+        # A kernel calls its hypervisor by the vendor's own instruction, whatever the model is.
+        unlike.append(f"a CPU of {was.host.vendor} when suspended, of {here.host.vendor} here")
     if was.accel == "kvm" and not was.enforced:
         unlike += _cpu_differences(was, here)
     return unlike
