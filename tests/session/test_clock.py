@@ -57,9 +57,7 @@ def ended(session: Session) -> list[str]:
     return [text for text in state["warnings"] if "NO KVM" not in text]
 
 
-def test_a_guest_that_boots_by_a_wrong_clock_has_the_nodes_and_the_nodes_zone(
-    start: StartSession, local: Path
-) -> None:
+def test_a_guest_that_boots_by_a_wrong_clock_has_the_nodes_and_the_nodes_zone(start: StartSession, local: Path) -> None:
     session = start("--image", str(local), "--no-warm", env=NEPAL | {"TZ": None})
     shell = shell_of(session)
     assert off(shell) < MOST, "its machine's clock is 5:45 ahead of UTC"

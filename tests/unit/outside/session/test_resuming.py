@@ -151,6 +151,17 @@ def test_the_nodes_own_cpu_must_be_the_same_one(site: Site, host: HostCpu | None
     assert resuming.differences(now, now) == []
 
 
+def test_a_movable_desktop_stays_with_the_vendor_of_its_cpu(site: Site) -> None:
+    facts = site.prepared().savable
+    assert facts
+    intel, amd = (
+        replace(facts.facts.machine, accel="kvm", enforced=True, host=HostCpu(vendor, "any", ""))
+        for vendor in ("GenuineIntel", "AuthenticAMD")
+    )
+    assert resuming.differences(intel, amd) == ["a CPU of GenuineIntel when suspended, of AuthenticAMD here"]
+    assert resuming.differences(amd, amd) == []
+
+
 HOSTILE: dict[str, Callable[[Facts], Facts]] = {
     "a name that leads elsewhere": lambda facts: replace(facts, session="../../x"),
     "an image that is a path": lambda facts: replace(facts, image="/etc"),
