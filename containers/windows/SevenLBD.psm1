@@ -124,7 +124,7 @@ function Save-Text {
 
 function Read-Change {
     if (-not (Test-Path -LiteralPath $UndoFile)) { return }
-    (Get-Content -LiteralPath $UndoFile -Raw | ConvertFrom-Json).changes
+    (Get-Content -LiteralPath $UndoFile -Raw -Encoding UTF8 | ConvertFrom-Json).changes
 }
 
 function Save-Change {
@@ -184,7 +184,7 @@ function Set-Value {
     $change = @{ kind = 'value'; path = $Path; name = $Name; existed = $false; value = $null; type = $null }
     $key = Get-Item -LiteralPath $Path -ErrorAction SilentlyContinue
     if ($key -and $key.GetValueNames() -contains $Name) {
-        $change.existed, $change.value, $change.type = $true, $key.GetValue($Name), [string]$key.GetValueKind($Name)
+        $change.existed, $change.value, $change.type = $true, $key.GetValue($Name, $null, 'DoNotExpandEnvironmentNames'), [string]$key.GetValueKind($Name)
         if ($change.type -eq $type -and $change.value -eq $Value) { return }
     }
     if ($PSCmdlet.ShouldProcess("$Path\$Name", "set to $Value")) {
@@ -325,10 +325,17 @@ function Set-Account {
     }
 }
 
+# By ADSI: Get-LocalGroupMember fails in a group with a member that no longer exists, as one of a domain that was left
+# (PowerShell, issue 2996).
 function Test-Member {
     param([Parameter(Mandatory)][string]$Group, [Parameter(Mandatory)][string]$Account)
     $sid = (Get-LocalUser -Name $Account).SID
-    @(Get-LocalGroupMember -SID $Group | Where-Object { $_.SID -eq $sid }).Count -gt 0
+    $name = (Get-LocalGroup -SID $Group).Name
+    foreach ($member in ([ADSI]"WinNT://$env:COMPUTERNAME/$name,group").Invoke('Members')) {
+        $bytes = [byte[]]([ADSI]$member).InvokeGet('objectSid')
+        if ($sid -eq (New-Object Security.Principal.SecurityIdentifier $bytes, 0)) { return $true }
+    }
+    $false
 }
 
 function Disable-Hibernation {
@@ -418,7 +425,7 @@ function Get-SessionValue {
     ConvertFrom-Line (Get-CimInstance -ClassName Win32_ComputerSystem).OEMStringArray
 }
 
-function Get-Account { (Get-Content -LiteralPath $SettingsFile -Raw | ConvertFrom-Json).account }
+function Get-Account { (Get-Content -LiteralPath $SettingsFile -Raw -Encoding UTF8 | ConvertFrom-Json).account }
 
 function Set-SessionPassword {
     param([Parameter(Mandatory)][string]$Password)
@@ -496,7 +503,7 @@ function Send-Ready {
 # Map the session's shares: `home` to H:, the others from Z: downwards. Runs as the user, for this log-on only.
 function Connect-Drive {
     Wait-Until -What 'the credentials of this session' -Test { Test-Path -LiteralPath $CredentialFile }
-    $session = Get-Content -LiteralPath $CredentialFile -Raw | ConvertFrom-Json
+    $session = Get-Content -LiteralPath $CredentialFile -Raw -Encoding UTF8 | ConvertFrom-Json
     # Windows Script Host's own: it maps by WNetAddConnection2 and tells the shell, so that Explorer shows the drive at once.
     $network = New-Object -ComObject WScript.Network
     foreach ($mapping in Get-SmbMapping | Where-Object { $_.RemotePath -like "\\$HostAddress\*" }) {

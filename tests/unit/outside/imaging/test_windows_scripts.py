@@ -48,7 +48,7 @@ EXCLUSIVE = {
     "Set-LocalUser": [{"Name", "InputObject", "SID"}, {"AccountExpires", "AccountNeverExpires"}],
     "Add-LocalGroupMember": [{"Group", "Name", "SID"}],
     "Remove-LocalGroupMember": [{"Group", "Name", "SID"}],
-    "Get-LocalGroupMember": [{"Group", "Name", "SID"}],
+    "Get-LocalGroup": [{"Name", "SID"}],
     "Get-NetFirewallRule": [{"Name", "DisplayName", "Group", "DisplayGroup"}],
     "Set-NetFirewallRule": [{"Name", "DisplayName", "Group", "DisplayGroup", "InputObject"}],
     "New-ScheduledTaskTrigger": [{"AtStartup", "AtLogOn", "Once", "Daily", "Weekly"}],
@@ -344,6 +344,23 @@ def test_a_certificate_that_was_frozen_is_renewed_before_it_lapses() -> None:
     assert "$_.NotAfter -lt $soon" in words(FUNCTIONS["Update-Certificate"])
     for name in ("Reset-Certificate", "Update-Certificate"):
         assert "Clear-Certificate" in called(FUNCTIONS[name])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_was_written_in_utf_8_is_read_so(name: str) -> None:
+    """Windows PowerShell reads a file without a byte order mark in the code page of the machine."""
+    for node in nodes(parsed(source(name)), "command"):
+        if "Get-Content" in called(node):
+            assert "-Encoding UTF8" in words(node), words(node)
+
+
+def test_a_group_with_a_member_that_is_gone_can_be_looked_at() -> None:
+    """PowerShell, issue 2996: Get-LocalGroupMember fails over it."""
+    assert not [name for name in SCRIPTS if "Get-LocalGroupMember" in called(parsed(source(name)))]
+
+
+def test_what_is_put_back_is_what_stood_there() -> None:
+    assert "DoNotExpandEnvironmentNames" in words(FUNCTIONS["Set-Value"])
 
 
 def test_one_package_that_fails_does_not_end_all() -> None:
