@@ -11,7 +11,7 @@ from .parser import Parser, options
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "what runs": (
         *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm", "warm_cpu_model"),
-        *("memory", "cpus", "cpu_model", "accel"),
+        *("memory", "cpus", "cpu_model", "accel", "timezone"),
     ),
     "suspended desktops": (
         *("movable", "resume", "resume_if_there", "at_end", "checkpoint_every", "suspended_exit_code"),
