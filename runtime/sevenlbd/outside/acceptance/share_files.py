@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from ...base.errors import visible
 from ...wire.keeper import GuestAnswer
 from . import guest_scripts
-from .criteria.evidence import SessionRecord
+from .criteria.evidence import GuestFacts, SessionRecord
 from .criteria.observations import SharedFiles
 from .examined_session import ExaminedSession
 
@@ -35,8 +36,14 @@ class ShareFiles:
 
     def gather(self, session: ExaminedSession, record: SessionRecord) -> None:
         """Into `facts`: `files`, and for Windows `files_user`; into `more`: `files`."""
+        try:
+            self._gather(session, record)
+        except OSError as error:
+            record.facts["files"] = GuestFacts(failure=visible(f"the share cannot be used: {error.strerror or error}"))
+
+    def _gather(self, session: ExaminedSession, record: SessionRecord) -> None:
         size = _QUICK_MIB if session.quick else _MIB
-        with _laid_out(session.shared, size, windows=session.windows) as down_digest:
+        with laid_out(session.shared, size, windows=session.windows) as down_digest:
             names = {"share": SHARE, "down": _DOWN, "up": _UP, "folder": _FOLDER, "program": _PROGRAM}
             if session.windows:
                 names |= {"script": _USER_SCRIPT, "told": _USER_FACTS}
@@ -45,11 +52,11 @@ class ShareFiles:
                 record.facts["files_user"] = guest_scripts.facts(_told(session.shared / _USER_FACTS))
             up, folder = session.shared / _UP, session.shared / _FOLDER
             modes = [_mode(path) for path in (up, folder)]
-            record.more["files"] = SharedFiles(size << 20, down_digest, _digest(up), modes[0], modes[1])
+            record.more["files"] = SharedFiles(size << 20, down_digest, digest_of(up, size << 20), modes[0], modes[1])
 
 
 @contextmanager
-def _laid_out(folder: Path, size: int, *, windows: bool) -> Iterator[str]:
+def laid_out(folder: Path, size: int, *, windows: bool) -> Iterator[str]:
     """A file of `size` MiB in the share, and what the guest's user runs; gives its digest. All is gone in the end."""
     try:
         digest = hashlib.sha256()
@@ -60,7 +67,8 @@ def _laid_out(folder: Path, size: int, *, windows: bool) -> Iterator[str]:
                 file.write(piece)
         if windows:
             names = {"share": SHARE, "down": _DOWN, "up": _UP, "folder": _FOLDER, "program": _PROGRAM}
-            (folder / _USER_SCRIPT).write_bytes(guest_scripts.script("files-user", names, windows=True))
+            with (folder / _USER_SCRIPT).open("xb") as file:
+                file.write(guest_scripts.script("files-user", names, windows=True))
         yield digest.hexdigest()
     finally:
         for path in list(folder.iterdir()):
@@ -77,11 +85,11 @@ def _told(path: Path) -> GuestAnswer:
         return GuestAnswer(0, failure="the user's part did not run: nobody was logged on, or the share is not there")
 
 
-def _digest(path: Path) -> str:
-    """Of a file that the guest made; empty when there is none."""
+def digest_of(path: Path, size: int) -> str:
+    """Of a file that the guest made; empty when there is none of just that size: it may make one of terabytes."""
     try:
         with _opened(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest() if os.fstat(file.fileno()).st_size == size else ""
     except OSError:
         return ""
 
