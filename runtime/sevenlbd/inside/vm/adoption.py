@@ -13,8 +13,7 @@ log = logging.getLogger(__name__)
 
 _PASSWORD_REFUSALS = 5  # a guess: an account may not be there yet, and after some seconds never will
 _PASSWORD_PAUSE = 1.0  # seconds; the agent comes up with the system, and is not called more often
-_HOOK_SECONDS = 60.0  # drives and a home are set up in it, on a busy node or under emulation
-_ZONE_SECONDS = 20.0  # a guess: a moment's work, on a guest that boots meanwhile
+_HOOK_SECONDS = 60.0  # for drives, a home, a service that sets the zone, on a busy node or under emulation
 
 Tell = Callable[[str], None]
 
@@ -23,7 +22,7 @@ async def set_time(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
     """The zone first: a system whose hardware clock shows local time writes that when its clock is set."""
     if plan.timezone_command:
         try:
-            await agent.run(plan.timezone_command, "", _ZONE_SECONDS)
+            await agent.run(plan.timezone_command, "", _HOOK_SECONDS)
         except (AgentError, OSError) as error:
             warn(f"the guest's time zone stays the image's own (--timezone image wants no other): {error}")
     try:
