@@ -61,6 +61,11 @@ class StopPressed:
 
 
 @dataclass(frozen=True)
+class SuspendPressed:
+    """The user wants the desktop in a file."""
+
+
+@dataclass(frozen=True)
 class BundleWanted:
     """Somebody wants the client's bundle."""
 
@@ -71,6 +76,8 @@ class FarewellSaid:
 
 
 Told = Front | SessionState | Bundle
-Asked = Hello | StopPressed | BundleWanted | FarewellSaid
+Asked = Hello | StopPressed | SuspendPressed | BundleWanted | FarewellSaid
 INWARDS: Tagged[Told] = Tagged({"front": Front, "state": SessionState, "bundle": Bundle})
-OUTWARDS: Tagged[Asked] = Tagged({"hello": Hello, "stop": StopPressed, "bundle": BundleWanted, "told": FarewellSaid})
+OUTWARDS: Tagged[Asked] = Tagged(
+    {"hello": Hello, "stop": StopPressed, "suspend": SuspendPressed, "bundle": BundleWanted, "told": FarewellSaid}
+)

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from sevenlbd.wire import codec
 from sevenlbd.wire.codec import Codec
 from sevenlbd.wire.forwards import FORWARDS, Forward
-from sevenlbd.wire.gateway import INWARDS, OUTWARDS, Bundle, BundleWanted, FarewellSaid, Front, Hello, StopPressed
+from sevenlbd.wire.gateway import (
+    INWARDS,
+    OUTWARDS,
+    Bundle,
+    BundleWanted,
+    FarewellSaid,
+    Front,
+    Hello,
+    StopPressed,
+    SuspendPressed,
+)
 from sevenlbd.wire.keeper import EVENTS, ORDERS, Event, EventKind, NewCertificates, Notice, Stop
 from sevenlbd.wire.packets import MAX_MESSAGE, pair
 from sevenlbd.wire.plan import PLANS, Plan
@@ -26,7 +36,7 @@ KINDS: list[tuple[Codec[Any], type[Any]]] = [
     (PLANS, Plan),
     *[(ORDERS, kind) for kind in (Stop, Notice, NewCertificates)],
     *[(INWARDS, kind) for kind in (Front, SessionState, Bundle)],
-    *[(OUTWARDS, kind) for kind in (Hello, StopPressed, BundleWanted, FarewellSaid)],
+    *[(OUTWARDS, kind) for kind in (Hello, StopPressed, SuspendPressed, BundleWanted, FarewellSaid)],
 ]
 
 

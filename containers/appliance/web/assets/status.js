@@ -69,6 +69,7 @@ function show(status) {
   showWays(status);
   showProgress(status);
   showFacts(status);
+  /** @type {HTMLButtonElement} */ (at("suspend")).hidden = status.phase !== "ready";
   at("ending").hidden = status.role !== "desktop" || isOver(status) || status.phase === "stopping";
 }
 
@@ -259,6 +260,16 @@ function warmUp() {
   fetchAhead();
 }
 
+function serveSuspend() {
+  at("suspend").addEventListener("click", async () => {
+    try {
+      await post("api/suspend", {});
+    } catch (error) {
+      tell("hint", `The order to suspend did not get through: ${error instanceof Error ? error.message : error}.`);
+    }
+  });
+}
+
 function serveStop() {
   const dialog = /** @type {HTMLDialogElement} */ (at("stop-dialog"));
   const now = /** @type {HTMLInputElement} */ (at("stop-now"));
@@ -283,6 +294,7 @@ async function main() {
   if (token) await enter(token);
   const maybeOpen = autoOpen();
   serveStop();
+  serveSuspend();
   showLink(feed);
   feed.addEventListener("status", () => {
     if (feed.status) show(feed.status);

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from aiohttp import HttpVersion11, web
 
 from ...base.rdp_file import local_port, pasted, rdp_file
-from ...wire.gateway import Front, StopPressed
+from ...wire.gateway import Front, StopPressed, SuspendPressed
 from . import responses
 from .authentication import DESKTOP, STATUS, Visitor
 from .gate import Gate
@@ -150,6 +150,12 @@ async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.St
         raise Refused(400, "'now' is true or false")
     gate.ask(StopPressed(now))
     return responses.as_json({"stopping": True}, 202)
+
+
+async def suspend(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
+    """POST api/suspend: ask the supervisor to write the desktop to its file, and to end the session."""
+    gate.ask(SuspendPressed())
+    return responses.as_json({"suspending": True}, 202)
 
 
 async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:

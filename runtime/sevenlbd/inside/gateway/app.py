@@ -69,6 +69,7 @@ class Routes:
             ("GET", "api/status"): Route(api.status, STATUS, bearer=True),
             ("POST", "api/desktop"): Route(api.secrets, DESKTOP, bearer=True),
             ("POST", "api/stop"): Route(api.stop, DESKTOP, bearer=True),
+            ("POST", "api/suspend"): Route(api.suspend, DESKTOP, bearer=True),
             ("GET", "api/desktop.rdp"): Route(api.rdp, DESKTOP, bearer=True),
             ("POST", "api/client"): Route(api.client, DESKTOP, bearer=True),
             ("GET", "metrics"): Route(api.metrics, STATUS, bearer=True),

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...wire import packets
-from ...wire.gateway import INWARDS, OUTWARDS, Bundle, BundleWanted, FarewellSaid, Front, Hello, StopPressed
+from ...wire.gateway import (
+    INWARDS,
+    OUTWARDS,
+    Bundle,
+    BundleWanted,
+    FarewellSaid,
+    Front,
+    Hello,
+    StopPressed,
+    SuspendPressed,
+)
 from ...wire.state import FINAL, Phase, SessionState
 
 _FAREWELL_SECONDS = 1.0  # the gateway gives the pages 0.6 of them, and ends (gateway/gate.py)
@@ -20,12 +30,18 @@ _FAREWELL_SECONDS = 1.0  # the gateway gives the pages 0.6 of them, and ends (ga
 class GatewayLink:
     """The wire, what was last told on it, and what comes back. `theirs` goes inside with the plan."""
 
-    def __init__(self, stop: Callable[[bool], None], bundle: Callable[[], bytes]) -> None:
-        """`stop(at_once)` ends the session; `bundle()` takes the client's bundle, and is empty when there is none."""
+    def __init__(
+        self, stop: Callable[[bool], None], bundle: Callable[[], bytes], suspend: Callable[[], None] = lambda: None
+    ) -> None:
+        """`stop(at_once)` ends the session, `suspend()` writes it to its file.
+
+        `bundle()` takes the client's bundle, and is empty when there is none.
+        """
         self._ours, self.theirs = packets.pair()
         self._ours.setblocking(False)
         self._stop = stop
         self._bundle = bundle
+        self._suspend = suspend
         self._front: Front | None = None
         self._state = b""
         self._phase = Phase.PREPARING
@@ -68,6 +84,8 @@ class GatewayLink:
                 self._send_state()
             case StopPressed(now):
                 self._stop(now)
+            case SuspendPressed():
+                self._suspend()
             case BundleWanted():
                 self._send(INWARDS.pack(Bundle(self._bundle())))
             case FarewellSaid():

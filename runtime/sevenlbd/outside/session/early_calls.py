@@ -27,6 +27,10 @@ class EarlyCalls:
         """The stop button."""
         self._put(lambda session: session.stop("stopped from its page", now))
 
+    def suspend_from_page(self) -> None:
+        """The suspend button."""
+        self._put(lambda session: session.suspend_from_page())
+
     def warn_from_thread(self, text: str) -> None:
         """A warning that another thread has; too late is not at all."""
         with suppress(RuntimeError):

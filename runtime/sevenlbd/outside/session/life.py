@@ -58,6 +58,7 @@ class Session:
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
         self._ending_task: asyncio.Task[None] | None = None
+        self._pressed: asyncio.Task[None] | None = None
         self._checkpoints: asyncio.Task[None] | None = None
         self._leases = ExitStack()
         """On the files that it was saved into while it ran on."""
@@ -171,6 +172,19 @@ class Session:
                 self.stop(why, notice=notice)
 
         self._ending_task = asyncio.create_task(suspend())
+
+    def suspend_from_page(self) -> None:
+        """Somebody at the page wants it in its file; why it is not is shown there."""
+
+        async def suspend() -> None:
+            try:
+                await self.suspend(SuspendOrder(), lambda _done, _total: None)
+            except Refusal as refusal:
+                if self.state.phase not in FINAL:
+                    self.warn(f"the page's wish to suspend: {refusal.what}")
+
+        if self._pressed is None or self._pressed.done():
+            self._pressed = asyncio.create_task(suspend())
 
     async def _save_often(self, seconds: float) -> None:
         """Until the session is over; what fails is told, and tried again the next time."""

@@ -58,7 +58,11 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
                 announcer.announced(prepared.presence, folder, early.warn_from_thread)
             )
             gateway = session_stack.enter_context(
-                closing(GatewayLink(early.stop_from_page, lambda: access_control.take_bundle(folder)))
+                closing(
+                    GatewayLink(
+                        early.stop_from_page, lambda: access_control.take_bundle(folder), early.suspend_from_page
+                    )
+                )
             )
             state.url = connectors.url(ways, connectors.port_of(sockets, "web-tcp"))
             session = Session(prepared, link, state, Audience(display, folder, gateway, presence))

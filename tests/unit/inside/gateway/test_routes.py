@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from gateway_world import BROTLI, FRONT, HASHED, NATIVE, SESSION, TOKENS, World, lived, until
 from sevenlbd.inside.gateway import api, authentication
-from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed
+from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed, SuspendPressed
 
 ROLES = ("desktop", "console", "status")
 FREE = (
@@ -34,6 +34,7 @@ LOCKED = (
     ("GET", "api/status", 401, 200, 200, 200),
     ("POST", "api/desktop", 401, 200, 403, 403),
     ("POST", "api/stop", 401, 202, 403, 403),
+    ("POST", "api/suspend", 401, 202, 403, 403),
     ("GET", "api/desktop.rdp", 401, 200, 403, 403),
     ("POST", "api/client", 401, 404, 403, 403),
     # No handshake: 400 says that the lock was passed.
@@ -484,6 +485,12 @@ async def test_head_is_get_without_a_body(world: World) -> None:
         assert await answer.read() == b""
     assert await world.status_of("HEAD", "api/status") == 401
     assert await world.status_of("HEAD", "assets/login.js") == 200
+
+
+@lived()
+async def test_the_wish_to_suspend_is_passed_on(world: World) -> None:
+    assert await world.status_of("POST", "api/suspend", world.headers("desktop")) == 202
+    assert world.asked[-1] == SuspendPressed()
 
 
 @lived()

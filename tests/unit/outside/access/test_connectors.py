@@ -292,12 +292,13 @@ def test_a_gateway_that_is_started_anew_is_told_all_again() -> None:
     asyncio.run(story())
 
 
-def test_a_gateway_in_wrong_hands_can_end_the_session_and_take_the_bundle_and_no_more() -> None:
+def test_a_gateway_in_wrong_hands_can_end_or_suspend_the_session_and_take_the_bundle_and_no_more() -> None:
     orders: list[bool] = []
+    suspended: list[str] = []
 
     async def story() -> None:
         bundles = [b"PK"]
-        link = GatewayLink(orders.append, lambda: bundles.pop() if bundles else b"")
+        link = GatewayLink(orders.append, lambda: bundles.pop() if bundles else b"", lambda: suspended.append("me"))
         gateway = Gateway(link)
         hearing = asyncio.create_task(link.listen())
         link.theirs.send(b"\xff\0{")
@@ -306,6 +307,7 @@ def test_a_gateway_in_wrong_hands_can_end_the_session_and_take_the_bundle_and_no
         link.theirs.send(b"[1]")
         gateway.say(kind="stop", now="yes")
         gateway.say(kind="stop", now=True)
+        gateway.say(kind="suspend", target="/etc/passwd")
         for _ in range(2):
             gateway.say(kind="bundle", folder="/etc")
         await asyncio.sleep(0.1)
@@ -316,6 +318,7 @@ def test_a_gateway_in_wrong_hands_can_end_the_session_and_take_the_bundle_and_no
 
     asyncio.run(story())
     assert orders == [False, True]
+    assert suspended == ["me"], "into its own file: where that is, is nothing that it could say"
 
 
 def test_the_farewell_waits_for_the_pages_but_not_for_ever() -> None:

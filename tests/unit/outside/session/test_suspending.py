@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from sevenlbd.outside.session import control, supervisor, suspending
 from sevenlbd.outside.session.keeper_link import KeeperLink
 from sevenlbd.outside.session.preflight.prepared import Prepared, Savable
 from sevenlbd.outside.session.suspending import SuspendOrder
+from sevenlbd.wire.gateway import OUTWARDS, SuspendPressed
 from sevenlbd.wire.keeper import Event, EventKind
+from sevenlbd.wire.plan import Plan
 from sevenlbd.wire.state import Phase, SessionState
 from test_supervisor import NORMAL, Keeper, Shown, not_the_tests_parent, prepared
 
@@ -38,6 +41,12 @@ class HoldingKeeper(Keeper):
         self.heard: list[str] = []
         self._place = place
         self._why_not = why_not
+
+    def send_plan(self, plan: Plan, listeners: Sequence[socket.socket]) -> None:
+        super().send_plan(plan, listeners)
+        named = dict(zip(plan.connectors, listeners, strict=True))
+        self.gateway = named["link"].dup()
+        """The end of the wire that the gateway has."""
 
     def send_hold(self, *, live: bool) -> None:
         self.heard.append("save running" if live else "hold")
@@ -471,3 +480,18 @@ def test_a_desktop_is_saved_as_often_as_is_wanted_and_goes_on_when_that_fails(tm
     assert any("no space left" in text for text in shown.last.warnings)
     reading.read(path, keys.identity(path.parent), reading.Check())
     assert not list(path.parent.glob(".*")), "neither a half file nor a lease"
+
+
+def test_the_pages_button_suspends_it_once(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    keeper = HoldingKeeper(made.where / "a1")
+
+    def press() -> None:
+        for _ in range(2):
+            keeper.gateway.send(OUTWARDS.pack(SuspendPressed()))
+
+    shown, code = ending(made, keeper, press)
+    keeper.gateway.close()
+    assert code == ExitCode.OK, "no scheduler wanted its end"
+    assert shown.every[-2:] == [Phase.SUSPENDING, Phase.SUSPENDED]
+    assert keeper.heard == ["hold"]
