@@ -19,6 +19,7 @@ from sevenlbd.base.errors import MEANING
 from sevenlbd.config import tables
 from sevenlbd.config.settings import Settings, extra, flag_of, in_toml, variable_of
 from sevenlbd.images.description import Description
+from sevenlbd.outside.acceptance.criteria.every import ALL
 from sevenlbd.outside.cli import command_line, verbs
 from sevenlbd.outside.site import site_tables
 
@@ -72,6 +73,13 @@ def _choices(annotation: Any) -> list[str]:
 def exit_codes_table() -> str:
     """Every exit code with its meaning."""
     return _table(["code", "meaning"], [[str(code.value), meaning] for code, meaning in MEANING.items()])
+
+
+def checks_table() -> str:
+    """Every check of `image accept`: what it promises, and where it is made."""
+    where: dict[tuple[str, ...], str] = {("linux",): "Linux", ("windows",): "Windows"}
+    rows = [[f"`{one.name}`", one.about, where.get(one.systems, ""), "yes" if one.quick else ""] for one in ALL]
+    return _table(["check", "what it promises", "only of", "with `--quick`"], rows)
 
 
 def image_keys_table() -> str:
@@ -135,6 +143,7 @@ def render_table() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "checks": checks_table,
     "settings": settings_table,
     "exit-codes": exit_codes_table,
     "image-keys": image_keys_table,

@@ -15,7 +15,7 @@ from pathlib import Path
 from ... import __version__
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...images import warm
+from ...images import names, warm
 from ...images.layout import MANIFEST
 from ...images.lookup import image as images
 from ...images.lookup import repositories
@@ -49,16 +49,17 @@ def accept(context: CommandContext) -> int:
     """Examine one version. Returns 0 when nothing failed."""
     image = images.resolve(context.options.image, context.folders)
     chosen = _chosen(context.options.only, quick=context.options.quick)
-    place = _place(image, context.options.output)
+    place = _place(image, context.options.output, some=bool(context.options.only))
     tell = _Told(context.options.json)
     began = time.time()
     evidence = Evidence(image.description, node_facts.gathered(), context.options.quick, no_warm=_no_warm(image))
     with _base(context.settings.session_dir) as base:
         Course(_course(context, image, base), evidence, tell.line, gatherers.ALL).run()
-        hidden = _hidden(image, base)
-    acceptance = _acceptance(image, evidence, chosen, began)
+        hidden = _hidden(image, base, evidence)
+    acceptance = _acceptance(image, evidence, chosen, began, only=tuple(context.options.only))
     made = report.record(acceptance, partial(scrubbing.scrubbed, hidden=hidden))
-    _keep(place, made)
+    if place:
+        _keep(place, made)
     _show(made, place, as_json=context.options.json)
     return ExitCode.OK if acceptance.passed else ExitCode.IMAGE
 
@@ -74,11 +75,17 @@ def _chosen(only: list[str], *, quick: bool) -> tuple[Criterion, ...]:
     return tuple(criterion for criterion in asked if criterion.quick or not quick)
 
 
-def _place(image: Image, output: str) -> _Place:
-    """Where the result will be. Raises Refusal before an hour is spent for nothing."""
+def _place(image: Image, output: str, *, some: bool) -> _Place | None:
+    """Where the result will be. Raises Refusal before an hour is spent for nothing.
+
+    Some groups alone say nothing of a version: their result is kept only where that is asked for.
+    """
     owner = repositories.owner(image.folder) if image.folder else None
     if output:
-        place = _Place(Path(output), image.description.version or "image")
+        said = image.description.version
+        place = _Place(Path(output), said if names.is_version(said) else "image")
+    elif some:
+        return None
     elif owner and owner[1].version:
         place = _Place(owner[0] / owner[1].name, owner[1].version)
     else:
@@ -128,26 +135,35 @@ def _course(context: CommandContext, image: Image, base: Path) -> CourseOptions:
     )
 
 
-def _hidden(image: Image, base: Path) -> tuple[str, ...]:
+def _hidden(image: Image, base: Path, evidence: Evidence) -> tuple[str, ...]:
     folder = str(image.folder.parent if image.folder else image.layers[0].path.parent)
-    return scrubbing.words_to_hide(os.environ, str(base), folder)
+    secrets = (secret for record in (*evidence.cold, *evidence.warm) for secret in record.secrets)
+    return scrubbing.words_to_hide(os.environ, str(base), folder, *secrets)
 
 
-def _acceptance(image: Image, evidence: Evidence, chosen: tuple[Criterion, ...], began: float) -> Acceptance:
+def _acceptance(
+    image: Image, evidence: Evidence, chosen: tuple[Criterion, ...], began: float, *, only: tuple[str, ...]
+) -> Acceptance:
     mine = tuple(criterion for criterion in chosen if evidence.description.os in criterion.systems)
     manifest = image.folder / MANIFEST if image.folder else None
     return Acceptance(
-        image=image.name or image.description.name or image.title,
-        version=image.version or image.description.version,
+        image=_plain(image.name or image.description.name) or "unnamed",
+        version=_plain(image.version or image.description.version),
         digest=digest.plain(manifest, manifest.stat().st_size).hex() if manifest and manifest.exists() else "",
         guest_os=str(evidence.description.os),
         appliance=__version__,
         when=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         quick=evidence.quick,
+        only=only,
         seconds=time.time() - began,
         node=evidence.node,
         results=report.judged(mine, evidence),
     )
+
+
+def _plain(name: str) -> str:
+    """A name as a repository takes it; none of a folder's description that may hold anything."""
+    return name if names.is_version(name) else "unnamed" if name else ""
 
 
 def _keep(place: _Place, made: dict[str, object]) -> None:
@@ -157,7 +173,7 @@ def _keep(place: _Place, made: dict[str, object]) -> None:
         terminal.say(f"7lbd: {place.folder}: the result cannot be written: {error.strerror}", error=True)
 
 
-def _show(made: dict[str, object], place: _Place, *, as_json: bool) -> None:
+def _show(made: dict[str, object], place: _Place | None, *, as_json: bool) -> None:
     if as_json:
         terminal.say_json(made)
         return
@@ -173,7 +189,8 @@ def _show(made: dict[str, object], place: _Place, *, as_json: bool) -> None:
     assert isinstance(counts, dict)
     told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
     terminal.say(f"7lbd: {'passed' if made['passed'] else 'failed'}: {told}")
-    terminal.say(f"7lbd: the report to pass on: {acceptances.paths(place.folder, place.version)[1]}")
+    if place:
+        terminal.say(f"7lbd: the report to pass on: {acceptances.paths(place.folder, place.version)[1]}")
 
 
 class _Told:
@@ -198,7 +215,11 @@ def _options(parser: Parser) -> None:
         "--quick", action="store_true", help="only what takes minutes: two cold starts and two warm ones"
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="GROUP", help="only these checks; may be given several times"
+        "--only",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="judge only these; may be given several times. The result is then not put beside the version",
     )
     parser.add_argument(
         "--output", default="", metavar="FOLDER", help="put record and report there, not beside the image"

@@ -15,7 +15,7 @@ from . import examined_session, rdp_certificate
 from .criteria.evidence import ClockReading, Evidence, SessionRecord
 from .examined_session import ExaminedSession
 
-SCRIPTS = ("machine", "account", "hygiene", "licence")
+SCRIPTS = ("setup", "machine", "account", "hygiene", "licence")
 """What is asked of the first cold session; `clock` and `chance` are asked of every one."""
 _COLD_STARTS = 5  # of a whole acceptance; the figures of one start say little
 _SOCKET = "rdp.sock"
@@ -45,7 +45,7 @@ class Gatherer(Protocol):
     quick: bool
 
     def gather(self, session: ExaminedSession, record: SessionRecord) -> None:
-        """Ask. Raises OSError, which is told as what was found."""
+        """Ask. Raises OSError: then nothing was found."""
 
 
 class Course:
@@ -115,7 +115,7 @@ class Course:
 
     def _ready(self, session: ExaminedSession, record: SessionRecord) -> bool:
         record.failure = visible(session.wait_ready(self._options.ready_timeout))
-        record.state, record.qemu_log = session.state, session.qemu_log()
+        record.state, record.qemu_log, record.secrets = session.state, session.qemu_log(), session.secrets()
         return not record.failure
 
     def _common(self, session: ExaminedSession, record: SessionRecord) -> None:
@@ -135,7 +135,11 @@ class Course:
         for gatherer in self._gatherers:
             if gatherer.quick or not self._options.quick:
                 self._tell(gatherer.name)
-                gatherer.gather(session, record)
+                try:
+                    gatherer.gather(session, record)
+                except OSError as error:
+                    # What is not found is `cannot tell`; an hour of other findings is not lost for it.
+                    self._tell(f"{gatherer.name}: {visible(str(error))}")
         if not self._options.quick:
             self._drift(session, record)
             self._restart(session, record)

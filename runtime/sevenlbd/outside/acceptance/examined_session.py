@@ -15,6 +15,7 @@ from ...base import process
 from ...wire import shared_files, state
 from ...wire.keeper import GuestAnswer
 from ...wire.state import FINAL, Phase, SessionState
+from ..access import credentials
 from ..folders import session_folders
 from ..session import control
 from . import guest_scripts
@@ -94,14 +95,19 @@ class ExaminedSession:
         return guest_scripts.facts(self.run(guest_scripts.command(windows=self.windows), given, seconds))
 
     def shut_down(self, by: str, seconds: float) -> float | None:
-        """Have the guest asked in one way alone. Returns after how many seconds it was off; None when it is not."""
+        """Have the guest asked in one way alone. Returns after how many seconds it was off.
+
+        None when it goes on, and when the session has broken meanwhile: that is no shut-down.
+        """
         began = time.monotonic()
         with suppress(OSError, ValueError):
             control.send_shut_down(self.folder, by)
         while time.monotonic() - began < seconds:
             now = self.state
-            if (now and now.phase in FINAL) or self.running.poll() is not None:
-                return time.monotonic() - began
+            if now and now.phase in FINAL:
+                return time.monotonic() - began if now.phase is Phase.ENDED else None
+            if (code := self.running.poll()) is not None:
+                return None if code else time.monotonic() - began
             time.sleep(_POLL)
         return None
 
@@ -116,6 +122,13 @@ class ExaminedSession:
     def helper(self, name: str) -> int | None:
         """The process of the session whose program's name begins like this, as it is seen from here."""
         return next((pid for pid in _below(self.running.pid) if _name(pid).startswith(name)), None)
+
+    def secrets(self) -> tuple[str, ...]:
+        """What opens it."""
+        with suppress(OSError, ValueError):
+            read = credentials.read(self.folder)
+            return (read.password, *read.tokens.values())
+        return ()
 
     def qemu_log(self) -> str:
         """What QEMU has printed."""

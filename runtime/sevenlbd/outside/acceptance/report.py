@@ -29,6 +29,8 @@ class Acceptance:
     when: str
     """UTC, as RFC 3339 has it."""
     quick: bool
+    only: tuple[str, ...]
+    """The groups that were asked for; empty for all."""
     seconds: float
     node: NodeFacts
     results: tuple[Result, ...]
@@ -62,17 +64,18 @@ def record(acceptance: Acceptance, scrub: Callable[[str], str]) -> dict[str, Any
         "appliance": acceptance.appliance,
         "when": acceptance.when,
         "quick": acceptance.quick,
+        "only": list(acceptance.only),
         "seconds": round(acceptance.seconds, 1),
         "passed": acceptance.passed,
         "counts": {str(outcome): acceptance.counts[outcome] for outcome in JudgementKind},
         "node": {
             "kvm": node.kvm,
             "vendor": node.vendor,
-            "model": node.model,
+            "model": scrub(node.model),
             "microcode": node.microcode,
             "flags": list(node.flags),
             "cpus": node.cpus,
-            "kernel": node.kernel,
+            "kernel": scrub(node.kernel),
         },
         "checks": [
             {
@@ -93,10 +96,11 @@ def as_text(made: dict[str, Any]) -> str:
     title = f"{made['image']}@{made['version']}" if made["version"] else made["image"]
     counts = ", ".join(f"{number} {outcome}" for outcome, number in made["counts"].items())
     node = made["node"]
+    extent = ("Quick. " if made["quick"] else "") + (f"Only {', '.join(made['only'])}. " if made["only"] else "")
     lines = [
         f"# Acceptance of {title}",
         "",
-        f"{'Passed' if made['passed'] else 'Failed'}: {counts}. {'Quick. ' if made['quick'] else ''}"
+        f"{'Passed' if made['passed'] else 'Failed'}: {counts}. {extent}"
         f"{made['when']}, in {made['seconds'] / 60:.0f} minutes, by appliance {made['appliance']}.",
         f"Node: {node['vendor']}, {node['model']}, microcode {node['microcode'] or 'unknown'}, {node['cpus']} CPUs, "
         f"Linux {node['kernel']}, {'KVM' if node['kvm'] else 'no KVM'}.",

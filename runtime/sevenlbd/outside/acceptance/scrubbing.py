@@ -9,10 +9,13 @@ import socket
 from collections.abc import Mapping
 
 _SHORTEST = 3  # characters; a shorter name stands in every other word
+_SECRET = 20  # characters; what is as long as that stands in no other word, and a guest may put letters beside it
 # Numbers of machines and people that nobody means to tell, whoever printed them.
 _PATTERNS = (
     (re.compile(r"\b[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\b"), "<mac>"),
-    (re.compile(r"(?<![\w/])/(?:home|users?|scratch|gpfs|lustre|nfs)/[^\s,;:'\"]+"), "<path>"),
+    # Of a home its owner's name is hidden, and what has a name of its own; programs' own files begin with a dot.
+    (re.compile(r"(?<![\w/])/(?:home|users?|scratch|gpfs|lustre|nfs)(?:/[^\s,;:'\"/.][^\s,;:'\"/]*)+"), "<path>"),
+    (re.compile(r"\b([A-Za-z]):\\(Users|Documents and Settings)\\[^\\,;:'\"|]+", re.IGNORECASE), r"\1:\\\2\\<hidden>"),
 )
 
 
@@ -32,7 +35,8 @@ def words_to_hide(environment: Mapping[str, str], *more: str) -> tuple[str, ...]
 def scrubbed(text: str, hidden: tuple[str, ...]) -> str:
     """The text with each of these words replaced."""
     for word in hidden:
-        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", "<hidden>", text, flags=re.IGNORECASE)
+        alone = re.escape(word) if len(word) >= _SECRET else rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])"
+        text = re.sub(alone, "<hidden>", text, flags=re.IGNORECASE)
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text

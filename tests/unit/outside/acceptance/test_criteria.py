@@ -72,6 +72,9 @@ def record(number: int, *, warm: bool) -> SessionRecord:
                 account__expires="never",
                 account__group="S-1-5-32-545|S-1-5-32-555",
             ),
+            "setup": facts(
+                setup__state="IMAGE_STATE_COMPLETE", setup__running="0", restart__asked="1", trouble__asked="1"
+            ),
             "licence": facts(licence__status="1", licence__minutes="0"),
             "hygiene": facts(answer_file__asked="1", password__asked="1", old_log__asked="1"),
         },
@@ -196,6 +199,10 @@ def refuses_flags(evidence: Evidence) -> None:
         (tell("account", account__enabled="no"), "account.exists"),
         (tell("account", account__group="S-1-5-32-545"), "account.groups"),
         (tell("account", account__expires="some day"), "account.expires"),
+        (tell("setup", setup__state="IMAGE_STATE_UNDEPLOYABLE"), "setup.complete"),
+        (tell("setup", setup__running="1"), "setup.complete"),
+        (tell("setup", restart="Windows Update"), "setup.restart"),
+        (tell("setup", trouble="7lbd: error: no such key (start.ps1 line 9)"), "setup.scripts"),
         (tell("licence", licence__status="5"), "licence.state"),
         (tell("licence", licence__minutes="1440"), "licence.days"),
         (tell("hygiene", answer_file="C:\\autounattend.xml"), "hygiene.answers"),
@@ -213,7 +220,7 @@ def test_trouble_is_found_and_named(breakage: Callable[[Evidence], None], name: 
 
 
 @pytest.mark.parametrize(
-    "name", [one.name for one in ALL if one.group in ("security", "account", "hygiene", "licence")]
+    "name", [one.name for one in ALL if one.group in ("setup", "security", "account", "hygiene", "licence")]
 )
 def test_what_the_guest_does_not_say_is_never_ok(name: str) -> None:
     evidence = good()

@@ -31,6 +31,11 @@ def test_a_flood_and_escapes_are_bounded_and_harmless() -> None:
     assert found.one("y") is None
 
 
+@pytest.mark.parametrize("said", [b"nan", b"inf", b"-inf", b"1e999", b"", b"1,5"])
+def test_what_is_no_number_is_none_so_that_no_limit_holds_it(said: bytes) -> None:
+    assert guest_scripts.facts(GuestAnswer(1, 0, b"seconds=" + said + b"\n")).number("seconds") is None
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
@@ -62,7 +67,7 @@ def test_neither_record_nor_report_holds_a_name_a_path_or_a_password() -> None:
     )
     results = (Result("a.b", "about", fail(planted, planted, "none")), Result("a.c", "about", ok("fine")))
     made = report.record(
-        report.Acceptance("win11", "1", "", "windows", "0.1", "2026", True, 60.0, gathered(), results),
+        report.Acceptance("win11", "1", "", "windows", "0.1", "2026", True, (), 60.0, gathered(), results),
         lambda text: scrubbing.scrubbed(text, hidden),
     )
     for text in (report.as_json(made), report.as_text(made)):
@@ -74,7 +79,26 @@ def test_neither_record_nor_report_holds_a_name_a_path_or_a_password() -> None:
 def test_a_guests_words_stay_in_their_cell() -> None:
     results = (Result("a.b", "about", ok("a | b\n# Title <script>`x`", "v|w")),)
     node = NodeFacts(True, "", "v", "m", "", (), 1, "k")
-    made = report.record(report.Acceptance("i", "", "", "linux", "0", "t", True, 1, node, results), str)
+    made = report.record(report.Acceptance("i", "", "", "linux", "0", "t", True, (), 1, node, results), str)
     (row,) = [line for line in report.as_text(made).splitlines() if line.startswith("| a.b")]
     assert "<script>" not in row
     assert row.replace("\\|", "").count("|") == 6
+
+
+def test_secrets_are_hidden_whatever_stands_beside_them() -> None:
+    secret = "aB3" * 8
+    hidden = scrubbing.words_to_hide({}, secret)
+    assert secret not in scrubbing.scrubbed(f"log: x{secret}y {secret}", hidden)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ("/home/anna/.netrc", "<path>/.netrc"),
+        ("/home/anna/thesis/.ssh/authorized_keys", "<path>/.ssh/authorized_keys"),
+        ("/root/.netrc", "/root/.netrc"),
+        ("C:\\Users\\Anna\\NTUSER.DAT", "C:\\Users\\<hidden>\\NTUSER.DAT"),
+    ],
+)
+def test_whose_home_it_is_is_hidden_and_which_file_is_told(found: str, told: str) -> None:
+    assert scrubbing.scrubbed(found, ()) == told

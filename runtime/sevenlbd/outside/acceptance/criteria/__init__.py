@@ -4,6 +4,7 @@
 - evidence: all that is gathered
 - node_facts: the node itself
 - node_criteria: the node and its CPU
+- setup_criteria: Windows' installation
 - boot_criteria: starts, devices, drivers, errors
 - security_criteria: Secure Boot, TPM, BitLocker, power
 - clock_criteria: the time

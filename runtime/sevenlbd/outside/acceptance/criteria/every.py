@@ -16,11 +16,13 @@ from . import (
     network_criteria,
     node_criteria,
     security_criteria,
+    setup_criteria,
     warm_criteria,
 )
 
 ALL = (
     *node_criteria.CRITERIA,
+    *setup_criteria.CRITERIA,
     *boot_criteria.CRITERIA,
     *security_criteria.CRITERIA,
     *clock_criteria.CRITERIA,

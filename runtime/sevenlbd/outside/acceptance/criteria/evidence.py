@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,11 +28,12 @@ class GuestFacts:
         return next(iter(self.all(name)), None)
 
     def number(self, name: str) -> float | None:
-        """The first value as a number; None when it is none."""
+        """The first value as a number; None when it is none. No limit holds `nan`, so that it would pass each."""
         try:
-            return float(self.one(name) or "")
+            number = float(self.one(name) or "")
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class SessionRecord:
     """Why a notice could not be shown; empty when it was, None when there is no way to."""
     idle_cpu: float | None = None
     """Share of one CPU that the machine used while nobody used it."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """The session's password and tokens: a guest may print them anywhere, and no report may hold them."""
     more: dict[str, object] = field(default_factory=dict)
     """What other gatherers found, by their names."""
 
