@@ -6,7 +6,7 @@ AS_USER := scripts/as-user
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sif guest warm bench clean lock def setup
+.PHONY: help run test lint faults fuzz soak sif guest warm bench clean lock def setup
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 14
@@ -21,6 +21,18 @@ test: ## lint, unit tests and session tests: all of them, or make test ARGS="-k 
 lint: ## ruff, mypy and shellcheck
 	@scripts/setup run test
 	@$(AS_USER) scripts/test lint
+
+faults: ## kill, stop, fill and remove at random, and see that nothing is lost: make faults ARGS="--rounds 1000"
+	@scripts/setup run test
+	@$(AS_USER) scripts/test faults $(ARGS)
+
+fuzz: ## made-up bytes for every parser of foreign ones: make fuzz ARGS="--minutes 30"
+	@scripts/setup run test
+	@$(AS_USER) scripts/test fuzz $(ARGS)
+
+soak: ## sessions come and go for hours, and nothing may grow: make soak ARGS="--hours 8"
+	@scripts/setup run test
+	@$(AS_USER) scripts/test soak $(ARGS)
 
 sif: setup ## build the appliance: build/7lbd.sif
 	@$(AS_USER) scripts/build-sif

@@ -1,4 +1,4 @@
-"""python -m sifbuild [build|web|dev-site|dev-web|definition]
+"""python -m sifbuild [build|web|dev-site|fuzz-site|dev-web|definition]
 
 Makes build/7lbd.sif, or the part that is named; says nothing when it is up to date.
 """
@@ -13,7 +13,7 @@ from sifbuild.inputs import Revision
 from sifbuild.process import BuildError, say
 from sifbuild.stage import Stage, build_lock, scratch
 
-ACTIONS = ("build", "web", "dev-site", "dev-web", "definition")
+ACTIONS = ("build", "web", "dev-site", "fuzz-site", "dev-web", "definition")
 
 
 def main() -> int:
@@ -27,6 +27,8 @@ def main() -> int:
                 print_definition()
             case "dev-site":
                 build([stages.DevSite()])
+            case "fuzz-site":
+                build([stages.FuzzSite()])
             case "web":
                 build([web.Web()])
             case "dev-web":

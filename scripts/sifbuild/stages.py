@@ -75,6 +75,20 @@ class DevSite(Stage):
         install_site(target, self.lock, self.name)
 
 
+class FuzzSite(Stage):
+    """What guides the fuzzing of parsers. Never part of the SIF."""
+
+    name = "fuzz-site"
+    what = "the fuzzer"
+    lock = paths.REPO / "requirements" / "fuzz.txt"
+
+    def key(self) -> str:
+        return key([self.lock], [PYTHON])
+
+    def make(self, target: Path) -> None:
+        install_site(target, self.lock, self.name)
+
+
 class FirmwareTools(Stage):
     """What makes the variable store of Secure Boot, by the appliance's Python, when the SIF is put together."""
 

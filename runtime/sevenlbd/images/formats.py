@@ -74,7 +74,9 @@ class Piece:
     whole: bool = True
 
     def read(self, at: int, length: int) -> bytes:
-        """Some of its bytes; fewer at its end."""
+        """Some of its bytes; fewer at its end, and none beyond it: where to look is what the disk itself says."""
+        if not 0 <= at < self.size:
+            return b""
         with self.path.open("rb") as file:
             file.seek(self.offset + at)
             return file.read(max(0, min(length, self.size - at)))

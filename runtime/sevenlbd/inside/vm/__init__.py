@@ -7,6 +7,7 @@
 - machine: the machine's life over QMP
 - migration: freezing and thawing, suspending and going on
 - qemu: QEMU's command line
+- qmp_link: the connection to QEMU's monitor, made and left
 - rdp_probe: whether RDP answers, and its certificate
 - readiness: the order in which a desktop becomes ready
 - ready_line: the port that a guest says on that it is up

@@ -18,7 +18,7 @@ from ...wire import shared_files
 from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan
 from ..init.root import OVERLAY, SESSION, WARM_STATE
-from . import checkpoint, migration, qemu, stall
+from . import checkpoint, migration, qemu, qmp_link, stall
 from .agent import Agent, AgentError
 from .migration import MachineError
 
@@ -270,8 +270,8 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
     machine = Machine(process, qmp, agent, warn, lasting=plan.lasting, below=qemu.below_overlay(plan))
     try:
         try:
-            await qmp.connect(qmp_ours)
-        except QMPError:
+            await qmp_link.connect(qmp, qmp_ours)
+        except qmp_link.NoAnswer:
             code = await process.wait()
             raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
         if plan.warm:
@@ -285,8 +285,7 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
             process.kill()
         await process.wait()
         await agent.close()
-        with suppress(QMPError, EOFError, OSError):
-            await qmp.disconnect()
+        await qmp_link.hang_up(qmp)
 
 
 def _oem_strings(plan: Plan) -> tuple[Path, ...]:

@@ -1,32 +1,22 @@
-"""Coverage-guided fuzzing of what strangers can send to the gateway, by hand, for as long as one likes.
-
-    python3.13 -m venv build/fuzz && build/fuzz/bin/pip install atheris==3.1.0
-    PYTHONPATH=runtime:build/site build/fuzz/bin/python tests/fuzz/gateway.py rdcleanpath build/fuzz-rdp \\
-        tests/unit/corpus/rdcleanpath -max_total_time=120
-    PYTHONPATH=runtime:build/site build/fuzz/bin/python tests/fuzz/gateway.py http build/fuzz-http \\
-        tests/unit/corpus/http -max_total_time=120
-
-The first folder gets what is found; what broke something is kept as tests/unit/corpus/TARGET/NAME, where the unit
-tests run it for good. Everything after the folders goes to libFuzzer. Source: atheris' README.
-"""
+"""What strangers and browsers send to the gateway: nobody gets a secret, nobody a traceback, and it lives on."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import atheris
+from aiohttp import web
+from sevenlbd.inside.gateway import authentication, first_bytes, limits, rdcleanpath
+from sevenlbd.inside.gateway.app import Gate, application
+from sevenlbd.inside.gateway.fairness import Slots, Visit
+from sevenlbd.wire.gateway import Front
 
-with atheris.instrument_imports(include=["pyasn1", "sevenlbd.inside.gateway", "aiohttp"]):
-    import aiohttp.http_parser
-    from sevenlbd.inside.gateway import limits, rdcleanpath
-    from sevenlbd.inside.gateway.app import Gate, application
-    from sevenlbd.inside.gateway.fairness import Slots, Visit
-    from sevenlbd.wire.gateway import Front
+from .target import Parse, Target
 
+_REPO = Path(__file__).parents[2]
 _GIVEN_AWAY = (b"pass-word", b"Set-Cookie", b"<title>desktop", b"Traceback")
 _FRONT = Front(
     session="blue-fox",
@@ -45,7 +35,7 @@ _FRONT = Front(
 )
 
 
-def rdcleanpath_target(data: bytes) -> None:
+def _rdcleanpath(data: bytes) -> None:
     """A request comes out, or Malformed, and nothing else."""
     with suppress(rdcleanpath.MalformedMessage):
         rdcleanpath.length(data)
@@ -88,7 +78,7 @@ class _Wire(asyncio.Transport):
         pass
 
 
-class HttpTarget:
+class _Gateway:
     """One gateway for all inputs; each comes as a connection of its own, in two pieces."""
 
     def __init__(self, pages: Path) -> None:
@@ -104,7 +94,7 @@ class HttpTarget:
         """No secret comes back, and nothing is raised."""
         self._loop.run_until_complete(self._serve(data))
 
-    async def _made(self, pages: Path) -> aiohttp.web.Server:
+    async def _made(self, pages: Path) -> web.Server:
         return application(self._gate, pages)
 
     async def _serve(self, data: bytes) -> None:
@@ -126,14 +116,50 @@ class HttpTarget:
         assert b"HTTP/1.1 500" not in wire.written, bytes(wire.written)
 
 
-def main() -> None:
-    """Usage: gateway.py rdcleanpath|http [FOLDER...] [-OPTION...]"""
-    name = sys.argv.pop(1)
-    pages = Path(__file__).parents[2] / "containers" / "appliance" / "web"
-    target = {"rdcleanpath": lambda: rdcleanpath_target, "http": lambda: HttpTarget(pages)}[name]()
-    atheris.Setup(sys.argv, target)
-    atheris.Fuzz()
+def _first_bytes(data: bytes) -> None:
+    """What is told from a connection's first bytes: a stranger stays one, a ClientHello is waited for."""
+    assert first_bytes.of_http(data, _FRONT) is not first_bytes.Verdict.KNOWN
+    assert first_bytes.of_tls(data) is not first_bytes.Verdict.KNOWN
+    assert len(data) < 64 << 10 or first_bytes.of_tls(data) is not first_bytes.Verdict.WAIT
 
 
-if __name__ == "__main__":
-    main()
+def _headers(data: bytes) -> None:
+    """Cookies, bearers, hosts and origins: no made-up one opens anything, and each of our own does."""
+    text = data.decode("latin-1")
+    assert not list(authentication.visitors([text], _FRONT.session, _FRONT.cookie_key))
+    assert not authentication.role_of_token(authentication.bearer(text), _FRONT.tokens)
+    host, _, origin = text.partition("\n")
+    if authentication.host_allowed(host, origin, _FRONT):
+        name = authentication.split_host(host)
+        assert name is not None
+        assert name[0] in (*_FRONT.hosts, "ondemand.example.edu"), host
+    authentication.origin_allowed(origin, host, _FRONT)
+    authentication.origin_allowed(origin, host, replace(_FRONT, portals=()))
+    kept = authentication.make_cookie("desktop", _FRONT.cookie_key)
+    assert authentication.read_cookie(kept, _FRONT.cookie_key) is not None
+
+
+def _corpus(name: str) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in sorted((_REPO / "tests" / "unit" / "corpus" / name).iterdir()))
+
+
+def _hello() -> tuple[bytes, ...]:
+    return b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"POST /login HTTP/1.1\r\n\r\ntoken=AAAA"
+
+
+def _header_seeds() -> tuple[bytes, ...]:
+    cookie = f"{authentication.cookie_name(_FRONT.session)}={authentication.make_cookie('desktop', 'cd' * 32)}"
+    return cookie.encode(), b"Bearer abc", b"127.0.0.1:80\nhttps://ondemand.example.edu", b"x\nhttp://x:80"
+
+
+def _http() -> Parse:
+    return _Gateway(_REPO / "containers" / "appliance" / "web")
+
+
+_GATEWAY = "sevenlbd.inside.gateway"
+TARGETS = (
+    Target("rdcleanpath", lambda: _rdcleanpath, (_GATEWAY, "pyasn1"), lambda: _corpus("rdcleanpath")),
+    Target("http", _http, (_GATEWAY, "aiohttp"), lambda: _corpus("http")),
+    Target("first-bytes", lambda: _first_bytes, (_GATEWAY,), _hello, 2048),
+    Target("headers", lambda: _headers, (_GATEWAY, "http.cookies", "urllib.parse"), _header_seeds, 1024),
+)

@@ -1,0 +1,26 @@
+"""The connection to QEMU's monitor: made and left, whatever QEMU says, even one that a guest has taken over."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from qemu.qmp import QMPClient, QMPError
+
+
+class NoAnswer(Exception):
+    """QEMU is gone, or greets as no QEMU does."""
+
+
+async def connect(qmp: QMPClient, wire: socket.socket) -> None:
+    """Greet. Raises NoAnswer; the library also asserts that who has just greeted it is still there."""
+    try:
+        await qmp.connect(wire)
+    except (QMPError, AssertionError) as error:
+        raise NoAnswer(str(error)) from error
+
+
+async def hang_up(qmp: QMPClient) -> None:
+    """Leave. What the library met while it read comes up only here: bytes that are no text are a ValueError."""
+    with suppress(QMPError, EOFError, OSError, ValueError):
+        await qmp.disconnect()

@@ -1,0 +1,12 @@
+"""Coverage-guided fuzzing of every parser of foreign bytes: docs/harness.md.
+
+- target.py: what a target is, and the folder that parsers of files read from
+- message_targets.py: what crosses the wall, and records that others may have written
+- guest_targets.py: what the guest's agent and QEMU answer
+- gateway_targets.py: what strangers and browsers send
+- image_targets.py: disks, appliances, discs, and what describes them
+- egress_targets.py: what a guest asks the ways out for, and what name servers answer
+- all_targets.py: the list of them
+- one.py: one target under libFuzzer, in a process of its own
+- run.py: all of them, one after the other, and the report
+"""

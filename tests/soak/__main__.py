@@ -1,0 +1,100 @@
+"""python -m tests.soak [--hours H]: a piece of a soak, appended to the report. --sum adds the pieces up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "session"))
+
+import harness
+
+from . import sampling, slope, visits
+
+_BUILT = harness.REPO / "build" / "soak"
+LEAST = {"memory": 1.0, "descriptors": 1.0, "processes": 0.5, "files": 1.0, "bytes": 65536.0}
+"""An hour's growth that is let pass, by the last word of a name: MiB, numbers, bytes; a day of it does no harm."""
+_PAUSE = 5.0  # seconds between two rounds, so that a soak can go on beside other work
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--hours", type=float, default=8.0)
+    parser.add_argument("--seed", type=int, default=0, help="of what is copied; 0: a new one, which is printed")
+    parser.add_argument("--sum", action="store_true", help="print what the report has, and run nothing")
+    parser.add_argument("--report", type=Path, default=_BUILT / "report.jsonl")
+    return parser.parse_args()
+
+
+def _soak(options: argparse.Namespace, folder: Path, seed: int) -> None:
+    """One session that lasts, and rounds of all that goes on beside it; a line for each."""
+    image, base, share = (folder / name for name in ("image", "b", "data"))
+    for place in (image, base, share):
+        place.mkdir(mode=0o700)
+    harness.tool("qemu-img", "create", "-q", "-f", "qcow2", str(image / "disk.qcow2"), "64M")
+    (image / "image.toml").write_text('os = "linux"\nfirmware = "bios"\nmemory = "128M"\ncpus = 1\nname = "blank"\n')
+    words = ("--image", str(image), "--name", "lasting", "--no-home-share", "--share", f"data={share}", "--console")
+    session = harness.start(*words, "--ready-timeout", "48h", base=base)
+    drawn, began = random.Random(seed), time.monotonic()
+    try:
+        session.wait_phase("booting", 60)
+        while (hours := (time.monotonic() - began) / 3600) < options.hours:
+            visits.watch(session)
+            visits.copy(session, folder, drawn)
+            visits.come_and_go(image, base, "passing")
+            row = {"piece": seed, "date": time.strftime("%Y-%m-%d"), "hours": round(hours, 5)}
+            with options.report.open("a") as report:
+                report.write(json.dumps(row | sampling.sample(session, [base, share])) + "\n")
+            time.sleep(_PAUSE)
+    except AssertionError:
+        print(session.story())
+        raise
+    finally:
+        session.kill()
+
+
+def summed(rows: list[dict[str, float]]) -> tuple[str, bool]:
+    """A table of trends, the worst of any piece (each has a session of its own), and whether something grows."""
+    lines = ["| what | median | an hour | probability | |", "|---|---|---|---|---|"]
+    pieces = sorted({row["piece"] for row in rows})
+    hours = sum(max(row["hours"] for row in rows if row["piece"] == piece) for piece in pieces)
+    growing = False
+    for name in [name for name in rows[0] if name not in ("piece", "date", "hours")]:
+        trends = [slope.of([(row["hours"], row[name]) for row in rows if row["piece"] == piece]) for piece in pieces]
+        worst = max(trends, key=lambda trend: trend.per_hour * (trend.probability < slope.LEVEL))
+        grows = worst.grows(LEAST[name.rpartition(" ")[2]])
+        growing |= grows
+        verdict = "GROWS" if grows else "flat"
+        lines.append(f"| {name} | {worst.level:.1f} | {worst.per_hour:+.2f} | {worst.probability:.3f} | {verdict} |")
+    lines.append(f"\n{hours:.2f} hours in {len(pieces)} pieces, {len(rows)} rounds")
+    return "\n".join(lines), growing
+
+
+def main() -> int:
+    """Soak; 1 when something grows."""
+    options = _parsed()
+    if not options.sum:
+        assert os.getuid() != 0, "as an ordinary user: make soak"
+        os.environ["SEVENLBD_STATE_DIR"] = "off"
+        seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
+        print(f"seed {seed}", flush=True)
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="7s-"))
+        try:
+            _soak(options, folder, seed)
+        finally:
+            harness.remove(folder)
+    rows = [json.loads(line) for line in options.report.read_text().splitlines()]
+    table, growing = summed(rows)
+    print(table)
+    return int(growing)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

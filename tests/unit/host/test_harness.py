@@ -1,0 +1,47 @@
+"""What the harness of the promises draws and concludes: by seed alone, and by a stated test."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults import draws
+from tests.soak import slope
+
+
+def test_a_seed_is_a_round_and_nothing_else_is() -> None:
+    rounds = [draws.of(seed) for seed in range(500)]
+    random.seed(3)
+    assert [draws.of(seed) for seed in range(500)] == rounds
+    faults = [fault for one in rounds for fault in one.faults]
+    assert {fault.deed for fault in faults} == set(draws.DEEDS)
+    assert {fault.role for fault in faults if fault.deed == "kill"} == set(draws.ROLES)
+    assert {fault.phase for fault in faults} == {"preparing", "booting", "stopping"}
+    assert {one.sessions for one in rounds} == {1, 2}
+    assert any(one.uptime for one in rounds)
+
+
+def noise(count: int, per_hour: float, seed: int) -> list[tuple[float, float]]:
+    drawn = random.Random(seed)
+    return [(number / 60, 100 + drawn.gauss(0, 2) + per_hour * number / 60) for number in range(count)]
+
+
+def test_what_grows_is_told_and_what_is_flat_is_not() -> None:
+    assert slope.of(noise(240, 2.0, 1)).grows(1.0)
+    assert slope.of(noise(240, 2.0, 1)).per_hour == pytest.approx(2.0, abs=0.4)
+    flat = [slope.of(noise(240, 0.0, seed)) for seed in range(50)]
+    assert sum(trend.grows(0.0) for trend in flat) <= 3
+    assert not slope.of(noise(240, -2.0, 1)).grows(0.0)
+
+
+def test_one_spike_is_no_trend_and_a_step_each_hour_is() -> None:
+    spike = [(hour / 60, 500.0 if hour == 200 else 7.0) for hour in range(240)]
+    assert not slope.of(spike).grows(0.0)
+    steps = [(minute / 60, 7.0 + minute // 60) for minute in range(240)]
+    assert slope.of(steps).grows(0.5)
+
+
+def test_too_few_samples_say_nothing() -> None:
+    assert not slope.of([(0.0, 1.0), (1.0, 9.0)]).grows(0.0)
+    assert not slope.of([]).grows(0.0)
