@@ -119,7 +119,16 @@ def test_what_is_told_to_the_build_is_no_setting_of_the_desktop(tree: Path) -> N
 
 @pytest.mark.parametrize(
     "script",
-    ["build-install-iso", "conformance-suite", "fetch-shim", "lock", "make-reference", "setup-apptainer", "venv"],
+    [
+        "build-install-iso",
+        "conformance-suite",
+        "fetch-shim",
+        "foreign-guest",
+        "lock",
+        "make-reference",
+        "setup-apptainer",
+        "venv",
+    ],
 )
 def test_a_script_that_builds_ends_its_input_before_it_starts_anything(tree: Path, script: str) -> None:
     """Those that no target above comes to, or only half."""
