@@ -26,7 +26,7 @@ async def echo(request: web.BaseRequest) -> web.StreamResponse:
     protocol.begin()
     protocol.trust()
     try:
-        accepted = await bridge.Socket.accept(request)
+        accepted = await bridge.Socket.accept(request, lambda: None)
         far = bridge.Far()
         far.begin(near, Traffic())
         async for message in accepted.ws:

@@ -20,7 +20,7 @@ import pytest
 import web
 from harness import Console, Session
 from pictures import MARK, Colour, is_a_desktop
-from playwright.sync_api import Browser, Page, Request, WebSocket
+from playwright.sync_api import Browser, Dialog, Page, Request, WebSocket
 from web import NewVisitor, Visitor, log_in, until, wait_state
 
 SIZE = {"width": 1280, "height": 800}
@@ -282,6 +282,8 @@ class Line:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self._whole = True
+        self._speaks = threading.Event()
+        self._speaks.set()
         threading.Thread(target=self._accept, daemon=True).start()
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
 
@@ -300,13 +302,23 @@ class Line:
     def _copy(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while data := one.recv(1 << 16):
+                self._speaks.wait()
                 other.sendall(data)
         for end in (one, other):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def silence(self) -> None:
+        """Nothing more comes through, and nobody is told: what is sent waits."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """All that waited comes at once."""
+        self._speaks.set()
+
     def cut(self) -> None:
         self._whole = False
+        self.speak()
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -340,6 +352,130 @@ def test_a_line_that_breaks_is_told_and_mended_by_itself(
     web.until_shown(page, "web-line-mended.png", mark, 20_000)
 
 
+def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
+    demo: Session, guest: Console, new_visitor: NewVisitor, line: Line
+) -> None:
+    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    with listener(guest) as notes:
+        web.type_text(page, "a")
+        until("a key on a good line", lambda: keys(notes("KeyPress")) == ["a"], 20)
+        line.silence()
+        page.wait_for_timeout(1000)
+        web.type_text(page, "b")  # nobody can know yet
+        page.wait_for_selector("body[data-line=silent]", timeout=4000)
+        assert page.locator("#silence").is_visible()
+        web.type_text(page, "c")
+        page.wait_for_timeout(3000)
+        web.shot(page, "web-silent-line.png")
+        assert page.locator("#silence").is_visible(), "it lasts as long as the silence"
+        line.speak()
+        page.wait_for_selector("body[data-line=live]")
+        assert page.locator("#silence").is_hidden()
+        assert "not sent" in page.locator("#toast").inner_text()
+        assert web.state(page) == "connected"
+        web.type_text(page, "d")
+        until("the key after it", lambda: "d" in keys(notes("KeyPress")), 20)
+        assert keys(notes("KeyPress")) == ["a", "d"]
+
+
+def test_the_mouses_back_and_forward_are_the_guests_and_the_page_stays(
+    guest: Console, desktop: Page, demo: Session
+) -> None:
+    cdp = desktop.context.new_cdp_session(desktop)
+    with listener(guest) as notes:
+        x, y = web.picture(desktop).point(450, 350)
+        desktop.mouse.move(x, y)
+        for number, (name, bit, got) in enumerate([("back", 8, 8), ("forward", 16, 9)], 1):
+            at = {"x": x, "y": y, "button": name, "clickCount": 1}
+            cdp.send("Input.dispatchMouseEvent", {"type": "mousePressed", "buttons": bit, **at})
+            cdp.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **at})
+            assert one_more_click(notes, number)[0] == got
+        desktop.wait_for_timeout(500)
+    assert desktop.url == web.url(demo) + "desktop"
+    assert web.state(desktop) == "connected"
+
+
+def test_a_tab_with_a_desktop_asks_before_it_closes_and_our_own_links_do_not(desktop: Page) -> None:
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    desktop.on("dialog", stay)
+    desktop.mouse.click(600, 400)  # browsers ask for pages only that were used
+    desktop.close(run_before_unload=True)
+    until("the question", lambda: asked == ["beforeunload"], 10, desktop)
+    assert web.state(desktop) == "connected"
+    desktop.click("#menu-button")
+    desktop.click("#menu a")
+    desktop.wait_for_selector("body[data-page=status]")
+    assert asked == ["beforeunload"]
+
+
+ELSEWHERE = "http://mail.example.org/"
+
+
+def followed(visitor: Visitor, address: str) -> Page:
+    """A link in a page of another site's, clicked."""
+    page = visitor.context.new_page()
+    page.route(ELSEWHERE, lambda route: route.fulfill(content_type="text/html", body=f'<a href="{address}">go</a>'))
+    page.goto(ELSEWHERE)
+    page.click("a")
+    visitor.complaints[:] = [words for words in visitor.complaints if ELSEWHERE not in words]
+    return page
+
+
+def test_a_link_from_another_site_opens_the_desktop_of_who_is_logged_in_and_takes_it_from_nobody(
+    demo: Session, new_visitor: NewVisitor
+) -> None:
+    visitor = new_visitor(web.url(demo))
+    log_in(visitor, demo).close()
+    page = followed(visitor, web.url(demo) + "desktop")
+    wait_state(page, "connected")
+    assert page.url == web.url(demo) + "desktop"
+    second = followed(visitor, web.url(demo) + "desktop")
+    wait_state(second, "taken")
+    assert web.state(page) == "connected"
+    stranger = followed(new_visitor(web.url(demo)), web.url(demo) + "desktop")
+    stranger.wait_for_selector("body[data-page=login][data-state=idle]")
+    assert stranger.url == web.url(demo) + "desktop"
+
+
+@pytest.mark.parametrize("kind", ["the whole link", "quoted mail", "broken lines", "in quotes", "spaces"])
+def test_the_key_field_takes_what_people_paste(demo: Session, new_visitor: NewVisitor, kind: str) -> None:
+    whole, key = web.link(demo), web.token(demo)
+    pasted = {
+        "the whole link": f"{whole}&to=desktop",
+        "quoted mail": f"> Here is it:\n> > {whole[:-20]}\n> > {whole[-20:]}\n> Bye",
+        "broken lines": f"{key[:30]}\r\n{key[30:]}",
+        "in quotes": f"\u201c{key}\u201d.",
+        "spaces": f"  \t{key}\n",
+    }[kind]
+    page = new_visitor(web.url(demo)).open(web.url(demo))
+    page.wait_for_selector("body[data-state=idle]")
+    page.locator("#token").focus()
+    page.keyboard.insert_text(pasted)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-page=status]")
+
+
+def test_no_form_shows_itself_while_a_key_of_the_address_is_tried(demo: Session, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(web.url(demo))
+    visitor.context.add_init_script(
+        "addEventListener('DOMContentLoaded', () => { const look = () => {"
+        " const form = document.querySelector('#token');"
+        " if (form && getComputedStyle(form).visibility === 'visible') sessionStorage.setItem('flashed', 'yes');"
+        " requestAnimationFrame(look); }; look(); });"
+    )
+    page = log_in(visitor, demo)
+    assert page.evaluate("sessionStorage.getItem('flashed')") is None
+    refused = new_visitor(web.url(demo)).open(f"{web.url(demo)}#token=wrong")
+    wait_state(refused, "refused")
+    assert refused.locator("#token").is_visible()
+
+
 def test_a_second_tab_takes_over_and_the_first_can_take_it_back(
     demo: Session, mark: Colour, desktop: Page, new_visitor: NewVisitor
 ) -> None:
@@ -362,7 +498,7 @@ def test_a_renewed_key_ends_what_the_old_one_opened(demo: Session, desktop: Page
     wait_state(desktop, "locked", seconds=20)
     page = new_visitor(web.url(demo)).open(old)
     wait_state(page, "refused")
-    assert "does not open this session" in page.locator("#message").inner_text()
+    assert "replaced by a newer one" in page.locator("#message").inner_text()
     desktop.goto(web.url(demo))
     assert desktop.locator("body").get_attribute("data-page") == "login"
     opened(new_visitor(web.url(demo)), demo)

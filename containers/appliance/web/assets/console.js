@@ -3,7 +3,11 @@
 
 import { at } from "./lib/dom.js";
 import { GuestScreen } from "./lib/guest-screen.js";
-import { Feed, hasReached, isOver } from "./lib/session.js";
+import { Feed, hasReached } from "./lib/session.js";
+import { repeatBeats, serveSilence } from "./lib/silence.js";
+import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
+import { serveNotices, serveTitle } from "./lib/time-left.js";
+import { over } from "./lib/words.js";
 import { Menu, serveFullScreen, toggleFullScreen, veil } from "./lib/tools.js";
 
 const feed = new Feed();
@@ -12,7 +16,7 @@ let [real, watching] = [false, false];
 const screen = new GuestScreen(at("stage"), (rfb) => {
   rfb.background = "#000";
   rfb.scaleViewport = !real;
-  rfb.viewOnly = watching;
+  rfb.viewOnly = watching || feed.silent;
   rfb.focusOnClick = true;
 });
 
@@ -22,10 +26,10 @@ function show() {
     screen.off();
     return veil("locked", { title: "This key is no longer valid", text: "Log in again from the status page." });
   }
-  if (status && isOver(status)) {
+  const end = status && over(status);
+  if (end) {
     screen.off();
-    const title = status.phase === "failed" ? "The session failed" : "The session has ended";
-    return veil(status.phase, { title, text: status.reason, hint: status.hint });
+    return veil(status.phase, end);
   }
   if (status && !(status.console && status.role !== "status")) {
     return veil("refused", { title: "This key does not open the console" });
@@ -66,7 +70,7 @@ function main() {
   menu.on("watch", () => {
     watching = !watching;
     press("watch", watching);
-    if (screen.rfb) screen.rfb.viewOnly = watching;
+    if (screen.rfb) screen.rfb.viewOnly = watching || feed.silent;
   });
   at("again").addEventListener("click", reconnect);
   addEventListener(
@@ -85,6 +89,18 @@ function main() {
   });
   feed.addEventListener("status", show);
   feed.addEventListener("link", show);
+  const isConnected = () => screen.state === "connected";
+  repeatBeats(feed, () => (screen.line && isConnected() ? [screen.line] : []));
+  serveSilence(feed, isConnected, () => {});
+  feed.addEventListener("silence", () => {
+    // noVNC lets go of what is held when it becomes a mere view.
+    if (screen.rfb) screen.rfb.viewOnly = watching || feed.silent;
+  });
+  serveTitle(feed, () => "Console");
+  serveNotices(feed);
+  keepBackButtons(isConnected);
+  askBeforeClosing(isConnected);
+  if (location.search) history.replaceState(null, "", location.pathname);
   feed.start();
 }
 

@@ -9,7 +9,12 @@ import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
 import { connect, Failure, load } from "./lib/rdp.js";
 import { Feed, hasReached, isOver } from "./lib/session.js";
-import { Menu, serveFullScreen, toast, toggleFullScreen, veil } from "./lib/tools.js";
+import { repeatBeats, serveSilence } from "./lib/silence.js";
+import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
+import { Menu, serveFullScreen, toggleFullScreen, veil } from "./lib/tools.js";
+import { lines } from "./lib/true-colour.js";
+import { over } from "./lib/words.js";
+import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { alike, View, wantedSize } from "./lib/view.js";
 
 /** @typedef {import("./lib/rdp.js").Connection} Connection */
@@ -17,6 +22,9 @@ import { alike, View, wantedSize } from "./lib/view.js";
 
 /** A window at rest for this long, in milliseconds, is as large as it is meant to be. */
 const REST = 700;
+
+/** Whether a link from elsewhere led here: it opens the desktop, but takes it from nobody. */
+const led = location.search === "?asked-again";
 
 const tab = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join(
   "",
@@ -37,7 +45,9 @@ let reason = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 
-const current = () => connection;
+/** What can be typed into. */
+const current = () => (feed.silent ? null : connection);
+const isConnected = () => connection !== null;
 const keys = new Keys(at("stage"), at("typing"), current, () => menu.open());
 const menu = new Menu(() => keys.focus());
 const clipboard = new Clipboard(at("clipboard"), current, (note) => {
@@ -177,11 +187,8 @@ function stands() {
     return put("locked", { title: "This key is no longer valid", text: "Log in again from the status page." });
   }
   if (!status) return false;
-  if (isOver(status)) {
-    const suspended = status.phase === "suspended" ? "The desktop is suspended" : "The session has ended";
-    const title = status.phase === "failed" ? "The session failed" : suspended;
-    return put(status.phase, { title, text: status.reason, hint: status.hint });
-  }
+  const end = over(status);
+  if (end) return put(status.phase, end);
   if (status.role !== "desktop") return put("refused", { title: "This key does not open the desktop" });
   if (status.phase === "suspending") return put("stopping", { title: "The desktop is being suspended" });
   if (status.phase === "stopping") return put("stopping", { title: "The desktop is shutting down" });
@@ -217,7 +224,7 @@ function onStatus() {
   if (!started) {
     // The newest window gets the desktop, so another viewer is no reason not to begin.
     if (hasReached(status, "ready") && status.role === "desktop") started = true;
-    return started ? void open() : void stands();
+    return started && !(led && stands()) ? void open() : void stands();
   }
   if (isOver(status)) stands();
   else if (["waiting", "stopping"].includes(state) && !stands()) void open();
@@ -225,7 +232,6 @@ function onStatus() {
 
 function onLink() {
   if (feed.link === "locked") stands();
-  if (feed.link === "lost" && connection) toast("The network does not answer. Trying to reach the session …");
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -281,6 +287,7 @@ function onCrash(reason) {
 }
 
 function main() {
+  if (led) history.replaceState(null, "", location.pathname);
   serveMenu();
   if (matchMedia("(pointer: coarse)").matches) at("keys").textContent = "Keyboard";
   if (typeof WebAssembly === "undefined") {
@@ -303,6 +310,15 @@ function main() {
   new ResizeObserver(follow).observe(at("stage"));
   feed.addEventListener("status", onStatus);
   feed.addEventListener("link", onLink);
+  repeatBeats(feed, () => (connection ? lines : []));
+  serveSilence(feed, isConnected, () => {
+    keys.release();
+    connection?.releaseAll();
+  });
+  serveTitle(feed, () => "Desktop");
+  serveNotices(feed);
+  keepBackButtons(isConnected);
+  askBeforeClosing(isConnected);
   addEventListener("pagehide", close);
   serveDownloadBar();
   feed.start();

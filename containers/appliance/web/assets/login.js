@@ -7,6 +7,7 @@ const PAGES = ["desktop", "console", "native"];
 /** @type {Record<number, string>} */
 const SENTENCES = {
   403: "That key does not open this session. Copy it again, whole, from where the desktop was started.",
+  410: "This key was replaced by a newer one, and opens nothing any more. The new one is shown by: 7lbd connect --url",
   429: "Too many attempts. Wait a minute, then try again.",
   0: "The session does not answer. It may have ended, or the network may be down.",
 };
@@ -37,6 +38,29 @@ export async function enter(token) {
   }
 }
 
+const ASKED_AGAIN = "?asked-again";
+
+/**
+ * Asks for the page once more: with a link on another site's page, or in a mail, the cookie does not come along
+ * (SameSite=Strict); with one of our own it does, where there is one.
+ * @returns {boolean} whether it is on its way
+ */
+function askAgain() {
+  if (location.search === ASKED_AGAIN) history.replaceState(null, "", location.pathname);
+  else if (!location.search && !isOurOwn() && !document.querySelector("#message")?.textContent) {
+    document.body.dataset["state"] = "asking";
+    location.replace(location.pathname + ASKED_AGAIN);
+    return true;
+  }
+  return false;
+}
+
+/** Whether it was a page of ours that led here; or an address that slash.js is about to mend. */
+function isOurOwn() {
+  const mended = !location.pathname.endsWith("/") && document.querySelector("script[src$='slash.js']") !== null;
+  return mended || location.pathname.endsWith("/login") || document.referrer.startsWith(`${location.origin}/`);
+}
+
 /** @param {string} to */
 function go(to) {
   // The gateway takes the query off again; if the cookie did not come back with it, the page says so.
@@ -65,6 +89,10 @@ function serve(form) {
     void attempt(field.value.trim());
   });
   if (key.token) void attempt(key.token);
+  else if (!askAgain()) {
+    document.body.dataset["state"] = "idle";
+    field.focus();
+  }
   // A link that is pasted into the address bar of this very page changes the fragment only.
   addEventListener("hashchange", () => {
     key = takeKey();

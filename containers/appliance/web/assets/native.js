@@ -2,7 +2,9 @@
 // The page for people with a remote desktop client of their own.
 
 import { at, copies, post, Refused, tell } from "./lib/dom.js";
-import { Feed, hasReached, showLink } from "./lib/session.js";
+import { called, Feed, isOver, showLink } from "./lib/session.js";
+import { serveTitle } from "./lib/time-left.js";
+import { native } from "./lib/words.js";
 
 /** @typedef {import("./lib/session.js").Status} Status */
 /** @typedef {{ account: string, password: string, destination: string }} Account */
@@ -26,15 +28,17 @@ function account() {
 /** @param {Status} status */
 function show(status) {
   document.body.dataset["phase"] = status.phase;
-  tell("where", `${status.image} on ${status.host}`);
-  at("not-ready").hidden = hasReached(status, "ready");
-  const native = status.native;
-  if (!native) return;
-  tell("ssh", native.ssh);
+  tell("where", `${called(status)} on ${status.host}`);
+  tell("not-ready", native(status));
+  at("not-ready").classList.toggle("bad", isOver(status));
+  for (const id of ["show", "copy-password", "rdp-file", "bundle"]) at(id).hidden = isOver(status);
+  const ways = status.native;
+  if (!ways) return;
+  tell("ssh", ways.ssh);
   tell("fingerprint", status.certificate || "Not known yet: the guest shows it when it is ready.");
-  showFreeRdp(status.certificate, native.local_port);
-  at("tls").hidden = !native.tls;
-  if (native.tls) showTls(native.tls, native.local_port);
+  showFreeRdp(status.certificate, ways.local_port);
+  at("tls").hidden = !ways.tls;
+  if (ways.tls) showTls(ways.tls, ways.local_port);
 }
 
 /**
@@ -113,12 +117,14 @@ function save(content, name) {
 
 async function main() {
   showLink(feed);
+  serveTitle(feed, () => "Native client");
   feed.addEventListener("status", () => feed.status && show(feed.status));
   servePassword();
   serveBundle();
   for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-copy]"))) {
     copies(button, () => at(button.dataset["copy"] ?? "").textContent ?? "");
   }
+  if (location.search) history.replaceState(null, "", location.pathname);
   feed.start();
   try {
     at("account").textContent = (await account()).account;

@@ -3,7 +3,9 @@
 
 import { fetchAhead } from "./lib/client-file.js";
 import { at, make, post, sentence, tell } from "./lib/dom.js";
-import { duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
+import { called, duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
+import { serveTitle } from "./lib/time-left.js";
+import { clock } from "./lib/words.js";
 import { enter, takeKey } from "./login.js";
 
 /** @typedef {import("./lib/session.js").Status} Status */
@@ -31,7 +33,7 @@ const LEDES = {
   suspended: "It goes on from its file whenever you want.",
   stopping: "The guest saves what it has to and switches itself off.",
   ended: "Nothing of it is left on the node. You can close this page.",
-  failed: "Nothing of it is left on the node but its log.",
+  failed: "Nothing of it is left on the node but its logs.",
 };
 
 const STEPS = [
@@ -42,11 +44,16 @@ const STEPS = [
 
 /** @type {Record<string, string>} */
 const MILESTONES = {
-  dhcp: "network address",
-  "ready-line": "guest reports for work",
-  agent: "guest agent",
-  password: "password",
-  rdp: "remote desktop",
+  thawed: "machine runs again",
+  clock: "clock right",
+  session: "guest knows its user",
+  dhcp: "network there",
+  "ready-line": "guest ready",
+  agent: "guest answers",
+  password: "password set",
+  rdp: "remote desktop answers",
+  flushed: "files written",
+  notice: "end announced",
 };
 
 /** In seconds: twice as long before the end as the guest's own notice comes by itself (`end_notice`). */
@@ -57,8 +64,7 @@ const feed = new Feed();
 /** @param {Status} status */
 function show(status) {
   document.body.dataset["phase"] = status.phase;
-  document.title = `${status.phase === "ready" ? "Ready" : HEADLINES[status.phase]} · 7lbd`;
-  tell("where", `${status.image} on ${status.host}`);
+  tell("where", `${called(status)} on ${status.host}`);
   tell("headline", HEADLINES[status.phase] ?? status.phase);
   tell("lede", isOver(status) && status.reason ? sentence(status.reason) : (LEDES[status.phase] ?? ""));
   tell("hint", isOver(status) ? sentence(status.hint) : "");
@@ -79,7 +85,9 @@ const EMULATION = /software emulation/i;
 function showEmulation(status) {
   at("emulation").hidden = status.accel !== "tcg" || isOver(status);
   const told = status.warnings.find((warning) => EMULATION.test(warning)) ?? "";
-  const why = sentence(told.replace(/^NO KVM: */, "")) || "The desktop is many times slower than on a node with KVM.";
+  const why =
+    sentence(told.replace(/^NO KVM: */, "").replace(/; whoever runs this one.*/, "")) ||
+    "The desktop is many times slower than on a node with KVM.";
   tell("emulation-why", why);
 }
 
@@ -171,12 +179,15 @@ function row(name, title, begin, end, current, sub) {
 function showFacts(status) {
   /** @type {[string, string | Node][]} */
   const facts = [
-    ["Image", status.image],
+    ["Image", called(status)],
     ["Node", status.host],
     ["Started", new Date(status.started * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })],
     ["Processor", status.accel === "tcg" ? "software emulation" : status.accel.toUpperCase()],
   ];
-  if (status.ends_at && !isOver(status)) facts.push(["Time left", make("span", { id: "left" })]);
+  if (status.title) facts.splice(1, 0, ["Version", status.image]);
+  if (status.ends_at && !isOver(status)) {
+    facts.push(["Ends at", clock(status.ends_at)], ["Time left", make("span", { id: "left" })]);
+  }
   at("facts").replaceChildren(
     ...facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
   );
@@ -197,7 +208,7 @@ function tick() {
   const minutes = Math.max(0, Math.ceil(seconds / 60));
   tell(
     "hurry",
-    hurry ? `Save your work: the job’s time is up in ${minutes === 1 ? "1 minute" : `${minutes} minutes`}.` : "",
+    hurry ? `Save your work: the desktop is shut down in ${minutes === 1 ? "1 minute" : `${minutes} minutes`}.` : "",
   );
 }
 
@@ -296,6 +307,10 @@ async function main() {
   serveStop();
   serveSuspend();
   showLink(feed);
+  serveTitle(feed, () => {
+    const phase = feed.status?.phase ?? "";
+    return phase === "ready" ? "Ready" : (HEADLINES[phase] ?? "Session");
+  });
   feed.addEventListener("status", () => {
     if (feed.status) show(feed.status);
     void showPicture();
@@ -307,6 +322,7 @@ async function main() {
     maybeOpen();
   });
   setInterval(tick, 1000);
+  if (location.search) history.replaceState(null, "", location.pathname);
   feed.start();
 }
 

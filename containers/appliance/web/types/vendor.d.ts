@@ -7,7 +7,7 @@ declare module "*/vendor/ironrdp/iron-remote-desktop-rdp.js" {
 declare module "*/vendor/novnc/core/rfb.js" {
   /** noVNC's docs/API.md */
   export default class RFB extends EventTarget {
-    constructor(target: HTMLElement, url: string, options?: { shared?: boolean; wsProtocols?: string[] });
+    constructor(target: HTMLElement, line: string | WebSocket, options?: { shared?: boolean; wsProtocols?: string[] });
     viewOnly: boolean;
     scaleViewport: boolean;
     clipViewport: boolean;

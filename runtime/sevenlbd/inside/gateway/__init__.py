@@ -13,6 +13,7 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 - fairness: whoever has the most gives way first
 - first_bytes: what a connection's first bytes say
 - gate: who may come in and who is there, shared by all parts
+- late_input: what was typed blind is not delivered late
 - limits: what a stranger may cost
 - metrics: OpenMetrics
 - native: before native RDP: who may knock at stunnel

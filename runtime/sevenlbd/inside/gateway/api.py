@@ -20,11 +20,11 @@ from .responses import Refused
 
 _MAX_BODY = 64 * 1024  # bytes; a guess: a request has a token or a word
 _BODY_SECONDS = 10.0  # as a head has (limits.py)
-_EVERY_SECONDS = 5.0  # the pages take 16 s of silence for a broken line (lib/session.js)
+_BEAT_SECONDS = 1.5  # the pages tell their user of 4 s of silence (lib/session.js)
 _WRITE_SECONDS = 30.0  # a browser that sleeps takes nothing, and comes back by itself
 _MAX_STREAMS = 256  # a guess: far more than a user has pages
 _SHOWN = (
-    *("id", "user", "host", "image", "accel", "network", "phase", "phases", "milestones"),
+    *("id", "user", "host", "image", "title", "accel", "network", "phase", "phases", "milestones"),
     *("warnings", "ways_out", "paused", "reason", "hint", "started", "ends_at", "certificate"),
 )
 _DESTINATION = "desktop:3389"  # a name for the client; the gateway knows the way
@@ -95,6 +95,7 @@ def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
         "clipboard": front.clipboard,
         "screen": front.screen,
         "viewer": gate.viewer,
+        "late_inputs": gate.late_inputs,
     }
     if visitor.may(DESKTOP):
         native, port = front.native, local_port(front.session)
@@ -114,7 +115,7 @@ async def status(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.
 
 
 async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
-    """Server-sent events (HTML standard, section 9.2): the status at every change and every few seconds."""
+    """Server-sent events (HTML standard, section 9.2): the status at every change, and the time in between."""
     if gate.watchers(stream=True) >= _MAX_STREAMS:
         raise Refused(503, "too many pages watch this session", "close some of them")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
@@ -123,18 +124,28 @@ async def _stream(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web
     try:
         with gate.watching(visitor, stream=True):
             while True:
-                changed, over, data = gate.changed, gate.over, json.dumps(shown(gate, visitor))
-                async with asyncio.timeout(_WRITE_SECONDS):
-                    await response.write(f"event: status\ndata: {data}\n\n".encode())
+                changed, over = gate.changed, gate.over
+                await _send(response, "status", json.dumps(shown(gate, visitor)))
                 if over:
                     break
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _EVERY_SECONDS)
+                while not await _set_within(changed, _BEAT_SECONDS):
+                    await _send(response, "beat", json.dumps(time.time()))
     except (OSError, TimeoutError):
         if request.transport:
             request.transport.abort()
     response.force_close()
     return response
+
+
+async def _send(response: web.StreamResponse, kind: str, data: str) -> None:
+    async with asyncio.timeout(_WRITE_SECONDS):
+        await response.write(f"event: {kind}\ndata: {data}\n\n".encode())
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 async def secrets(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:

@@ -36,6 +36,11 @@ _COOKIE_LOST = (
     "It refuses cookies for this address, or the portal in between takes them away."
 )
 
+_NO_KEY = "This key does not open this session. Copy it again, whole, from where the desktop was started."
+_REPLACED_KEY = (
+    "This key was replaced by a newer one, and opens nothing any more. The new one is shown by: 7lbd connect --url"
+)
+
 _PREFIX = re.compile(r"/r?node/[^/]+/\d+(?=/|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _TO_SLASH = re.compile(rf"\d{{1,5}}/{re.escape(SLASH)}")
@@ -170,13 +175,10 @@ class Routes:
         if request.headers.get("Origin"):
             _check_origin(request, front)
         form = await api.form(request)
-        role = authentication.role_of_token(form.get("token", ""), front.tokens)
+        token = authentication.pasted_token(form.get("token", ""))
+        role = authentication.role_of_token(token, front.tokens)
         if not role:
-            try:
-                await self._refuse_guess()
-            except Refused as refused:
-                return self._pages.login(message=f"{refused.error}: {refused.hint}.", status=refused.status)
-            return self._pages.login(message="This key does not open this session.", status=403)
+            return await self._no_entry(token)
         _guarded(request).trust()
         response = responses.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
         secure = request.secure or authentication.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
@@ -189,6 +191,16 @@ class Routes:
             secure=secure,
         )
         return response
+
+    async def _no_entry(self, token: str) -> web.StreamResponse:
+        """The login page again, with what is wrong with the key."""
+        try:
+            await self._refuse_guess()
+        except Refused as refused:
+            return self._pages.login(message=f"{refused.error}: {refused.hint}.", status=refused.status)
+        if authentication.is_token_of(token, self._gate.replaced):
+            return self._pages.login(message=_REPLACED_KEY, status=410)
+        return self._pages.login(message=_NO_KEY, status=403)
 
     def _wanted(self, to: str, visitor: Visitor) -> str:
         """The page that a form asks to be led to, if there is one of that name for this visitor; else none."""

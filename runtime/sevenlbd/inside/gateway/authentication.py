@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections import deque
@@ -24,7 +25,13 @@ MAY = {
     STATUS: frozenset({STATUS}),
 }
 """What each role may do."""
-_MAX_TOKEN = 200  # characters; ours have 53, and no stranger has a megabyte hashed
+_TOKEN = 53  # characters of one of ours (outside/access/credentials.py)
+_MAX_TOKEN = 200  # characters: no stranger has a megabyte hashed
+_MAX_PASTED = 4000  # characters; a guess: a link, and some of the mail that it came in
+_AROUND = re.compile(r"""[\s>|"'<`\u200b\u00ab\u00bb\u2018-\u201f]+""")
+_IN_LINK = re.compile(
+    r"\btoken=(?:3D)?([A-Za-z0-9_=-]+)"
+)  # mail writes = as =3D, and ends a line by it (RFC 2045, 6.7)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -38,6 +45,19 @@ class Visitor:
     def may(self, role: str) -> bool:
         """Whether the visitor's role includes `role`."""
         return role in MAY[self.role]
+
+
+def pasted_token(text: str) -> str:
+    """The token in what somebody pastes for one: itself, the whole link, or that as a mail quotes and breaks it."""
+    plain = _AROUND.sub("", text[:_MAX_PASTED])
+    linked = _IN_LINK.search(plain)
+    return linked[1].replace("=", "")[:_TOKEN] if linked else plain.strip(".,;:()[]{}")
+
+
+def is_token_of(token: str, digests: Iterable[str]) -> bool:
+    """Whether one of the digests is the token's."""
+    digest = hashlib.sha256(token[: _MAX_TOKEN + 1].encode(errors="replace")).hexdigest()
+    return sum(hmac.compare_digest(digest, known) for known in digests) > 0
 
 
 def role_of_token(token: str, tokens: Mapping[str, str]) -> str:

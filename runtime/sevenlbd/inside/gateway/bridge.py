@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 
 from .authentication import Visitor
 from .gate import SESSION_ENDED, Gate, Watcher
+from .late_input import Freshness, Sieve
 from .limits import Guarded
 from .traffic import Traffic
 
@@ -129,9 +130,11 @@ class Socket:
 
     ws: web.WebSocketResponse
     request: web.BaseRequest
+    on_late: Callable[[], None]
+    """Called when something was typed too long ago, and not delivered."""
 
     @classmethod
-    async def accept(cls, request: web.BaseRequest) -> Socket:
+    async def accept(cls, request: web.BaseRequest, on_late: Callable[[], None]) -> Socket:
         """Shake hands. Raises web.HTTPException when the request is no handshake."""
         ws = web.WebSocketResponse(
             compress=False,
@@ -141,7 +144,7 @@ class Socket:
             autoclose=False,
         )
         await ws.prepare(request)
-        return cls(ws, request)
+        return cls(ws, request, on_late)
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye, and hang up on a peer that does not answer."""
@@ -152,8 +155,8 @@ class Socket:
         if transport:
             asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.abort)
 
-    async def bridge(self, far: Far, traffic: Traffic) -> bool:
-        """Until one side ends. Whether it was the guest's."""
+    async def bridge(self, far: Far, traffic: Traffic, sieve: Sieve) -> bool:
+        """Until one side ends. Whether it was the guest's. What is typed late goes through `sieve`."""
         near = self.request.transport
         protocol = self.request.protocol
         assert isinstance(protocol, Guarded)
@@ -161,7 +164,7 @@ class Socket:
             return False
         _keep_fresh(near)
         protocol.pace(far.transport)
-        upwards = asyncio.ensure_future(self._upwards(far))
+        upwards = asyncio.ensure_future(self._upwards(far, sieve))
         try:
             with traffic.connection():
                 far.begin(near, traffic)
@@ -173,17 +176,24 @@ class Socket:
             far.close()
         return far.gone.done()
 
-    async def _upwards(self, far: Far) -> None:
+    async def _upwards(self, far: Far, sieve: Sieve) -> None:
+        freshness = Freshness()
         with suppress(ConnectionError):
             async for message in self.ws:
+                if message.type is WSMsgType.TEXT and freshness.repeated(message.data):
+                    continue
                 if message.type is not WSMsgType.BINARY:
                     return
-                await far.write(message.data)
+                data = sieve(message.data) if freshness.late else message.data
+                if data != message.data:
+                    self.on_late()
+                if data:
+                    await far.write(data)
 
 
 async def conversation(request: web.BaseRequest, gate: Gate, visitor: Visitor, talk: Talk) -> web.StreamResponse:
     """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere."""
-    socket = await Socket.accept(request)
+    socket = await Socket.accept(request, gate.note_late)
     code, reason = SESSION_ENDED, "the session has ended"
     with gate.watching(visitor) as watcher:
         if not gate.over:

@@ -18,7 +18,7 @@ from functools import cache
 from aiohttp import WSMsgType, web
 
 from ...wire import tls
-from . import rdcleanpath
+from . import late_input, rdcleanpath
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
@@ -80,7 +80,7 @@ async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> Go
         far, answer = await _connect(x224, gate)
         try:
             await socket.ws.send_bytes(answer)
-            guest_ended = await socket.bridge(far, gate.traffic["desktop"])
+            guest_ended = await socket.bridge(far, gate.traffic["desktop"], late_input.rdp)
         except ConnectionError:
             return 1000, ""
         finally:

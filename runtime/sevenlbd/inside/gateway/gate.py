@@ -24,6 +24,7 @@ SESSION_ENDED = 4002
 GUEST_UNREACHABLE = 4003  # the guest's RDP or its screen: not there, refusing, or not the one it was
 RENEWED = 4004  # the key was renewed, or the visitor logged out
 
+_REPLACED = 300  # a guess: the keys of a hundred renewals
 _FRONT_SECONDS = 3.0  # the supervisor tells it as soon as the gateway runs
 _BUNDLE_SECONDS = 5.0  # the supervisor only reads a file; its node may be busy
 _FAREWELL_SECONDS = 0.6  # the supervisor waits for a second
@@ -86,11 +87,16 @@ class Gate:
         self._left: set[str] = set()
         self._viewer: Viewer | None = None
         self._farewell: asyncio.Task[None] | None = None
+        self.late_inputs = 0
+        """How much was typed too long ago, and not delivered."""
+        self.replaced: deque[str] = deque(maxlen=_REPLACED)
+        """SHA-256 of tokens that opened this session once."""
 
     def on_front(self, front: Front) -> None:
         """Who may come in from now on; whoever came in by an older key goes."""
         old, self.front = self.front, front
         if old and old.cookie_key != front.cookie_key:
+            self.replaced.extend(set(old.tokens.values()) - set(front.tokens.values()))
             self._left.clear()
             self.end(lambda _: True, RENEWED, "the key was renewed")
         self._there.set()
@@ -117,6 +123,11 @@ class Gate:
         self._bundles.append(coming)
         self.ask(BundleWanted())
         return await asyncio.wait_for(coming, _BUNDLE_SECONDS)
+
+    def note_late(self) -> None:
+        """Something was typed too long ago: the pages say so."""
+        self.late_inputs += 1
+        self.tell()
 
     def tell(self) -> None:
         """Wake those who wait for news: each change has an event of its own."""

@@ -7,7 +7,7 @@ import logging
 
 from aiohttp import web
 
-from . import native_relay
+from . import late_input, native_relay
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
@@ -31,7 +31,7 @@ async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.S
         except (OSError, TimeoutError) as error:
             log.warning("the machine's screen is not there: %s", type(error).__name__)
             return GUEST_UNREACHABLE, "the machine's screen is not there"
-        if await socket.bridge(far, traffic):
+        if await socket.bridge(far, traffic, late_input.rfb):
             return GUEST_UNREACHABLE, "the machine closed its screen"
         return 1000, ""
 

@@ -290,3 +290,31 @@ async def test_no_log_line_holds_a_secret(world: World, caplog: pytest.LogCaptur
         await ws.receive()
     for secret in (token, "my-guess", "secret-tab", "pass-word", world.cookie("desktop")[:40]):
         assert secret not in caplog.text
+
+
+KEY = "k" + "abcdefghijklmnopqrstuvwxyz234567"[:26] * 2
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        KEY,
+        f"  {KEY}\r\n",
+        f"\u201c{KEY}\u201d.",
+        f"<{KEY}>,",
+        f"http://node7:8443/#token={KEY}",
+        f"http://node7:8443/#token={KEY}&to=desktop",
+        f"> Have a look:\n> > http://node7:8443/#token={KEY[:20]}\n> > {KEY[20:]}\n> Bye",
+        f"http://node7:8443/#token=3D{KEY[:30]}=\r\n{KEY[30:]}",
+        f"{KEY[:25]}\n{KEY[25:]}",
+    ],
+)
+def test_a_token_is_found_in_what_people_paste(pasted: str) -> None:
+    assert authentication.pasted_token(pasted) == KEY
+    assert authentication.pasted_token(pasted.replace("\r", "").replace("\n", "")) == KEY, "a field has one line"
+
+
+def test_what_is_no_token_stays_none() -> None:
+    assert authentication.pasted_token("") == ""
+    assert authentication.pasted_token("#token=") == "#token="
+    assert len(authentication.pasted_token("x" * 100_000)) < 10_000

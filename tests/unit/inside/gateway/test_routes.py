@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 
 import aiohttp
@@ -580,11 +581,14 @@ async def test_the_status_comes_as_a_stream_of_events(world: World) -> None:
 
 @lived()
 async def test_the_stream_speaks_without_news_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(api, "_BEAT_SECONDS", 0.1)
     headers = world.headers("status", Accept="text/event-stream")
     async with world.client.get(world.url("api/status"), headers=headers) as answer:
+        await event(answer.content)
         for _ in range(3):
-            await event(answer.content)
+            assert await answer.content.readline() == b"event: beat\n"
+            assert abs(float((await answer.content.readline()).removeprefix(b"data: ")) - time.time()) < 10
+            await answer.content.readline()
 
 
 @lived()
@@ -647,3 +651,21 @@ async def test_the_unix_socket_speaks_the_same(world: World) -> None:
     writer.write(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
     writer.close()
+
+
+@lived()
+async def test_an_old_key_is_told_that_it_was_replaced(world: World) -> None:
+    """To nobody but who had it."""
+    assert world.gate.front
+    old = world.gate.front
+    world.gate.on_front(replace(old, cookie_key="cd" * 32, tokens=dict.fromkeys(old.tokens, "00" * 32)))
+    for token, status, words in ((TOKENS["desktop"], 410, "replaced"), ("x" * 43, 403, "does not open")):
+        async with world.client.post(world.url("login"), data={"token": token}, allow_redirects=False) as answer:
+            assert answer.status == status
+            assert words in await answer.text()
+
+
+@lived()
+async def test_a_pasted_link_logs_in(world: World) -> None:
+    data = {"token": f"> {world.url('')}#token={TOKENS['status']}&to=desktop"}
+    assert await world.status_of("POST", "login", data=data) == 303

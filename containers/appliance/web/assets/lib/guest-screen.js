@@ -9,6 +9,8 @@ import { Backoff } from "./backoff.js";
  */
 export class GuestScreen extends EventTarget {
   state = "off";
+  /** What the last connection goes over. @type {WebSocket | undefined} */
+  line;
   #backoff = new Backoff();
   /** @type {RFB | undefined} */
   #rfb;
@@ -50,7 +52,9 @@ export class GuestScreen extends EventTarget {
     const address = new URL("ws/console", location.href);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     address.hash = address.search = "";
-    const rfb = new RFB(this.place, address.href, { shared: true, wsProtocols: ["binary"] });
+    const line = new WebSocket(address, ["binary"]);
+    this.line = line;
+    const rfb = new RFB(this.place, line, { shared: true });
     this.#rfb = rfb;
     this.dress(rfb);
     rfb.addEventListener("connect", () => {

@@ -55,7 +55,7 @@ function serveMouse(place, view, connection) {
   place.addEventListener("pointerdown", (event) => {
     const to = connection();
     if (!to || !isOurs(event) || onScrollbar(event)) return;
-    event.preventDefault();
+    if (!place.contains(document.activeElement)) place.focus({ preventScroll: true });
     place.setPointerCapture(event.pointerId);
     to.send(move(view, to, event.clientX, event.clientY), button(to, event));
   });
@@ -64,11 +64,13 @@ function serveMouse(place, view, connection) {
     if (to && isOurs(event)) to.send(button(to, event));
   });
   place.addEventListener("wheel", (event) => turn(connection(), event), { passive: false });
+  // Not the pointer's event: then no mouse's would come, and "back" and "forward" could not be kept from the browser.
+  place.addEventListener("mousedown", (event) => connection() && !onScrollbar(event) && event.preventDefault());
   place.addEventListener("contextmenu", (event) => event.preventDefault());
   place.addEventListener("dragstart", (event) => event.preventDefault());
 }
 
-/** @param {PointerEvent} event */
+/** @param {MouseEvent} event */
 function onScrollbar(event) {
   const place = /** @type {HTMLElement} */ (event.currentTarget);
   const box = place.getBoundingClientRect();

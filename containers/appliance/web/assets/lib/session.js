@@ -8,7 +8,8 @@ import { Backoff } from "./backoff.js";
  * @property {string} id
  * @property {string} user
  * @property {string} host
- * @property {string} image
+ * @property {string} image its name and version
+ * @property {string} [title] what people call it
  * @property {string} accel
  * @property {string} network
  * @property {string} phase
@@ -28,6 +29,7 @@ import { Backoff } from "./backoff.js";
  * @property {boolean} clipboard
  * @property {string} screen the desktop's one size, as in "1280x800", or ""
  * @property {string} viewer the tab that has the desktop now
+ * @property {number} late_inputs how much was typed too long ago, and not delivered
  * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
  */
 
@@ -36,14 +38,28 @@ import { Backoff } from "./backoff.js";
 const ENDS = ["ended", "failed", "suspended"];
 export const PHASES = ["preparing", "booting", "guest-up", "ready", "suspending", "stopping", ...ENDS];
 
-// The stream has something to say every 5 s; a silence of this length is a broken line.
+// The stream has something to say every 1.5 s; a silence of this length is a broken line.
 const SILENCE = 16_000;
+/** In milliseconds: after this a plain question is asked, as a proxy may hold the stream back. */
+const DOUBT = 2500;
+/** In milliseconds: a user is told by now; what is typed on a silent line the gateway drops a second later. */
+const SILENT = 4000;
+/** In milliseconds: how often it is looked. */
+const LOOK = 500;
 // For one answer, in milliseconds: the gateway has it at once, a slow network and a portal's proxy are between.
 const PATIENCE = 10_000;
 
 /** @param {Status} status */
 export function isOver(status) {
   return ENDS.includes(status.phase);
+}
+
+/**
+ * What people are told that it is a desktop of.
+ * @param {Status} status
+ */
+export function called(status) {
+  return status.title || status.image;
 }
 
 /**
@@ -54,12 +70,19 @@ export function hasReached(status, phase) {
   return PHASES.indexOf(status.phase) >= PHASES.indexOf(phase) && !isOver(status) && status.phase !== "stopping";
 }
 
-/** Emits "status" when there is news, and "link" when the line to the session changes. */
+/**
+ * Emits "status" when there is news, "link" when the line to the session changes, "beat" with the server's time (epoch, in
+ * seconds) whenever it is heard of, and "silence" when the line falls silent or speaks again.
+ */
 export class Feed extends EventTarget {
   /** @type {Status | null} */
   status = null;
   /** @type {Link} */
   link = "connecting";
+  /** Whether nothing is heard of a session that was there. */
+  silent = false;
+  #heard = 0;
+  #doubting = false;
   /** How far the server's clock is ahead, in milliseconds. */
   skew = 0;
   #backoff = new Backoff();
@@ -71,6 +94,7 @@ export class Feed extends EventTarget {
 
   start() {
     this.#open();
+    setInterval(() => this.#listen(), LOOK);
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#hurry());
     addEventListener("pagehide", () => this.stop());
@@ -92,20 +116,21 @@ export class Feed extends EventTarget {
 
   /**
    * Asks once, now. Returns the link's state; the status is the last one known.
+   * @param {boolean} final whether no answer means that the line is lost
    * @returns {Promise<Link>}
    */
-  async ask() {
+  async ask(final = true) {
     try {
       const answer = await fetch("api/status", {
         headers: { Accept: "application/json" },
         signal: AbortSignal.timeout(PATIENCE),
       });
       if (answer.status === 401 || answer.status === 403) return this.#set("locked");
-      if (!answer.ok) return this.#set("lost");
+      if (!answer.ok) return final ? this.#set("lost") : this.link;
       this.#take(await answer.json());
       return this.link;
     } catch {
-      return this.#set("lost");
+      return final ? this.#set("lost") : this.link;
     }
   }
 
@@ -114,6 +139,7 @@ export class Feed extends EventTarget {
     if (this.#stopped) return;
     this.#stream = new EventSource("api/status");
     this.#stream.addEventListener("status", (event) => this.#take(JSON.parse(event.data)));
+    this.#stream.addEventListener("beat", (event) => this.#beat(Number(event.data)));
     this.#stream.addEventListener("error", () => this.#broken());
     this.#watch();
   }
@@ -134,10 +160,38 @@ export class Feed extends EventTarget {
     this.status = status;
     this.skew = status.now * 1000 - Date.now();
     this.#backoff.reset();
-    if (this.#stream) this.#watch();
     this.dispatchEvent(new CustomEvent("status", { detail: status }));
-    this.#set("live");
+    this.#beat(status.now);
     if (isOver(status)) this.stop();
+  }
+
+  /** @param {number} now the server's time, in seconds since the epoch */
+  #beat(now) {
+    this.#heard = performance.now();
+    if (this.#stream) this.#watch();
+    this.#set("live");
+    this.#hush(false);
+    this.dispatchEvent(new CustomEvent("beat", { detail: now }));
+  }
+
+  #listen() {
+    if (this.#stopped || !this.status) return;
+    const quiet = performance.now() - this.#heard;
+    if (quiet > DOUBT && !this.#doubting) void this.#doubt();
+    if (quiet > SILENT) this.#hush(true);
+  }
+
+  async #doubt() {
+    this.#doubting = true;
+    await this.ask(false);
+    this.#doubting = false;
+  }
+
+  /** @param {boolean} silent */
+  #hush(silent) {
+    if (silent === this.silent) return;
+    this.silent = silent;
+    this.dispatchEvent(new CustomEvent("silence", { detail: silent }));
   }
 
   // EventSource tells neither why it failed nor of a proxy that swallowed the stream: a plain question does.
@@ -179,8 +233,9 @@ export function showLink(feed) {
   const line = /** @type {HTMLElement} */ (document.getElementById("link"));
   const show = () => {
     document.body.dataset["link"] = feed.link;
-    line.hidden = feed.link === "live" || feed.link === "connecting";
-    line.classList.toggle("bad", feed.link !== "live");
+    line.hidden = !feed.silent && (feed.link === "live" || feed.link === "connecting");
+    line.classList.toggle("bad", !line.hidden);
+    if (feed.silent) line.textContent = "The line is silent. The session goes on; this page shows what it knew last.";
     if (feed.link === "lost") line.textContent = "Connection lost. The session goes on; trying to reach it again …";
     if (feed.link === "locked") {
       line.textContent = "This key is no longer valid: a new one was made, or you logged out. ";
@@ -191,6 +246,7 @@ export function showLink(feed) {
     }
   };
   feed.addEventListener("link", show);
+  feed.addEventListener("silence", show);
   show();
 }
 

@@ -3,10 +3,11 @@
 
 import { at, sentence } from "./dom.js";
 
-/** @typedef {{ title: string, text?: string, hint?: string, again?: string, native?: boolean }} Words */
+/** @typedef {{ title: string, text?: string, hint?: string, again?: string, native?: boolean, alone?: boolean }} Words */
 
 /**
- * Shows what stands in the way of the picture; nothing when nothing does. The state is in <body data-state>.
+ * Shows what stands in the way of the picture; nothing when nothing does. What stands `alone` has no other page beside
+ * it: nobody serves one any more. The state is in <body data-state>.
  * @param {string} state
  * @param {Words} [words]
  */
@@ -20,6 +21,7 @@ export function veil(state, words) {
   const again = at("again");
   again.hidden = !words.again;
   again.textContent = words.again ?? "";
+  at("veil-status").hidden = words.alone === true;
   const native = document.getElementById("veil-native");
   if (native) native.hidden = !words.native;
 }

@@ -44,6 +44,9 @@ function coreData(message) {
   return whole ? at : -1;
 }
 
+/** The lines of this page's clients, until they are closed. @type {Set<WebSocket>} */
+export const lines = new Set();
+
 /** What the client takes for the browser's WebSocket. After that message it is. */
 export class TrueColourSocket extends WebSocket {
   /** Whether the message has gone. */
@@ -51,6 +54,16 @@ export class TrueColourSocket extends WebSocket {
   /** How many messages wait in `#line`, in their order: what a Blob holds is not told at once. */
   #waiting = 0;
   #line = Promise.resolve();
+
+  /**
+   * @param {string | URL} address
+   * @param {string | string[]} [protocols]
+   */
+  constructor(address, protocols) {
+    super(address, protocols);
+    lines.add(this);
+    this.addEventListener("close", () => lines.delete(this));
+  }
 
   /** @param {string | Blob | BufferSource} data */
   send(data) {
