@@ -90,6 +90,8 @@ class SessionState:
     """SHA-256 of the page's certificate, when the session made its own."""
     native_port: int = 0
     """Where RDP over mutual TLS listens; 0 when it does not."""
+    title: str = ""
+    """What people call the image: its description's title, or empty."""
     job: str = ""
     """The scheduler's id of the job that it runs in; empty outside of any."""
     array: str = ""
@@ -106,6 +108,11 @@ class SessionState:
     """Who logs in to the desktop."""
     saved: str = ""
     """The file that it was suspended into last."""
+
+    @property
+    def called(self) -> str:
+        """What people are told that it is a desktop of."""
+        return self.title or self.image
 
     def elapsed(self) -> float:
         """Seconds since the session began."""

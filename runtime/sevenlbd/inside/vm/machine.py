@@ -78,7 +78,7 @@ class Machine:
         finally:
             events_seen.cancel()
         if code or not self.shutdown_reason:
-            raise MachineError(f"QEMU ended with {_spell(code)}; its last words: {_tail(_LOG)}")
+            raise MachineError(f"QEMU ended with {_spell(code)}{_last_words(_LOG)}")
         return self.shutdown_reason
 
     def _keep_variables(self) -> None:
@@ -273,7 +273,7 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
             await qmp_link.connect(qmp, qmp_ours)
         except qmp_link.NoAnswer:
             code = await process.wait()
-            raise MachineError(f"QEMU did not start ({_spell(code)}): {_tail(_LOG)}") from None
+            raise MachineError(f"QEMU did not start ({_spell(code)}){_last_words(_LOG)}") from None
         if plan.warm:
             await migration.thaw(qmp, WARM_STATE)
         if plan.resumed:
@@ -322,6 +322,12 @@ def _cpu_seconds(pid: int) -> float:
 
 def _spell(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _last_words(log: Path) -> str:
+    """What it wrote last, to be put behind how it ended; one that was killed has said nothing."""
+    said = _tail(log)
+    return f"; its last words: {said}" if said else ""
 
 
 def _tail(path: Path, size: int = 2000) -> str:

@@ -14,7 +14,7 @@ from ...config import sources
 from ...wire.state import SessionState
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
-from ..console import invocation, terminal
+from ..console import invocation, terminal, words
 from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
@@ -108,13 +108,15 @@ def _print(states: Iterable[SessionState], abroad: Iterable[Elsewhere], waiting:
 
 
 def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
-    kind = f"{state.image}  {state.accel}, {state.network}"
+    kind = f"{state.called}  {state.accel}, {state.network}"
     yield f"{state.id}  {state.phase}  up {units.duration(state.elapsed())}  {kind}{whereabouts}"
+    if state.ends_at:
+        yield f"    {words.ends(state)}"
     if state.paused:
         yield f"    PAUSED: {state.paused}"
     times = [*state.phases.items(), *state.milestones.items()]
     for name, at in sorted(times, key=lambda item: item[1]):
-        yield f"    {at:8.1f} s  {name}"
+        yield f"    {at:8.1f} s  {words.step(name)}"
     for text in state.ways_out:
         yield f"    WAYS OUT: {text}"
     for text in state.warnings:

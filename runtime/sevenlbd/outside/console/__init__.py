@@ -10,4 +10,5 @@
 - progress_bar: how far something long has come
 - progress_notes: the same among a session's notes
 - terminal: the one place that writes for people
+- words: what a session's steps are called
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...base.errors import Refusal, visible
 from ...wire.state import Phase, SessionState
 from ..access import credentials
+from . import words
 from .instructions import link
 from .plain_lines import MEANING, Lines
 
@@ -88,7 +89,7 @@ class Terminal(Lines):
 
         state = self._state
         assert state
-        title = f"session {state.id} · {state.image} · {state.accel}, {state.network}"
+        title = f"session {state.id} · {state.called} · {state.accel}, {state.network}"
         table = Table(title=_literally(title), title_justify="left", box=None)
         for name in ("", "phase", "at", ""):
             table.add_column(name)
@@ -104,7 +105,7 @@ class Terminal(Lines):
                 shown += f"  … {state.elapsed() - at:.0f} s"
             elif here:
                 mark = "[red]✘[/]"
-            note = ", ".join(state.milestones) if phase is Phase.GUEST_UP else ""
+            note = words.latest(state) if phase is Phase.GUEST_UP else ""
             table.add_row(mark, str(phase), shown, f"[dim]{_literally(note or MEANING[phase])}[/]")
         return table
 

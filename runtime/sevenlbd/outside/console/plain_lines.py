@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...base.errors import Refusal
 from ...wire.state import Phase, SessionState
-from . import output
+from . import output, words
 from .instructions import ready_block
 from .output import Output
 
@@ -44,7 +44,7 @@ class Lines(Output):
         for name, at in state.milestones.items():
             if name not in self._milestones:
                 self._milestones.add(name)
-                output.say(f"7lbd: {at:7.1f} s    {name}")
+                output.say(f"7lbd: {at:7.1f} s    {words.step(name)}")
         if state.phase is not self._last:
             self._last = state.phase
             why = f" ({state.reason})" if state.phase is Phase.STOPPING and state.reason else ""
@@ -101,7 +101,7 @@ def _heading(state: SessionState) -> Iterator[str]:
         step = f", step {state.step}" if state.step else ""
         again = f", started anew {state.restarts} time{'s' if state.restarts > 1 else ''}" if state.restarts else ""
         job = f" in job {state.job}{step}{again}"
-    yield f"{_clock(state.started)}: session {state.id} of {state.image} on {state.host}{job}"
+    yield f"{_clock(state.started)}: session {state.id} of {state.called} on {state.host}{job}"
     if state.ends_at:
         yield f"it is shut down at {_clock(state.ends_at)} at the latest"
     yield from state.notes

@@ -13,7 +13,13 @@ from .preflight.prepared import SessionOptions
 _EARLY_SECONDS = 90.0
 _NOTHING_LEFT = 1.0  # seconds; nobody reads a notice in less
 
-GOING_NOW = "This desktop is being shut down now: its job was cancelled, or its node is needed."
+LAST_NOTICE = 60.0  # seconds before the end: enough to save, and too little to begin anything
+
+
+def going_now(*, in_job: bool) -> str:
+    """What the desktop's user is told when somebody else ends it."""
+    why = "its job was cancelled, or its node is needed" if in_job else "it was told to by its node"
+    return f"This desktop is being shut down now: {why}."
 
 
 class Ending:
@@ -26,7 +32,8 @@ class Ending:
         self.at = 0.0
         """When the shutdown begins; 0 when nobody knows of an end."""
         self.why = ""
-        self._told = False
+        self._told = 0
+        """How many of the notices that are due were given."""
         self._timers: list[asyncio.TimerHandle] = []
         if options.time_limit:
             self._no_later_than(started + options.time_limit, "its time is up")
@@ -53,15 +60,16 @@ class Ending:
         now, lead = time.time(), self._options.signal_lead
         ends = self._job_ends if 0 < self._job_ends - now <= lead + _EARLY_SECONDS else now + lead
         self._no_later_than(self._before(ends), "the job ends")
-        self._told = False
+        self._told = 0
         self._set_timers()
         return self.at > now + _NOTHING_LEFT
 
     def notice(self) -> str:
         """What the user is to be told now; empty when that has been done, is not wanted, or is too early."""
-        if self._told or not self.at or not self._options.end_notice or self._until_notice() > 0:
+        due = sum(self._until(seconds) <= 0 for seconds in self._notices()) if self.at else 0
+        if due <= self._told:
             return ""
-        self._told = True
+        self._told = due
         minutes = max(round((self.at - time.time()) / 60), 1)
         clock = time.strftime("%H:%M", time.localtime(self.at))
         in_time = f"in {minutes} minutes" if minutes > 1 else "in a minute"
@@ -77,8 +85,14 @@ class Ending:
         if not self.at or at < self.at:
             self.at, self.why = at, why
 
-    def _until_notice(self) -> float:
-        return self.at - self._options.end_notice - time.time()
+    def _notices(self) -> list[float]:
+        """How long before the end the user is told: as the settings say, and once more when it is near."""
+        first = self._options.end_notice
+        return [first, LAST_NOTICE] if first > LAST_NOTICE else [first] if first else []
+
+    def _until(self, seconds: float) -> float:
+        """How long it is to so many seconds before the end."""
+        return self.at - seconds - time.time()
 
     def _set_timers(self) -> None:
         self.unwatch()
@@ -86,6 +100,6 @@ class Ending:
             return
         loop = asyncio.get_running_loop()
         self._timers = [
-            loop.call_later(max(self._until_notice(), 0.0), self._tell),
+            *(loop.call_later(max(self._until(seconds), 0.0), self._tell) for seconds in self._notices()),
             loop.call_later(max(self.at - time.time(), 0.0), self._stop, self.why),
         ]

@@ -9,6 +9,8 @@ from ...base.errors import visible
 from ...wire.state import SessionState
 from .preflight.prepared import Prepared
 
+_LONGEST_TITLE = 120  # characters; a guess: a line of a terminal
+
 
 def first_state(prepared: Prepared) -> SessionState:
     """The state of a session that is checked and begins now."""
@@ -18,6 +20,7 @@ def first_state(prepared: Prepared) -> SessionState:
         user=prepared.login,
         host=os.uname().nodename,
         image=visible(prepared.image_title),
+        title=visible(prepared.title, _LONGEST_TITLE),
         accel=plan.accel,
         network=plan.network,
         pid=os.getpid(),

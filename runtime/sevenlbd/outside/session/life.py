@@ -26,7 +26,7 @@ from ..job.leads import AFTER_GUEST_SECONDS
 from ..saved import places
 from . import mishap
 from .audience import Audience
-from .ending import GOING_NOW, Ending
+from .ending import Ending, going_now
 from .guest_calls import GuestCalls
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
@@ -105,7 +105,7 @@ class Session:
         elif self.state.phase is Phase.STOPPING:
             self._advance(Phase.ENDED)
         elif self.state.phase not in FINAL:
-            self._fail(ExitCode.BROKE, "the keeper died", mishap.hint("", self._log_named_in("")))
+            self._fail(ExitCode.BROKE, "the keeper died", self._mishap("", ""))
 
     def bury(self) -> None:
         """After the end: keep what explains a failure, before the folder goes."""
@@ -132,7 +132,7 @@ class Session:
         if number == signal.SIGUSR1 and self.state.phase is Phase.READY and self._on_walltime():
             return
         self._signal, self._signalled_at = signal.Signals(number), now
-        why, notice = f"{self._signal.name} came", GOING_NOW if number in _UNASKED else ""
+        why, notice = f"{self._signal.name} came", self._going() if number in _UNASKED else ""
         fits = 0 < self._options.suspend_seconds <= self._options.stop_grace
         if number in _UNASKED and fits and not again and self.state.phase is Phase.READY:
             self._suspend_or_stop(why, self._options.stop_grace, notice)
@@ -299,10 +299,16 @@ class Session:
             case EventKind.NOT_READY:
                 self._fail(ExitCode.NOT_READY, event.text, event.hint)
             case EventKind.BROKE:
-                self._fail(ExitCode.BROKE, event.text, mishap.hint(event.text, self._log_named_in(event.hint)))
+                self._fail(ExitCode.BROKE, event.text, self._mishap(event.text, event.hint))
             case EventKind.ENDED:
                 self._end(event.text)
         self.show()
+
+    def _going(self) -> str:
+        return going_now(in_job=bool(self.state.job))
+
+    def _mishap(self, text: str, hint: str) -> str:
+        return mishap.hint(text, self._log_named_in(hint), in_job=bool(self.state.job))
 
     def _log_named_in(self, hint: str) -> Path:
         """Where the log of what broke will be. It has a name inside that nobody outside can open."""

@@ -14,13 +14,13 @@ from ..node import abilities
 _SIGNAL = re.compile(r"\bsignal (\d{1,2})\b")
 
 
-def hint(message: str, log: Path) -> str:
-    """What helps, and where there is more."""
+def hint(message: str, log: Path, *, in_job: bool) -> str:
+    """What helps, and where there is more. `in_job` is whether a scheduler gave the memory."""
     exit_signal = _SIGNAL.search(message)
     more = f"its log: {log}"
     match int(exit_signal[1]) if exit_signal else 0:
         case signal.SIGKILL:
-            return f"{_killed()}; {more}"
+            return f"{_killed(in_job=in_job)}; {more}"
         case signal.SIGXFSZ:
             return f"what the guest has written is more than one file may have here (ulimit -f); {more}"
         case signal.SIGXCPU:
@@ -28,11 +28,12 @@ def hint(message: str, log: Path) -> str:
     return more
 
 
-def _killed() -> str:
+def _killed(*, in_job: bool) -> str:
     """Who kills a machine: the kernel, when memory is short. It counts that (cgroups(7), memory.events)."""
     counted = abilities.killed_for_memory()
     so_far = f", which counts {counted} processes killed for that" if counted else ""
+    limits = f"the job's, its control group's{so_far}," if in_job else f"its control group's{so_far},"
+    more = "Ask the scheduler for more (--mem), or give" if in_job else "Give"
     return (
-        f"so the kernel ends what is beyond a limit of memory: the job's, its control group's{so_far}, or the node's. "
-        "Ask the scheduler for more (--mem), or give the guest less (--memory)"
+        f"so the kernel ends what is beyond a limit of memory: {limits} or the node's. {more} the guest less (--memory)"
     )

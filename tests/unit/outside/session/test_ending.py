@@ -68,6 +68,20 @@ def test_a_notice_comes_once_in_its_time_then_the_end() -> None:
     assert seen.stopped == "its time is up"
 
 
+def test_a_second_notice_comes_when_a_minute_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sevenlbd.outside.session.ending.LAST_NOTICE", 0.3)
+
+    async def live() -> list[str]:
+        seen = Watched(Ending(time.time(), wishes(time_limit=0.9, end_notice=0.7), 0.0))
+        await asyncio.sleep(0.45)
+        assert len(seen.told) == 1
+        await asyncio.sleep(0.3)
+        seen.ending.unwatch()
+        return seen.told
+
+    assert len(asyncio.run(live())) == 2
+
+
 @pytest.mark.parametrize("end_notice", [0.0])
 def test_who_wants_no_notice_gets_none(end_notice: float) -> None:
     ending = Ending(time.time(), wishes(time_limit=60, end_notice=end_notice), 0.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sevenlbd.outside.node import abilities
 from sevenlbd.outside.session import mishap
+from sevenlbd.outside.session.ending import going_now
 
 LOG = Path("/tmp/7lbd-1/failed-a/logs/qemu.log")
 
@@ -18,12 +19,20 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_signal_9_names_the_limits_of_memory_and_the_log(group: Path) -> None:
-    told = mishap.hint("QEMU ended with signal 9; its last words: ", LOG)
+    told = mishap.hint("QEMU ended with signal 9", LOG, in_job=True)
     assert "limit of memory: the job's, its control group's, or the node's" in told
     assert "--mem" in told
     assert told.endswith("/tmp/7lbd-1/failed-a/logs/qemu.log")
     (group / "memory.events").write_text("low 0\noom 2\noom_kill 3\n")
-    assert "which counts 3 processes killed for that" in mishap.hint("QEMU ended with signal 9", LOG)
+    assert "which counts 3 processes killed for that" in mishap.hint("QEMU ended with signal 9", LOG, in_job=True)
+
+
+def test_where_there_is_no_job_none_is_named(group: Path) -> None:
+    told = mishap.hint("QEMU ended with signal 9", LOG, in_job=False)
+    assert "control group's, or the node's" in told
+    assert "job" not in told
+    assert "scheduler" not in told
+    assert "job" not in going_now(in_job=False)
 
 
 def test_the_first_version_of_control_groups_counts_too(group: Path) -> None:
@@ -32,6 +41,6 @@ def test_the_first_version_of_control_groups_counts_too(group: Path) -> None:
 
 
 def test_other_ends_name_what_they_are() -> None:
-    assert "ulimit -f" in mishap.hint("QEMU ended with signal 25; its last words: ", LOG)
-    assert "ulimit -t" in mishap.hint("QEMU ended with signal 24; its last words: ", LOG)
-    assert mishap.hint("QEMU ended with exit code 1; its last words: x", LOG) == f"its log: {LOG}"
+    assert "ulimit -f" in mishap.hint("QEMU ended with signal 25; its last words: ", LOG, in_job=True)
+    assert "ulimit -t" in mishap.hint("QEMU ended with signal 24; its last words: ", LOG, in_job=True)
+    assert mishap.hint("QEMU ended with exit code 1; its last words: x", LOG, in_job=True) == f"its log: {LOG}"

@@ -42,7 +42,8 @@ def _accel(settings: Settings, remarks: Remarks) -> str:
     if settings.accel is Accel.KVM:
         raise Refusal(ExitCode.NODE, f"accel = kvm, but KVM is not usable: {kvm.why}", hint=kvm.mend)
     remarks.warnings.append(
-        f"NO KVM: {kvm.why}. Software emulation instead, 10 to 20 times slower. To mend: {kvm.mend}"
+        "NO KVM: this desktop runs in software emulation, 10 to 20 times slower than it could. "
+        f"Another node may do better; whoever runs this one learns from `7lbd doctor` what it lacks ({kvm.why})"
     )
     return "tcg"
 
@@ -56,7 +57,8 @@ def _network(settings: Settings, remarks: Remarks) -> str:
     if settings.network is Network.TAP:
         raise Refusal(ExitCode.NODE, f"network = tap, but {tun.why}", hint=tun.mend)
     remarks.warnings.append(
-        f"No tap device: {tun.why}. QEMU's user-mode network instead, which is slower. To mend: {tun.mend}"
+        "No tap device: files on the shares are slower than they could be. Whoever runs this node learns from "
+        f"`7lbd doctor` what it lacks ({tun.why})"
     )
     return "user"
 

@@ -88,6 +88,7 @@ def prepare(
         lease=repositories.owner(image.folder or image.layers[0].path.parent),
         presence=records.targets(settings, environment, checked.name),
         savable=savable.of(settings, environment, image, plan, login),
+        title=image.description.title,
     )
 
 

@@ -84,5 +84,7 @@ class Prepared:
     """The saved desktop that it goes on from."""
     takes_over: bool = False
     """Whether the one that went on from there before is surely gone: an earlier life of the same job."""
+    title: str = ""
+    """How the image's description calls it in front of people; empty when it does not."""
     copied: bool = False
     """Whether another session may go on from the same one."""

@@ -1,0 +1,163 @@
+"""What each page says in each phase: what is true, in words for a user. The status is told in the session's stead."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+import web
+from harness import Session
+from playwright.sync_api import Browser, Page, Route
+from web import Visitor, log_in, until
+
+PAGES = {"": "#headline", "native": "#not-ready", "desktop": "#veil-title", "console": "#veil-title"}
+"""By its address, where a page says how it is."""
+NOT_YET = "The desktop is not ready yet"
+MACHINE = "The machine is not running yet"
+LEADS_NOWHERE = "What is below leads nowhere any more."
+# Phase: status page, page for native clients, desktop, console. None is a picture, which other tests look at.
+WORDS: dict[str, tuple[str | None, ...]] = {
+    "preparing": ("Getting things ready", "The machine is being prepared.", NOT_YET, MACHINE),
+    "booting": ("The guest is booting", "The desktop is starting.", NOT_YET, None),
+    "guest-up": ("Almost there", "The desktop is almost ready.", NOT_YET, None),
+    "ready": ("Your desktop is ready", "", None, None),
+    "suspending": (
+        "The desktop is being suspended",
+        "The desktop is being suspended: it stands still, and clients are cut off.",
+        "The desktop is being suspended",
+        None,
+    ),
+    "stopping": (
+        "The desktop is shutting down",
+        "The desktop is shutting down. No client gets through any more.",
+        "The desktop is shutting down",
+        None,
+    ),
+    "ended": ("The session has ended", f"The session has ended. {LEADS_NOWHERE}", *["The session has ended"] * 2),
+    "failed": ("The session failed", f"The session failed. {LEADS_NOWHERE}", *["The session failed"] * 2),
+    "suspended": (
+        "The desktop is suspended",
+        "The desktop is suspended. It goes on by a session of its own",
+        *["The desktop is suspended"] * 2,
+    ),
+}
+FINAL = ("ended", "failed", "suspended")
+KILLED = "QEMU ended with signal 9"
+TITLE = "Windows 11, with the tools of the lab"
+
+
+@pytest.fixture(scope="module")
+def session(work: Path, blank_image: Path) -> Iterator[Session]:
+    started = harness.start("--image", str(blank_image), "--ready-timeout", "600", base=work / "words")
+    try:
+        started.wait_phase("booting", 60)
+        yield started
+    finally:
+        started.kill()
+
+
+@pytest.fixture(scope="module")
+def visitor(chromium: Browser, session: Session) -> Iterator[Visitor]:
+    visitors = web.visitors(chromium, "words")
+    made = next(visitors)(web.url(session))
+    log_in(made, session).close()
+    yield made
+    next(visitors, None)
+
+
+def status(phase: str, **more: Any) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "id": "s",
+        "user": "ann",
+        "host": "node7",
+        "image": "win11@7",
+        "title": TITLE,
+        "accel": "kvm",
+        "network": "tap",
+        "phase": phase,
+        "phases": {phase: 1.0},
+        "milestones": {"rdp": 1.0},
+        "warnings": [],
+        "ways_out": [],
+        "paused": "",
+        "reason": "",
+        "hint": "",
+        "started": now - 60,
+        "now": now,
+        "ends_at": 0.0,
+        "certificate": "",
+        "role": "desktop",
+        "console": True,
+        "clipboard": True,
+        "screen": "",
+        "viewer": "",
+        "late_inputs": 0,
+        "native": {"ssh": "ssh -L 1:x node7", "local_port": 1, "tls": None},
+        **more,
+    }
+
+
+@contextmanager
+def shown(visitor: Visitor, session: Session, path: str, told: Callable[[], dict[str, Any]]) -> Iterator[Page]:
+    """The page at `path`, which is told that for the session's status."""
+
+    def answer(route: Route) -> None:
+        text = json.dumps(told())
+        if "event-stream" in route.request.headers.get("accept", ""):
+            route.fulfill(content_type="text/event-stream", body=f"event: status\ndata: {text}\n\n")
+        else:
+            route.fulfill(content_type="application/json", body=text)
+
+    page = visitor.context.new_page()
+    page.route("**/api/status", answer)
+    page.goto(web.url(session) + path)
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def says(page: Page, where: str, words: str) -> None:
+    """Once the page knows its status, that is what stands there, or at least what it begins with."""
+    page.wait_for_selector("body[data-phase]:not([data-phase='']), body[data-state]:not([data-state=loading])")
+    line = page.locator(where)
+    until(f"{words} on {page.url}", lambda: (line.text_content() or "").strip().startswith(words), 10, page)
+
+
+@pytest.mark.parametrize("phase", WORDS)
+def test_every_page_says_what_is_true_in_each_phase(visitor: Visitor, session: Session, phase: str) -> None:
+    reason = KILLED if phase == "failed" else "it was stopped from its page"
+    for (path, where), words in zip(PAGES.items(), WORDS[phase], strict=True):
+        if words is None:
+            continue
+        with shown(visitor, session, path, lambda: status(phase, reason=reason)) as page:
+            says(page, where, words)
+            everything = page.locator("body").inner_text()
+            if phase in FINAL:
+                assert "not ready yet" not in everything
+                if path in ("desktop", "console"):
+                    assert page.locator("#veil a:visible, #veil button:visible").count() == 0, "they lead nowhere"
+                    assert reason.removeprefix("it ") in everything
+            if path in ("", "native"):
+                assert TITLE in everything
+
+
+def test_the_time_that_is_left_stands_in_titles_and_is_announced_twice(visitor: Visitor, session: Session) -> None:
+    for path in PAGES:
+        with shown(visitor, session, path, lambda: status("booting", ends_at=time.time() + 3000)) as page:
+            until("the title", lambda: "50 min left" in page.title(), 10, page)
+    left = [400.0]
+    with shown(visitor, session, "console", lambda: status("booting", ends_at=time.time() + left[0])) as page:
+        page.wait_for_selector("body[data-state=connected]")
+        assert page.locator("#last-minutes").is_hidden()
+        for seconds, words in ((290, "in 5 minutes"), (50, "within a minute")):
+            left[0] = seconds
+            page.locator("#last-minutes", has_text=words).wait_for(timeout=20_000)
+            web.shot(page, f"web-last-minutes-{seconds}.png")
