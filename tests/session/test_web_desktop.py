@@ -372,7 +372,7 @@ def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
         line.speak()
         page.wait_for_selector("body[data-line=live]")
         assert page.locator("#silence").is_hidden()
-        assert "not sent" in page.locator("#toast").inner_text()
+        assert "was not sent" in page.locator("#toast").inner_text()
         assert web.state(page) == "connected"
         web.type_text(page, "d")
         until("the key after it", lambda: "d" in keys(notes("KeyPress")), 20)

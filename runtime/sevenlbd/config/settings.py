@@ -253,7 +253,7 @@ class Settings(BaseModel):
     )
     end_notice: Duration = _setting(
         300,
-        "How long before a known end the desktop's user is told of it in the guest; 0 is not at all.",
+        "How long before a known end the desktop's user is told of it in the guest, and again at a minute; 0: never.",
         metavar="DURATION",
     )
     signal_lead: Duration = _setting(

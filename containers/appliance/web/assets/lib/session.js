@@ -160,8 +160,8 @@ export class Feed extends EventTarget {
     this.status = status;
     this.skew = status.now * 1000 - Date.now();
     this.#backoff.reset();
-    this.dispatchEvent(new CustomEvent("status", { detail: status }));
     this.#beat(status.now);
+    this.dispatchEvent(new CustomEvent("status", { detail: status }));
     if (isOver(status)) this.stop();
   }
 

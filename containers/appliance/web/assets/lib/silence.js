@@ -23,7 +23,7 @@ export function serveSilence(feed, connected, letGo) {
   });
   feed.addEventListener("status", () => {
     const now = feed.status?.late_inputs ?? 0;
-    if (now > late && connected()) toast("Some of what you typed was too long on its way, and was dropped.");
+    if (now > late && connected()) toast("Some of what you typed was too long on its way, and was not sent on.");
     late = now;
   });
 }
