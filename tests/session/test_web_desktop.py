@@ -6,19 +6,17 @@ import base64
 import os
 import re
 import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import harness
 import pytest
 import web
 from harness import Console, Session
+from lines import Line
 from pictures import MARK, Colour, is_a_desktop
 from playwright.sync_api import Browser, Dialog, Page, Request, WebSocket
 from web import NewVisitor, Visitor, log_in, until, wait_state
@@ -272,63 +270,6 @@ def test_a_gateway_that_is_killed_comes_back_and_the_browser_with_it(
     wait_state(desktop, "connected", seconds=40)
     assert demo.pid_by_name("sevenlbd.inside.gateway") != gateway
     web.until_shown(desktop, "web-gateway-killed.png", mark, 20_000)
-
-
-class Line:
-    """A line to the session's page that can be cut and mended."""
-
-    def __init__(self, session: Session) -> None:
-        self._far = urlsplit(web.url(session))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self._whole = True
-        self._speaks = threading.Event()
-        self._speaks.set()
-        threading.Thread(target=self._accept, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if not self._whole:
-                    near.close()
-                    continue
-                far = socket.create_connection((self._far.hostname or "", self._far.port or 0))
-                self._ends += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
-
-    def _copy(self, one: socket.socket, other: socket.socket) -> None:
-        with suppress(OSError):
-            while data := one.recv(1 << 16):
-                self._speaks.wait()
-                other.sendall(data)
-        for end in (one, other):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def silence(self) -> None:
-        """Nothing more comes through, and nobody is told: what is sent waits."""
-        self._speaks.clear()
-
-    def speak(self) -> None:
-        """All that waited comes at once."""
-        self._speaks.set()
-
-    def cut(self) -> None:
-        self._whole = False
-        self.speak()
-        for end in self._ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def mend(self) -> None:
-        self._whole = True
-
-    def close(self) -> None:
-        self.cut()
-        self._listener.close()
 
 
 @pytest.fixture

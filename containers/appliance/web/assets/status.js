@@ -208,7 +208,7 @@ function tick() {
   const minutes = Math.max(0, Math.ceil(seconds / 60));
   tell(
     "hurry",
-    hurry ? `Save your work: the desktop is shut down in ${minutes === 1 ? "1 minute" : `${minutes} minutes`}.` : "",
+    hurry ? `Save your work: the session ends in ${minutes === 1 ? "1 minute" : `${minutes} minutes`}.` : "",
   );
 }
 

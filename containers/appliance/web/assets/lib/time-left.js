@@ -62,7 +62,7 @@ export function serveNotices(feed) {
     clearTimeout(timer);
     line.hidden = due === Infinity;
     const when = due === NOTICES.at(-1) ? "within a minute" : `in ${Math.ceil(seconds / 60)} minutes`;
-    line.textContent = `This desktop is shut down at ${clock(feed.status?.ends_at ?? 0)}, ${when}. Save your work.`;
+    line.textContent = `This session ends at ${clock(feed.status?.ends_at ?? 0)}, ${when}. Save your work.`;
     if (due !== NOTICES.at(-1)) timer = setTimeout(() => (line.hidden = true), READ);
   };
   feed.addEventListener("status", show);
