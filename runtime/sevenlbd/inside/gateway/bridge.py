@@ -177,16 +177,19 @@ class Socket:
         return far.gone.done()
 
     async def _upwards(self, far: Far, sieve: Sieve) -> None:
-        freshness = Freshness()
+        freshness, is_noted = Freshness(), False
         with suppress(ConnectionError):
             async for message in self.ws:
                 if message.type is WSMsgType.TEXT and freshness.repeated(message.data):
                     continue
                 if message.type is not WSMsgType.BINARY:
                     return
-                data = sieve(message.data) if freshness.late else message.data
-                if data != message.data:
-                    self.on_late()
+                late = freshness.late
+                data = sieve(message.data) if late else message.data
+                is_dropped = data != message.data
+                if is_dropped and not is_noted:
+                    self.on_late()  # once: every page hears of it
+                is_noted = late and (is_noted or is_dropped)
                 if data:
                     await far.write(data)
 
