@@ -58,7 +58,8 @@ class Firefox:
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Firefox's answer. Raises BidiError."""
-        return self._wait(self._command(method, parameters))
+        answer: dict[str, Any] = self._wait(self._command(method, parameters))
+        return answer
 
     def open(self, address: str) -> None:
         self.command("browsingContext.navigate", context=self.tab, url=address, wait="complete")
