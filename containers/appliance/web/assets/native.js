@@ -31,7 +31,7 @@ function show(status) {
   tell("where", `${called(status)} on ${status.host}`);
   tell("not-ready", native(status));
   at("not-ready").classList.toggle("bad", isOver(status));
-  for (const id of ["show", "copy-password", "rdp-file", "bundle"]) at(id).hidden = isOver(status);
+  for (const id of ["to-status", "show", "copy-password", "rdp-file", "bundle"]) at(id).hidden = isOver(status);
   const ways = status.native;
   if (!ways) return;
   tell("ssh", ways.ssh);

@@ -35,5 +35,6 @@ def _killed(*, in_job: bool) -> str:
     limits = f"the job's, its control group's{so_far}," if in_job else f"its control group's{so_far},"
     more = "Ask the scheduler for more (--mem), or give" if in_job else "Give"
     return (
-        f"so the kernel ends what is beyond a limit of memory: {limits} or the node's. {more} the guest less (--memory)"
+        f"that is how the kernel ends what is beyond a limit of memory: {limits} or the node's. "
+        f"{more} the guest less (--memory)"
     )
