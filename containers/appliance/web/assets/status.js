@@ -52,6 +52,7 @@ const MILESTONES = {
   agent: "guest answers",
   password: "password set",
   rdp: "remote desktop answers",
+  logon: "first log-on done",
   flushed: "files written",
   notice: "end announced",
 };

@@ -11,6 +11,7 @@ MILESTONES = {
     "thawed": "the frozen machine runs again",
     "clock": "the guest's clock is right",
     "session": "the guest knows whose session it is",
+    "logon": "the account has logged on once",
     "flushed": "the guest has written what it held",
     "frozen": "the machine is frozen",
     "dhcp": "the guest has its network address",
