@@ -133,6 +133,8 @@ class Played:
         assert not mounts, mounts
         folders = [one.name for one in self._base.glob("*") if not one.name.startswith("failed-")]
         assert not folders, f"folders are left after gc: {folders}"
+        records = [str(path) for path in self._state.rglob("session.json")]
+        assert not records, f"the user's register still knows of it after gc: {records}"
         for client in self._clients:
             client.check(self._share)
 
