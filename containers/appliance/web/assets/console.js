@@ -8,10 +8,23 @@ import { repeatBeats, serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { over } from "./lib/words.js";
-import { Menu, serveFullScreen, toggleFullScreen, veil } from "./lib/tools.js";
+import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
+import { isTouch, TouchBar } from "./lib/touch-bar.js";
 
 const feed = new Feed();
-let [real, watching] = [false, false];
+let [real, watching, wayOutTold] = [false, false, false];
+
+// X11's keysyms, which RFB sends (RFC 6143, 7.5.4): of X11/keysymdef.h.
+const KEYSYMS = /** @type {Record<string, number>} */ ({
+  Escape: 0xff1b,
+  Tab: 0xff09,
+  ControlLeft: 0xffe3,
+  AltLeft: 0xffe9,
+  ArrowLeft: 0xff51,
+  ArrowUp: 0xff52,
+  ArrowRight: 0xff53,
+  ArrowDown: 0xff54,
+});
 
 const screen = new GuestScreen(at("stage"), (rfb) => {
   rfb.background = "#000";
@@ -50,6 +63,12 @@ function reconnect() {
   show();
 }
 
+/** @param {string[]} codes */
+function chord(codes) {
+  for (const code of codes) screen.rfb?.sendKey(KEYSYMS[code] ?? 0, code, true);
+  for (const code of codes.reverse()) screen.rfb?.sendKey(KEYSYMS[code] ?? 0, code, false);
+}
+
 /** @param {string} id @param {boolean} pressed */
 function press(id, pressed) {
   at(id).setAttribute("aria-pressed", String(pressed));
@@ -72,6 +91,12 @@ function main() {
     press("watch", watching);
     if (screen.rfb) screen.rfb.viewOnly = watching || feed.silent;
   });
+  const touchBar = new TouchBar(chord);
+  at("touch").hidden = !isTouch;
+  menu.on("touch", () => {
+    touchBar.show(!touchBar.isShown);
+    press("touch", touchBar.isShown);
+  });
   at("again").addEventListener("click", reconnect);
   addEventListener(
     "keydown",
@@ -86,6 +111,8 @@ function main() {
   screen.addEventListener("state", () => {
     show();
     if (screen.state === "connected" && !menu.isOpen) screen.rfb?.focus();
+    if (screen.state === "connected" && !wayOutTold) tellWayOut();
+    wayOutTold ||= screen.state === "connected";
   });
   feed.addEventListener("status", show);
   feed.addEventListener("link", show);

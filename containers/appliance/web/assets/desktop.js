@@ -11,10 +11,11 @@ import { connect, Failure, load } from "./lib/rdp.js";
 import { Feed, hasReached, isOver } from "./lib/session.js";
 import { repeatBeats, serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
-import { Menu, serveFullScreen, toggleFullScreen, veil } from "./lib/tools.js";
+import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
 import { lines } from "./lib/true-colour.js";
 import { over } from "./lib/words.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
+import { isTouch, TouchBar } from "./lib/touch-bar.js";
 import { alike, View, wantedSize } from "./lib/view.js";
 
 /** @typedef {import("./lib/rdp.js").Connection} Connection */
@@ -40,6 +41,7 @@ let turn = 0;
 let follows = true;
 /** In a row. */
 let failures = 0;
+let wayOutTold = false;
 /** @type {Words | null} Why the last attempt failed: it stays in sight during the next. */
 let reason = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -50,6 +52,8 @@ const current = () => (feed.silent ? null : connection);
 const isConnected = () => connection !== null;
 const keys = new Keys(at("stage"), at("typing"), current, () => menu.open());
 const menu = new Menu(() => keys.focus());
+const touchBar = new TouchBar((codes) => keys.chord(...codes));
+keys.takeHeld = () => touchBar.take();
 const clipboard = new Clipboard(at("clipboard"), current, (note) => {
   at("note").textContent = note;
 });
@@ -121,6 +125,8 @@ async function serve(made) {
   reason = null;
   document.body.dataset["size"] = `${made.size.width}x${made.size.height}`;
   performance.mark("7lbd-connected");
+  if (!wayOutTold) tellWayOut();
+  wayOutTold = true;
   backoff.reset();
   failures = 0;
   if (!menu.isOpen) keys.focus();
@@ -243,9 +249,15 @@ function follow() {
   resting = setTimeout(() => {
     if (!connection || !follows || view.real || view.zoom !== 1) return;
     // The keyboard of a phone takes half of the window, for as long as it is needed.
-    if (keys.asText && matchMedia("(pointer: coarse)").matches) return;
+    if (keys.asText && isTouch) return;
     if (!alike(connection.size, wantedSize(view.room))) void open(true);
   }, REST);
+}
+
+/** @param {boolean} shown */
+function showTouchBar(shown) {
+  touchBar.show(shown);
+  at("touch").setAttribute("aria-pressed", String(shown));
 }
 
 function serveMenu() {
@@ -262,7 +274,9 @@ function serveMenu() {
   menu.on("keys", () => {
     keys.setAsText(!keys.asText);
     at("keys").setAttribute("aria-pressed", String(keys.asText));
+    if (isTouch) showTouchBar(keys.asText);
   });
+  menu.on("touch", () => showTouchBar(!touchBar.isShown));
   at("again").addEventListener("click", () => {
     if (document.body.dataset["state"] === "crashed") return location.reload();
     backoff.reset();
@@ -289,7 +303,8 @@ function onCrash(reason) {
 function main() {
   if (led) history.replaceState(null, "", location.pathname);
   serveMenu();
-  if (matchMedia("(pointer: coarse)").matches) at("keys").textContent = "Keyboard";
+  if (isTouch) at("keys").textContent = "Keyboard";
+  at("touch").hidden = !isTouch;
   if (typeof WebAssembly === "undefined") {
     return veil("unsupported", {
       title: "This browser has no WebAssembly",

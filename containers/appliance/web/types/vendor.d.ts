@@ -18,6 +18,7 @@ declare module "*/vendor/novnc/core/rfb.js" {
     disconnect(): void;
     focus(options?: FocusOptions): void;
     sendCtrlAltDel(): void;
+    sendKey(keysym: number, code: string, down?: boolean): void;
   }
 }
 

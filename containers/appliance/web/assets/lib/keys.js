@@ -19,6 +19,16 @@ export function scanCode(code) {
   return CODES[code];
 }
 
+/**
+ * The key that has this sign, where that is the same on all layouts: Ctrl with it is a command, and no letter.
+ * @param {string} letter
+ */
+function codeOf(letter) {
+  if (/^[a-z]$/i.test(letter)) return `Key${letter.toUpperCase()}`;
+  if (/^[0-9]$/.test(letter)) return `Digit${letter}`;
+  return letter === " " ? "Space" : "";
+}
+
 export class Keys {
   /** Codes of the keys that the guest holds for pressed. */
   #held = new Set();
@@ -37,6 +47,8 @@ export class Keys {
     this.onMenu = onMenu;
     /** Set by the clipboard: it may want to be first when something is pasted. @type {(event: KeyboardEvent) => boolean} */
     this.pasteFirst = () => false;
+    /** What the touch bar holds for the next key, which is let go by asking. @type {() => string[]} */
+    this.takeHeld = () => [];
     stage.addEventListener("keydown", (event) => this.#down(event));
     stage.addEventListener("keyup", (event) => this.#up(event));
     stage.addEventListener("pointerenter", () => {
@@ -141,9 +153,10 @@ export class Keys {
     const to = this.connection();
     if (event.isComposing) return;
     if (to) {
-      if (event.inputType.startsWith("deleteContentForward")) this.chord("Delete");
-      else if (event.inputType.startsWith("delete")) this.chord("Backspace");
-      else if (event.inputType.includes("Line") || event.inputType.includes("Paragraph")) this.chord("Enter");
+      if (event.inputType.startsWith("deleteContentForward")) this.chord(...this.takeHeld(), "Delete");
+      else if (event.inputType.startsWith("delete")) this.chord(...this.takeHeld(), "Backspace");
+      else if (event.inputType.includes("Line") || event.inputType.includes("Paragraph"))
+        this.chord(...this.takeHeld(), "Enter");
       else this.type(this.field.value.replaceAll("\u200b", ""));
     }
     this.#refill();
@@ -154,7 +167,10 @@ export class Keys {
     const to = this.connection();
     if (!to) return;
     for (const letter of text) {
-      if (letter === "\n") this.chord("Enter");
+      const held = this.takeHeld();
+      const code = codeOf(letter);
+      if (letter === "\n") this.chord(...held, "Enter");
+      else if (held.length && code) this.chord(...held, code);
       else to.send(to.events.unicodePressed(letter), to.events.unicodeReleased(letter));
     }
   }

@@ -2,6 +2,8 @@
 // What the desktop's and the console's page have in common: the menu at the upper edge, full screen, the veil.
 
 import { at, sentence } from "./dom.js";
+import { serveHandle } from "./handle.js";
+import { serveToolbar } from "./toolbar.js";
 
 /** @typedef {{ title: string, text?: string, hint?: string, again?: string, native?: boolean, alone?: boolean }} Words */
 
@@ -47,6 +49,8 @@ export class Menu {
   /** @param {() => void} leave gives the keyboard back to the guest */
   constructor(leave) {
     this.leave = leave;
+    serveHandle(this.#button);
+    serveToolbar(this.#menu);
     this.#button.addEventListener("click", () => (this.isOpen ? this.close() : this.open()));
     at("tools").addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.isOpen) this.close();
@@ -85,6 +89,12 @@ export class Menu {
       act();
     });
   }
+}
+
+/** How the keyboard is taken back from the guest, where there is one: it gets every other key. */
+export function tellWayOut() {
+  if (matchMedia("(any-pointer: fine)").matches)
+    toast("Ctrl-Alt-Home brings the menu, and your keyboard back from the guest.");
 }
 
 /** Full screen, with all keys where the browser gives them to us (Keyboard Lock). */
