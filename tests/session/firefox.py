@@ -99,13 +99,14 @@ class Firefox:
         data = self.command("browsingContext.captureScreenshot", context=self.tab)["data"]
         path.write_bytes(base64.b64decode(data))
 
-    def asks_before_it_closes(self) -> bool:
-        """Try to close the tab, and stay."""
-        closing = asyncio.run_coroutine_threadsafe(
-            self._command("browsingContext.close", {"context": self.tab, "promptUnload": True}), self._loop
+    def asks_before_it_leaves(self, address: str) -> bool:
+        """Try to leave the page, and stay: by BiDi the only tab of a browser is not closed, and nobody asked."""
+        leaving = asyncio.run_coroutine_threadsafe(
+            self._command("browsingContext.navigate", {"context": self.tab, "url": address, "wait": "none"}),
+            self._loop,
         )
         deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and not closing.done():
+        while time.monotonic() < deadline and not leaving.done():
             if any(event["params"].get("type") == "beforeunload" for event in self.events):
                 self.command("browsingContext.handleUserPrompt", context=self.tab, accept=False)
                 return True

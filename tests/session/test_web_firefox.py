@@ -45,9 +45,9 @@ def test_in_firefox_the_mouses_back_stays_in_the_page(browser: Firefox, line: Li
     browser.until(f"location.href === '{line.address}desktop' && {CONNECTED}", 5)
 
 
-def test_firefox_asks_before_a_tab_with_a_desktop_closes(browser: Firefox) -> None:
+def test_firefox_asks_before_a_tab_with_a_desktop_is_left(browser: Firefox, line: Line) -> None:
     browser.click(400, 300)
-    assert browser.asks_before_it_closes()
+    assert browser.asks_before_it_leaves(f"{line.address}native")
     assert browser.evaluate(CONNECTED) is True
 
 
