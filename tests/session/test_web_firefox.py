@@ -33,7 +33,7 @@ def browser(demo: Session, line: Line, work: Path) -> Iterator[Firefox]:
         yield browser
 
 
-def test_firefox_shows_the_desktop(browser: Firefox) -> None:
+def test_firefox_is_connected_to_the_desktop(browser: Firefox) -> None:
     browser.until("document.querySelector('#stage canvas').width >= 640")
     assert browser.evaluate("document.querySelector('#veil').hidden") is True
     browser.shot(KEPT / "firefox-desktop.png")
