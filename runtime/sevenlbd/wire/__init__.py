@@ -9,5 +9,6 @@
 - shared_files: the files that both sides touch
 - inner_files: the files by which the processes inside find each other
 - state: a session's phases, and `session.json`
+- rdp_hello: the first words of an RDP connection
 - tls: the certificates' files, and fingerprints
 """

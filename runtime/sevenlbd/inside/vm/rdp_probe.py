@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 
-# MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
-_X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
-_TPKT_VERSION, _X224_CONFIRM = 3, 0xD0
+from ...wire import rdp_hello
+
+_TPKT_VERSION, _X224_CONFIRM = 3, 0xD0  # RFC 1006, 6; X.224, 13.4
 
 
 async def certificate(address: str, port: int, seconds: float = 10.0) -> bytes:
@@ -19,26 +18,16 @@ async def certificate(address: str, port: int, seconds: float = 10.0) -> bytes:
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(address, port)
         try:
-            writer.write(_X224_REQUEST)
+            writer.write(rdp_hello.REQUEST)
             header = await reader.readexactly(4)
             confirm = await reader.readexactly(max(0, int.from_bytes(header[2:]) - len(header)))
             if header[0] != _TPKT_VERSION or confirm[1:2] != bytes([_X224_CONFIRM]):
                 raise ConnectionRefusedError("that is no RDP server")
-            await writer.start_tls(_anybody())
+            await writer.start_tls(rdp_hello.anybody())
             shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         finally:
             writer.transport.abort()
     return bytes(shown)
-
-
-def _anybody() -> ssl.SSLContext:
-    """Guests sign their certificates themselves."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    # An older Windows' self-made certificate is what is asked about, not judged.
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context
 
 
 async def answers(address: str, port: int, seconds: float = 5.0) -> bool:
@@ -47,7 +36,7 @@ async def answers(address: str, port: int, seconds: float = 5.0) -> bool:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                writer.write(_X224_REQUEST)
+                writer.write(rdp_hello.REQUEST)
                 confirm = await reader.readexactly(6)
             finally:
                 writer.close()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from pathlib import Path
 
 from cryptography import x509
 
-from ...wire import tls
+from ...wire import rdp_hello, tls
 from .criteria.evidence import Certificate
 
-# MS-RDPBCGR 2.2.1.1: TPKT, X.224 Connection Request, RDP_NEG_REQ for TLS, CredSSP and CredSSP-EX.
-_X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
 _CONFIRM_BYTES = 19  # the confirm with its RDP_NEG_RSP (2.2.1.2); one without has no TLS to offer
 _SECONDS = 20.0  # under emulation a handshake takes some of them
 
@@ -22,23 +19,14 @@ def shown(path: Path) -> Certificate:
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(_SECONDS)
         wire.connect(str(path))
-        wire.sendall(_X224_REQUEST)
+        wire.sendall(rdp_hello.REQUEST)
         confirm = wire.recv(_CONFIRM_BYTES, socket.MSG_WAITALL)
         if len(confirm) < _CONFIRM_BYTES:
             raise ConnectionRefusedError("the RDP server offers no TLS")
-        with _anybody().wrap_socket(wire) as secured:
+        with rdp_hello.anybody().wrap_socket(wire) as secured:
             der = secured.getpeercert(binary_form=True)
     if not der:
         raise ConnectionRefusedError("the RDP server shows no certificate")
     parsed = x509.load_der_x509_certificate(der)
     begins, ends = parsed.not_valid_before_utc.timestamp(), parsed.not_valid_after_utc.timestamp()
     return Certificate(tls.fingerprint(der), begins, ends)
-
-
-def _anybody() -> ssl.SSLContext:
-    """Guests sign their certificates themselves: what is shown is asked about, not judged."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context

@@ -19,5 +19,6 @@
 - observations: what more is gathered of the first cold session
 - licence_criteria: activation and evaluation
 - hygiene_criteria: what an image must not hold
+- listed: lists that must be empty
 - every: all of them
 """

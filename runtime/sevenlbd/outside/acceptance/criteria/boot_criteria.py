@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from statistics import median
 
+from . import listed
 from .criterion import Criterion, Judgement, cannot_tell, fail, ok
-from .evidence import Evidence, SessionRecord
+from .evidence import Evidence
 
 _MILESTONES = ("dhcp", "agent", "ready-line", "password", "rdp")
 
@@ -30,18 +31,9 @@ def _milestones(evidence: Evidence) -> Judgement:
     )
 
 
-def _listed(record: SessionRecord, name: str, *, wrong: str, right: str) -> Judgement:
-    """For what must be an empty list."""
-    facts = record.facts_of("machine")
-    if facts.one(f"{name}.asked") is None:
-        return cannot_tell(facts.failure or facts.one(f"{name}.error") or "the guest does not say")
-    found = facts.all(name)
-    return fail(wrong, "; ".join(found)[:400], "none") if found else ok(right, "none", "none")
-
-
 def _devices(evidence: Evidence) -> Judgement:
     wrong, right = "a device does not work", "every device has a driver that works"
-    return _listed(evidence.first_cold(), "device", wrong=wrong, right=right)
+    return listed.nothing(evidence, "machine", "device", wrong=wrong, right=right)
 
 
 def _drivers(evidence: Evidence) -> Judgement:
@@ -54,12 +46,12 @@ def _drivers(evidence: Evidence) -> Judgement:
 
 def _errors(evidence: Evidence) -> Judgement:
     wrong, right = "the system's log has critical events of this start", "nothing critical in the system's log"
-    return _listed(evidence.first_cold(), "critical", wrong=wrong, right=right)
+    return listed.nothing(evidence, "machine", "critical", wrong=wrong, right=right)
 
 
 def _services(evidence: Evidence) -> Judgement:
     wrong, right = "a service that starts by itself does not run", "every service that starts by itself runs"
-    return _listed(evidence.first_cold(), "service", wrong=wrong, right=right)
+    return listed.nothing(evidence, "machine", "service", wrong=wrong, right=right)
 
 
 CRITERIA = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import listed
 from .criterion import Criterion, Judgement, cannot_tell, fail, ok
 from .evidence import Evidence, GuestFacts
 
@@ -23,22 +24,16 @@ def _complete(evidence: Evidence) -> Judgement:
     return ok("Windows' installation has come to its end", state, _COMPLETE)
 
 
-def _empty(evidence: Evidence, name: str, *, wrong: str, right: str) -> Judgement:
-    facts = _setup(evidence)
-    if facts.one(f"{name}.asked") is None:
-        return cannot_tell(facts.failure or facts.one(f"{name}.error") or "the guest does not say")
-    found = facts.all(name)
-    return fail(wrong, "; ".join(found)[:400], "none") if found else ok(right, "none", "none")
-
-
 def _restart(evidence: Evidence) -> Judgement:
     wrong = "Windows waits for a restart: what was installed or updated is not whole, in every session"
-    return _empty(evidence, "restart", wrong=wrong, right="nothing waits for a restart")
+    return listed.nothing(evidence, "setup", "restart", wrong=wrong, right="nothing waits for a restart")
 
 
 def _scripts(evidence: Evidence) -> Judgement:
     wrong = "the scripts that prepare image and session have met errors"
-    return _empty(evidence, "trouble", wrong=wrong, right="the scripts that prepare image and session met no error")
+    return listed.nothing(
+        evidence, "setup", "trouble", wrong=wrong, right="the scripts that prepare image and session met no error"
+    )
 
 
 CRITERIA = (
