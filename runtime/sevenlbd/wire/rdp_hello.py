@@ -9,7 +9,7 @@ REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
 
 
 def anybody() -> ssl.SSLContext:
-    """TLS with whoever answers: guests sign their certificates themselves. What they show is asked about, not judged."""
+    """TLS with whoever answers: guests sign their certificates themselves. What is shown is asked about, not judged."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -128,6 +128,7 @@ def test_what_made_that_store_and_debians_own_are_not_in_it() -> None:
 
 def test_the_pages_in_it_are_the_ones_that_were_built(record: Mapping[str, dict[str, str]]) -> None:
     wanted = json.loads((paths.WEB / "package.json").read_text())["dependencies"]
+    del wanted["esbuild"]  # it lays them out, and nothing of it is in there
     assert record["web_packages"] == wanted
     command = ["sh", "-c", "find . -type f | sort | xargs sha256sum"]
     inside = apptainer("exec", SIF, "sh", "-c", f"cd /usr/share/7lbd/web && {command[2]}").stdout
