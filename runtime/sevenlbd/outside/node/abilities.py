@@ -26,6 +26,8 @@ class Ability:
     ok: bool
     why: str = ""
     mend: str = ""
+    shown_by: str = ""
+    """Apptainer's option for who starts with --contain; empty when that cannot be the trouble."""
 
 
 # Questions that only the real driver answers: linux/kvm.h KVM_GET_API_VERSION, linux/if_tun.h TUNGETFEATURES.
@@ -41,7 +43,8 @@ def _device(path: str, mend: str, question: int | None = None) -> Ability:
         finally:
             os.close(device)
     except FileNotFoundError:
-        return Ability(False, f"{path} is not there", f"on the node: {mend}; with --contain: --bind {path}")
+        shown_by = f"--bind {path}"
+        return Ability(False, f"{path} is not there", f"on the node: {mend}; with --contain: {shown_by}", shown_by)
     except PermissionError:
         return Ability(False, f"{path} may not be opened by you", f"as root on the node: {mend}")
     except OSError as error:

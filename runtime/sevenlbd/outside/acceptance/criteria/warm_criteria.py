@@ -34,6 +34,8 @@ def _lease(evidence: Evidence) -> Judgement:
     records = [record for record in evidence.warm if not record.failure]
     seconds = [record.facts_of("chance").number("lease") for record in records]
     known = [one for one in seconds if one is not None]
+    if not known and any(record.facts_of("chance").one("lease.end") == "never" for record in records):
+        return ok("the address of a warm session is valid without an end", "no end")
     if not known:
         return cannot_tell(evidence.no_warm or "the guest does not say how long its address is valid")
     value, limit = f"{min(known):.0f} s", f"{_LEAST_LEASE:.0f} s"

@@ -6,6 +6,6 @@ $source.GetBytes($bytes)
 $system = Get-CimInstance -ClassName Win32_OperatingSystem
 "boot=$($system.LastBootUpTime.Ticks)"
 $address = Get-NetIPAddress -IPAddress '169.254.100.15' -ErrorAction SilentlyContinue
-if ($address -and $address.ValidLifetime.TotalDays -lt 10000) {
-    "lease=$([int]$address.ValidLifetime.TotalSeconds)"
+if ($address) {
+    if ($address.ValidLifetime.TotalDays -lt 10000) { "lease=$([int]$address.ValidLifetime.TotalSeconds)" } else { 'lease.end=never' }
 }

@@ -2,4 +2,4 @@
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 echo "random=$(cat /proc/sys/kernel/random/uuid)"
 echo "boot=$(cat /proc/sys/kernel/random/boot_id)"
-ip -4 -o addr show | sed -n 's/.*inet 169\.254\.100\.15.* valid_lft \([0-9]*\)sec.*/lease=\1/p'
+ip -4 -o addr show | sed -n 's/.*inet 169\.254\.100\.15.* valid_lft \([0-9]*\)sec.*/lease=\1/p;s/.*inet 169\.254\.100\.15.* valid_lft forever.*/lease.end=never/p'

@@ -12,6 +12,7 @@ from ....wire.forwards import Egress
 from ....wire.plan import Guest, Warm
 from ...job.sizing import Size, Sizing
 from ...node import abilities
+from ...node.abilities import Ability
 from . import warmth
 from .remarks import Remarks
 
@@ -44,6 +45,7 @@ def _accel(settings: Settings, remarks: Remarks) -> str:
     remarks.warnings.append(
         "NO KVM: this desktop runs in software emulation, 10 to 20 times slower than it could. "
         f"Another node may do better; whoever runs this one learns from `7lbd doctor` what it lacks ({kvm.why})"
+        f"{_if_hidden(kvm)}"
     )
     return "tcg"
 
@@ -58,9 +60,14 @@ def _network(settings: Settings, remarks: Remarks) -> str:
         raise Refusal(ExitCode.NODE, f"network = tap, but {tun.why}", hint=tun.mend)
     remarks.warnings.append(
         "No tap device: files on the shares are slower than they could be. Whoever runs this node learns from "
-        f"`7lbd doctor` what it lacks ({tun.why})"
+        f"`7lbd doctor` what it lacks ({tun.why}){_if_hidden(tun)}"
     )
     return "user"
+
+
+def _if_hidden(ability: Ability) -> str:
+    """For who has only hidden it from himself."""
+    return f". If you start with --contain, say: {ability.shown_by}" if ability.shown_by else ""
 
 
 def machine(
