@@ -281,7 +281,8 @@ def test_the_insides_processes_see_only_their_own_files(demo: Session) -> None:
     assert [path.name for path in (root / "tmp").iterdir()] == [demo.folder.parents[1].name]
     assert [path.name for path in (root / "tmp").glob("*/*")] == ["data"]
     assert {path.name for path in root.iterdir()} <= {*APPLIANCE, "home", "tmp", "proc", "dev", "run", HOME.parts[1]}
-    assert {path.name for path in (root / "run/7lbd/session").iterdir()} == {"logs", "console.png"}
+    own = {"logs", "console.png", "state", "checkpoint.qcow2", "variables.fd"}
+    assert {path.name for path in (root / "run/7lbd/session").iterdir()} == own
 
 
 def test_qemu_has_no_privilege_and_a_filter(demo: Session) -> None:
