@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -83,9 +84,10 @@ def test_the_demo_guest_passes_and_what_cannot_be_told_says_why(work: Path) -> N
     assert {"boot.starts", "clock.warm", "certificate.own", "end.button", "warm.random", "warm.thaw"} <= set(
         named(record, "ok")
     )
-    # Both are made to be passed on.
+    # Both are made to be passed on. A host may be called "vm": a word as short as that tells nothing.
     secrets = [os.environ.get("USER", "nobody's"), str(Path.home()), socket.gethostname(), str(harness.REPO)]
-    assert [word for word in secrets if word in report or word in json.dumps(record)] == []
+    told = report + json.dumps(record)
+    assert [word for word in secrets if len(word) > 2 and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", told)] == []
     assert "clock.warm" in report
 
 
