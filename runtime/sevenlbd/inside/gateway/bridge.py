@@ -155,6 +155,17 @@ class Socket:
         if transport:
             asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.abort)
 
+    def forget_frames(self) -> None:
+        """Let go of what its errors' tracebacks hold. For its end.
+
+        aiohttp keeps the error of a peer that just went away. Its frames hold this socket, and the guest's end with its
+        buffer: a cycle that waits for the garbage collector, which counts objects and knows nothing of their size.
+        """
+        error: BaseException | None = self.ws.exception()
+        while error:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+
     async def bridge(self, far: Far, traffic: Traffic, sieve: Sieve) -> bool:
         """Until one side ends. Whether it was the guest's. What is typed late goes through `sieve`."""
         near = self.request.transport
@@ -198,8 +209,11 @@ async def conversation(request: web.BaseRequest, gate: Gate, visitor: Visitor, t
     """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere."""
     socket = await Socket.accept(request, gate.note_late)
     code, reason = SESSION_ENDED, "the session has ended"
-    with gate.watching(visitor) as watcher:
-        if not gate.over:
-            code, reason = await talk(socket, watcher)
-    await socket.close(watcher.code or code, watcher.reason or reason)
+    try:
+        with gate.watching(visitor) as watcher:
+            if not gate.over:
+                code, reason = await talk(socket, watcher)
+        await socket.close(watcher.code or code, watcher.reason or reason)
+    finally:
+        socket.forget_frames()
     return socket.ws

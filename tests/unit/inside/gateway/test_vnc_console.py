@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import suppress
 
 import aiohttp
 import pytest
 from egress_world import is_calm
-from gateway_world import BANNER, World, lived, relayed, until
+from gateway_world import BANNER, World, certificate, lived, relayed, request_message, until
 from sevenlbd.inside.gateway import bridge, native_relay
 
 
@@ -303,3 +304,41 @@ async def test_the_raw_relay_has_the_pace_of_its_reader(world: World) -> None:
     writer.transport.abort()
     await until(lambda: world.vnc.open == 0)
     task.cancel()
+
+
+@pytest.mark.parametrize("way", ["console", "desktop"])
+@lived()
+async def test_viewers_that_just_go_away_leave_no_buffer_behind(world: World, way: str) -> None:
+    """Each held a quarter of a megabyte in a cycle: nobody waits for the garbage collector here."""
+
+    def alive() -> int:
+        return sum(isinstance(found, bridge.Far) for found in gc.get_objects())
+
+    before = alive()
+    gc.disable()
+    try:
+        for _ in range(8):
+            await _gone_at_once(world, way)
+        await until(lambda: world.gate.traffic["console"].now == 0 and alive() <= before)
+    finally:
+        gc.enable()
+
+
+async def _gone_at_once(world: World, way: str) -> None:
+    """A browser whose line breaks when the desktop has begun."""
+    path, begins = ("ws/console", b"RFB ") if way == "console" else ("ws/rdp?tab=t1", b"101 ")
+    asked = {
+        **world.headers("desktop"), "Host": f"127.0.0.1:{world.port}", "Upgrade": "websocket", "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    reader, writer = await world.wire()
+    lines = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
+    writer.write(f"GET /{path} HTTP/1.1\r\n{lines}\r\n".encode())
+    await reader.readuntil(begins)
+    if way == "desktop":
+        message = request_message()
+        assert len(message) < 126
+        writer.write(bytes((0x82, 0x80 | len(message), 0, 0, 0, 0)) + message)  # RFC 6455, 5.2; a mask of zeroes
+        await reader.readuntil(certificate()[-16:])  # of the answer, which is the last before the two are bridged
+        await asyncio.sleep(0.05)
+    writer.transport.abort()
