@@ -34,6 +34,8 @@ class Client:
             self._names[name] = hashlib.sha256(content).hexdigest()
             self._commands.append(f"put {sources / name} {name}")
         self.acknowledged: set[str] = set()
+        self.undisturbed = False
+        """Whether it came to its end without a fault: set by whoever knows."""
         self.said = ""
         self._thread = threading.Thread(target=self._write, daemon=True)
 
@@ -60,7 +62,10 @@ class Client:
                 time.sleep(0.1)
 
     def check(self, share: Path) -> None:
-        """Every acknowledged file is on the node, byte by byte."""
+        """Every acknowledged file is on the node, byte by byte; and all were, where nothing was in the way."""
+        if self.undisturbed:
+            missing = sorted(set(self._names) - self.acknowledged)
+            assert not missing, f"nothing was done to the session, and {missing} were not acknowledged: {self.said}"
         for name in sorted(self.acknowledged):
             assert os.path.lexists(share / name), f"{name} was acknowledged, and is not there"
             digest = hashlib.sha256((share / name).read_bytes()).hexdigest()

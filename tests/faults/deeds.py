@@ -1,70 +1,175 @@
-"""How a fault is done to a real session. Whoever is gone already cannot be met, and that is no failure."""
+"""How a fault is done to a real session, and a record of what was really done: whoever is gone cannot be met."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import harness
 from harness import Session
 
 from .draws import Fault
+from .ground import Ground
 
 _WORDS = {
-    "apptainer": "Apptainer runtime parent", "supervisor": "/usr/bin/7lbd", "keeper": "-m sevenlbd.inside ",
-    "gateway": "sevenlbd.inside.gateway", "smbd": "sbin/smbd", "dnsmasq": "dnsmasq", "qemu": "qemu-system",
+    "apptainer": "Apptainer runtime parent", "squashfuse": "squashfuse", "supervisor": "/usr/bin/7lbd",
+    "keeper": "-m sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway", "smbd": "sbin/smbd", "dnsmasq": "dnsmasq",
+    "qemu": "qemu-system", "swtpm": "bin/swtpm", "relay": "sevenlbd.outside.egress.relay ",
+    "broker": "sevenlbd.outside.egress.relay.broker",
 }  # fmt: skip
+_CHUNK = 4096  # bytes; a page, which is what a tmpfs counts in
+
+
+@dataclass(frozen=True)
+class Done:
+    """A fault that was to be done: `missed` is why it was not, else nothing."""
+
+    fault: Fault
+    seconds: float
+    """After the session's begin."""
+    phase: str
+    """In which the session was by its own word."""
+    missed: str
+
+
+class Missed(Exception):
+    """There was nobody, or nothing, to do it to."""
 
 
 class Victim:
     """A session, and what belongs to it alone in this round."""
 
-    def __init__(self, session: Session, sif: Path, image: Path) -> None:
-        self.session, self._sif, self._image = session, sif, image
+    def __init__(self, session: Session, ground: Ground, sif: Path, image: Path) -> None:
+        self.session, self._ground, self._sif, self._image = session, ground, sif, image
+        self.record: list[Done] = []
+        self._began = time.monotonic()
+        self._is_touched = False
+
+    @property
+    def is_hurt(self) -> bool:
+        """Whether anything was done to it, or is being done."""
+        return self._is_touched
 
     def suffer(self, fault: Fault) -> None:
-        """Do it, and undo it when it has an end."""
+        """Do it, undo it when it has an end, and write down whether it was done. Raises OSError for one that broke."""
         deeds: dict[str, Callable[[Fault], None]] = {
-            "kill": self._kill, "stop": self._stop, "full-disk": self._fill, "no-folder": self._no_folder,
-            "no-sif": lambda _: self._sif.unlink(missing_ok=True),
-            "no-image": lambda _: shutil.rmtree(self._image, ignore_errors=True),
-            "nothing": lambda _: None,
+            "kill": self._kill, "stop": self._stop, "stop-all": self._stop_all, "full-disk": self._fill,
+            "no-folder": self._no_folder, "no-sif": lambda _: self._remove(self._sif),
+            "no-image": lambda _: self._remove(self._image), "nothing": lambda _: None,
         }  # fmt: skip
-        deeds[fault.deed](fault)
+        when, phase, missed = time.monotonic() - self._began, self._phase(), ""
+        self._is_touched |= fault.deed != "nothing"
+        try:
+            deeds[fault.deed](fault)
+        except Missed as error:
+            missed = str(error)
+        self.record.append(Done(fault, round(when, 3), phase, missed))
 
-    def _pid(self, role: str) -> int | None:
+    def pid(self, role: str) -> int | None:
         """The process that has this role now; the keeper is the one behind the wall, the last that was forked."""
         found = [pid for pid, line in harness.descendants(self.session.process.pid).items() if _WORDS[role] in line]
         return (max(found) if role == "keeper" else min(found)) if found else None
 
+    def _phase(self) -> str:
+        phases = [str(event["phase"]) for event in list(self.session.events) if event.get("event") == "phase"]
+        return phases[-1] if phases else "none"
+
+    def _alive(self, role: str) -> int:
+        pid = self.pid(role) if self.session.process.poll() is None else None
+        if pid is None:
+            raise Missed(f"there is no {role}")
+        return pid
+
     def _kill(self, fault: Fault) -> None:
-        if (pid := self._pid(fault.role)) and self.session.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _send(self._alive(fault.role), signal.SIGKILL)
 
     def _stop(self, fault: Fault) -> None:
-        if (pid := self._pid(fault.role)) and self.session.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-                time.sleep(fault.seconds)
-                os.kill(pid, signal.SIGCONT)
+        pid = self._alive(fault.role)
+        _send(pid, signal.SIGSTOP)
+        time.sleep(fault.seconds)
+        with suppress(Missed):  # it may have been killed meanwhile, which is the session's right
+            _send(pid, signal.SIGCONT)
+
+    def _stop_all(self, fault: Fault) -> None:
+        """All of it stands still: to the session the clocks jump, as on a machine that was asleep."""
+        if self.session.process.poll() is not None:
+            raise Missed("the session has ended")
+        stopped = set(harness.descendants(self.session.process.pid))
+        try:
+            for pid in stopped:
+                with suppress(Missed):
+                    _send(pid, signal.SIGSTOP)
+            time.sleep(fault.seconds)
+        finally:
+            for pid in stopped:
+                with suppress(Missed):
+                    _send(pid, signal.SIGCONT)
 
     def _fill(self, fault: Fault) -> None:
-        """The file system of the session's folder, as its own mount namespace shows it."""
-        root = Path(f"/proc/{self.session.process.pid}/root{self.session.base}")
-        filler = root / "filler"
-        with suppress(OSError):
-            with filler.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(root).free - 4096))
+        """The file system of the session's folders, to the last page."""
+        disk = self._ground.disk
+        if disk is None:
+            raise Missed("the small disk is not there yet, or no more")
+        filler = disk / "filler"
+        try:
+            _fill_up(filler)
             time.sleep(fault.seconds)
-        with suppress(OSError):
-            filler.unlink()
+        finally:
+            filler.unlink(missing_ok=True)
 
     def _no_folder(self, _: Fault) -> None:
-        for folder in Path(f"/proc/{self.session.process.pid}/root{self.session.base}").glob("*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        folders = list(self._ground.seen.glob("*"))
+        if not folders:
+            raise Missed("there is no folder")
+        for folder in folders:
+            self._remove(folder)
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        """Gone, while somebody may be making and removing in it."""
+        if not path.exists():
+            raise Missed(f"{path.name} is gone already")
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        raise Missed("it had just gone") from None
+
+
+def _fill_up(filler: Path) -> None:
+    """Write until there is no room. Raises Missed where there is no place, and OSError for all but a full disk."""
+    try:
+        with filler.open("wb", buffering=0) as file:
+            free = max(_CHUNK, shutil.disk_usage(filler.parent).free - _CHUNK)
+            with suppress_full():
+                os.posix_fallocate(file.fileno(), 0, free)  # at once what would take long to write
+            file.seek(0, os.SEEK_END)
+            with suppress_full():
+                while True:
+                    file.write(bytes(_CHUNK))
+    except FileNotFoundError:
+        raise Missed("there is no folder to fill") from None
+
+
+class suppress_full:  # noqa: N801  # like contextlib.suppress, which it is for one errno
+    """Let a full disk pass, and nothing else."""
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Whether it was that."""
+        return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -5,11 +5,25 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-ROLES = ("supervisor", "apptainer", "keeper", "gateway", "smbd", "dnsmasq", "qemu")
-DEEDS = ("kill", "kill", "kill", "stop", "stop", "full-disk", "no-folder", "no-sif", "no-image", "nothing")
+ROLES = (
+    "supervisor", "apptainer", "squashfuse", "keeper", "gateway", "smbd", "dnsmasq", "qemu", "swtpm", "relay", "broker",
+)  # fmt: skip
+WAYS_OUT = frozenset({"relay", "broker"})
+"""Roles that there are where a site allows ways out."""
+TPM = "swtpm"
+"""The role that there is with a firmware that wants one."""
+DEEDS = (
+    "kill", "kill", "kill", "stop", "stop", "stop-all", "full-disk", "no-folder", "no-sif", "no-image", "nothing",
+)  # fmt: skip
 """Kinds of faults; those that meet one process come more often, as there are more processes."""
+TO_ONE = frozenset({"kill", "stop"})
+PHASES = {
+    "preparing": 0.5, "booting": 0.4, "ready": 0.3, "checkpointing": 0.3, "suspending": 0.3, "stopping": 0.3,
+}  # fmt: skip
+"""When faults fall, in the order of a session's life, and how many seconds after its begin at most."""
+READY = frozenset({"ready", "checkpointing", "suspending"})
+"""Those that a session comes to when its desktop is ready."""
 _MOST_SESSIONS, _MOST_FAULTS, _MOST_FILES = 2, 2, 8
-_PREPARING, _BOOTING, _STOPPING = 0.5, 0.4, 0.3
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,14 @@ class Round:
     """Bytes of each file that is written."""
     faults: tuple[Fault, ...]
 
+    def has_role(self, *roles: str) -> bool:
+        """Whether one of these processes is to be met, so that there must be one."""
+        return any(fault.deed in TO_ONE and fault.role in roles for fault in self.faults)
+
+    def of(self, session: int) -> tuple[Fault, ...]:
+        """What happens to one session."""
+        return tuple(fault for fault in self.faults if fault.session == session)
+
 
 def of(seed: int) -> Round:
     """The round of this seed."""
@@ -47,7 +69,7 @@ def of(seed: int) -> Round:
 
 
 def _fault(drawn: random.Random, sessions: int) -> Fault:
-    phase, most = drawn.choice((("preparing", _PREPARING), ("booting", _BOOTING), ("stopping", _STOPPING)))
+    phase, most = drawn.choice(tuple(PHASES.items()))
     return Fault(
         drawn.randrange(sessions), phase, round(drawn.uniform(0, most), 3),
         drawn.choice(DEEDS), drawn.choice(ROLES), round(drawn.uniform(0.05, 1.0), 3),

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import harness
 from harness import Session
-from strange import node
 
+from . import draws
 from .client import Client
 from .deeds import Victim
 from .draws import Fault, Round
+from .ground import Ground
+from .ready import Guest
+from .world import World
 
 _BEGIN_SECONDS = 40.0  # on a machine that does other work; a session that cannot begin has ended by then
 _END_SECONDS = 60.0  # the same; no rung of the ladder of stopping is longer than some seconds here
-_DISK = "200M"
-_APART = "full-disk"
-
-
-class World:
-    """What all rounds share: an image, a SIF, and a folder to be in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.image = folder / "image"
-        self.image.mkdir()
-        harness.tool("qemu-img", "create", "-q", "-f", "qcow2", str(self.image / "disk.qcow2"), "64M")
-        described = 'os = "linux"\nfirmware = "bios"\nmemory = "128M"\ncpus = 1\nname = "blank"\n'
-        (self.image / "image.toml").write_text(described)
+_SETTINGS = ("--no-home-share", "--min-space", "1M", "--stop-grace", "0")  # no guest is there to shut down
+_SMALL = "full-disk"
 
 
 class Played:
@@ -44,61 +35,106 @@ class Played:
     def __init__(self, world: World, drawn: Round) -> None:
         self._world, self._drawn = world, drawn
         self.place = world.folder / f"r{drawn.seed}"
-        self._base, self._share, self._state = (self.place / name for name in ("b", "data", "state"))
-        for folder in (self.place, self._base, self._share, self._state, self.place / "src"):
+        self._share, self._state = self.place / "data", self.place / "state"
+        for folder in (self.place, self._share, self._state, self.place / "src"):
             folder.mkdir(mode=0o700)
+        self._env = {"SEVENLBD_STATE_DIR": str(self._state)}
         self._before = harness.my_processes()
-        self._apart = any(fault.deed == _APART for fault in drawn.faults)
+        self._grounds: list[Ground] = []
         self._victims: list[Victim] = []
         self._clients: list[Client] = []
+        self._broken: list[BaseException] = []
 
-    def play(self) -> int:
-        """Returns how many files were acknowledged. Raises AssertionError for a broken promise."""
+    def play(self) -> None:
+        """Raises AssertionError for a broken promise."""
         for number in range(self._drawn.sessions):
             self._victims.append(self._begin(number))
-        players = [threading.Thread(target=self._live, args=(number,)) for number in range(self._drawn.sessions)]
+        players = [threading.Thread(target=self._guarded, args=(number,)) for number in range(self._drawn.sessions)]
         for player in players:
             player.start()
         for player in players:
             player.join()
+        if self._broken:
+            raise self._broken[0]
         self._check()
-        return sum(len(client.acknowledged) for client in self._clients)
+
+    def told(self) -> dict[str, object]:
+        """What was really done, and what the clients came to, for the report."""
+        return {
+            "acknowledged": sum(len(client.acknowledged) for client in self._clients),
+            "heard": sum(bool(client.acknowledged) for client in self._clients),
+            "silent": sum(not client.acknowledged for client in self._clients),
+            "deeds": [asdict(done) for victim in self._victims for done in victim.record],
+        }
 
     def _begin(self, number: int) -> Victim:
         image, sif = self.place / f"image-{number}", self.place / f"{number}.sif"
-        shutil.copytree(self._world.image, image)
+        self._world.copy_image(image, tpm=self._drawn.has_role(draws.TPM))
         os.link(harness.SIF, sif)
-        where = self._base if not self._apart else self.place / "small"
-        where.mkdir(mode=0o700, exist_ok=True)
-        prefix = node(f"mount -t tmpfs -o size={_DISK},mode=0700 none {where}") if self._apart else []
-        if self._drawn.uptime:
-            ahead = str(self._drawn.uptime)
-            prefix = ["unshare", "--map-current-user", "--keep-caps", "--time", "--fork", "--kill-child=SIGTERM",
-                      "--boottime", ahead, "--monotonic", ahead, *prefix]  # fmt: skip
-        words = ("--image", str(image), "--name", f"s{number}", "--no-home-share", "--share", f"data={self._share}")
-        call = harness.command("run", "--json", "--session-dir", str(where), *words, "--min-space", "1M", sif=sif)
-        env = harness.environment({"SEVENLBD_STATE_DIR": str(self._state)})
-        process = subprocess.Popen([*prefix, *call], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        return Victim(Session(process, where, self._apart)._begin(), sif, image)
+        ground = Ground(self.place, number, small=any(fault.deed == _SMALL for fault in self._drawn.faults))
+        self._grounds.append(ground)
+        words = ("--image", str(image), "--name", f"s{number}", "--share", f"data={self._share}", *_SETTINGS)
+        site = self._world.site_with_ways_out() if self._drawn.has_role(*draws.WAYS_OUT) else []
+        base = ("--session-dir", str(ground.base))
+        ours = harness.command("run", "--json", *base, *words, options=site, sif=sif)
+        call = [*ground.prefix(self._drawn.uptime), *ours]
+        env = harness.environment(self._env)
+        process = subprocess.Popen(call, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        session = Session(process, ground.base, ground.small)._begin()
+        return Victim(session, ground, sif, image)
 
-    def _live(self, number: int) -> None:
-        victim = self._victims[number]
-        session = victim.session
-        mine = [fault for fault in self._drawn.faults if fault.session == number]
+    def _guarded(self, number: int) -> None:
+        """What a thread raises must not be lost."""
+        try:
+            with ExitStack() as stack:
+                self._live(number, stack)
+        except BaseException as error:
+            self._broken.append(error)
+
+    def _live(self, number: int, stack: ExitStack) -> None:
+        victim, mine = self._victims[number], self._drawn.of(number)
         self._suffer(victim, mine, "preparing")
-        if self._booted(session):
-            client = Client(session, self.place / "src", self._drawn.files, self._drawn.seed * 10 + number)
+        if self._came(victim.session, "booting"):
+            client = Client(victim.session, self.place / "src", self._drawn.files, self._drawn.seed * 10 + number)
             self._clients.append(client)
             client.begin()
             self._suffer(victim, mine, "booting")
+            if any(fault.phase in draws.READY for fault in mine):
+                self._be_ready(number, stack)
             client.wait()
+            client.undisturbed = not any(one.is_hurt for one in self._victims)
         self._end(victim, mine)
 
+    def _be_ready(self, number: int, stack: ExitStack) -> None:
+        """Go through what a ready desktop does, as far as it still can."""
+        victim, mine = self._victims[number], self._drawn.of(number)
+        with suppress(OSError, AssertionError, subprocess.SubprocessError):
+            stack.enter_context(Guest(victim.session, self._world.pem))
+        if not self._came(victim.session, "ready"):
+            assert victim.is_hurt, f"nothing was done to it, and it was not ready:\n{victim.session.story()}"
+            return
+        self._suffer(victim, mine, "ready")
+        for phase, more in (("checkpointing", ("--keep-running",)), ("suspending", ())):
+            if any(fault.phase == phase for fault in mine) and victim.session.process.poll() is None:
+                self._save(number, phase, more)
+
+    def _save(self, number: int, phase: str, more: Sequence[str]) -> None:
+        """Have the desktop written to a file while it suffers."""
+        victim, ground = self._victims[number], self._grounds[number]
+        saved = self.place / f"{phase}-{number}.7lbd"
+        suffering = threading.Thread(target=self._suffer, args=(victim, self._drawn.of(number), phase))
+        suffering.start()
+        done = ground.run("suspend", f"s{number}", "--to", str(saved), *more, env=self._env)
+        suffering.join()
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0 or victim.is_hurt, f"nothing was done to it, and {phase} failed: {done.stderr}"
+        assert done.returncode != 0 or saved.exists(), f"{phase} was said to be done, and there is no file"
+
     @staticmethod
-    def _booted(session: Session) -> bool:
+    def _came(session: Session, phase: str) -> bool:
         """Whether it got so far; one that met a fault before may have refused, or died of it."""
         with suppress(AssertionError):
-            session.wait_phase("booting", _BEGIN_SECONDS)
+            session.wait_phase(phase, _BEGIN_SECONDS)
             return session.process.poll() is None
         return False
 
@@ -112,8 +148,8 @@ class Played:
     def _end(self, victim: Victim, faults: Sequence[Fault]) -> None:
         session = victim.session
         if session.process.poll() is None:
-            with suppress(ProcessLookupError, AssertionError):
-                os.kill(victim._pid("supervisor") or session.process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(victim.pid("supervisor") or session.process.pid, signal.SIGTERM)
             self._suffer(victim, faults, "stopping")
         try:
             session.wait_end(_END_SECONDS)
@@ -127,12 +163,11 @@ class Played:
             assert "Traceback" not in victim.session.errors, victim.session.errors
         left = harness.wait_until_gone(harness.my_processes() - self._before)
         assert not left, f"processes are left: {left}"
-        if self._base.exists():
-            harness.run("gc", "--session-dir", str(self._base), env={"SEVENLBD_STATE_DIR": str(self._state)})
+        for ground in {ground.base: ground for ground in self._grounds}.values():
+            ground.collect(self._env)
+            assert not ground.left(), f"folders are left after gc: {ground.left()}"
         mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(self.place) in line]
         assert not mounts, mounts
-        folders = [one.name for one in self._base.glob("*") if not one.name.startswith("failed-")]
-        assert not folders, f"folders are left after gc: {folders}"
         records = [str(path) for path in self._state.rglob("session.json")]
         assert not records, f"the user's register still knows of it after gc: {records}"
         for client in self._clients:
@@ -142,4 +177,6 @@ class Played:
         """End what is left of a round that failed, and remove what it made."""
         for victim in self._victims:
             victim.session.kill()
+        for ground in self._grounds:
+            ground.close()
         harness.remove(self.place)
