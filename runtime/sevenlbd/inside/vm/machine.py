@@ -265,7 +265,7 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
     process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
     qmp_theirs.close()
     agent_theirs.close()
-    qmp = QMPClient("machine")
+    qmp = qmp_link.client("machine")
     agent = Agent(agent_ours)
     machine = Machine(process, qmp, agent, warn, lasting=plan.lasting, below=qemu.below_overlay(plan))
     try:

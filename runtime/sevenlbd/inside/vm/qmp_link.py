@@ -12,6 +12,21 @@ class NoAnswer(Exception):
     """QEMU is gone, or greets as no QEMU does."""
 
 
+def client(name: str) -> QMPClient:
+    """A client that keeps no event but for who listens to it.
+
+    The library's own listener takes all, for the program's life, and nobody reads it: each look at the screen is three
+    events, and a guest makes others as it likes.
+    """
+    qmp = QMPClient(name)
+    qmp.events.event_filter = _none
+    return qmp
+
+
+def _none(_: object) -> bool:
+    return False
+
+
 async def connect(qmp: QMPClient, wire: socket.socket) -> None:
     """Greet. Raises NoAnswer; the library also asserts that who has just greeted it is still there."""
     try:
