@@ -116,15 +116,16 @@ def test_the_stand_in_answers_as_a_guest_does(tmp_path: Path) -> None:
     pem = tmp_path / "guest.pem"
     call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=guest", "-days", "2"]
     subprocess.run([*call, "-keyout", str(pem), "-out", str(pem)], check=True, capture_output=True)
-    probe = Path(__file__).parents[3] / "runtime" / "sevenlbd" / "inside" / "vm" / "rdp_probe.py"
+    runtime = Path(__file__).parents[3] / "runtime"
 
     async def ask() -> tuple[str, str]:
         server = await stand_in.serve("127.0.0.1", 0, str(pem))
         port = server.sockets[0].getsockname()[1]
-        code = "import asyncio, runpy, sys; m = runpy.run_path(sys.argv[1]); h = '127.0.0.1'; p = int(sys.argv[2])\n"
-        code += "print(asyncio.run(m['answers'](h, p)), len(asyncio.run(m['certificate'](h, p))) > 100)"
+        code = "import asyncio, sys; sys.path.insert(0, sys.argv[1]); from sevenlbd.inside.vm import rdp_probe as m\n"
+        code += "w = '127.0.0.1', int(sys.argv[2])\n"
+        code += "print(asyncio.run(m.answers(*w)), len(asyncio.run(m.certificate(*w))) > 100)"
         asked = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-c", code, str(probe), str(port), stdout=subprocess.PIPE
+            sys.executable, "-I", "-c", code, str(runtime), str(port), stdout=subprocess.PIPE
         )
         told, _ = await asked.communicate()
         server.close()
