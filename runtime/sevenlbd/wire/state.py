@@ -149,12 +149,19 @@ def read(path: Path) -> SessionState:
     What another version of us says beside that is passed over: on other nodes there may be an older or newer SIF.
     """
     try:
-        said: dict[str, Any] = json.loads(foreign_files.read(path.parent, path.name, _MAX_FILE))
+        return from_words(json.loads(foreign_files.read(path.parent, path.name, _MAX_FILE)))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a session's state: {error}") from error
+
+
+def from_words(said: dict[str, Any]) -> SessionState:
+    """A state as its JSON says it, whatever else stands there. Raises ValueError when it is none."""
+    try:
         known = {field.name: field.type for field in fields(SessionState)}
         values = {name: _plain(value, str(known[name])) for name, value in said.items() if name in known}
         return SessionState(**values | {"phase": Phase(said["phase"])})
-    except (TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a session's state: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _plain(value: Any, kind: str) -> Any:

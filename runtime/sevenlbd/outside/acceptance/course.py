@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ...base.errors import visible
 from ...images.description import Description
-from . import examined_session, rdp_certificate
+from . import examined_session, guest_scripts, rdp_certificate
 from .criteria.evidence import ClockReading, Evidence, SessionRecord
 from .examined_session import ExaminedSession
 
@@ -129,7 +129,8 @@ class Course:
 
     def _ask_all(self, session: ExaminedSession, record: SessionRecord) -> None:
         for script in SCRIPTS:
-            self._tell(f"asking for: {script}")
+            if guest_scripts.exists(script, windows=self._evidence.is_windows):
+                self._tell(f"asking for: {script}")
             record.facts[script] = session.ask(script, account=self._evidence.description.user)
         record.notice = self._notice(session, self._evidence.description)
         for gatherer in self._gatherers:

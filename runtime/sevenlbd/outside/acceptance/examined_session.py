@@ -57,7 +57,8 @@ class ExaminedSession:
             elif said.get("event") == "refused":
                 self._words.append(str(said.get("what")))
             elif said.get("event") == "finished":
-                self._last = _as_state(said)
+                with suppress(ValueError):
+                    self._last = state.from_words(said)
             del self._words[:-_LAST_WORDS]
 
     @property
@@ -159,14 +160,6 @@ def started(base: Path, name: str, *, windows: bool, quick: bool, options: Seque
             session.end()
             with suppress(TimeoutError):
                 reader.join(_SCRIPT_SECONDS)
-
-
-def _as_state(said: dict[str, object]) -> SessionState | None:
-    """The last word of a session, which is ours."""
-    values = {name: value for name, value in said.items() if name != "event"}
-    with suppress(TypeError, ValueError, KeyError):
-        return SessionState(**values | {"phase": Phase(str(values["phase"]))})  # type: ignore[arg-type]  # our own JSON
-    return None
 
 
 def _below(root: int) -> Iterator[int]:
