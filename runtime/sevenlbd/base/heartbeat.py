@@ -63,8 +63,9 @@ def kept(path: Path, note: str = "") -> Iterator[None]:
     finally:
         over.set()
         renewing.join(_GOODBYE_SECONDS)  # not for ever: the file server may be out of reach
-        with suppress(OSError):
-            path.unlink()
+        if not is_anothers(path):
+            with suppress(OSError):
+                path.unlink()
 
 
 def place(path: Path, note: str = "") -> None:
@@ -77,6 +78,20 @@ def place(path: Path, note: str = "") -> None:
             os.write(descriptor, _ours(note))
     finally:
         os.close(descriptor)
+
+
+def take_away_if_stale(path: Path) -> None:
+    """By a rename first, so that of two who find it stale only one takes it away."""
+    beat = read(path)
+    if beat is None or not is_stale(beat, clock(path.parent)):
+        return
+    aside = path.with_name(f"{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+    with suppress(OSError):
+        path.rename(aside)
+        taken = read(aside)
+        if taken and taken != beat:
+            os.link(aside, path)
+        aside.unlink()
 
 
 def read(path: Path) -> Heartbeat | None:
@@ -101,6 +116,12 @@ def is_stale(beat: Heartbeat, now: float) -> bool:
     if abs(now - beat.seen) > STALE_SECONDS:
         return True
     return (beat.boot, beat.space) == (_boot(), _space()) and not _runs(beat.pid, beat.born)
+
+
+def is_anothers(path: Path) -> bool:
+    """Whether somebody took ours for stale, and has made another: who was cut off for long comes back to that."""
+    beat = read(path)
+    return beat is not None and beat.pid > 0 and (beat.boot, beat.space, beat.pid) != (_boot(), _space(), os.getpid())
 
 
 def clock(folder: Path) -> float:

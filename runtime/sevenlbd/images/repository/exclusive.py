@@ -43,7 +43,7 @@ def by_heartbeat(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
             lasting.__enter__()
             break
         except FileExistsError:
-            _take_away_if_stale(path)
+            heartbeat.take_away_if_stale(path)
             _wait(path, deadline)
     try:
         yield
@@ -82,17 +82,3 @@ def _wait(path: Path, deadline: float) -> None:
         what = f"{path.parent}: somebody else is changing it{whose}"
         raise Refusal(ExitCode.IMAGE, what, hint="try again when that has ended")
     time.sleep(_PAUSE)
-
-
-def _take_away_if_stale(path: Path) -> None:
-    """By a rename first, so that of two who find it stale only one takes it away."""
-    beat = heartbeat.read(path)
-    if beat is None or not heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
-        return
-    aside = path.with_name(f"{path.name}-{os.getpid()}-{time.monotonic_ns()}")
-    with suppress(OSError):
-        path.rename(aside)
-        taken = heartbeat.read(aside)
-        if taken and taken != beat:
-            os.link(aside, path)
-        aside.unlink()

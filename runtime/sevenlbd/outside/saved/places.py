@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -16,6 +17,7 @@ from ..presence import records
 SAVED = "saved"
 KEY = "key"
 SUFFIX = ".7lbd"
+_ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)  # where a lease cannot be, but a file can be gone on from
 _UNDER_WAY = re.compile(r"\..+\.7lbd\.[0-9a-f]{16}\.new")
 
 
@@ -86,17 +88,19 @@ def _remove_unlocked(path: Path) -> None:
 def resuming(path: Path, session: str, *, over: bool = False) -> Iterator[None]:
     """Say, beside the file, that a session goes on from it. Raises Refusal when another one does, unless it is over."""
     lease = _lease(path)
-    if not over:
-        check_free(path)
-    with suppress(OSError):  # of one that is stale
-        lease.unlink()
+    if over:
+        with suppress(OSError):
+            lease.unlink()
+    else:
+        heartbeat.take_away_if_stale(lease)
     with ExitStack() as held:
         try:
             held.enter_context(heartbeat.kept(lease, f"session {session}"))
         except FileExistsError:
-            check_free(path)
-        except OSError:  # a folder that can only be read: nobody else can write there either
-            pass
+            raise _taken(path, heartbeat.read(lease)) from None
+        except OSError as error:
+            if error.errno not in _ONLY_READ:
+                raise _unsaid(path, error.strerror) from None
         yield
 
 
@@ -105,9 +109,32 @@ def check_free(path: Path) -> None:
     beat = heartbeat.read(_lease(path))
     if beat is None or heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
         return
+    raise _taken(path, beat)
+
+
+def check_not_anothers(path: Path) -> None:
+    """Raises Refusal when another session than this process's goes on from this file, and will write it again."""
+    lease = _lease(path)
+    beat = heartbeat.read(lease)
+    if beat is None or not heartbeat.is_anothers(lease) or heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
+        return
+    what = f"{path}: another session goes on from it, so it is not replaced: {beat}"
+    raise Refusal(ExitCode.USAGE, what, hint="choose another name: --to FILE")
+
+
+def _taken(path: Path, beat: heartbeat.Heartbeat | None) -> Refusal:
+    if beat is None:  # gone this moment, or no plain file
+        return _unsaid(path, f"{_lease(path).name} is in the way")
     what = f"{path}: a session goes on from it already: {beat}"
     hint = "two of one desktop hold the same licences and write the same files; if that is meant: --copy"
-    raise Refusal(ExitCode.USAGE, what, hint=hint)
+    return Refusal(ExitCode.USAGE, what, hint=hint)
+
+
+def _unsaid(path: Path, why: str | None) -> Refusal:
+    what = f"{path}: it cannot be said that a session goes on from it, so another could, too: {why}"
+    return Refusal(
+        ExitCode.RESOURCES, what, hint="make room there, or remove what is in the way; or take a copy: --copy"
+    )
 
 
 def _lease(path: Path) -> Path:

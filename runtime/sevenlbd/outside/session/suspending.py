@@ -57,11 +57,10 @@ class Suspending:
             raise Refusal(ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to and --recipient")
         if not savable.folder and not (order.target or savable.target):
             raise Refusal(ExitCode.USAGE, "there is no folder for your saved desktops", hint="--to FILE")
-        if order.target:
-            return Path(order.target)
-        if savable.target:
-            return Path(savable.target)
-        return Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
+        usual = savable.target or Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
+        target = Path(order.target or usual)
+        places.check_not_anothers(target)
+        return target
 
     async def write(self, order: SuspendOrder, target: Path, overlay: str, advance: Advance) -> int:
         """Hold the machine and write it; returns the file's size. It still stands when this is done.

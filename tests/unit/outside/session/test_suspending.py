@@ -184,6 +184,17 @@ def test_what_cannot_be_written_does_not_even_stop_the_machine(
     assert not list(tmp_path.rglob("*.new"))
 
 
+def test_a_file_from_which_another_session_goes_on_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "two.7lbd"
+    target.write_bytes(LAST)
+    lease = '{"host": "n2", "boot": "b", "space": 1, "pid": 7, "note": "session two"}'
+    (tmp_path / ".two.7lbd.resumed").write_text(lease)
+    came, shown, keeper = suspended(savable(tmp_path), SuspendOrder(str(target)), stop=True)
+    assert "another session goes on from it, so it is not replaced: session two" in came.what
+    assert (keeper.heard, Phase.SUSPENDING in shown.every) == ([], False)
+    assert target.read_bytes() == LAST
+
+
 def test_a_machine_that_cannot_be_held_goes_on(tmp_path: Path) -> None:
     came, shown, keeper = suspended(savable(tmp_path), SuspendOrder(), "no space left", stop=True)
     assert "no space left" in came.what
