@@ -114,10 +114,13 @@ def _extend(runs: list[Run], at: int, length: int) -> None:
         runs.append((at, length))
 
 
-def of(descriptor: int, part: int, base: Base | None, advance: Advance = lambda _: None) -> Iterator[bytes]:
-    """The records of an open file. `advance` hears of every further piece that was looked at. Raises OSError."""
+def of(descriptor: int, part: int, base: Base | None, size: int, advance: Advance = lambda _: None) -> Iterator[bytes]:
+    """The records of an open file's first `size` bytes. `advance` hears of every further piece that was looked at.
+
+    Raises OSError.
+    """
     gathering = Gathering(part)
-    for begin, end in extents(descriptor):
+    for begin, end in extents(descriptor, size):
         for at in range(begin, end, _BLOCK):
             block = os.pread(descriptor, min(_BLOCK, end - at), at)
             yield from _sorted(gathering, at, block, base)
@@ -144,15 +147,17 @@ def _sorted(gathering: Gathering, at: int, block: bytes, base: Base | None) -> I
             yield from gathering.put(at + offset, whole[offset : offset + PAGE])
 
 
-def extents(descriptor: int) -> Iterator[Run]:
-    """Begin and end of what is no hole, in whole pages. A file system without holes has one."""
-    size, at = os.fstat(descriptor).st_size, 0
+def extents(descriptor: int, size: int) -> Iterator[Run]:
+    """Begin and end of what is no hole in the first `size` bytes, in whole pages; one where holes are not known."""
+    at = 0
     while at < size:
         try:
             begin = os.lseek(descriptor, at, os.SEEK_DATA)
         except OSError:  # ENXIO: nothing but a hole is left
             return
         begin = max(begin // PAGE * PAGE, at)
+        if begin >= size:
+            return
         end = min(-(-os.lseek(descriptor, begin, os.SEEK_HOLE) // PAGE) * PAGE, size)
         yield begin, end
         at = end

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -80,11 +81,10 @@ def _why_closed(said: str) -> str:
 
 def _opened(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    file = os.fdopen(descriptor, "rb")
-    if not path.is_file():
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise Damaged("it is not a plain file")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager
@@ -114,6 +114,8 @@ class _PartSoFar:
         for offset, length in chunk.runs:
             if offset < end:
                 raise Damaged("its records are out of order")
+            if length == 0:
+                raise Damaged("it has runs of nothing, which nobody writes")
             end = offset + length
         self.ends[chunk.kind] = end
 
@@ -176,15 +178,18 @@ class _Parser:
     def _close(self, closing: Closing) -> None:
         if closing.parts != self._header.parts or closing.header != self._digest:
             raise Damaged("its readable header is not the one that was written")
-        for number, so_far in self._parts.items():
-            if not any(_agrees(part, number, so_far) for part in closing.parts):
-                raise Damaged(f"its part {saved_format.PARTS[number]} is not what was written")
+        told = {part.name: part for part in closing.parts}
+        if len(told) != len(closing.parts) or told.keys() - set(saved_format.PARTS):
+            raise Damaged("it tells of parts that no desktop has")
+        for number, name in enumerate(saved_format.PARTS):
+            so_far = self._parts.get(number)
+            if (name in told or so_far) and not _agrees(told.get(name), so_far or _PartSoFar(hashlib.sha256())):
+                raise Damaged(f"its part {name} is not what was written")
         self._closed = True
 
 
-def _agrees(part: PartFact, number: int, so_far: _PartSoFar) -> bool:
-    known = (saved_format.PARTS[number], so_far.stored, so_far.digest.hexdigest())
-    return (part.name, part.stored, part.sha256) == known
+def _agrees(part: PartFact | None, so_far: _PartSoFar) -> bool:
+    return part is not None and (part.stored, part.sha256) == (so_far.stored, so_far.digest.hexdigest())
 
 
 class _Watched:

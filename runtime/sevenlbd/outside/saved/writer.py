@@ -96,11 +96,11 @@ def _parts(order: Write) -> Iterator[tuple[list[OpenPart], int, int]]:
             descriptor = os.open(order.memory.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, descriptor)
             base = Base(descriptor, at, order.facts.machine.memory)
-        parts = [OpenPart(0, disk), OpenPart(1, state, base)]
+        parts = [writing.open_part(0, disk), writing.open_part(1, state, base)]
         if order.facts.machine.firmware != "bios":
-            parts.append(OpenPart(2, variables))
+            parts.append(writing.open_part(2, variables))
         _check_sizes(order, parts)
-        total = sum(end - begin for part in parts for begin, end in chunks.extents(part.descriptor))
+        total = sum(end - begin for part in parts for begin, end in chunks.extents(part.descriptor, part.size))
         yield parts, at if base else 0, total
 
 
@@ -108,7 +108,7 @@ def _check_sizes(order: Write, parts: Sequence[OpenPart]) -> None:
     """Nobody inside makes a file that no such machine has. Raises Refusal."""
     most = saved_format.most_of_parts(order.facts.machine)
     for part in parts:
-        if os.fstat(part.descriptor).st_size > most[part.number]:
+        if part.size > most[part.number]:
             what = f"the session's {saved_format.PARTS[part.number]} is longer than that of any such machine"
             raise Refusal(ExitCode.BROKE, what, hint="the session may have been taken over: 7lbd stop")
 

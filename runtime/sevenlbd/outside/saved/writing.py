@@ -27,11 +27,17 @@ _AHEAD = 8  # records that wait for a thread or for the file; each has a MiB
 
 @dataclass(frozen=True)
 class OpenPart:
-    """One of the session's files, open."""
+    """One of the session's files, open. It was `size` bytes long when it was looked at, and is taken as that."""
 
     number: int
     descriptor: int
+    size: int
     base: Base | None = None
+
+
+def open_part(number: int, descriptor: int, base: Base | None = None) -> OpenPart:
+    """The part as it is now. Whoever is inside may lengthen the file at any time."""
+    return OpenPart(number, descriptor, os.fstat(descriptor).st_size, base)
 
 
 @contextmanager
@@ -107,12 +113,11 @@ class _Stream:
         yield saved_format.OPENING + saved_format.OPENINGS.pack(self._opening)
         for part in self._parts:
             digest, stored = hashlib.sha256(), 0
-            for record in chunks.of(part.descriptor, part.number, part.base, self._advance):
+            for record in chunks.of(part.descriptor, part.number, part.base, part.size, self._advance):
                 digest.update(record)
                 stored += len(record)
                 yield record
-            size = os.fstat(part.descriptor).st_size
-            self._done.append(PartFact(saved_format.PARTS[part.number], size, stored, digest.hexdigest()))
+            self._done.append(PartFact(saved_format.PARTS[part.number], part.size, stored, digest.hexdigest()))
         closing = Closing(tuple(self._done), saved_format.digest_of_header(self.header()))
         yield saved_format.CLOSING + saved_format.CLOSINGS.pack(closing)
 

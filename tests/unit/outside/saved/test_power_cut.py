@@ -11,7 +11,7 @@ import pyrage
 import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.saved import places, reading, writing
-from sevenlbd.outside.saved.writing import OpenPart
+from sevenlbd.outside.saved.writing import open_part
 from test_saved_file import FACTS, OPENING
 
 
@@ -45,7 +45,7 @@ def dying_after(step: int, work: Callable[[], object]) -> int:
 def saved(target: Path, key: pyrage.x25519.Identity, content: Path) -> None:
     descriptor = os.open(content, os.O_RDONLY)
     with writing.new_file(target) as file:
-        writing.write(file, OPENING, [OpenPart(0, descriptor)], [key.to_public()])
+        writing.write(file, OPENING, [open_part(0, descriptor)], [key.to_public()])
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -68,7 +68,7 @@ def test_a_file_that_is_still_written_is_no_saved_desktop(tmp_path: Path) -> Non
     content.write_bytes(os.urandom(1 << 16))
     descriptor = os.open(content, os.O_RDONLY)
     with writing.new_file(tmp_path / "one.7lbd") as file:
-        writing.write(file, OPENING, [OpenPart(0, descriptor)], [key.to_public()])
+        writing.write(file, OPENING, [open_part(0, descriptor)], [key.to_public()])
         assert places.all_in(tmp_path) == []
         [half] = tmp_path.glob(".one*")
         with half.open("r+b") as staged:

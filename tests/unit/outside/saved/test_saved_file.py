@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from contextlib import suppress
@@ -16,10 +17,19 @@ from hypothesis import strategies as st
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.saved import chunks, reading, saved_format, writing
 from sevenlbd.outside.saved.chunks import Base
-from sevenlbd.outside.saved.facts import Closing, Facts, LayerFact, MachineFacts, Opening, SavedHeader, Secrets
+from sevenlbd.outside.saved.facts import (
+    Closing,
+    Facts,
+    LayerFact,
+    MachineFacts,
+    Opening,
+    PartFact,
+    SavedHeader,
+    Secrets,
+)
 from sevenlbd.outside.saved.reading import Restore, RestoreTarget
 from sevenlbd.outside.saved.saved_format import Damaged
-from sevenlbd.outside.saved.writing import OpenPart
+from sevenlbd.outside.saved.writing import open_part
 
 MEMORY = 8 << 20
 ROOM = saved_format.HEADER_ROOM
@@ -108,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         Opened(folder / "warm") as (base,),
         writing.new_file(path) as file,
     ):
-        parts = [OpenPart(0, disk_fd), OpenPart(1, state, Base(base, AT, MEMORY)), OpenPart(2, variables)]
+        parts = [open_part(0, disk_fd), open_part(1, state, Base(base, AT, MEMORY)), open_part(2, variables)]
         writing.write(file, OPENING, parts, [key.to_public()])
     return World(folder, key, path, reading.header(path))
 
@@ -255,6 +265,44 @@ def test_what_a_stranger_encrypts_for_us_is_still_a_strangers(world: World, tmp_
     path = forged(world, tmp_path / "forged.7lbd", FORGERIES[case])
     with pytest.raises(Refusal, match="no saved desktop"):
         reading.read(path, world.key, reading.Check())
+
+
+def test_runs_of_nothing_do_not_keep_the_reader_busy(world: World, tmp_path: Path) -> None:
+    """A record of them packs to a thousandth: a file of some MiB would take hours."""
+    path = forged(world, tmp_path / "forged.7lbd", [opening(), data(0, [(0, 0)] * 1000, b""), CLOSING])
+    with pytest.raises(Refusal, match="runs of nothing"):
+        reading.read(path, world.key, reading.Check())
+
+
+DIGEST = "00" * 32
+TOLD = {
+    "bytes that are not in it": (PartFact("state", 8192, 8192, DIGEST),),
+    "a part of another name": (PartFact("../key", 0, 0, hashlib.sha256().hexdigest()),),
+    "a part twice": (PartFact("state", 0, 0, hashlib.sha256().hexdigest()),) * 2,
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_a_closing_that_tells_of_more_than_came_is_refused(world: World, tmp_path: Path, case: str) -> None:
+    header = SavedHeader(FACTS, TOLD[case])
+    digest = saved_format.digest_of_header(saved_format.pack_header(header))
+    closing = saved_format.CLOSING + saved_format.CLOSINGS.pack(Closing(TOLD[case], digest))
+    path = forged(world, tmp_path / "forged.7lbd", [opening(), saved_format.compressed(closing)], header)
+    with pytest.raises(Refusal, match="no saved desktop"):
+        reading.read(path, world.key, reading.Check())
+
+
+def test_a_session_s_file_that_grows_while_it_is_written_is_taken_as_it_was(tmp_path: Path) -> None:
+    """The inner side may have been taken over, and may lengthen its files after they were looked at."""
+    key = pyrage.x25519.Identity.generate()
+    (tmp_path / "state").write_bytes(PAGE)
+    path = tmp_path / "one.7lbd"
+    with Opened(tmp_path / "state") as (state,), writing.new_file(path) as file:
+        part = open_part(1, state)
+        os.pwrite(state, PAGE, 1 << 20)
+        writing.write(file, OPENING, [part], [key.to_public()])
+    assert [part.size for part in reading.header(path).parts] == [len(PAGE)]
+    reading.read(path, key, reading.Check())
 
 
 def test_a_bomb_is_not_unpacked(world: World) -> None:
