@@ -50,10 +50,13 @@ VERBS = (
         "commands.suspend_verb",
     ),
     Verb("resume", "go on from a suspended desktop, and stay with it until it ends", _D, "cli.run_options"),
-    Verb("saved", "keep saved desktops: list, show, check, remove", _D),
+    Verb("saved", "keep saved desktops: list, show, check, remove; your public key", _D),
     Verb("saved list", "show your saved desktops", _D, "commands.saved_verbs"),
     Verb("saved show", "show one: whose it is, what it needs, its parts", _D, "commands.saved_verbs"),
     Verb("saved check", "read all of one, and say whether it is whole", _D, "commands.saved_verbs"),
+    Verb(
+        "saved key", "print your public key, made if there is none: for suspend --recipient", _D, "commands.saved_verbs"
+    ),
     Verb("saved rm", "remove one from which no session goes on", _D, "commands.saved_verbs"),
     Verb("stop", "shut a desktop down in order", _D, "commands.session_verbs"),
     Verb("connect", "show how to reach a desktop, and write its .rdp file", _D, "commands.connecting"),

@@ -1,4 +1,4 @@
-"""The verbs below `saved`: what saved desktops there are, what is in one, whether it is whole, and away with it."""
+"""The verbs below `saved`: which there are, what is in one, whether it is whole, away with it; one's key."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def line(path: Path) -> str:
     """One desktop, for people."""
     try:
         facts = _header(path).facts
+        size = units.size(path.stat().st_size)
     except Refusal as refusal:
         return f"{visible(path.stem)}  UNUSABLE: {refusal.what}"
-    size = units.size(path.stat().st_size)
+    except OSError as error:  # removed this moment
+        return f"{visible(path.stem)}  UNUSABLE: {error.strerror}"
     memory = units.size(facts.machine.memory)
     return f"{visible(path.stem)}  {facts.title}  {_when(facts.saved_at)} on {facts.host}  {size}  needs {memory}"
 
@@ -98,6 +100,16 @@ def remove(context: CommandContext) -> int:
     return ExitCode.OK
 
 
+def key(context: CommandContext) -> int:
+    """The public half of the user's key: what another site's user gives to `suspend --recipient`."""
+    folder = _folder(context)
+    if folder is None:
+        what = "there is no folder for the key of your saved desktops (state_dir is off)"
+        raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
+    terminal.say(keys.own(places.made(folder)))
+    return ExitCode.OK
+
+
 def _header(path: Path) -> SavedHeader:
     try:
         return reading.header(path)
@@ -129,6 +141,10 @@ def _which(parser: Parser) -> None:
     options(parser, "state_dir")
 
 
+def _key_options(parser: Parser) -> None:
+    options(parser, "state_dir")
+
+
 def _show_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     _which(parser)
@@ -139,4 +155,5 @@ COMMANDS = {
     "saved show": Command(show, _show_options),
     "saved check": Command(check, _which),
     "saved rm": Command(remove, _which),
+    "saved key": Command(key, _key_options),
 }
