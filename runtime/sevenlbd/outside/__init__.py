@@ -12,6 +12,7 @@
 - job/: A scheduler's job
 - node/: What this node is and has
 - ondemand/: Open OnDemand
+- owner/: The owner of a machine that is lent
 - presence/: Sessions as other nodes see them
 - rdp_client/: a desktop's client without a browser, and what it is sent
 - saved/: Suspended desktops as files

@@ -14,6 +14,7 @@ from ...base.errors import Refusal
 from ...config import sources, tables
 from ...config.settings import TABLES, Settings, Source, from_table, load
 from ..site.ondemand_table import OnDemandTable
+from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
 from . import jobs, plausibility, provided, reachability, surroundings
 from .checked_site import CheckedSite, refused
@@ -31,7 +32,8 @@ def examine(here: sources.Places) -> list[Finding]:
     settings, wrong = _settings(file, said)
     slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
     ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
-    key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand)]
+    _, in_owner = tables.sifted(OwnerTable, "owner", said.get("owner", {}), file)
+    key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand, *in_owner)]
     if not key_findings:
         key_findings = [
             Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")

@@ -13,6 +13,7 @@ from ...config import sources
 from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Options, Place, Table, checked, key
 from .ondemand_table import OnDemandTable
+from .owner_table import OwnerTable
 
 
 class SlurmTable(Table):
@@ -44,7 +45,7 @@ class SlurmTable(Table):
     )
 
 
-TABLES: Mapping[str, type[Table]] = {"slurm": SlurmTable, "ondemand": OnDemandTable}
+TABLES: Mapping[str, type[Table]] = {"slurm": SlurmTable, "ondemand": OnDemandTable, "owner": OwnerTable}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Site:
     file: Path | None
     slurm: SlurmTable
     ondemand: OnDemandTable
+    owner: OwnerTable
 
 
 def read(here: sources.Places) -> Site:
@@ -63,4 +65,5 @@ def read(here: sources.Places) -> Site:
         file,
         slurm=checked(SlurmTable, "slurm", tables.get("slurm", {}), file),
         ondemand=checked(OnDemandTable, "ondemand", tables.get("ondemand", {}), file),
+        owner=checked(OwnerTable, "owner", tables.get("owner", {}), file),
     )

@@ -134,7 +134,7 @@ def uncommented(text: str) -> str:
 
 def test_the_rendered_file_has_every_key_with_its_default(tmp_path: Path) -> None:
     text = site_file.text({})
-    assert tomllib.loads(text) == {"slurm": {}, "ondemand": {}}, "as it is, it sets nothing"
+    assert tomllib.loads(text) == {"slurm": {}, "ondemand": {}, "owner": {}}, "as it is, it sets nothing"
     values = tomllib.loads(uncommented(text))
     settings = {name: value for name, value in values.items() if name not in TABLES}
     assert set(settings) == set(Settings.model_fields) - site_file.NOT_FOR_ALL
@@ -157,8 +157,36 @@ def test_what_a_site_has_set_is_in_its_new_file() -> None:
             "sizes": [{"cpus": 4, "memory": "16G"}],
             "attributes": {"bc_account": {"label": "Who pays", "required": True, "a b": [1, 2.5]}},
         },
+        "owner": {"when_used": ["sat-sun 00:00-24:00"], "grace": "2m"},
     }
     text = site_file.text(said)
     assert tomllib.loads(text) == said
     assert site_file.text(tomllib.loads(text)) == text
     assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("owner = true", "`owner` is a table"),
+        ('[owner]\nwhen_usd = ["daily 17:00-07:00"]', r"not a key of this table; did you mean `when_used`\?"),
+        ('[owner]\nwhen_used = ["17-7"]', "hours are DAYS HH:MM-HH:MM"),
+        ('[owner]\nwhen_used = ["mon 07:00-07:00"]', "these hours have no length"),
+        ("[owner]\nwhen_used = 7", r"`when_used` = 7"),
+        ('[owner]\nnot_owners = ["a b"]', "the name or number of a user"),
+        ("[owner]\nload = -1", "greater than or equal to 0"),
+        ("[owner]\nload = nan", "finite|greater"),
+        ('[owner]\ngrace = "soon"', "a duration is a number"),
+        ("[owner]\ncpus = -1", "greater than or equal to 0"),
+    ],
+)
+def test_what_is_wrong_about_the_owner_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(Refusal, match=says):
+        read(tmp_path, text)
+
+
+def test_what_an_owner_grants_is_read(tmp_path: Path) -> None:
+    text = '[owner]\nwhen_used = ["sat-sun 00:00-24:00"]\nwhen_empty = []\nidle = "2h"\nmemory = "4G"\ngrace = "2m"'
+    found = read(tmp_path, text).owner.policy()
+    assert ([one.text for one in found.when_used], found.when_empty) == (["sat-sun 00:00-24:00"], ())
+    assert (found.idle, found.memory, found.grace) == (7200, 4 << 30, 120)
