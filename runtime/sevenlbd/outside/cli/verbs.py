@@ -131,6 +131,12 @@ VERBS = (
         aliases=("ood",),
     ),
     Verb(
+        "render condor-node",
+        "print the configuration of an HTCondor node: what it offers, and its owner's policy",
+        _S,
+        "job.condor_node",
+    ),
+    Verb(
         "render completion",
         "print what lets bash complete the `7lbd` command, its verbs and options",
         _S,

@@ -1,6 +1,7 @@
 """A scheduler's job: what it gives to a session, and how one is written, submitted and followed.
 
 - allocation: what a job gives
+- condor_node: `render condor-node`
 - following: from the queue to a ready desktop
 - job_script: a job's script
 - leads: how long before its end a session is told

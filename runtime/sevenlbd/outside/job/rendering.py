@@ -15,8 +15,8 @@ from ..node.node_programs import NODE_ROOT
 from ..site import appliance_call, binds, site_tables
 from . import job_script
 
-_WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor")
-"""Verbs that ask the scheduler, and need to see the node's own programs for it."""
+_WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor", "advertise")
+"""Verbs that ask the scheduler, or who is logged in, and need to see the node's own tree for it."""
 
 
 def session_settings() -> tuple[str, ...]:
@@ -71,7 +71,7 @@ sif=$here/7lbd.sif
 [ -e "$sif" ] || sif={sif}
 {ready}{shows}
 case ${{1-}} in
-# The scheduler's commands are the node's own.
+# The scheduler's commands, and who is logged in, are the node's own.
 {verbs}) desktop_binds+=(--bind=/:{node}) ;;
 esac
 # What the appliance tells people to type.

@@ -3,6 +3,7 @@
 - abilities: what the node can do, found out by trying
 - cpu_models: whether its CPU has all of a model
 - filesystems: what a folder is on
+- host_memory: the memory that could be had, and time lost waiting for it
 - node_programs: the node's own programs, from inside the container
 - orphans: what a killed Apptainer left mounted
 - rlimits: limits of processes

@@ -5,24 +5,51 @@ Nobody's name is in it: a pool's ads are for everybody to read.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+from ..node import host_memory
 from . import lending, logged_in
 from .lending import Policy, Seen
 
 LOGGED_IN = "OwnerLoggedIn"
 ALLOWS = "SevenLbdOwnerAllows"
+MAY_BEGIN = "SevenLbdOwnerAllowsMore"
 UNTIL = "SevenLbdOwnerUntil"
 ASKED = "SevenLbdOwnerAsked"
+_ZONES = "/zoneinfo/"
 
 
-def attributes(granted: Policy, now: datetime, root: Path) -> dict[str, bool | int | None]:
-    """The part "owner" of a node's ClassAd; None is `undefined`. Times are in seconds since the epoch."""
-    verdict = lending.decide(granted, Seen(logged_in.people(root)), now)
+def of_node(granted: Policy) -> Mapping[str, bool | int | None]:
+    """The part "owner" of this node's ClassAd, as it is now; None is `undefined`."""
+    root = logged_in.node_root()
+    memory = host_memory.look()
+    seen = Seen(logged_in.people(root), memory=memory.available if memory else None)
+    return attributes(granted, seen, datetime.now(_zone(root)))
+
+
+def attributes(granted: Policy, seen: Seen, now: datetime) -> Mapping[str, bool | int | None]:
+    """The same of what was seen, `now` in the node's local time. Times are in seconds since the epoch."""
+    decision = lending.decide(granted, seen, now)
     return {
-        LOGGED_IN: verdict.owner,
-        ALLOWS: verdict.allowed,
-        UNTIL: None if verdict.until is None else int(verdict.until),
+        LOGGED_IN: decision.owner,
+        ALLOWS: decision.allowed,
+        MAY_BEGIN: lending.may_begin(granted, seen, now).allowed,
+        UNTIL: None if decision.until is None else int(decision.until),
         ASKED: int(now.timestamp()),
     }
+
+
+def _zone(root: Path) -> tzinfo:
+    """The node's own time zone, whatever `TZ` says: the hours are the machine's, and not those of who asks."""
+    for place in (root / "etc/localtime", Path("/etc/localtime")):
+        try:
+            if place.is_symlink() and _ZONES in (name := str(place.readlink())):
+                return ZoneInfo(name.rpartition(_ZONES)[2])
+            with place.open("rb") as rules:
+                return ZoneInfo.from_file(rules)
+        except (OSError, ValueError):
+            continue
+    return UTC

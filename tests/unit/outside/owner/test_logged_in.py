@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sevenlbd.outside.owner import advertised, logged_in, logind, utmp
+from sevenlbd.outside.owner.lending import Seen
 from sevenlbd.outside.site.owner_table import OwnerTable
 
 
@@ -160,12 +161,32 @@ def test_idle_is_since_somebody_typed_and_never_guessed(tmp_path: Path) -> None:
 def test_what_a_pool_is_told_names_nobody(tmp_path: Path) -> None:
     session(tmp_path, "1", SERVICE="sshd")
     noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
-    told = advertised.attributes(OwnerTable().policy(), noon, tmp_path)
+    told = advertised.attributes(OwnerTable().policy(), Seen(logged_in.people(tmp_path)), noon)
     assert told == {
         "OwnerLoggedIn": True,
         "SevenLbdOwnerAllows": False,
+        "SevenLbdOwnerAllowsMore": False,
         "SevenLbdOwnerUntil": int(noon.timestamp()) + 5 * 3600,
         "SevenLbdOwnerAsked": int(noon.timestamp()),
     }
-    unknown = advertised.attributes(OwnerTable().policy(), noon, tmp_path / "none")
+    unknown = advertised.attributes(OwnerTable().policy(), Seen(None), noon)
     assert (unknown["OwnerLoggedIn"], unknown["SevenLbdOwnerAllows"]) == (None, False)
+    narrow = advertised.attributes(OwnerTable().policy(), Seen([], memory=1 << 20), noon)
+    assert (narrow["SevenLbdOwnerAllows"], narrow["SevenLbdOwnerAllowsMore"]) == (True, False)
+
+
+def test_a_node_tells_its_own_time_whatever_the_callers_zone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    before = time.time()
+    told = advertised.of_node(OwnerTable(when_used=("daily 00:00-24:00",)).policy())
+    assert told["SevenLbdOwnerAllows"] is True
+    assert abs(int(told["SevenLbdOwnerAsked"] or 0) - before) < 5
+
+
+def test_a_zone_that_a_link_names_is_the_nodes(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Kathmandu")
+    assert str(advertised._zone(tmp_path)) == "Asia/Kathmandu"
+    (tmp_path / "etc" / "localtime").unlink()
+    (tmp_path / "etc" / "localtime").write_bytes(Path("/usr/share/zoneinfo/Asia/Kathmandu").read_bytes())
+    assert datetime(2026, 1, 1, tzinfo=advertised._zone(tmp_path)).utcoffset() == timedelta(hours=5, minutes=45)
