@@ -5,8 +5,9 @@
 - ground.py: the folder that a session lives in, or the small disk
 - client.py: the guest's stand-in, which writes files over SMB and remembers what was acknowledged
 - ready.py, stand_in.py: a guest that is ready, where there is none
-- world.py: what all rounds share
+- world.py, frozen.py: what all rounds share, and what sessions go on from
 - rounds.py: one round, and what must be true at its end
-- playing.py: rounds beside each other, and what is said of a run
+- playing.py: rounds beside each other
+- summing.py: what rounds came to, and what met whom
 - __main__.py: many rounds, and the report
 """

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "session"))
 
 import harness
 
-from . import draws, playing
+from . import draws, playing, summing
+from .world import World
 
 
 def _parsed() -> argparse.Namespace:
@@ -24,11 +25,12 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first round; 0: a new one, which is printed")
     parser.add_argument("--beside", type=int, default=2, help="rounds that are played beside each other")
     parser.add_argument("--keep-going", action="store_true", help="play on after a round that failed")
+    parser.add_argument("--sum", action="store_true", help="print what the report has, and play nothing")
     parser.add_argument("--report", type=Path, default=playing.BUILT / "report.jsonl")
     return parser.parse_args()
 
 
-def _tell_failure(row: playing.Row) -> None:
+def _tell_failure(row: summing.Row) -> None:
     seed = row["seed"]
     drawn = draws.of(int(str(seed)))
     print(f"{row['failed']}\nround {seed} FAILED: {drawn}\nlogs: {playing.BUILT / f'failed-{seed}'}")
@@ -36,17 +38,31 @@ def _tell_failure(row: playing.Row) -> None:
 
 
 def main() -> int:
-    """Play the rounds; 1 when one of them failed, or too little was done in them."""
+    """Play rounds, or add up what was played; 1 when a round failed, or too little was done in them."""
     options = _parsed()
+    said, is_good = _added(options.report) if options.sum else _played(options)
+    print(said)
+    return int(not is_good)
+
+
+def _added(report: Path) -> tuple[str, bool]:
+    rows: list[summing.Row] = [json.loads(line) for line in report.read_text().splitlines()]
+    said, is_good = summing.summary(rows, sum(float(str(row["seconds"])) for row in rows))
+    return f"{summing.table(rows)}\n\n{said}", is_good
+
+
+def _played(options: argparse.Namespace) -> tuple[str, bool]:
     assert os.getuid() != 0, "as an ordinary user: make faults"
     seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
     print(f"seed {seed}", flush=True)
     options.report.parent.mkdir(parents=True, exist_ok=True)
-    played: list[playing.Row] = []
+    seeds = range(seed, seed + options.rounds)
+    played: list[summing.Row] = []
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="7f-"))
     try:
-        for row in playing.rows(folder, iter(range(seed, seed + options.rounds)), options.beside):
+        world = World(folder, {draws.of(one).start for one in seeds})
+        for row in playing.rows(world, seeds, options.beside):
             played.append(row)
             with options.report.open("a") as report:
                 report.write(json.dumps(row) + "\n")
@@ -56,9 +72,7 @@ def main() -> int:
                     break
     finally:
         harness.remove(folder)
-    said, is_good = playing.summary(played, time.monotonic() - began)
-    print(said)
-    return int(not is_good)
+    return summing.summary(played, time.monotonic() - began)
 
 
 if __name__ == "__main__":

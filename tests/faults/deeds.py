@@ -15,7 +15,7 @@ from pathlib import Path
 import harness
 from harness import Session
 
-from .draws import Fault
+from .draws import TO_ONE, Fault
 from .ground import Ground
 
 _WORDS = {
@@ -24,6 +24,12 @@ _WORDS = {
     "qemu": "qemu-system", "swtpm": "bin/swtpm", "relay": "sevenlbd.outside.egress.relay ",
     "broker": "sevenlbd.outside.egress.relay.broker",
 }  # fmt: skip
+_COMING = {"preparing": ("none", "preparing"), "booting": ("booting", "guest-up")}
+"""What a session says of itself while processes begin that may be met in a phase of ours."""
+COMES_SECONDS = 8.0  # on a busy machine; who is not there by then does not come
+_LOOK_SECONDS = 0.02  # to meet a process soon after its begin, at little cost
+_LONG = 12  # times what is drawn: up to 12 s, longer than a session's processes wait for each other (5 to 10 s)
+_DAY, _HALF = 86_400.0, 0.5  # seconds; the middle of what is drawn
 _CHUNK = 4096  # bytes; a page, which is what a tmpfs counts in
 
 
@@ -50,26 +56,34 @@ class Victim:
         self.session, self._ground, self._sif, self._image = session, ground, sif, image
         self.record: list[Done] = []
         self._began = time.monotonic()
-        self._is_touched = False
+        self._hurts = 0
 
     @property
     def is_hurt(self) -> bool:
         """Whether anything was done to it, or is being done."""
-        return self._is_touched
+        return self._hurts > 0
 
     def suffer(self, fault: Fault) -> None:
-        """Do it, undo it when it has an end, and write down whether it was done. Raises OSError for one that broke."""
+        """Do it when its time has come, undo it when it has an end, and write down whether it was done.
+
+        Raises OSError for one that broke.
+        """
         deeds: dict[str, Callable[[Fault], None]] = {
-            "kill": self._kill, "stop": self._stop, "stop-all": self._stop_all, "full-disk": self._fill,
-            "no-folder": self._no_folder, "no-sif": lambda _: self._remove(self._sif),
-            "no-image": lambda _: self._remove(self._image), "nothing": lambda _: None,
+            "kill": self._kill, "stop": self._stop, "hang": self._hang, "stop-all": self._stop_all,
+            "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
+            "no-sif": lambda _: self._remove(self._sif), "no-image": lambda _: self._remove(self._image),
+            "nothing": lambda _: None,
         }  # fmt: skip
+        if fault.deed in TO_ONE:
+            self._wait_for(fault)
+        time.sleep(fault.after)
         when, phase, missed = time.monotonic() - self._began, self._phase(), ""
-        self._is_touched |= fault.deed != "nothing"
+        self._hurts += fault.deed != "nothing"
         try:
             deeds[fault.deed](fault)
         except Missed as error:
             missed = str(error)
+            self._hurts -= 1
         self.record.append(Done(fault, round(when, 3), phase, missed))
 
     def pid(self, role: str) -> int | None:
@@ -81,6 +95,17 @@ class Victim:
         phases = [str(event["phase"]) for event in list(self.session.events) if event.get("event") == "phase"]
         return phases[-1] if phases else "none"
 
+    def _wait_for(self, fault: Fault) -> None:
+        """Until the process is there that is to be met in a phase in which processes only begin."""
+        coming, deadline = _COMING.get(fault.phase, ()), time.monotonic() + COMES_SECONDS
+        while (
+            time.monotonic() < deadline
+            and self._phase() in coming
+            and self.session.process.poll() is None
+            and self.pid(fault.role) is None
+        ):
+            time.sleep(_LOOK_SECONDS)
+
     def _alive(self, role: str) -> int:
         pid = self.pid(role) if self.session.process.poll() is None else None
         if pid is None:
@@ -91,14 +116,30 @@ class Victim:
         _send(self._alive(fault.role), signal.SIGKILL)
 
     def _stop(self, fault: Fault) -> None:
-        pid = self._alive(fault.role)
+        self._hold(fault.role, fault.seconds)
+
+    def _hang(self, fault: Fault) -> None:
+        """The same for so long that it is given up."""
+        self._hold(fault.role, fault.seconds * _LONG)
+
+    def _hold(self, role: str, seconds: float) -> None:
+        pid = self._alive(role)
         _send(pid, signal.SIGSTOP)
-        time.sleep(fault.seconds)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and Path(f"/proc/{pid}").exists():
+            time.sleep(_LOOK_SECONDS)
         with suppress(Missed):  # it may have been killed meanwhile, which is the session's right
             _send(pid, signal.SIGCONT)
 
     def _stop_all(self, fault: Fault) -> None:
         """All of it stands still: to the session the clocks jump, as on a machine that was asleep."""
+        self._stand_still(fault.seconds)
+
+    def _sleep(self, fault: Fault) -> None:
+        """The same for longer than its watchdogs and its peers wait."""
+        self._stand_still(fault.seconds * _LONG)
+
+    def _stand_still(self, seconds: float) -> None:
         if self.session.process.poll() is not None:
             raise Missed("the session has ended")
         stopped = set(harness.descendants(self.session.process.pid))
@@ -106,11 +147,21 @@ class Victim:
             for pid in stopped:
                 with suppress(Missed):
                     _send(pid, signal.SIGSTOP)
-            time.sleep(fault.seconds)
+            time.sleep(seconds)
         finally:
             for pid in stopped:
                 with suppress(Missed):
                     _send(pid, signal.SIGCONT)
+
+    def _stamps(self, fault: Fault) -> None:
+        """Its files are of yesterday or of tomorrow, as when somebody sets the node's clock."""
+        paths = [path for folder in self._ground.seen.glob("*") for path in (folder, *folder.rglob("*"))]
+        if not paths:
+            raise Missed("there is no folder")
+        jumped = time.time() + (_DAY if fault.seconds > _HALF else -_DAY)
+        for path in paths:
+            with suppress(OSError):
+                os.utime(path, (jumped, jumped), follow_symlinks=False)
 
     def _fill(self, fault: Fault) -> None:
         """The file system of the session's folders, to the last page."""
@@ -129,7 +180,7 @@ class Victim:
         if not folders:
             raise Missed("there is no folder")
         for folder in folders:
-            self._remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
     def _remove(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ROLES = (
     "supervisor", "apptainer", "squashfuse", "keeper", "gateway", "smbd", "dnsmasq", "qemu", "swtpm", "relay", "broker",
@@ -13,17 +13,23 @@ WAYS_OUT = frozenset({"relay", "broker"})
 TPM = "swtpm"
 """The role that there is with a firmware that wants one."""
 DEEDS = (
-    "kill", "kill", "kill", "stop", "stop", "stop-all", "full-disk", "no-folder", "no-sif", "no-image", "nothing",
+    *("kill",) * 6, *("stop",) * 3, "hang", "stop-all", "sleep", "stamps", *("full-disk",) * 2, "no-folder", "no-sif",
+    "no-image", "nothing",
 )  # fmt: skip
 """Kinds of faults; those that meet one process come more often, as there are more processes."""
-TO_ONE = frozenset({"kill", "stop"})
+EACH = ("kill", "stop", "hang")
+"""Those that meet one process: it is gone, stands still for up to a second, or for up to a dozen."""
+TO_ONE = frozenset(EACH)
+STARTS = {"cold": 4, "warm": 4, "saved": 2}
+"""How sessions begin, and how often of ten: the machine boots, or goes on from a warm state or from a file."""
 PHASES = {
-    "preparing": 0.5, "booting": 0.4, "ready": 0.3, "checkpointing": 0.3, "suspending": 0.3, "stopping": 0.3,
+    "preparing": 0.3, "booting": 0.4, "ready": 0.3, "checkpointing": 0.3, "suspending": 0.3, "stopping": 0.1,
 }  # fmt: skip
 """When faults fall, in the order of a session's life, and how many seconds after its begin at most."""
 READY = frozenset({"ready", "checkpointing", "suspending"})
 """Those that a session comes to when its desktop is ready."""
 _MOST_SESSIONS, _MOST_FAULTS, _MOST_FILES = 2, 2, 8
+_AHEAD = (0, 0, 0, 86_400, 400_000_000, -400_000_000)  # seconds: none, a day, twelve years, a node that has just booted
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Round:
-    """`uptime`: seconds by which the sessions' time since boot is ahead of the node's; 0: it is the node's."""
+    """`uptime`: seconds by which the sessions' time since boot is ahead of the node's; 0: it is the node's.
+
+    Less than nothing is as far behind as can be. The clock of a desktop that was saved jumps so: it had the node's.
+    """
 
     seed: int
+    start: str
     sessions: int
     uptime: int
     files: tuple[int, ...]
@@ -62,10 +72,13 @@ def of(seed: int) -> Round:
     """The round of this seed."""
     drawn = random.Random(seed)
     sessions = drawn.choices((1, _MOST_SESSIONS), (4, 1))[0]
-    uptime = drawn.choice((0, 0, 0, 86_400, 400_000_000))
+    uptime = drawn.choice(_AHEAD)
     files = tuple(drawn.choice((0, 1, 4096, 70_000, 1_000_000)) for _ in range(drawn.randint(1, _MOST_FILES)))
     faults = tuple(_fault(drawn, sessions) for _ in range(drawn.randint(1, _MOST_FAULTS)))
-    return Round(seed, sessions, uptime, files, faults)
+    (start,) = drawn.choices(tuple(STARTS), tuple(STARTS.values()))
+    played = Round(seed, start, sessions, uptime, files, faults)
+    # What goes on has the machine and the ways out that it was frozen with: neither a TPM nor any.
+    return replace(played, start="cold") if played.has_role(TPM, *WAYS_OUT) else played
 
 
 def _fault(drawn: random.Random, sessions: int) -> Fault:

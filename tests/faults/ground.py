@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import harness
 from strange import node
 
 _DISK = "200M"
+_JUST_BOOTED = 5  # seconds: the kernel refuses a time before the boot (time_namespaces(7))
 _HOLD_SECONDS = 600  # longer than a round; nobody is left for ever when we are killed
 
 
@@ -31,7 +33,8 @@ class Ground:
         disk = node(f"mount -t tmpfs -o size={_DISK},mode=0700 none {self.base}\n{hold}") if self.small else []
         if not uptime:
             return disk
-        clocks = ["--boottime", str(uptime), "--monotonic", str(uptime)]
+        ahead = str(max(uptime, _JUST_BOOTED - int(time.monotonic())))
+        clocks = ["--boottime", ahead, "--monotonic", ahead]
         new = ["unshare", "--map-current-user", "--keep-caps", "--time", "--fork", "--kill-child=SIGTERM"]
         return [*disk, *new, *clocks]
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -43,6 +42,8 @@ class Played:
         self._grounds: list[Ground] = []
         self._victims: list[Victim] = []
         self._clients: list[Client] = []
+        self._saved: list[Path] = []
+        """Files of which it was said that a desktop is whole in them."""
         self._broken: list[BaseException] = []
 
     def play(self) -> None:
@@ -61,6 +62,7 @@ class Played:
     def told(self) -> dict[str, object]:
         """What was really done, and what the clients came to, for the report."""
         return {
+            "start": self._drawn.start,
             "acknowledged": sum(len(client.acknowledged) for client in self._clients),
             "heard": sum(bool(client.acknowledged) for client in self._clients),
             "silent": sum(not client.acknowledged for client in self._clients),
@@ -69,19 +71,28 @@ class Played:
 
     def _begin(self, number: int) -> Victim:
         image, sif = self.place / f"image-{number}", self.place / f"{number}.sif"
-        self._world.copy_image(image, tpm=self._drawn.has_role(draws.TPM))
+        self._world.copy_image(image, self._drawn.start, tpm=self._drawn.has_role(draws.TPM))
         os.link(harness.SIF, sif)
         ground = Ground(self.place, number, small=any(fault.deed == _SMALL for fault in self._drawn.faults))
         self._grounds.append(ground)
         words = ("--image", str(image), "--name", f"s{number}", "--share", f"data={self._share}", *_SETTINGS)
         site = self._world.site_with_ways_out() if self._drawn.has_role(*draws.WAYS_OUT) else []
         base = ("--session-dir", str(ground.base))
-        ours = harness.command("run", "--json", *base, *words, options=site, sif=sif)
+        ours = harness.command(*self._verb(number), "--json", *base, *words, options=site, sif=sif)
         call = [*ground.prefix(self._drawn.uptime), *ours]
         env = harness.environment(self._env)
         process = subprocess.Popen(call, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         session = Session(process, ground.base, ground.small)._begin()
         return Victim(session, ground, sif, image)
+
+    def _verb(self, number: int) -> tuple[str, ...]:
+        """How a session begins; each that goes on from a file has one of its own."""
+        if self._drawn.start != "saved":
+            return ("run",)
+        assert self._world.saved
+        file = self.place / f"from-{number}.7lbd"
+        self._world.saved.copy(file, self._state)
+        return ("resume", str(file))
 
     def _guarded(self, number: int) -> None:
         """What a thread raises must not be lost."""
@@ -93,6 +104,9 @@ class Played:
 
     def _live(self, number: int, stack: ExitStack) -> None:
         victim, mine = self._victims[number], self._drawn.of(number)
+        guest = Guest(victim.session.process, self._world.pem)
+        if any(fault.phase in draws.READY for fault in mine):
+            stack.enter_context(guest)
         self._suffer(victim, mine, "preparing")
         if self._came(victim.session, "booting"):
             client = Client(victim.session, self.place / "src", self._drawn.files, self._drawn.seed * 10 + number)
@@ -100,16 +114,16 @@ class Played:
             client.begin()
             self._suffer(victim, mine, "booting")
             if any(fault.phase in draws.READY for fault in mine):
-                self._be_ready(number, stack)
+                self._be_ready(number, guest)
             client.wait()
             client.undisturbed = not any(one.is_hurt for one in self._victims)
         self._end(victim, mine)
 
-    def _be_ready(self, number: int, stack: ExitStack) -> None:
+    def _be_ready(self, number: int, guest: Guest) -> None:
         """Go through what a ready desktop does, as far as it still can."""
         victim, mine = self._victims[number], self._drawn.of(number)
-        with suppress(OSError, AssertionError, subprocess.SubprocessError):
-            stack.enter_context(Guest(victim.session, self._world.pem))
+        with suppress(OSError, AssertionError):
+            guest.answer()
         if not self._came(victim.session, "ready"):
             assert victim.is_hurt, f"nothing was done to it, and it was not ready:\n{victim.session.story()}"
             return
@@ -128,7 +142,8 @@ class Played:
         suffering.join()
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == 0 or victim.is_hurt, f"nothing was done to it, and {phase} failed: {done.stderr}"
-        assert done.returncode != 0 or saved.exists(), f"{phase} was said to be done, and there is no file"
+        if done.returncode == 0:
+            self._saved.append(saved)
 
     @staticmethod
     def _came(session: Session, phase: str) -> bool:
@@ -142,7 +157,6 @@ class Played:
     def _suffer(victim: Victim, faults: Sequence[Fault], phase: str) -> None:
         for fault in faults:
             if fault.phase == phase:
-                time.sleep(fault.after)
                 victim.suffer(fault)
 
     def _end(self, victim: Victim, faults: Sequence[Fault]) -> None:
@@ -172,6 +186,12 @@ class Played:
         assert not records, f"the user's register still knows of it after gc: {records}"
         for client in self._clients:
             client.check(self._share)
+        for saved in self._saved:
+            looked = harness.run("saved", "check", str(saved), env=self._env)
+            assert looked.returncode == 0, f"{saved.name} was said to be whole: {looked.stdout}{looked.stderr}"
+        for file in self.place.glob("from-*.7lbd"):
+            assert self._world.saved
+            assert self._world.saved.is_in(file), f"{file.name} is not what it was"
 
     def close(self) -> None:
         """End what is left of a round that failed, and remove what it made."""

@@ -4,7 +4,7 @@ An image without channels is ready when its guest has its address and its RDP se
 The guest's address is made one of the session's own, and this program answers there: X.224, then TLS, then nothing
 more. The lease, which no machine asks for, is written where dnsmasq would have written it (ready.py).
 
-    python -I stand_in.py PID PEM: in the user and network namespace of process PID, with this certificate and key
+    python -I stand_in.py PEM: with this certificate and key; then a line PID, in whose user and network namespace
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ async def serve(address: str, port: int, pem: str) -> asyncio.Server:
 def _enter(pid: int) -> None:
     """Become a process of the session's user and network namespace; entering the first gives every capability in it."""
     libc = ctypes.CDLL(None, use_errno=True)
-    for kind in ("user", "net"):
-        descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+    for descriptor in [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in ("user", "net")]:
         if libc.setns(descriptor, 0):
-            raise OSError(ctypes.get_errno(), f"setns {kind}")
+            raise OSError(ctypes.get_errno(), "setns")
         os.close(descriptor)
 
 
@@ -68,6 +67,7 @@ async def _stand_in(pem: str) -> None:
 
 
 if __name__ == "__main__":
-    _enter(int(sys.argv[1]))
-    _take_address(GUEST)
-    asyncio.run(_stand_in(sys.argv[2]))
+    if called := sys.stdin.readline():
+        _enter(int(called))
+        _take_address(GUEST)
+        asyncio.run(_stand_in(sys.argv[1]))

@@ -212,10 +212,12 @@ class Session:
 
     def inside(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command of the node in the session's user and network namespace."""
-        enter = ["nsenter", "-t", str(self.pid_of("dnsmasq")), "-U", "-n", "--preserve-credentials"]
-        return subprocess.run(
-            [*enter, *arguments], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
-        )
+        call = self.within(*arguments)
+        return subprocess.run(call, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+
+    def within(self, *arguments: str) -> list[str]:
+        """The command line for that."""
+        return ["nsenter", "-t", str(self.pid_of("dnsmasq")), "-U", "-n", "--preserve-credentials", *arguments]
 
     def kill(self) -> None:
         """End it whatever its state; for clean-up only."""
@@ -292,9 +294,8 @@ def wait_until_gone(pids: Iterable[int], seconds: float = 15) -> set[int]:
     """Those of `pids` that are still there after so long."""
     deadline = time.monotonic() + seconds
     left = set(pids)
-    while left and time.monotonic() < deadline:
-        left = {pid for pid in left if _is_running(pid)}
-        time.sleep(0.1)
+    while (left := {pid for pid in left if _is_running(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.05)
     return left
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "session"))
 
 from harness import Session
 
-from tests.faults import deeds, draws, playing, stand_in
+from tests.faults import deeds, draws, stand_in, summing
 from tests.faults.deeds import Victim
 from tests.faults.draws import Fault
 from tests.faults.ground import Ground
@@ -61,7 +62,10 @@ def test_what_was_done_is_recorded_with_where_it_fell(victim: Victim) -> None:
         (fault("full-disk"), "small disk"),
     ],
 )
-def test_a_fault_that_met_nobody_is_told(victim: Victim, one: Fault, says: str) -> None:
+def test_a_fault_that_met_nobody_is_told(
+    victim: Victim, one: Fault, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deeds, "COMES_SECONDS", 0.1)
     victim.suffer(one)
     assert says in victim.record[0].missed
 
@@ -83,23 +87,35 @@ def test_only_a_full_disk_is_let_pass(tmp_path: Path) -> None:
         deeds._fill_up(tmp_path / "none" / "filler")
 
 
-def row(**more: object) -> playing.Row:
+def row(**more: object) -> summing.Row:
     return {"failed": "", "acknowledged": 3, "heard": 1, "silent": 0, "deeds": [], **more}
 
 
 def test_a_run_in_which_no_client_was_heard_fails() -> None:
-    assert playing.summary([row() for _ in range(9)], 9.0)[1]
+    assert summing.summary([row() for _ in range(9)], 9.0)[1]
     silent = [row(acknowledged=0, heard=0, silent=1) for _ in range(6)]
-    said, is_good = playing.summary([*silent, row()], 9.0)
+    said, is_good = summing.summary([*silent, row()], 9.0)
     assert not is_good
     assert "6 of 7 clients got none" in said
-    assert not playing.summary([row(failed="it broke")], 9.0)[1]
+    assert not summing.summary([row(failed="it broke")], 9.0)[1]
 
 
 def test_faults_that_met_somebody_are_counted_by_phase() -> None:
     met, missed = {"missed": "", "phase": "ready"}, {"missed": "there is no smbd", "phase": "stopping"}
-    said, _ = playing.summary([row(deeds=[met, missed])], 1.0)
+    said, _ = summing.summary([row(deeds=[met, missed])], 1.0)
     assert "1 of 2 faults met somebody, in ready" in said
+
+
+def test_a_table_says_who_was_met_in_which_phase() -> None:
+    def deed(what: str, missed: str = "") -> dict[str, object]:
+        return {"missed": missed, "phase": "ready", "fault": {"deed": what, "role": "smbd", "phase": "ready"}}
+
+    deeds = [deed("kill"), deed("kill"), deed("hang"), deed("kill", "there is no smbd"), deed("sleep")]
+    lines = summing.table([row(deeds=deeds, start="warm")]).splitlines()
+    (smbd,) = [line for line in lines if line.startswith("| smbd")]
+    assert [cell.strip() for cell in smbd.split("|")[2:-1]] == ["0 0 0", "0 0 0", "2 0 1", *["0 0 0"] * 3]
+    assert "| sleep | 0 | 0 | 1 | 0 | 0 | 0 |" in lines
+    assert "1 warm" in lines[-1]
 
 
 def test_every_process_and_every_phase_is_drawn_and_what_it_needs_is_there() -> None:
@@ -110,6 +126,47 @@ def test_every_process_and_every_phase_is_drawn_and_what_it_needs_is_there() -> 
     }
     assert any(drawn.has_role(*draws.WAYS_OUT) for drawn in rounds)
     assert any(drawn.has_role(draws.TPM) for drawn in rounds)
+    assert {drawn.start for drawn in rounds} == set(draws.STARTS)
+    assert {drawn.start for drawn in rounds if drawn.has_role(draws.TPM, *draws.WAYS_OUT)} == {"cold"}
+
+
+def test_a_process_that_is_still_to_come_is_waited_for_and_met(tmp_path: Path) -> None:
+    call = ["bash", "-c", 'sleep 0.5; (exec -a "sbin/$NAME" sleep 60); sleep 60']
+    pipe, env = subprocess.PIPE, {"NAME": "smbd", "PATH": os.defpath}
+    process = subprocess.Popen(call, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env)
+    session = Session(process, tmp_path)
+    victim = Victim(session, Ground(tmp_path, 0, small=False), tmp_path / "0.sif", tmp_path / "image")
+    try:
+        victim.suffer(Fault(0, "preparing", 0.0, "kill", "smbd", 0.1))
+        session.events.append({"event": "phase", "phase": "ready"})
+        victim.suffer(Fault(0, "ready", 0.0, "kill", "smbd", 0.1))
+        assert [done.missed for done in victim.record] == ["", "there is no smbd"]
+        assert victim.is_hurt
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_process_that_hung_goes_on_and_one_that_was_missed_hurt_nobody(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deeds, "COMES_SECONDS", 0.1)
+    began = time.monotonic()
+    victim.suffer(fault("hang"))
+    assert 1.0 < time.monotonic() - began < 5
+    assert victim.session.process.poll() is None
+    assert victim.is_hurt
+    other = Victim(victim.session, *[getattr(victim, name) for name in ("_ground", "_sif", "_image")])
+    other.suffer(fault("kill", "relay"))
+    assert not other.is_hurt
+
+
+def test_a_clock_that_is_set_leaves_the_sessions_files_in_another_day(victim: Victim, tmp_path: Path) -> None:
+    record = tmp_path / "b" / "session" / "session.json"
+    record.parent.mkdir()
+    record.touch()
+    victim.suffer(fault("stamps"))
+    assert abs(record.stat().st_mtime - time.time()) > 80_000
 
 
 def test_the_stand_in_answers_as_a_guest_does(tmp_path: Path) -> None:
