@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from pathlib import Path
 from tests.session import harness
 from tests.session.harness import DEMO, Console, Session
 
+from . import suspend_live, suspend_zstd
 from .measure import Bench
-from .sessions import tree
+from .sessions import started, tree
 
 DIRTIED = (0, 256, 512, 1024)  # MiB; linear in them is what is expected
-SUSPEND_SECONDS, SIZE_SHARE, RESUME = 5.0, 0.4, 1.5
+SUSPEND_SECONDS, SIZE_SHARE, RESUME, COLD, ZSTD, STILL = 5.0, 0.4, 1.5, 10.0, 2.0, 0.3
 _MIB = 1 << 20
 
 
@@ -34,6 +36,10 @@ class Round:
     size: int
     used: int
     resume: float
+    written: float
+    """The file alone, of the state that QEMU has left, and brought to disk."""
+    zstd: float
+    """`zstd -1` of the same state, into a file, brought to disk."""
 
 
 def run(bench: Bench) -> None:
@@ -42,34 +48,76 @@ def run(bench: Bench) -> None:
     taken = bench.in_turns(variants, bench.rounds(3))
     for name, rounds in taken.items():
         what = f"{name} MiB dirtied"
-        limit = SUSPEND_SECONDS if name == "0" else None
-        bench.add(f"suspend to closed file, {what}", "s", [one.suspend for one in rounds], limit=limit)
+        promised = name == "0"
+        suspends = [one.suspend for one in rounds]
+        bench.add(f"suspend to closed file, {what}", "s", suspends, limit=SUSPEND_SECONDS if promised else None)
         bench.add(f"of which the guest stands still, {what}", "s", [one.held for one in rounds])
         bench.add(f"size of the file, {what}", "MiB", [one.size / _MIB for one in rounds])
         share = [one.size / one.used for one in rounds]
-        bench.add(f"the file against memory in use, {what}", "times", share, limit=SIZE_SHARE if name == "0" else None)
+        bench.add(f"the file against memory in use, {what}", "times", share, limit=SIZE_SHARE if promised else None)
+        against = [one.written / one.zstd for one in rounds]
+        bench.add(f"writing it against `zstd -1` of the same bytes, {what}", "times", against, limit=ZSTD)
         bench.add(f"resume to ready, {what}", "s", [one.resume for one in rounds])
         ratio = [one.resume / one.warm for one in rounds]
-        bench.add(f"resume against a warm start, {what}", "times", ratio, limit=RESUME if name == "0" else None)
+        bench.add(f"resume against a warm start, {what}", "times", ratio, limit=RESUME if promised else None)
+    _growth(bench, {float(name): [one.suspend for one in rounds] for name, rounds in taken.items()})
     bench.add("warm start to ready", "s", [one.warm for rounds in taken.values() for one in rounds])
+    bench.tell("a cold start")
+    cold = [_cold()]
+    bench.add("cold start to ready", "s", cold)
+    resumed = [statistics.median(one.resume for one in taken["0"])]
+    bench.compare("cold start against resume, 0 MiB dirtied", cold, resumed, least=COLD)
+    _live(bench)
+
+
+def _growth(bench: Bench, seconds: Mapping[float, Sequence[float]]) -> None:
+    """How suspending grows with the memory that was dirtied, and how far from a straight line it is."""
+    medians = [statistics.median(samples) for samples in seconds.values()]
+    slope, begin = statistics.linear_regression(list(seconds), medians)
+    bench.add("each GiB dirtied adds to suspending", "s", [slope * 1024])
+    off = max(abs(begin + slope * at - took) / took for at, took in zip(seconds, medians, strict=True))
+    bench.add("farthest from a straight line", "%", [off * 100])
+
+
+def _live(bench: Bench) -> None:
+    with _place() as place:
+        _, session = _ready(place, "run", "--image", str(DEMO), "--name", "bench")
+        try:
+            stills, slower = suspend_live.measured(session, lambda: _suspend(place, "--keep-running"), bench)
+        finally:
+            session.kill()
+    bench.add("live: a busy guest stands still", "s", stills, limit=STILL)
+    bench.add("live: a busy guest is slower while it is saved", "times", slower)
 
 
 def _round(dirtied: int) -> Round:
     with _place() as place:
         warm, session = _ready(place, "run", "--image", str(DEMO), "--name", "bench")
         used = _dirty(session, dirtied)
-        began = time.monotonic()
-        call = harness.command("suspend", "--session-dir", str(place / "s"), "bench", options=tree())
-        subprocess.run(call, env=_env(place), check=True, capture_output=True, timeout=120)
-        suspend = time.monotonic() - began
+        suspend = _suspend(place)
         session.wait_end()
         last = session.events[-1]
         held = last["phases"]["suspended"] - last["milestones"].get("flushed", last["phases"]["suspending"])
-        size = (place / "state" / "saved" / "bench.7lbd").stat().st_size
+        saved = place / "state" / "saved" / "bench.7lbd"
+        size = saved.stat().st_size
         resume, again = _ready(place, "resume", "--image", str(DEMO), "bench")
         again.send(signal.SIGTERM)
         again.wait_end()
-        return Round(warm, suspend, held, size, used, resume)
+        written, zstd = suspend_zstd.measured(saved, DEMO / "warm" / "memory", place)
+        return Round(warm, suspend, held, size, used, resume, written, zstd)
+
+
+def _suspend(place: Path, *options: str) -> float:
+    """Have it suspended; returns the seconds that it took."""
+    began = time.monotonic()
+    call = harness.command("suspend", *options, "--session-dir", str(place / "s"), "bench", options=tree())
+    subprocess.run(call, env=_env(place), check=True, capture_output=True, timeout=120)
+    return time.monotonic() - began
+
+
+def _cold() -> float:
+    with started(DEMO, "--no-warm") as timed:
+        return timed.phase("ready")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ _MOST_RUNS = 1 << 15  # runs of a record: half a MiB of them
 _HEAD = struct.Struct("<cBI")
 _RUN = struct.Struct("<QQ")
 _ZEROES = bytes(_BLOCK)
+_ZERO_PAGE = bytes(PAGE)
 
 Run = tuple[int, int]
 Advance = Callable[[int], None]
@@ -137,14 +138,30 @@ def _sorted(gathering: Gathering, at: int, block: bytes, base: Base | None) -> I
         yield from gathering.same(at, len(block))
         return
     whole = memoryview(block)
+    for kind, begin, end in _spans(block, before):
+        if kind == DATA:
+            yield from gathering.put(at + begin, whole[begin:end])
+        else:
+            yield from gathering.same(at + begin, end - begin)
+
+
+def _spans(block: bytes, before: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the spans of pages in a block that are of one kind; what is zero is of none."""
+    kind, begin = b"", 0
     for offset in range(0, len(block), PAGE):
         page = block[offset : offset + PAGE]
-        if page == _ZEROES[: len(page)]:
-            continue
-        if before and before[offset : offset + PAGE] == page:
-            yield from gathering.same(at + offset, len(page))
+        if page == _ZERO_PAGE or (len(page) < PAGE and not any(page)):
+            now = b""
+        elif before and before[offset : offset + PAGE] == page:
+            now = SAME
         else:
-            yield from gathering.put(at + offset, whole[offset : offset + PAGE])
+            now = DATA
+        if now != kind:
+            if kind:
+                yield kind, begin, offset
+            kind, begin = now, offset
+    if kind:
+        yield kind, begin, len(block)
 
 
 def extents(descriptor: int, size: int) -> Iterator[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from conftest import MakeQcow2
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
+from sevenlbd.images import layout, warm
+from sevenlbd.images.lookup import image as images
 from sevenlbd.outside.saved import keys, layers, places, writing
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
-from sevenlbd.outside.session.preflight import prepare, resuming
+from sevenlbd.outside.session.preflight import prepare, resuming, warmth
 from sevenlbd.outside.session.preflight.checker import Answer, Checker
 from sevenlbd.outside.session.preflight.prepared import Prepared
 
@@ -57,7 +60,9 @@ class Site:
         settings = self.settings.model_copy(update=changes)
         desktop = resuming.opened("wanderer", settings, self.environment, copied=copied)
         like_then, notes = resuming.settings_for(settings, desktop)
-        return resuming.fitted(prepare.prepare(like_then, self.environment, 0o077, []), desktop, notes)
+        as_saved = resuming.machine_of(desktop)
+        prepared = prepare.prepare(like_then, self.environment, 0o077, [], as_saved=as_saved)
+        return resuming.fitted(prepared, desktop, notes)
 
 
 @pytest.fixture
@@ -91,8 +96,9 @@ def test_a_copy_has_a_name_of_its_own(site: Site) -> None:
 
 
 UNLIKE: dict[str, tuple[Callable[[Facts], Facts], str]] = {
-    "another machine type": (lambda facts: machine(facts, machine="pc-q35-9.2"), "machine type pc-q35-9.2 when"),
+    "a machine type that QEMU has not": (lambda facts: machine(facts, machine="pc-q35-0.1"), "machine type pc-q35-0.1"),
     "another card": (lambda facts: machine(facts, nic="e1000e"), "network card e1000e when suspended, virtio here"),
+    "a machine type that is newer than QEMU": (lambda facts: machine(facts, machine="pc-q35-99.0"), "does not have"),
     "another MAC address": (lambda facts: machine(facts, mac="52:54:00:00:00:01"), "MAC address 52:54"),
     "another disk bus": (lambda facts: machine(facts, disk_bus="ahci"), "disk bus ahci when suspended, virtio here"),
     "a TPM": (lambda facts: machine(facts, tpm=True), "TPM True when suspended, False here"),
@@ -128,9 +134,43 @@ def test_what_is_unlike_is_named(site: Site, case: str) -> None:
     assert "saved show" in refused.value.hint
 
 
-def test_an_older_qemu_of_the_same_machine_type_is_read(site: Site) -> None:
-    site.save(machine(site.facts(), qemu="1:7.2+dfsg-7"))
-    assert site.resume().plan.resumed
+def test_an_older_qemu_and_its_machine_type_are_read(site: Site) -> None:
+    site.save(machine(site.facts(), qemu="1:7.2+dfsg-7", machine="pc-q35-7.2"))
+    plan = site.resume().plan
+    assert plan.resumed
+    assert plan.guest.machine == "pc-q35-7.2", "as it was, whatever a new session of this image has"
+
+
+def freeze(site: Site, *, qemu: str, egress: str = "") -> warm.WarmState:
+    """Give the image a warm state that this QEMU has made, for these ways out."""
+    image = images.resolve(str(site.folder), [])
+    plan = site.prepared().plan
+    needs = warmth.needs(image, plan.guest, plan.accel, plan.network, "max")
+    folder = site.folder / layout.WARM
+    folder.mkdir()
+    with (folder / layout.WARM_MEMORY).open("wb") as memory:
+        memory.truncate(needs.memory)
+    shutil.copy(site.folder / "disk.qcow2", folder / layout.DISK)
+    for name in (layout.WARM_STATE, layout.VARIABLES):
+        (folder / name).write_bytes(b"not looked at")
+    warm.write(warm.WarmState(folder, replace(needs, qemu=qemu, egress=egress), ""))
+    found = warm.read(site.folder)
+    assert found
+    return found
+
+
+def test_a_desktop_that_began_warm_goes_on_when_qemu_is_newer_and_ways_out_are_others(site: Site) -> None:
+    """It stands on the files of the warm state: no machine is thawed from them."""
+    cold = site.facts()
+    state = freeze(site, qemu="1:10.0.0", egress="ipv6")
+    assert site.prepared().plan.warm is None, "nobody else could begin in it now"
+    disk = layers.fact(state.disk, "warm/disk.qcow2", "qcow2", None)
+    memory = layers.fact(state.memory, "warm/memory", "raw", None)
+    site.save(replace(machine(cold, qemu="1:10.0.0"), layers=(disk, *cold.layers), memory=memory))
+    prepared = site.resume()
+    assert prepared.resume
+    assert prepared.resume.memory == str(state.memory)
+    assert [layer.path for layer in prepared.plan.layers] == [str(state.disk), str(site.folder / "disk.qcow2")]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +207,8 @@ HOSTILE: dict[str, Callable[[Facts], Facts]] = {
     "an image that is a path": lambda facts: replace(facts, image="/etc"),
     "a version that leads elsewhere": lambda facts: replace(facts, version="../1"),
     "a CPU with features": lambda facts: machine(facts, cpu="max,host-cache-info=on"),
+    "a machine type with options": lambda facts: machine(facts, machine="pc-q35-10.0,dump-guest-core=off"),
+    "a machine type of another board": lambda facts: machine(facts, machine="microvm"),
     "an accelerator of its own": lambda facts: machine(facts, accel="tcg,thread=single"),
     "a network of its own": lambda facts: machine(facts, network="bridge"),
     "a memory that begins beyond": lambda facts: replace(facts, memory_at=1 << 40),

@@ -121,7 +121,8 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> 
 
     desktop = resuming.opened(text, chosen, here.environment, copied=options.copy, over=earlier is not None)
     like_then, notes = resuming.settings_for(chosen, desktop)
-    return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job), desktop, notes)
+    as_saved = resuming.machine_of(desktop)
+    return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job, as_saved), desktop, notes)
 
 
 def _of_requeued(chosen: Settings, here: Places, job: Allocation | None) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....base.errors import ExitCode, Refusal
 from ....config.settings import Accel, Network, Settings
@@ -70,11 +70,32 @@ def _if_hidden(ability: Ability) -> str:
     return f". If you start with --contain, say: {ability.shown_by}" if ability.shown_by else ""
 
 
+@dataclass(frozen=True)
+class AsSaved:
+    """What a desktop that goes on has of the machine that it was, and neither settings nor image say."""
+
+    machine: str
+    """QEMU's machine type."""
+    warm: bool
+    """Whether it stands on the image's warm state."""
+
+
 def machine(
-    settings: Settings, image: Image, platform: Platform, egress: Egress | None, size: Sizing, remarks: Remarks
+    settings: Settings,
+    image: Image,
+    platform: Platform,
+    egress: Egress | None,
+    size: Sizing,
+    remarks: Remarks,
+    as_saved: AsSaved | None = None,
 ) -> tuple[Guest, Warm | None]:
     """The machine, and the warm state that it goes on from, if that fits. Raises Refusal."""
     accel, network = platform.accel, platform.network
+    if as_saved:
+        guest = _guest(settings, image, accel, size.chosen(remarks.warnings, remarks.notes))
+        warm, no_warm = warmth.stood_on(image) if as_saved.warm else (None, "")
+        remarks.warnings.extend([no_warm] if no_warm else [])
+        return replace(guest, machine=as_saved.machine), warm
     frozen = warmth.size(settings, image)
     if frozen and (like := size.like_frozen(frozen)):
         guest = _guest(settings, image, accel, like)

@@ -32,7 +32,7 @@ from ...node import abilities, rlimits
 from ...presence import records
 from ...saved import estimate, places
 from . import guest_machine, private_places, savable, timezones
-from .guest_machine import Platform
+from .guest_machine import AsSaved, Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
 
@@ -63,13 +63,15 @@ def prepare(
     umask: int,
     folders: list[Path],
     job: Allocation | None = None,
+    as_saved: AsSaved | None = None,
 ) -> Prepared:
     """Check all of `settings` against this node. Raises Refusal; leaves no trace.
 
-    With a `job` the guest gets all that the job has, unless the settings say how much.
+    With a `job` the guest gets all that the job has, unless the settings say how much; with `as_saved` it is a machine
+    that goes on.
     """
     remarks = Remarks(warnings=allocation.warnings(job) if job else [])
-    checked = _checked(settings, environment, folders, job, remarks)
+    checked = _checked(settings, environment, folders, job, remarks, as_saved)
     image, login = checked.image, _user_name()
     plan = _plan(settings, environment, umask, checked)
     return Prepared(
@@ -99,7 +101,12 @@ def with_target(prepared: Prepared, target: Path) -> Prepared:
 
 
 def _checked(
-    settings: Settings, environment: Mapping[str, str], folders: list[Path], job: Allocation | None, remarks: Remarks
+    settings: Settings,
+    environment: Mapping[str, str],
+    folders: list[Path],
+    job: Allocation | None,
+    remarks: Remarks,
+    as_saved: AsSaved | None,
 ) -> _Checked:
     """All checks, the one that is understood without the others first. Raises Refusal."""
     _refuse_root()
@@ -114,7 +121,7 @@ def _checked(
     inside = egress.inside(HOST) if egress else None
     size = sizing.decided_by(settings, described, environment, job, platform.accel)
     shared = shares.all_of(settings, environment)
-    guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks)
+    guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks, as_saved)
     zone = timezones.command(settings, environment, described, remarks)
     rlimits.check_file_size(image.size, settings.min_space, remarks.warnings)
     rlimits.check_processes(guest.cpus)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ....base import process
 from ....base.errors import ExitCode, Refusal
 from ....config.settings import Accel, Network, Settings
 from ....images import names
@@ -22,6 +23,8 @@ from ...folders import session_folders
 from ...saved import keys, layers, places, reading, saved_format
 from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
 from ...saved.messages import LayerFile, Read
+from . import warmth
+from .guest_machine import AsSaved
 from .prepared import Prepared
 
 _PASSWORD = re.compile(r"[A-Za-z0-9]{16,64}")
@@ -41,6 +44,8 @@ _WORDS = {
 }
 # Looked at apart.
 _OTHERWISE = frozenset({"qemu", "host", "enforced"})
+_MACHINE = re.compile(r"pc-q35-\d{1,3}\.\d{1,3}")
+_HELP_SECONDS = 20.0  # a guess: it takes a fiftieth of a second
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
     fits = (
         session_folders.is_name(facts.session)
         and _CPU.fullmatch(machine.cpu)
+        and _MACHINE.fullmatch(machine.machine)
         and machine.accel in (Accel.KVM, Accel.TCG)
         and machine.network in (Network.TAP, Network.USER)
         and (not facts.image or names.is_name(facts.image))
@@ -95,6 +101,20 @@ def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
     if not fits:
         what = f"{path}: is no saved desktop to go on from: what it says of its machine makes no sense"
         raise Refusal(ExitCode.USAGE, what, hint="take another copy of it")
+
+
+def machine_of(desktop: SavedDesktop) -> AsSaved:
+    """What is as it was, and in no setting. QEMU knows the machine types of its older releases, and is asked.
+
+    Raises Refusal when it has not the desktop's.
+    """
+    wanted = desktop.facts.machine.machine
+    call = ["/usr/bin/qemu-system-x86_64", "-machine", "help"]
+    known = process.run(call, seconds=_HELP_SECONDS).printed
+    if wanted not in {line.partition(" ")[0] for line in known.splitlines()}:
+        qemu = warmth.qemu_version()
+        raise _no(desktop, f"machine type {wanted} when suspended, which the QEMU {qemu} here does not have")
+    return AsSaved(machine=wanted, warm=desktop.facts.memory is not None)
 
 
 def settings_for(settings: Settings, desktop: SavedDesktop) -> tuple[Settings, list[str]]:

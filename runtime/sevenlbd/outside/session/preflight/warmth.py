@@ -36,6 +36,18 @@ def chosen(
     return _as_planned(state, image), ""
 
 
+def stood_on(image: Image) -> tuple[Warm | None, str]:
+    """The files that a saved desktop stands on, or why there are none.
+
+    No machine is thawed from them, so it does not matter which QEMU they were frozen by, and for which ways out.
+    """
+    try:
+        state = warm.read(image.folder) if image.folder else None
+    except warm.WarmError as error:
+        return None, f"the warm state cannot be used: {error}"
+    return (_as_planned(state, image) if state else None), ""
+
+
 def size(settings: Settings, image: Image) -> Size | None:
     """How large the machine was that the image's warm state was frozen from; None when there is none to use."""
     if not settings.warm or image.folder is None:
