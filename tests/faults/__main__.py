@@ -23,6 +23,7 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first round; 0: a new one, which is printed")
+    parser.add_argument("--each", choices=draws.EACH, help="a round for each process in each phase, from the seed on")
     parser.add_argument("--beside", type=int, default=2, help="rounds that are played beside each other")
     parser.add_argument("--keep-going", action="store_true", help="play on after a round that failed")
     parser.add_argument("--sum", action="store_true", help="print what the report has, and play nothing")
@@ -56,7 +57,7 @@ def _played(options: argparse.Namespace) -> tuple[str, bool]:
     seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
     print(f"seed {seed}", flush=True)
     options.report.parent.mkdir(parents=True, exist_ok=True)
-    seeds = range(seed, seed + options.rounds)
+    seeds = draws.each(options.each, seed) if options.each else range(seed, seed + options.rounds)
     played: list[summing.Row] = []
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="7f-"))

@@ -81,6 +81,20 @@ def of(seed: int) -> Round:
     return replace(played, start="cold") if played.has_role(TPM, *WAYS_OUT) else played
 
 
+def each(deed: str, seed: int) -> list[int]:
+    """Seeds from `seed` on, one for each process and phase, whose round has nothing but this deed, done to it then."""
+    wanted = {(phase, role) for phase in PHASES for role in ROLES}
+    seeds = []
+    while wanted:
+        faults = of(seed).faults
+        met = (faults[0].phase, faults[0].role)
+        if len(faults) == 1 and faults[0].deed == deed and met in wanted:
+            wanted.remove(met)
+            seeds.append(seed)
+        seed += 1
+    return seeds
+
+
 def _fault(drawn: random.Random, sessions: int) -> Fault:
     phase, most = drawn.choice(tuple(PHASES.items()))
     return Fault(

@@ -130,6 +130,13 @@ def test_every_process_and_every_phase_is_drawn_and_what_it_needs_is_there() -> 
     assert {drawn.start for drawn in rounds if drawn.has_role(draws.TPM, *draws.WAYS_OUT)} == {"cold"}
 
 
+def test_each_process_can_be_met_once_in_each_phase_by_seeds_that_repeat_it() -> None:
+    found = [draws.of(seed).faults for seed in draws.each("kill", 7)]
+    assert {(one.phase, one.role) for (one,) in found} == {(one, role) for one in draws.PHASES for role in draws.ROLES}
+    assert {one.deed for (one,) in found} == {"kill"}
+    assert len(found) == len(draws.PHASES) * len(draws.ROLES)
+
+
 def test_a_process_that_is_still_to_come_is_waited_for_and_met(tmp_path: Path) -> None:
     call = ["bash", "-c", 'sleep 0.5; (exec -a "sbin/$NAME" sleep 60); sleep 60']
     pipe, env = subprocess.PIPE, {"NAME": "smbd", "PATH": os.defpath}
