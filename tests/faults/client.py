@@ -9,15 +9,17 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
+import harness
 from harness import HOST, Session
 
 _DONE = re.compile(r"putting file \S+ as \\(\S+) \([\d.]+ kb/s\)")
 _SECONDS = 60
+_HURT_SECONDS = 15  # a session that can still serve does so within five, on a busy machine
 _LAST_WORDS_SECONDS = 0.5  # what came in before the end is read by then
 _SMB, _LISTENS = 445, "0A"  # <net/tcp_states.h>, as proc(5) has it
 
@@ -25,8 +27,11 @@ _SMB, _LISTENS = 445, "0A"  # <net/tcp_states.h>, as proc(5) has it
 class Client:
     """Writes files of known content, one after the other. `acknowledged` are those of which the server said so."""
 
-    def __init__(self, session: Session, sources: Path, sizes: Sequence[int], seed: int) -> None:
-        self._session = session
+    def __init__(
+        self, session: Session, sources: Path, sizes: Sequence[int], seed: int, is_hurt: Callable[[], bool]
+    ) -> None:
+        """`is_hurt` tells whether something was done to the session, so that it may be without a server for good."""
+        self._session, self._is_hurt = session, is_hurt
         self._names: dict[str, str] = {}
         self._commands: list[str] = []
         drawn = random.Random(seed)
@@ -48,15 +53,15 @@ class Client:
 
     def wait(self) -> None:
         """Until it is done, or has nobody to talk to any more."""
-        self._thread.join(_SECONDS + 10)
+        self._thread.join(2 * _SECONDS + 10)
         assert not self._thread.is_alive(), "the client hangs"
 
     def _write(self) -> None:
         with suppress(OSError, ValueError, AssertionError, subprocess.TimeoutExpired):
             login = ["-U", f"{self._session.account()}%{self._session.password()}"]
             call = ["smbclient", *login, f"//{HOST}/data", "-c", "; ".join(self._commands)]
-            deadline = time.monotonic() + _SECONDS
-            while time.monotonic() < deadline and self._session.process.poll() is None:
+            began = time.monotonic()
+            while self._session.process.poll() is None and time.monotonic() - began < self._patience():
                 if not self._is_served():
                     time.sleep(0.05)
                     continue
@@ -65,6 +70,9 @@ class Client:
                 if not re.search("CONNECTION_REFUSED|HOST_UNREACHABLE", self.said):
                     break  # it was there, whatever became of it
                 time.sleep(0.1)
+
+    def _patience(self) -> float:
+        return _HURT_SECONDS if self._is_hurt() else _SECONDS
 
     def _called(self, call: Sequence[str]) -> str:
         """What the client says, as soon as it is done or its session has ended: with the session goes its address.
@@ -76,7 +84,8 @@ class Client:
         )
         with ThreadPoolExecutor(1) as reading:
             said = reading.submit(process.communicate)
-            while not said.done() and self._session.process.poll() is None:
+            deadline = time.monotonic() + _SECONDS
+            while not said.done() and self._session.process.poll() is None and time.monotonic() < deadline:
                 wait([said], 0.1)
             with suppress(TimeoutError):
                 said.result(_LAST_WORDS_SECONDS)
@@ -85,8 +94,11 @@ class Client:
 
     def _is_served(self) -> bool:
         """Whether somebody listens where the server is to be: to ask costs less than to start a client in vain."""
-        table = Path(f"/proc/{self._session.pid_of('dnsmasq')}/net/tcp").read_text()
-        return any(re.search(rf":{_SMB:04X} \S+ {_LISTENS} ", line) for line in table.splitlines())
+        for pid, line in harness.descendants(self._session.process.pid).items():
+            if line.split(" ")[0].endswith("dnsmasq"):
+                table = Path(f"/proc/{pid}/net/tcp").read_text()
+                return any(re.search(rf":{_SMB:04X} \S+ {_LISTENS} ", row) for row in table.splitlines())
+        return False
 
     def check(self, share: Path) -> None:
         """Every acknowledged file is on the node, byte by byte; and all were, where nothing was in the way."""

@@ -109,7 +109,8 @@ class Played:
             stack.enter_context(guest)
         self._suffer(victim, mine, "preparing")
         if self._came(victim.session, "booting"):
-            client = Client(victim.session, self.place / "src", self._drawn.files, self._drawn.seed * 10 + number)
+            seed = self._drawn.seed * 10 + number
+            client = Client(victim.session, self.place / "src", self._drawn.files, seed, lambda: victim.is_hurt)
             self._clients.append(client)
             client.begin()
             self._suffer(victim, mine, "booting")

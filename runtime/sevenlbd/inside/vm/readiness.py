@@ -47,6 +47,7 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
     answers = asyncio.create_task(_until_rdp(plan))
     try:
         if not plan.guest.agent:
+            await served.wait()  # its guest goes on at once, with drives that were there
             await answers
             tell("rdp")
             return
