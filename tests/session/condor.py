@@ -217,6 +217,8 @@ def _configuration(
         "TRUST_DOMAIN": domain,
         "CONDOR_HOST": "127.0.0.1",
         "COLLECTOR_HOST": f"127.0.0.1:{port}",
+        # Nobody is asked for the name: a test may have changed it.
+        "NETWORK_HOSTNAME": socket.gethostname(),
         "NETWORK_INTERFACE": "127.0.0.1",
         "BIND_ALL_INTERFACES": "False",
         "USE_SHARED_PORT": "True",

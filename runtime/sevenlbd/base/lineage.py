@@ -1,4 +1,4 @@
-"""Whose child we are: does what Slurm signals to a job's batch shell come to us, or die with the shell?"""
+"""Whose child we are: does what a scheduler signals to a job's own program come to us, or die with a shell?"""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 # Apptainer's own processes between the caller and us, by their names in the kernel (proc_pid_comm(5), 15 characters).
 _APPTAINERS = ("starter", "apptainer", "singularity", "appinit", "sinit")
 _SLURMS = "slurmstepd"
+_STARTERS = (_SLURMS, "condor_starter")  # what starts a job's program, by its name in the kernel
 _MOST = 16  # a guess: Apptainer has a few, and a circle in another's /proc ends
 _MOST_ABOVE = 256  # a guess: nobody has so many shells in each other
 
 
 def leads_job(pid: int, proc: Path = Path("/proc")) -> bool:
-    """Whether process `pid` is what slurmstepd started, by nothing but execs and Apptainer in between.
+    """Whether process `pid` is what a scheduler started, by nothing but execs and Apptainer in between.
 
-    Not so, as far as can be seen, where /proc hides Slurm's processes.
+    Not so, as far as can be seen, where /proc hides the scheduler's processes.
     """
     for _ in range(_MOST):
         pid = _parent(pid, proc)
         name = _name(pid, proc)
-        if name == _SLURMS:
+        if name in _STARTERS:
             return True
         if not name.lower().startswith(_APPTAINERS):
             return False
@@ -29,14 +30,14 @@ def leads_job(pid: int, proc: Path = Path("/proc")) -> bool:
 
 
 def shell_between(pid: int, proc: Path = Path("/proc")) -> str:
-    """The name of what stands between slurmstepd and us and is nothing of Apptainer's; empty when there is none.
+    """The name of what stands between the job's starter and us and is nothing of Apptainer's; empty for none.
 
-    Or when slurmstepd is not seen: then nobody knows.
+    Or when the starter is not seen: then nobody knows.
     """
     shell = ""
     for parent in _above(pid, proc):
         name = _name(parent, proc)
-        if name == _SLURMS:
+        if name in _STARTERS:
             return shell
         if not name.lower().startswith(_APPTAINERS):
             shell = name

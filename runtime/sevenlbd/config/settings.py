@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..base.errors import ExitCode, Refusal
 
 PREFIX = "SEVENLBD_"
-TABLES = ("slurm", "ondemand", "owner")
+TABLES = ("slurm", "condor", "ondemand", "owner")
 """Tables of the site's file that are no settings of a session: what `render` makes of the site."""
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

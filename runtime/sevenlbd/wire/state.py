@@ -94,6 +94,8 @@ class SessionState:
     """What people call the image: its description's title, or empty."""
     job: str = ""
     """The scheduler's id of the job that it runs in; empty outside of any."""
+    scheduler: str = ""
+    """Whose job that is: slurm, condor ...; empty where an older version wrote this, which knew of Slurm alone."""
     array: str = ""
     """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
     step: str = ""

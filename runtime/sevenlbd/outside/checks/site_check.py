@@ -13,6 +13,7 @@ from pathlib import Path
 from ...base.errors import Refusal
 from ...config import sources, tables
 from ...config.settings import TABLES, Settings, Source, from_table, load
+from ..site.condor_table import CondorTable
 from ..site.ondemand_table import OnDemandTable
 from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
@@ -31,9 +32,10 @@ def examine(here: sources.Places) -> list[Finding]:
         return [_none(here)]
     settings, wrong = _settings(file, said)
     slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
+    _, in_condor = tables.sifted(CondorTable, "condor", said.get("condor", {}), file)
     ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
     _, in_owner = tables.sifted(OwnerTable, "owner", said.get("owner", {}), file)
-    key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_ondemand, *in_owner)]
+    key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_condor, *in_ondemand, *in_owner)]
     if not key_findings:
         key_findings = [
             Finding("keys", "ok", f"all {_count(said)} that are set are known, with values that they can have")

@@ -112,6 +112,12 @@ VERBS = (
         "job.rendering",
     ),
     Verb(
+        "render condor",
+        "print a submit description that starts a desktop: 7lbd render condor --image win11 | condor_submit -",
+        _S,
+        "job.rendering",
+    ),
+    Verb(
         "render command",
         "print the `7lbd` command for the nodes: a script that calls Apptainer with all that the site needs",
         _S,

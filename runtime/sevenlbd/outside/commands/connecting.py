@@ -18,7 +18,7 @@ from ..cli.parser import Parser
 from ..console import instructions, invocation, terminal
 from ..folders import session_folders
 from ..presence import records
-from ..presence.elsewhere import Elsewhere, said_there
+from ..presence.elsewhere import Elsewhere
 from ..session import control
 from . import session_verbs
 from .session_verbs import Seat, deaf
@@ -71,7 +71,7 @@ def _ask_there(seat: Seat, session: Elsewhere, option: str) -> None:
     """Have the session's own node answer. Raises Refusal with its words when it does not."""
     done = seat.lookout.on_its_node(session, "connect", option)
     if done.code:
-        raise said_there(done, session)
+        raise seat.lookout.said_there(done, session)
     if done.said:
         terminal.say_text(done.said, error=True)
     terminal.say_text(done.printed.removesuffix("\n"))

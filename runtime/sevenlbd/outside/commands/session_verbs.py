@@ -19,7 +19,7 @@ from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
 from ..saved import places
-from ..schedulers.slurm import Job
+from ..schedulers.job import Job
 from ..session import control
 
 _POLL = 0.2  # seconds; a look at a lock costs nothing, and somebody waits
@@ -143,8 +143,7 @@ def stop(context: CommandContext) -> int:
     """Tell a session to end, and wait until it has."""
     options, ours = context.options, seat(context)
     if options.session and (job := _in_queue(ours, options.session)):
-        meant = job.task(options.session.removeprefix("job")) or job.id
-        ours.lookout.slurm.cancel(meant)
+        meant = ours.lookout.take_out(job, options.session)
         terminal.say(f"job {meant} is taken out of the queue")
         return ExitCode.OK
     target = ours.find(options.session)

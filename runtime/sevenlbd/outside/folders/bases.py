@@ -20,7 +20,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 
 ELSEWHERE = "choose another place: --session-dir DIR"
-_TEMPORARY = ("SLURM_TMPDIR", "TMPDIR")
+_TEMPORARY = ("_CONDOR_SCRATCH_DIR", "SLURM_TMPDIR", "FLUX_JOB_TMPDIR", "TMPDIR")
 _SUFFIX = re.compile(r"-[0-9a-f]{8}")
 
 
@@ -53,7 +53,7 @@ def all_bases(session_dir: str, environment: Mapping[str, str]) -> tuple[Path, .
 
 
 def temporary(environment: Mapping[str, str]) -> Path:
-    """The folder for what does not outlive the job: where sites make one for each, they tell it in SLURM_TMPDIR."""
+    """The folder for what does not outlive the job: where there is one for each, it is told."""
     for name in _TEMPORARY:
         if environment.get(name) and Path(environment[name]).is_dir():
             return Path(environment[name])

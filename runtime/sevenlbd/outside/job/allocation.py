@@ -1,129 +1,24 @@
-"""What a Slurm job gives to the session that runs in it. Read from the environment and the control group; asks nobody.
+"""What a scheduler's job gives to the session that runs in it. Each scheduler has a module that knows where it stands.
 
-The names are those of sbatch(1) and srun(1), output environment variables. What is garbage there is as good as absent.
+The innermost comes first: a pool of HTCondor may itself run in jobs of another scheduler's.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-from ..folders import folder_lock, session_folders
-from ..node import abilities
-from ..node.abilities import Limit
+from .allocations import condor, others, slurm
+from .allocations.share import Allocation
 
-# slurm.h: the batch script, an interactive step and their like have numbers from here on, and are no steps of a user's.
-_FIRST_SPECIAL_STEP = 0xFFFFFFF0
-_BATCH_STEP = 0xFFFFFFFB  # slurm.h, SLURM_BATCH_SCRIPT
-_MAX_SESSIONS = 1000  # a guess: a job has one, or a few
+__all__ = ["Allocation", "of", "warnings"]
 
-
-@dataclass(frozen=True)
-class Allocation:
-    """A job's share of this node, as far as Slurm tells it. Memory in bytes, times in seconds since the epoch."""
-
-    job: str
-    array: str = ""
-    """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
-    step: str = ""
-    """The number of the job step; empty for the batch script, and for a shell of salloc's."""
-    restarts: int = 0
-    memory: Limit | None = None
-    """What one session may use; None when the job has all of the node, or when nobody tells."""
-    cpus: int = 0
-    """CPUs for one session; 0 when nobody tells."""
-    ends: float = 0.0
-    """When Slurm ends the job; 0 when it does not say."""
-    first: int = 1
-    """The number of the session's name to begin with: tasks that start at once must not want the same."""
-    batch: bool = False
-    """Whether this is the job's batch script, which some of Slurm's signals go to alone."""
-    elsewhere: str = ""
-    """The job's nodes, when this process is not known to be on one of them: a shell of salloc's on a login node."""
-
-    def name(self, where: Path) -> str:
-        """The session's id: `job123`, or `job123-2` when that one runs in `where` already."""
-        for number in range(self.first, self.first + _MAX_SESSIONS):
-            name = f"job{self.job}" if number == 1 else f"job{self.job}-{number}"
-            if not folder_lock.is_alive(where / name):
-                return name
-        return session_folders.new_name()
+_READERS = (condor.read, slurm.read, others.pbs, others.lsf, others.flux, others.grid_engine)
 
 
 def of(environment: Mapping[str, str]) -> Allocation | None:
     """The allocation that this process runs in; None outside of any job."""
-    job = environment.get("SLURM_JOB_ID", "")
-    if not re.fullmatch(r"[0-9]{1,12}", job):
-        return None
-    step = _number(environment, "SLURM_STEP_ID", -1)
-    is_step = 0 <= step < _FIRST_SPECIAL_STEP
-    tasks = _tasks_here(environment) if is_step else 1
-    by_slurmd = bool(environment.get("SLURMD_NODENAME"))
-    return Allocation(
-        job=job,
-        array=_array(environment),
-        step=str(step) if is_step else "",
-        restarts=_number(environment, "SLURM_RESTART_COUNT"),
-        memory=_memory(environment, job, tasks),
-        cpus=_cpus(environment, tasks),
-        ends=float(_number(environment, "SLURM_JOB_END_TIME")),
-        first=1 + (step + _number(environment, "SLURM_LOCALID") if is_step else 0),
-        batch=by_slurmd and step in (-1, _BATCH_STEP),
-        elsewhere="" if by_slurmd else environment.get("SLURM_JOB_NODELIST", "the job's node"),
-    )
-
-
-def _array(environment: Mapping[str, str]) -> str:
-    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
-    ids = "_".join(environment.get(name, "") for name in names)
-    return ids if re.fullmatch(r"[0-9]{1,12}_[0-9]{1,12}", ids) else ""
-
-
-def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
-    text = environment.get(name, "")
-    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else default
-
-
-def _tasks_here(environment: Mapping[str, str]) -> int:
-    """How many tasks of our step run on this node: each may be a session."""
-    counts = list(_expanded(environment.get("SLURM_STEP_TASKS_PER_NODE", "")))
-    position = _number(environment, "SLURM_NODEID")
-    return max(counts[position], 1) if position < len(counts) else 1
-
-
-def _expanded(counts: str) -> Iterator[int]:
-    """A number for each node from Slurm's short form, `2(x3),1` for 2, 2, 2, 1; nothing when it is not of that form."""
-    if not re.fullmatch(r"\d{1,6}(\(x\d{1,6}\))?(,\d{1,6}(\(x\d{1,6}\))?)*", counts, re.ASCII):
-        return
-    for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
-        for _ in range(int(times or 1)):
-            yield int(count)
-
-
-def _memory(environment: Mapping[str, str], job: str, tasks: int) -> Limit | None:
-    """The tightest of what is told; srun(1) by itself tells nothing, and then the job's control group does.
-
-    A --mem=0 is all of the node, whatever the control group has: that is no wish for all of it.
-    """
-    if any(environment.get(name) == "0" for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU")):
-        return None
-    limits = [*abilities.slurm_limits(environment), *abilities.cgroup_limits(f"job_{job}")]
-    if not limits:
-        return None
-    least = min(limits, key=lambda limit: limit.for_guest)
-    if tasks == 1:
-        return least
-    return Limit(least.size // tasks, f"for each of the step's {tasks} tasks here, of what is {least.whose}")
-
-
-def _cpus(environment: Mapping[str, str], tasks: int) -> int:
-    """CPUs of this task. A shell of salloc's is told about all nodes, of which it can be on one only."""
-    all_nodes = list(_expanded(environment.get("SLURM_JOB_CPUS_PER_NODE", "")))
-    on_node = _number(environment, "SLURM_CPUS_ON_NODE") or (min(all_nodes) if all_nodes else 0)
-    return max(on_node // tasks, 1) if on_node else 0
+    return next((known for read in _READERS if (known := read(environment))), None)
 
 
 def warnings(allocation: Allocation) -> list[str]:

@@ -12,7 +12,7 @@ from ...wire.state import FINAL, Phase, SessionState
 from ..node.node_programs import NODE_ROOT
 from ..presence import records
 from ..presence.records import PresenceRecord
-from ..schedulers.slurm import Job, Slurm
+from ..schedulers.job import Job, Scheduler
 
 _QUEUE_SECONDS = (2.0, 15.0)  # at first, and at last; in between a tenth of what was waited already
 _DEAF_SECONDS = 120.0  # as long as Slurm's second controller waits for the first (slurm.conf(5), SlurmctldTimeout)
@@ -43,9 +43,9 @@ class JobWatcher(Protocol):
         """Word of the session, new or the same."""
 
 
-def follow(slurm: Slurm, where: Path | None, job: str, watcher: JobWatcher) -> JobOutcome:
+def follow(scheduler: Scheduler, where: Path | None, job: str, watcher: JobWatcher) -> JobOutcome:
     """Wait until the desktop of a job is ready. Raises Refusal when the job ends without it."""
-    queue = _Queue(slurm, job, watcher)
+    queue = _Queue(scheduler, job, watcher)
     started = over = 0.0  # when the session began that we have seen; the one of an earlier life of a requeued job
     while True:
         queue.ask()
@@ -65,8 +65,8 @@ def follow(slurm: Slurm, where: Path | None, job: str, watcher: JobWatcher) -> J
 class _Queue:
     """The scheduler's word on one job, asked for ever more seldom: many users may be waiting for their jobs."""
 
-    def __init__(self, slurm: Slurm, job: str, watcher: JobWatcher) -> None:
-        self._slurm = slurm
+    def __init__(self, scheduler: Scheduler, job: str, watcher: JobWatcher) -> None:
+        self._scheduler = scheduler
         self._job = job
         self._told = watcher
         self._since = self._heard = time.monotonic()
@@ -81,14 +81,14 @@ class _Queue:
             return
         self._next = now + min(_QUEUE_SECONDS[1], max(_QUEUE_SECONDS[0], (now - self._since) / 10))
         try:
-            job = next(iter(self._slurm.jobs(self._job)), None)
+            job = next(iter(self._scheduler.jobs(self._job)), None)
         except Refusal:
             if now - self._heard > _DEAF_SECONDS:
                 raise
             return  # a controller that is started anew: the job goes on
         self._heard = now
         if job is None or not (job.waits or job.runs):
-            raise _ended(self._slurm, self._job, job)
+            raise _ended(self._scheduler, self._job, job)
         if job.waits:
             self.began = 0.0
             self._told.waits(job)
@@ -104,16 +104,15 @@ def _record(where: Path | None, job: str, after: float) -> PresenceRecord | None
     return max(candidates, key=lambda record: record.state.started, default=None)
 
 
-def _ended(slurm: Slurm, job: str, last: Job | None) -> Refusal:
-    """A job without a desktop: what Slurm says, and the end of what the job said."""
-    known = slurm.why_ended(job)
-    state = known.get("JobState") or (last.state if last else "gone")
-    output = known.get("StdOut", "")
+def _ended(scheduler: Scheduler, job: str, last: Job | None) -> Refusal:
+    """A job without a desktop: what its scheduler says, and the end of what the job said."""
+    known = scheduler.why_ended(job)
+    state = known.state or (last.state if last else "gone")
+    output, code = known.output, known.code or "?"
     said = tail(output)
-    code = known.get("ExitCode", "?")
     how = f"job {job} has ended without a desktop that was ready ({state.lower()}, exit code {code})"
     if not said:
-        hint = f"its output: {output}" if output else f"scontrol show job {job}"
+        hint = f"its output: {output}" if output else known.look
         return Refusal(ExitCode.BROKE, how, hint=hint)
     return JobFailed(how, output, said)
 

@@ -23,7 +23,7 @@ from ...images.lookup.image import Image
 from ..cli.parser import source
 from ..saved import places
 from ..site import appliance_call, binds
-from ..site.site_tables import SlurmTable
+from ..site.site_tables import JobTable, SlurmTable
 from . import leads
 from .sizing import HELPERS_MEMORY
 
@@ -32,9 +32,9 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "partition": ("NAME", "partition of the job"),
     "account": ("NAME", "account that is charged"),
     "qos": ("NAME", "quality of service"),
-    "constraint": ("FEATURES", "features that the node must have"),
+    "constraint": ("FEATURES", "features that the node must have; of HTCondor's: an expression, its requirements"),
     "job_name": ("NAME", "the job's name"),
-    "output": ("FILE", "the job's output; %%j is the job's number"),
+    "output": ("FILE", "the job's output; %%j is the job's number, or with HTCondor $(ClusterId)"),
 }
 """Keys of the site's table that the command line can say otherwise."""
 LOGIN_ONLY = ("json_events",)
@@ -59,6 +59,10 @@ def options(parser: argparse.ArgumentParser) -> None:
             f"--{name.replace('_', '-')}", dest=f"slurm_{name}", metavar=metavar, default=None, help=about
         )
     parser.add_argument(
+        "--condor", action="append", default=[], metavar="LINE",
+        help="a further line of HTCondor's submit description, for instance --condor='request_gpus = 1'",
+    )  # fmt: skip
+    parser.add_argument(
         "--sbatch", action="append", default=[], metavar="OPTION",
         help="a further option of sbatch, for instance --sbatch=--nodelist=node17; may be given several times",
     )  # fmt: skip
@@ -67,6 +71,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 def wanted(parsed: argparse.Namespace, slurm: SlurmTable) -> JobOptions:
     """What the command line wants. Raises Refusal."""
     given = vars(parsed)
+    if parsed.condor:
+        raise Refusal(ExitCode.USAGE, "command line: `--condor` is for HTCondor", hint="--sbatch=--gres=gpu:1")
     said = {name: given[f"slurm_{name}"] for name in OPTIONS if given[f"slurm_{name}"] is not None}
     if (time := said.get("time", "")).isdigit():
         what = f"command line: `--time {time}`: sbatch would take it for minutes, and the settings of 7lbd for seconds"
@@ -123,7 +129,7 @@ def walltime(seconds: float) -> str:
 def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
-    memory, cpus = _size(slurm, settings, here)
+    memory, cpus = size(slurm, settings, here)
     saved = places.folder(settings.state_dir, here.environment)
     yield f"--job-name={_quoted(slurm.job_name)}"
     yield "--nodes=1"
@@ -152,10 +158,10 @@ def _quoted(value: str) -> str:
     return value if re.fullmatch(r"[\w@%+=:,./&|*!()\[\]-]+", value) else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
 
-def _size(slurm: SlurmTable, settings: Settings, here: Places) -> tuple[int, int]:
+def size(table: JobTable, settings: Settings, here: Places) -> tuple[int, int]:
     """Memory (bytes) and CPUs of the job. What is told beats what the site has, which beats what the image asks for."""
-    memory = settings.memory + HELPERS_MEMORY if settings.memory else slurm.memory
-    cpus = settings.cpus or slurm.cpus
+    memory = settings.memory + HELPERS_MEMORY if settings.memory else table.memory
+    cpus = settings.cpus or table.cpus
     if memory and cpus:
         return memory, cpus
     image = _image(settings, here, needed=not memory)

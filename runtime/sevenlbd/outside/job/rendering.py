@@ -1,4 +1,4 @@
-"""`render slurm` and `render command`: text on the standard output, for people to read before they use it."""
+"""`render slurm`, `render condor` and `render command`: text on the standard output, for people to read first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..cli.parser import Parser, options
 from ..console import terminal
 from ..node.node_programs import NODE_ROOT
 from ..site import appliance_call, binds, site_tables
-from . import job_script
+from . import condor_description, job_script
 
 _WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor", "advertise")
 """Verbs that ask the scheduler, or who is logged in, and need to see the node's own tree for it."""
@@ -37,6 +37,14 @@ def slurm(context: CommandContext) -> int:
     """Print the job script."""
     want = job_script.wanted(context.options, site_tables.read(context.here).slurm)
     terminal.write(job_script.text(want, context.settings, context.here, f"7lbd render slurm ({__version__})"))
+    return ExitCode.OK
+
+
+def condor(context: CommandContext) -> int:
+    """Print the submit description."""
+    want = condor_description.wanted(context.options, site_tables.read(context.here).condor)
+    made_by = f"7lbd render condor ({__version__})"
+    terminal.write(condor_description.text(want, context.settings, context.here, made_by))
     return ExitCode.OK
 
 
@@ -79,4 +87,8 @@ export _7LBD_COMMAND="${{0##*/}}"
 exec {apptainer} run "${{desktop_binds[@]}}" "$sif" "$@"
 """
 
-COMMANDS = {"render slurm": Command(slurm, job_options), "render command": Command(command)}
+COMMANDS = {
+    "render slurm": Command(slurm, job_options),
+    "render condor": Command(condor, job_options),
+    "render command": Command(command),
+}

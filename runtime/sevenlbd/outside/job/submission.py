@@ -11,19 +11,20 @@ from ..cli.parser import Parser
 from ..console import instructions, invocation, terminal
 from ..node.node_programs import NodePrograms
 from ..presence.records import tokens, usable, where
-from ..schedulers.slurm import Slurm
+from ..schedulers import known
+from ..schedulers.job import Scheduler
 from ..site import site_tables
-from . import following, job_script, queue_display, rendering
+from ..site.site_tables import Site
+from . import condor_description, following, job_script, queue_display, rendering
+from .allocations.share import session_of
 from .following import JobOutcome
 
 
 def submit(context: CommandContext) -> int:
     """Hand in, follow, tell. Ctrl-C ends the following, never the job."""
-    known = site_tables.read(context.here).slurm
-    want = job_script.wanted(context.options, known)
-    script = job_script.text(want, context.settings, context.here, f"7lbd submit ({__version__})")
-    scheduler = Slurm(NodePrograms(context.here.environment))
-    job = scheduler.submit(script, job_script.as_arguments(want))
+    site = site_tables.read(context.here)
+    scheduler = known.chosen(NodePrograms(context.here.environment), context.options.scheduler, site.said)
+    job = _handed_in(context, scheduler, site)
     shown = queue_display.choose(as_json=context.settings.json_events)
     if context.options.detach:
         terminal.say(job)
@@ -44,17 +45,28 @@ def submit(context: CommandContext) -> int:
     return ExitCode.OK
 
 
+def _handed_in(context: CommandContext, scheduler: Scheduler, site: Site) -> str:
+    """Make the job as its scheduler takes it, and hand it in; returns its id. Raises Refusal."""
+    made_by = f"7lbd submit ({__version__})"
+    if scheduler.name == "condor":
+        job = condor_description.wanted(context.options, site.condor)
+        return scheduler.submit(condor_description.text(job, context.settings, context.here, made_by), ())
+    want = job_script.wanted(context.options, site.slurm)
+    script = job_script.text(want, context.settings, context.here, made_by)
+    return scheduler.submit(script, job_script.as_arguments(want))
+
+
 def _later(context: CommandContext, job: str) -> str:
     ours = invocation.command(context.here.sif)
-    return f"how it does: {ours} status; to end it: {ours} stop job{job}"
+    return f"how it does: {ours} status; to end it: {ours} stop {session_of(job)}"
 
 
-def _told(context: CommandContext, outcome: JobOutcome, job: str, scheduler: Slurm, useless: str) -> str:
+def _told(context: CommandContext, outcome: JobOutcome, job: str, scheduler: Scheduler, useless: str) -> str:
     state = outcome.state
     if state is None or outcome.record is None:
-        output = scheduler.why_ended(job).get("StdOut", "")
+        known_of_it = scheduler.why_ended(job)
         lost = f"no word of its session can be seen here ({useless or 'nothing has come so far'})"
-        return f"7lbd: job {job} runs, but {lost}; see its output: {output or f'scontrol show job {job}'}"
+        return f"7lbd: job {job} runs, but {lost}; see its output: {known_of_it.output or known_of_it.look}"
     keys = tokens(outcome.record)
     key = f"#token={keys['desktop']}" if keys and sys.stdout.isatty() else ""
     ready = f"READY after {state.phases.get('ready', 0.0):.0f} s"
@@ -64,6 +76,8 @@ def _told(context: CommandContext, outcome: JobOutcome, job: str, scheduler: Slu
 
 def _options(parser: Parser) -> None:
     rendering.job_options(parser, "json_events")
+    about = "whose job it is, where several are here (default: whichever is, or has its table in the site's file)"
+    parser.add_argument("--scheduler", choices=known.NAMES, default="", help=about)
     parser.add_argument("--detach", action="store_true", help="print the job's number and do not follow it")
 
 

@@ -7,7 +7,7 @@ it can be asked, still has the job.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from ...wire.state import SessionState
 from ..console import invocation
 from ..folders import session_folders
 from ..node.node_programs import NO_WAY, NodePrograms
-from ..schedulers.slurm import Job, Slurm
+from ..schedulers import known
+from ..schedulers.job import Job, Scheduler, Target
 from ..site import appliance_call, site_tables
 from . import records as register
 from .records import PresenceRecord
 
+_Queues = Mapping[str, list[Job] | None]
+"""The jobs of each scheduler that is here; None for one that has not answered."""
 _ON_NODE_SECONDS = 180.0  # longer than `stop` has patience there (commands/session_verbs.py), and a step needs to begin
 
 
@@ -61,8 +64,8 @@ class Lookout:
     def __init__(self, here: Places, chosen: Settings) -> None:
         self._here = here
         self._register = register.where(chosen.state_dir, here.environment)
-        self._programs = NodePrograms(here.environment)
-        self.slurm = Slurm(self._programs)
+        self._every = known.every(NodePrograms(here.environment))
+        self._schedulers = tuple(one for one in self._every if one.is_here())
 
     def look(self, bases: Sequence[Path]) -> View:
         """Everything of this user's that is not alive in `bases`, this node's own folders of sessions."""
@@ -74,44 +77,61 @@ class Lookout:
             for record in records
             if record not in gone
         )
-        name = site_tables.read(self._here).slurm.job_name
-        waiting = tuple(job for job in jobs or () if job.waits and job.name.startswith(name))
+        site = site_tables.read(self._here)
+        waiting = tuple(
+            job
+            for name, found in jobs.items()
+            for job in found or ()
+            if job.waits and job.name.startswith(site.job_table(name).job_name)
+        )
         return View(sessions, waiting, tuple(gone), trouble)
+
+    def take_out(self, job: Job, called: str) -> str:
+        """Take a job that waits out of its queue; returns what it is called there. Raises Refusal."""
+        meant = job.task(called.removeprefix("job")) or job.id
+        for scheduler in self._schedulers:
+            if any(one.id == job.id and one.waits for one in scheduler.jobs()):
+                scheduler.cancel(meant)
+                return meant
+        raise Refusal(ExitCode.NO_SESSION, f"job {meant} does not wait any more", hint="7lbd status")
 
     def stop(self, session: Elsewhere, *, now: bool) -> None:
         """Tell a session to end. Raises Refusal."""
-        job, step = session.state.job, session.state.step
-        if not job or not self.slurm.is_here():
-            raise self._out_of_reach(session, "stop", *(["--now"] if now else []))
-        if now:
-            self.slurm.cancel(f"{job}.{step}" if step else job)
-        elif step:
-            self.slurm.cancel(f"{job}.{step}", "--signal=INT")
-        elif session.state.leads_job:
-            self.slurm.cancel(job, "--batch", "--signal=INT")
-        else:
-            # The batch shell would die of it and take the session along, without an orderly end.
-            done = self.on_its_node(session, "stop")
-            if done.code and session.record.exists():  # a script that ends with its session takes this step along
-                raise said_there(done, session)
+        words = ["--now"] if now else []
+        scheduler = self._scheduler(session)
+        if not scheduler:
+            raise self._out_of_reach(session, "stop", *words)
+        if not scheduler.end(_target(session), now=now):
+            # The job's own program would die of it and take the session along, without an orderly end.
+            done = self.on_its_node(session, "stop", *words)
+            if done.code and session.record.exists():  # a script that ends with its session takes this call along
+                raise self.said_there(done, session)
 
     def on_its_node(self, session: Elsewhere, verb: str, *words: str) -> Done:
-        """Have a verb done where the session is, as a step of its job (srun(1), --overlap). Raises Refusal."""
-        nodes = session.job.nodes if session.job else ""
-        if not session.state.job or not nodes or set(nodes) & set("[,") or not self._programs.has("srun"):
+        """Have a verb done where the session is, in its job's own allocation. Raises Refusal."""
+        scheduler, target = self._scheduler(session), _target(session)
+        if not scheduler or not scheduler.reaches(target):
             raise self._out_of_reach(session, verb, *words)
-        step = [
-            f"--jobid={session.state.job}",
-            "--overlap",
-            "--nodes=1",
-            "--ntasks=1",
-            f"--nodelist={nodes}",
-            "--quiet",
-        ]
-        call = [*appliance_call.call(site_tables.read(self._here).slurm, self._here), verb, session.state.id, *words]
-        # A step has an environment of its own: the folder of sessions may be another one there.
+        table = site_tables.read(self._here).job_table(scheduler.name)
+        # It has an environment of its own there: the folder of sessions may be another one.
         session_dir = f"--session-dir={Path(session.state.folder).parent}"
-        return self._programs.run("srun", *step, *call, session_dir, seconds=_ON_NODE_SECONDS)
+        call = appliance_call.call(table, self._here)
+        return scheduler.on_node(target, [*call, verb, session.state.id, *words, session_dir], _ON_NODE_SECONDS)
+
+    def said_there(self, done: Done, session: Elsewhere) -> Refusal:
+        """What the session's own node refuses, in its words."""
+        scheduler = self._scheduler(session)
+        lines = [line for line in done.said.splitlines() if not (scheduler and scheduler.own_words(line))]
+        what = lines[0].removeprefix("7lbd: ") if lines else done.said or f"a call there ended with {done.code}"
+        return Refusal(
+            ExitCode.NO_SESSION, f"{session.state.host}: {what}", hint="; ".join(line.strip() for line in lines[1:])
+        )
+
+    def _scheduler(self, session: Elsewhere) -> Scheduler | None:
+        """The one whose job a session is in, if it can be asked from here."""
+        if not session.state.job:
+            return None
+        return next((one for one in self._schedulers if one.name == _whose(session.state)), None)
 
     def sweep(self, bases: Sequence[Path]) -> list[Path]:
         """Remove the records that nobody stands behind; returns them."""
@@ -120,30 +140,25 @@ class Lookout:
             register.remove(record)
         return [record.folder for record in gone]
 
-    def _jobs(self) -> tuple[list[Job] | None, str]:
-        if not self.slurm.is_here():
-            return None, ""
-        try:
-            return self.slurm.jobs(), ""
-        except Refusal as refusal:
-            return None, refusal.what
+    def _jobs(self) -> tuple[_Queues, str]:
+        queues: dict[str, list[Job] | None] = {}
+        trouble = ""
+        for scheduler in self._schedulers:
+            try:
+                queues[scheduler.name] = scheduler.jobs()
+            except Refusal as refusal:
+                queues[scheduler.name], trouble = None, refusal.what
+        return queues, trouble
 
     def _out_of_reach(self, session: Elsewhere, verb: str, *words: str) -> Refusal:
         call = " ".join([invocation.call(self._here.sif, verb, session.state), *map(shlex.quote, words)])
         what = f"session {session.state.id} runs {session.place}, and cannot be reached from here"
         if not session.state.job:
             return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {session.state.host} {shlex.quote(call)}")
-        hint = f"there: srun --jobid={session.state.job} --overlap {call}; or, to do it from here: {NO_WAY}"
+        scheduler = next((one for one in self._every if one.name == _whose(session.state)), None)
+        there = scheduler.way_there(session.state.job, call) if scheduler else f"ssh {session.state.host} ..."
+        hint = f"there: {there}; or, to do it from here: {NO_WAY}"
         return Refusal(ExitCode.NO_SESSION, what, hint=hint)
-
-
-def said_there(done: Done, session: Elsewhere) -> Refusal:
-    """What the session's own node refuses, in its words."""
-    lines = [line for line in done.said.splitlines() if not line.startswith(("srun: ", "slurmstepd"))]
-    what = lines[0].removeprefix("7lbd: ") if lines else done.said or f"a step there ended with {done.code}"
-    return Refusal(
-        ExitCode.NO_SESSION, f"{session.state.host}: {what}", hint="; ".join(line.strip() for line in lines[1:])
-    )
 
 
 def choose(view: View, name: str) -> Elsewhere | None:
@@ -176,16 +191,26 @@ def _is_in(bases: Iterable[Path], state: SessionState) -> bool:
     return any(known and (known.host, known.started) == (state.host, state.started) for known in here)
 
 
-def _is_gone(record: PresenceRecord, others: Iterable[PresenceRecord], jobs: list[Job] | None) -> bool:
+def _is_gone(record: PresenceRecord, others: Iterable[PresenceRecord], jobs: _Queues) -> bool:
     if record.stale:
         return True
     state = record.state
-    if state.job and jobs is not None and _job_of(state, jobs) is None:
+    if state.job and jobs.get(_whose(state)) is not None and _job_of(state, jobs) is None:
         return True
     # A job that was started anew, on another node: what its earlier life left is not its session.
     later = (other.state for other in others if other.state.job and other.state.job == state.job)
     return any(other.id == state.id and other.started > state.started for other in later)
 
 
-def _job_of(state: SessionState, jobs: Iterable[Job] | None) -> Job | None:
-    return next((job for job in jobs or () if job.id == state.job and not job.waits), None)
+def _job_of(state: SessionState, jobs: _Queues) -> Job | None:
+    found = jobs.get(_whose(state)) or ()
+    return next((job for job in found if job.id == state.job and not job.waits), None)
+
+
+def _whose(state: SessionState) -> str:
+    return state.scheduler or "slurm"
+
+
+def _target(session: Elsewhere) -> Target:
+    state = session.state
+    return Target(state.job, session.job.nodes if session.job else "", state.step, state.leads_job)

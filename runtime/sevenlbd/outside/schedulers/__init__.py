@@ -1,4 +1,8 @@
 """Schedulers, one module each: their commands as we call them, and what they answer.
 
+- classad: ClassAds, read and written
+- condor: HTCondor's commands and answers
+- job: a job, and what every scheduler can be asked
+- known: which there are
 - slurm: Slurm's commands and answers
 """

@@ -8,64 +8,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from ...base.errors import ExitCode, Refusal
+from ...base.process import Done
 from ..node.node_programs import Missing, NodePrograms
+from .job import Job, JobEnd, Target
 
 _FIELDS = ("%A", "%T", "%N", "%S", "%Z", "%r", "%F_%K", "%j")
 _MARK = "\x1f"
-WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One of the user's jobs, as squeue shows it. `start` is when it began, or is expected to, or `N/A`."""
-
-    id: str
-    state: str
-    nodes: str
-    start: str
-    folder: str
-    reason: str
-    name: str
-    array: str = ""
-    """The number of an array and of its tasks in this row, `25_3` or `25_[4-7,9%2]`; `25_N/A` when it is no array."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has not begun."""
-        return self.state in WAITING
-
-    @property
-    def runs(self) -> bool:
-        """Whether its processes are there."""
-        return self.state in RUNNING
-
-    def task(self, name: str) -> str:
-        """What Slurm calls the one task that is meant by `name`, 25_3, if it is in here; or nothing."""
-        array, _, number = name.partition("_")
-        ours, _, listed = self.array.partition("_")
-        if array != ours or not re.fullmatch(r"[0-9]{1,9}", number):
-            return ""
-        return name if any(int(number) in tasks for tasks in _tasks(listed)) else ""
-
-    def is_meant_by(self, name: str) -> bool:
-        """Whether that is the job's number, the id that its session will have, or a task of the array."""
-        return name in (self.id, f"job{self.id}") or bool(self.task(name.removeprefix("job")))
-
-    def __str__(self) -> str:
-        """For people: `waits for its turn: Resources, expected to start 2026-11-23T14:00:00`."""
-        if not self.waits:
-            return f"{self.state.lower()} on {self.nodes or 'no node'}"
-        why = "" if self.reason in ("", "None") else f": {self.reason}"
-        when = "" if self.start in ("", "N/A") else f", expected to start at {self.start.replace('T', ' ')}"
-        return f"{self.state.lower()}{why}{when}"
 
 
 class Slurm:
+    """A Scheduler."""
+
+    name = "slurm"
+
     def __init__(self, programs: NodePrograms) -> None:
         self._programs = programs
 
@@ -105,26 +63,53 @@ class Slurm:
             what = f"scancel {' '.join((*options, job))}: {_first(done.said) or f'ended with {done.code}'}"
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status")
 
-    def why_ended(self, job: str) -> dict[str, str]:
-        """What scontrol(1) still knows of a job: JobState, ExitCode, StdOut ...; nothing when it has forgotten it."""
+    def end(self, session: Target, *, now: bool) -> bool:
+        """By a signal to the step or the batch script: a shell in between would die of it, and the session with it."""
+        job, step = session.job, session.step
+        if now:
+            self.cancel(f"{job}.{step}" if step else job)
+        elif step:
+            self.cancel(f"{job}.{step}", "--signal=INT")
+        elif session.leads:
+            self.cancel(job, "--batch", "--signal=INT")
+        return bool(now or step or session.leads)
+
+    def reaches(self, session: Target) -> bool:
+        """As a step of the job, so on one node that is named."""
+        return bool(session.nodes) and not set(session.nodes) & set("[,") and self._programs.has("srun")
+
+    def on_node(self, session: Target, call: Sequence[str], seconds: float) -> Done:
+        """As a step of the job (srun(1), --overlap)."""
+        step = [
+            f"--jobid={session.job}",
+            "--overlap",
+            "--nodes=1",
+            "--ntasks=1",
+            f"--nodelist={session.nodes}",
+            "--quiet",
+        ]
+        return self._programs.run("srun", *step, *call, seconds=seconds)
+
+    def way_there(self, job: str, call: str) -> str:
+        return f"srun --jobid={job} --overlap {call}"
+
+    def own_words(self, line: str) -> bool:
+        return line.startswith(("srun: ", "slurmstepd"))
+
+    def why_ended(self, job: str) -> JobEnd:
+        """What scontrol(1) still knows of a job."""
+        look = f"scontrol show job {job}"
         try:
             done = self._programs.run("scontrol", "--oneliner", "show", "job", job)
         except Missing:
-            return {}
-        return dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|\s*$)", done.printed)) if done.code == 0 else {}
+            return JobEnd(look=look)
+        known = dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|\s*$)", done.printed)) if done.code == 0 else {}
+        return JobEnd(known.get("JobState", ""), known.get("ExitCode", ""), known.get("StdOut", ""), look)
 
 
 def _job(*fields: str) -> Job:
     job, state, nodes, start, folder, reason, array, name = fields
     return Job(job, state, nodes, start, folder, reason, name, array)
-
-
-def _tasks(listed: str) -> Iterator[range]:
-    """Numbers of an array's tasks as squeue lists them: `3`, `[1-9:2,12%4]`."""
-    for part in listed.strip("[]").partition("%")[0].split(","):
-        if match := re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?", part, re.ASCII):
-            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-            yield range(first, last + 1, max(step, 1))
 
 
 def _first(text: str) -> str:

@@ -9,6 +9,10 @@ from ...base.errors import visible
 from ...wire.state import SessionState
 from .preflight.prepared import Prepared
 
+_SIGNALS = {
+    "slurm": "Slurm signals to the job's script (the end of its time ahead, scancel --batch)",
+    "condor": "HTCondor signals to the job's program (eviction, condor_rm, condor_hold)",
+}
 _LONGEST_TITLE = 120  # characters; a guess: a line of a terminal
 
 
@@ -31,7 +35,7 @@ def first_state(prepared: Prepared) -> SessionState:
         notes=list(map(visible, prepared.notes)),
     )
     if job:
-        state.job, state.step, state.restarts = job.job, job.step, job.restarts
+        state.job, state.step, state.restarts, state.scheduler = job.job, job.step, job.restarts, job.scheduler
         state.array = job.array
         state.leads_job = lineage.ours()
         state.warnings += _of_deaf_shell(prepared)
@@ -44,7 +48,8 @@ def _of_deaf_shell(prepared: Prepared) -> list[str]:
     shell = lineage.shell_between(os.getpid()) if prepared.job and prepared.job.batch and not in_portal else ""
     if not shell:
         return []
+    what = _SIGNALS.get(prepared.job.scheduler, "") if prepared.job else ""
     return [
-        "what Slurm signals to the job's script (the end of its time ahead, scancel --batch) stays with its shell, "
-        f"`{shell}`, and the guest would be cut off. To mend: exec apptainer run ..., in --wrap, too"
+        f"what {what} stays with its shell, `{shell}`, and the guest would be cut off. "
+        "To mend: exec apptainer run ..., in --wrap, too"
     ]

@@ -8,31 +8,31 @@ from ...base.errors import ExitCode, Refusal
 from ...config.settings import Settings, Source, flag_of
 from ...config.sources import Places
 from ..node.node_programs import NODE_ROOT
-from .site_tables import SlurmTable
+from .site_tables import JobTable
 
 
-def sif(slurm: SlurmTable, here: Places) -> str:
+def sif(table: JobTable, here: Places) -> str:
     """The SIF's path on the nodes. Raises Refusal when nobody knows it."""
-    path = slurm.sif or here.sif
+    path = table.sif or here.sif
     if not path:
         raise Refusal(
             ExitCode.USAGE,
             "it is not known where the SIF is on the nodes",
-            hint="say it in 7lbd.toml: [slurm] sif = ...",
+            hint="say it in 7lbd.toml: sif = ... in [slurm] or [condor]",
         )
     return path
 
 
-def call(slurm: SlurmTable, here: Places) -> list[str]:
+def call(table: JobTable, here: Places) -> list[str]:
     """The words that call the appliance on a node where it runs already, up to the SIF itself."""
-    image = sif(slurm, here)
-    shows = dict.fromkeys([str(Path(image).parent), *binds(slurm, here)])
-    return [slurm.apptainer, "run", *(argument for bind in shows for argument in ("--bind", bind)), image]
+    image = sif(table, here)
+    shows = dict.fromkeys([str(Path(image).parent), *binds(table, here)])
+    return [table.apptainer, "run", *(argument for bind in shows for argument in ("--bind", bind)), image]
 
 
-def binds(slurm: SlurmTable, here: Places) -> list[str]:
+def binds(table: JobTable, here: Places) -> list[str]:
     """The site's binds, for Apptainer's `--bind`, and those of this very call."""
-    return list(dict.fromkeys([*slurm.binds, *_shown(here)]))
+    return list(dict.fromkeys([*table.binds, *_shown(here)]))
 
 
 def _shown(here: Places) -> list[str]:

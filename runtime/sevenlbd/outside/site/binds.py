@@ -44,7 +44,7 @@ def script(folders: Collection[str], binds: Iterable[str], first: str = "") -> s
     as the shell is to read it.
     """
     # A site that makes a folder for each job tells it to the job only.
-    words = [*filter(None, [first]), *map(shlex.quote, folders), '"${SLURM_TMPDIR-}"']
+    words = [*filter(None, [first]), *map(shlex.quote, folders), '"${SLURM_TMPDIR-}"', '"${_CONDOR_SCRATCH_DIR-}"']
     lines = [
         "# What the container shows: these folders, each if this node has it, and the site's binds.",
         "desktop_binds=()",

@@ -12,6 +12,7 @@ from pathlib import Path
 from ...config import sources
 from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Options, Place, Table, checked, key
+from .condor_table import CondorTable
 from .ondemand_table import OnDemandTable
 from .owner_table import OwnerTable
 
@@ -45,7 +46,14 @@ class SlurmTable(Table):
     )
 
 
-TABLES: Mapping[str, type[Table]] = {"slurm": SlurmTable, "ondemand": OnDemandTable, "owner": OwnerTable}
+JobTable = SlurmTable | CondorTable
+"""What of a site's jobs every scheduler has: time, size, name, and how Apptainer is called there."""
+TABLES: Mapping[str, type[Table]] = {
+    "slurm": SlurmTable,
+    "condor": CondorTable,
+    "ondemand": OnDemandTable,
+    "owner": OwnerTable,
+}
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,15 @@ class Site:
 
     file: Path | None
     slurm: SlurmTable
+    condor: CondorTable
     ondemand: OnDemandTable
     owner: OwnerTable
+    said: frozenset[str] = frozenset()
+    """Which of them the file has."""
+
+    def job_table(self, scheduler: str) -> JobTable:
+        """That of a scheduler, by its name."""
+        return self.condor if scheduler == "condor" else self.slurm
 
 
 def read(here: sources.Places) -> Site:
@@ -64,6 +79,8 @@ def read(here: sources.Places) -> Site:
     return Site(
         file,
         slurm=checked(SlurmTable, "slurm", tables.get("slurm", {}), file),
+        condor=checked(CondorTable, "condor", tables.get("condor", {}), file),
         ondemand=checked(OnDemandTable, "ondemand", tables.get("ondemand", {}), file),
         owner=checked(OwnerTable, "owner", tables.get("owner", {}), file),
+        said=frozenset(tables),
     )

@@ -11,7 +11,8 @@ from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.job import following, queue_display
 from sevenlbd.outside.job.queue_display import Events, QueueLines
-from sevenlbd.outside.schedulers.slurm import Job, Slurm
+from sevenlbd.outside.schedulers.job import Job, JobEnd
+from sevenlbd.outside.schedulers.slurm import Slurm
 from sevenlbd.wire.state import Phase, SessionState
 
 WAITS = Job("7", "PENDING", "", "2026-11-23T14:00:00", "/w", "Resources", "7lbd")
@@ -77,8 +78,8 @@ class Away(Slurm):
             raise Refusal(ExitCode.NODE, "Unable to contact slurm controller")
         return answer
 
-    def why_ended(self, _job: str) -> dict[str, str]:
-        return {"JobState": "FAILED", "ExitCode": "5:0"}
+    def why_ended(self, _job: str) -> JobEnd:
+        return JobEnd("FAILED", "5:0")
 
 
 def test_a_job_that_is_put_back_into_the_queue_is_followed_into_its_next_life(

@@ -16,6 +16,7 @@ from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
 from sevenlbd.images import layout, warm
 from sevenlbd.images.lookup import image as images
+from sevenlbd.outside.job import allocation
 from sevenlbd.outside.saved import keys, layers, places, writing
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
 from sevenlbd.outside.session.preflight import prepare, resuming, warmth
@@ -269,7 +270,7 @@ def checked(site: Site, verb: str, *words: str) -> Prepared:
     # As if this process were in that job.
     here = replace(sources.look_around({}), environment=site.environment)
     chosen = sources.settings(here, source(options)).settings
-    return checker.prepared(options, chosen, here, 0o077)
+    return checker.prepared(options, chosen, here, 0o077, allocation.of(site.environment))
 
 
 def test_a_movable_desktop_has_a_cpu_that_others_have(site: Site) -> None:

@@ -117,7 +117,7 @@ def test_every_key_says_what_it_is_for(kind: type[Table], name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["render"], "`render` wants to know what: slurm, command, site, ondemand"),
+        (["render"], "`render` wants to know what: slurm, condor, command, site, ondemand"),
         (["render", "sites"], r"`sites` is nothing that `render` makes; did you mean `site`\?"),
         (["render", "site", "--fast"], "`--fast` is not an option of 7lbd render site"),
     ],
@@ -134,7 +134,7 @@ def uncommented(text: str) -> str:
 
 def test_the_rendered_file_has_every_key_with_its_default(tmp_path: Path) -> None:
     text = site_file.text({})
-    assert tomllib.loads(text) == {"slurm": {}, "ondemand": {}, "owner": {}}, "as it is, it sets nothing"
+    assert tomllib.loads(text) == {"slurm": {}, "condor": {}, "ondemand": {}, "owner": {}}, "as it is, it sets nothing"
     values = tomllib.loads(uncommented(text))
     settings = {name: value for name, value in values.items() if name not in TABLES}
     assert set(settings) == set(Settings.model_fields) - site_file.NOT_FOR_ALL
@@ -152,6 +152,7 @@ def test_what_a_site_has_set_is_in_its_new_file() -> None:
         "portals": ["https://ondemand.example.edu"],
         "web_plain_http": True,
         "slurm": {"setup": ['echo "$HOME"', "module load x\\y"], "time": "12h"},
+        "condor": {"requirements": 'Machine == "a\\\\b"', "commands": ["+a = 1"], "match_images": False},
         "ondemand": {
             "title": "Bücher \u007f\t'",
             "sizes": [{"cpus": 4, "memory": "16G"}],

@@ -81,14 +81,16 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         from ....config import sources as places
         from ...cli import command_line
         from ...cli.parser import source
+        from ...job import allocation
 
         _, options = command_line.parse(words)
         here = places.look_around(os.environ)
         sif, report = here.sif, _report(options.form)
         sources, form_notes = _asked(options.form, here)
-        chosen = places.settings(here, source(options), *sources).settings
+        job = allocation.of(here.environment)
+        chosen = places.settings(here, source(options), *sources, *_named_by(job)).settings
         as_json = chosen.json_events
-        session = prepared(options, chosen, here, umask)
+        session = prepared(options, chosen, here, umask, job)
         session = replace(session, warnings=(*here.passed_over(), *here.told, *form_notes, *session.warnings))
         if options.acceptance:
             session = replace(session, plan=replace(session.plan, acceptance=True))
@@ -104,13 +106,12 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         return Answer(code=ExitCode.BUG)
 
 
-def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> Prepared:
+def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
     """A session that begins, or one that goes on from a saved desktop. Raises Refusal."""
     from ....config import sources as places
-    from ...job import allocation
     from . import prepare
 
-    folders, job = places.image_folders(here, chosen), allocation.of(here.environment)
+    folders = places.image_folders(here, chosen)
     earlier = _of_requeued(chosen, here, job)
     there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else earlier
     text = chosen.resume or (str(there) if there and there.exists() else "")
@@ -128,14 +129,30 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int) -> 
 def _of_requeued(chosen: Settings, here: Places, job: Allocation | None) -> Path | None:
     """What an earlier life of the same job was suspended into; None when there is none."""
     from ....config.settings import AtEnd
+    from ...job.allocations.share import session_of
     from ...saved import places
 
     folder = places.folder(chosen.state_dir, here.environment)
     saves = chosen.at_end is AtEnd.SUSPEND or chosen.checkpoint_every
     if not (folder and job and job.restarts and saves):
         return None
-    path = folder / f"{chosen.name or f'job{job.job}'}{places.SUFFIX}"
+    path = folder / f"{chosen.name or session_of(job.job)}{places.SUFFIX}"
     return path if path.exists() else None
+
+
+def _named_by(job: Allocation | None) -> list[Source]:
+    """The image that a job names in its ad: a name, never a path. Raises Refusal."""
+    if not job or not job.image:
+        return []
+    from ....config.settings import Source
+    from ....images import names
+
+    try:
+        names.parse(job.image)
+    except Refusal as refusal:
+        what = f"the job's ad (vm_name): {refusal.what}"
+        raise Refusal(refusal.code, what, hint=refusal.hint) from None
+    return [Source("the job's ad", {"image": job.image})]
 
 
 def _asked(file: str, here: Places) -> tuple[list[Source], tuple[str, ...]]:

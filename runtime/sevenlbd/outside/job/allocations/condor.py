@@ -1,0 +1,64 @@
+"""What a job of HTCondor's gives to the session that runs in it, as its two files say: the job's ad, and its slot's.
+
+The starter writes both into the job's scratch folder and names them in the environment (HTCondor's manual, "Services
+for Running Jobs"). A name without a file is a leftover of another job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ....base.errors import visible
+from ...node.abilities import Limit
+from ...schedulers import classad
+from ...schedulers.classad import Value
+from .share import Allocation
+
+VM_NAMES = ("vm_name", "SevenLbdImage")
+"""Attributes of a job by which it names its image: +vm_name in its description."""
+_MIB = 1 << 20  # bytes
+_MORE = "ask HTCondor for more (request_memory = {mib}M)"
+
+
+def read(environment: Mapping[str, str]) -> Allocation | None:
+    """The allocation that this process runs in; None outside of any job of HTCondor's."""
+    job = classad.read(environment.get("_CONDOR_JOB_AD", ""))
+    if job is None or (cluster := classad.number(job, "ClusterId")) == 0:
+        return None
+    slot = classad.read(environment.get("_CONDOR_MACHINE_AD", "")) or {}
+    alone = classad.number(job, "TotalSubmitProcs") == 1
+    return Allocation(
+        job=f"{cluster}.{classad.number(job, 'ProcId')}",
+        array=str(cluster) if alone else "",
+        restarts=max(classad.number(job, "JobRunCount") - 1, 0),
+        memory=_memory(job, slot),
+        cpus=classad.number(slot, "Cpus") or classad.number(job, "CpusProvisioned", "RequestCpus"),
+        ends=_ends(job, slot),
+        batch=True,
+        scheduler="condor",
+        image=_image(job),
+    )
+
+
+def _memory(job: Mapping[str, Value], slot: Mapping[str, Value]) -> Limit | None:
+    if size := classad.number(slot, "Memory"):
+        return Limit(size * _MIB, "in the job's slot (Memory of its machine ad)", more=_MORE)
+    if size := classad.number(job, "MemoryProvisioned", "RequestMemory"):
+        return Limit(size * _MIB, "in the job's request (its job ad)", more=_MORE)
+    return None
+
+
+def _ends(job: Mapping[str, Value], slot: Mapping[str, Value]) -> float:
+    """The earliest end that is told: a limit of the job's, or a pilot's (GLIDEIN_ToDie), and the job's with it."""
+    began = classad.number(job, "JobCurrentStartDate", "JobStartDate")
+    limits = [classad.number(job, name) for name in ("AllowedExecuteDuration", "AllowedJobDuration")]
+    ends = [began + limit for limit in limits if began and limit]
+    if pilot := classad.number(slot, "GLIDEIN_ToDie"):
+        ends.append(pilot)
+    return float(min(ends, default=0))
+
+
+def _image(job: Mapping[str, Value]) -> str:
+    """What the job calls its image; whether there is such a one is looked up as any other name."""
+    named = next((name for attribute in VM_NAMES if (name := classad.text(job, attribute))), "")
+    return visible(named)

@@ -1,0 +1,143 @@
+"""HTCondor's commands as we call them, and what they answer: condor_submit(1), condor_q(1), condor_rm(1),
+condor_history(1), condor_ssh_to_job(1). Written for 23; jobs are told as JSON. A job is `12.0`: cluster and process.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...base.errors import ExitCode, Refusal
+from ...base.process import Done
+from ..node.node_programs import NodePrograms
+from .job import Job, JobEnd, Target
+
+# Attributes and JobStatus: HTCondor's manual, "Job ClassAd Attributes".
+_ATTRIBUTES = (
+    "ClusterId", "ProcId", "JobStatus", "RemoteHost", "Iwd", "HoldReason", "JobBatchName", "TotalSubmitProcs",
+)  # fmt: skip
+_END = ("JobStatus", "ExitCode", "ExitSignal", "Out", "Iwd", "HoldReason", "RemoveReason")
+_STATES = {
+    1: "IDLE", 2: "RUNNING", 3: "REMOVED", 4: "COMPLETED", 5: "HELD", 6: "STAGE_OUT", 7: "SUSPENDED",
+}  # fmt: skip
+# What condor_ssh_to_job, its ssh and its sshd say beside the command's own words.
+_NOISE = ("Welcome to ", "Warning: Permanently added", "Connection to ", "** WARNING", "Your condor job is running")
+
+
+class Condor:
+    """A Scheduler."""
+
+    name = "condor"
+
+    def __init__(self, programs: NodePrograms) -> None:
+        self._programs = programs
+
+    def is_here(self) -> bool:
+        """Whether it can be asked."""
+        return self._programs.has("condor_q")
+
+    def jobs(self, *ids: str) -> list[Job]:
+        """The user's jobs in the queue of this machine, or those of these ids. Raises Missing and Refusal."""
+        return [_job(ad) for ad in self._ads("condor_q", ids, _ATTRIBUTES)]
+
+    def submit(self, script: str, options: Sequence[str]) -> str:
+        """Hand in a submit description; returns the job's id. Raises Refusal, and Missing when there is no HTCondor."""
+        done = self._programs.run("condor_submit", "-terse", *options, "-", stdin=script)
+        words = done.printed.split()
+        if done.code or not words:
+            what = f"condor_submit does not take the job: {_wrong(done)}"
+            hint = "7lbd render condor shows the job; condor_status shows what there is"
+            raise Refusal(ExitCode.USAGE, what, hint=hint)
+        return words[0]
+
+    def cancel(self, job: str) -> None:
+        """Take a job out of the queue; one that runs is told so (remove_kill_sig), and has its grace to end."""
+        done = self._programs.run("condor_rm", job)
+        if done.code:
+            raise Refusal(ExitCode.NO_SESSION, f"condor_rm {job}: {_wrong(done)}", hint="7lbd status")
+
+    def end(self, session: Target, *, now: bool) -> bool:
+        """By condor_rm, whose signal comes to a session that is the job's own program; else it is told on its node."""
+        if now or not session.leads:
+            return False
+        self.cancel(session.job)
+        return True
+
+    def reaches(self, session: Target) -> bool:
+        return self._programs.has("condor_ssh_to_job")
+
+    def on_node(self, session: Target, call: Sequence[str], seconds: float) -> Done:
+        """By condor_ssh_to_job: a shell there reads the words, so they go as one."""
+        return self._programs.run("condor_ssh_to_job", session.job, shlex.join(call), seconds=seconds)
+
+    def way_there(self, job: str, call: str) -> str:
+        return f"condor_ssh_to_job {job} {shlex.quote(call)}"
+
+    def own_words(self, line: str) -> bool:
+        return line.startswith(_NOISE)
+
+    def why_ended(self, job: str) -> JobEnd:
+        """What the queue, or else the history, has of a job."""
+        look = f"condor_q -hold {job}; condor_history {job}"
+        try:
+            ads = self._ads("condor_q", (job,), _END) or self._ads("condor_history", ("-limit", "1", job), _END)
+        except Refusal:
+            return JobEnd(look=look)
+        if not ads:
+            return JobEnd(look=look)
+        ad = ads[0]
+        state = _STATES.get(_number(ad, "JobStatus"), "")
+        if why := _text(ad, "HoldReason") or _text(ad, "RemoveReason"):
+            state = f"{state}: {why}"
+        code = str(_number(ad, "ExitCode")) if "ExitCode" in ad else ""
+        signal = f"signal {_number(ad, 'ExitSignal')}" if "ExitSignal" in ad else ""
+        out = _text(ad, "Out")
+        return JobEnd(state, code or signal, str(Path(_text(ad, "Iwd"), out)) if out else "", look)
+
+    def _ads(self, command: str, which: Sequence[str], attributes: Iterable[str]) -> list[Mapping[str, Any]]:
+        """Jobs as the queue or the history has them. Raises Missing and Refusal."""
+        done = self._programs.run(command, *which, "-json", "-attributes", ",".join(attributes))
+        if done.code:
+            hint = "ask your site how its HTCondor does: condor_status -schedd"
+            raise Refusal(ExitCode.NODE, f"{command}: {_wrong(done)}", hint=hint)
+        try:
+            ads = json.loads(done.printed or "[]")
+        except ValueError:
+            hint = f"ask it yourself: {command}"
+            raise Refusal(ExitCode.NODE, f"{command} has answered what is no JSON", hint=hint) from None
+        return [ad for ad in ads if isinstance(ad, dict)] if isinstance(ads, list) else []
+
+
+def _job(ad: Mapping[str, Any]) -> Job:
+    cluster, process = _number(ad, "ClusterId"), _number(ad, "ProcId")
+    host = _text(ad, "RemoteHost")
+    return Job(
+        id=f"{cluster}.{process}",
+        state=_STATES.get(_number(ad, "JobStatus"), "UNKNOWN"),
+        nodes=host.rpartition("@")[2],
+        start="N/A",
+        folder=_text(ad, "Iwd"),
+        reason=_text(ad, "HoldReason"),
+        name=_text(ad, "JobBatchName"),
+        array=str(cluster) if _number(ad, "TotalSubmitProcs") == 1 else "",
+    )
+
+
+def _number(ad: Mapping[str, Any], name: str) -> int:
+    value = ad.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _text(ad: Mapping[str, Any], name: str) -> str:
+    value = ad.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _wrong(done: Done) -> str:
+    """HTCondor's first word on what went wrong: `ERROR: X` becomes X."""
+    lines = [line.strip() for line in (done.said or done.printed).splitlines() if line.strip()]
+    wrong = [line for line in lines if "ERROR" in line.upper()] or lines
+    return wrong[0].removeprefix("ERROR:").strip() if wrong else "it says nothing"
