@@ -149,6 +149,12 @@ VERBS = (
         "cli.completion",
     ),
     Verb("doctor", "check whether this node can run a desktop, and what would mend it", _S, "commands.node_verbs"),
+    Verb(
+        "advertise",
+        "print what this node offers as a ClassAd, for HTCondor's STARTD_CRON",
+        _S,
+        "commands.advertising",
+    ),
     Verb("config", "show the settings in force", _S, "commands.node_verbs"),
     Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
     Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),

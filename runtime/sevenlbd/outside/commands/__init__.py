@@ -1,5 +1,6 @@
 """The verbs that belong to no other room.
 
+- advertising: advertise
 - connecting: connect
 - node_verbs: doctor, config, gc, version
 - saved_verbs: saved list, show, check, rm

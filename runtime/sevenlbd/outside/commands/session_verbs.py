@@ -19,7 +19,7 @@ from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
 from ..saved import places
-from ..schedulers.job import Job
+from ..schedulers.scheduler import Job
 from ..session import control
 
 _POLL = 0.2  # seconds; a look at a lock costs nothing, and somebody waits

@@ -1,6 +1,7 @@
 """A scheduler's job: what it gives to a session, and how one is written, submitted and followed.
 
-- allocation: what a job gives, whosever it is; allocations/ has a module for each scheduler
+- allocation: what a job gives, whosever it is
+- allocations/: the same by each scheduler
 - condor_description: a job of HTCondor's
 - condor_node: `render condor-node`
 - following: from the queue to a ready desktop

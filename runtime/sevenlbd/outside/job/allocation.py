@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from .allocations import condor, others, slurm
+from .allocations import of_condor, of_others, of_slurm
 from .allocations.share import Allocation
 
 __all__ = ["Allocation", "of", "warnings"]
 
-_READERS = (condor.read, slurm.read, others.pbs, others.lsf, others.flux, others.grid_engine)
+_READERS = (of_condor.read, of_slurm.read, of_others.pbs, of_others.lsf, of_others.flux, of_others.grid_engine)
 
 
 def of(environment: Mapping[str, str]) -> Allocation | None:

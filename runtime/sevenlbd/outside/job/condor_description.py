@@ -32,6 +32,8 @@ _KEYS = {"time": "time", "account": "account", "constraint": "requirements", "jo
 SAVED = "7lbd-saved"
 """The folder of a job in which its suspended desktop goes from node to node."""
 _DESKTOP = f"{SAVED}/desktop{places.SUFFIX}"
+_NO_IMAGE = int(ExitCode.IMAGE)
+_TRIES = 5  # a guess: an image that is nowhere whole is found out by then
 _OVER = 47  # HoldReasonCode: allowed_execute_duration is over
 
 
@@ -118,6 +120,9 @@ def _named(table: CondorTable, settings: Settings) -> Iterator[str]:
         names.parse(settings.image)
         yield f"+vm_name = {classad.written(settings.image)}"
         conditions.append("stringListMember(MY.vm_name, TARGET.SevenLbdImages)")
+        # A node that has lost it since it last said so: the job goes on waiting, for one that has spoken after that.
+        conditions.append(f"(ExitCode =!= {_NO_IMAGE} || TARGET.SevenLbdAdvertised > EnteredCurrentStatus)")
+        yield f"on_exit_remove = ExitCode =!= {_NO_IMAGE} || NumJobStarts > {_TRIES}"
     if conditions:
         yield f"requirements = {' && '.join(conditions)}"
 

@@ -12,7 +12,7 @@ from ...wire.state import FINAL, Phase, SessionState
 from ..node.node_programs import NODE_ROOT
 from ..presence import records
 from ..presence.records import PresenceRecord
-from ..schedulers.job import Job, Scheduler
+from ..schedulers.scheduler import Job, Scheduler
 
 _QUEUE_SECONDS = (2.0, 15.0)  # at first, and at last; in between a tenth of what was waited already
 _DEAF_SECONDS = 120.0  # as long as Slurm's second controller waits for the first (slurm.conf(5), SlurmctldTimeout)

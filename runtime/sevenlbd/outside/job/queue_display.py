@@ -12,7 +12,7 @@ from ..console import terminal
 from ..console.json_lines import JsonLines
 from ..console.live_table import Terminal
 from ..console.plain_lines import Lines
-from ..schedulers.job import Job
+from ..schedulers.scheduler import Job
 from .following import JobWatcher
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..console import instructions, invocation, terminal
 from ..node.node_programs import NodePrograms
 from ..presence.records import tokens, usable, where
 from ..schedulers import known
-from ..schedulers.job import Scheduler
+from ..schedulers.scheduler import Scheduler
 from ..site import site_tables
 from ..site.site_tables import Site
 from . import condor_description, following, job_script, queue_display, rendering

@@ -20,7 +20,7 @@ from ..console import invocation
 from ..folders import session_folders
 from ..node.node_programs import NO_WAY, NodePrograms
 from ..schedulers import known
-from ..schedulers.job import Job, Scheduler, Target
+from ..schedulers.scheduler import Job, JobSession, Scheduler
 from ..site import appliance_call, site_tables
 from . import records as register
 from .records import PresenceRecord
@@ -211,6 +211,6 @@ def _whose(state: SessionState) -> str:
     return state.scheduler or "slurm"
 
 
-def _target(session: Elsewhere) -> Target:
+def _target(session: Elsewhere) -> JobSession:
     state = session.state
-    return Target(state.job, session.job.nodes if session.job else "", state.step, state.leads_job)
+    return JobSession(state.job, session.job.nodes if session.job else "", state.step, state.leads_job)

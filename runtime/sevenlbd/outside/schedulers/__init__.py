@@ -2,7 +2,7 @@
 
 - classad: ClassAds, read and written
 - condor: HTCondor's commands and answers
-- job: a job, and what every scheduler can be asked
 - known: which there are
+- scheduler: a job, and what every scheduler can be asked
 - slurm: Slurm's commands and answers
 """

@@ -13,7 +13,7 @@ from typing import Any
 from ...base.errors import ExitCode, Refusal
 from ...base.process import Done
 from ..node.node_programs import NodePrograms
-from .job import Job, JobEnd, Target
+from .scheduler import Job, JobEnd, JobSession
 
 # Attributes and JobStatus: HTCondor's manual, "Job ClassAd Attributes".
 _ATTRIBUTES = (
@@ -59,17 +59,17 @@ class Condor:
         if done.code:
             raise Refusal(ExitCode.NO_SESSION, f"condor_rm {job}: {_wrong(done)}", hint="7lbd status")
 
-    def end(self, session: Target, *, now: bool) -> bool:
+    def end(self, session: JobSession, *, now: bool) -> bool:
         """By condor_rm, whose signal comes to a session that is the job's own program; else it is told on its node."""
         if now or not session.leads:
             return False
         self.cancel(session.job)
         return True
 
-    def reaches(self, session: Target) -> bool:
+    def reaches(self, session: JobSession) -> bool:
         return self._programs.has("condor_ssh_to_job")
 
-    def on_node(self, session: Target, call: Sequence[str], seconds: float) -> Done:
+    def on_node(self, session: JobSession, call: Sequence[str], seconds: float) -> Done:
         """By condor_ssh_to_job: a shell there reads the words, so they go as one."""
         return self._programs.run("condor_ssh_to_job", session.job, shlex.join(call), seconds=seconds)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from ...base.errors import ExitCode, Refusal
 from ..node.node_programs import NodePrograms
 from .condor import Condor
-from .job import Scheduler
+from .scheduler import Scheduler
 from .slurm import Slurm
 
 NAMES = (Slurm.name, Condor.name)

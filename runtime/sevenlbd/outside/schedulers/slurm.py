@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ...base.errors import ExitCode, Refusal
 from ...base.process import Done
 from ..node.node_programs import Missing, NodePrograms
-from .job import Job, JobEnd, Target
+from .scheduler import Job, JobEnd, JobSession
 
 _FIELDS = ("%A", "%T", "%N", "%S", "%Z", "%r", "%F_%K", "%j")
 _MARK = "\x1f"
@@ -63,7 +63,7 @@ class Slurm:
             what = f"scancel {' '.join((*options, job))}: {_first(done.said) or f'ended with {done.code}'}"
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status")
 
-    def end(self, session: Target, *, now: bool) -> bool:
+    def end(self, session: JobSession, *, now: bool) -> bool:
         """By a signal to the step or the batch script: a shell in between would die of it, and the session with it."""
         job, step = session.job, session.step
         if now:
@@ -74,11 +74,11 @@ class Slurm:
             self.cancel(job, "--batch", "--signal=INT")
         return bool(now or step or session.leads)
 
-    def reaches(self, session: Target) -> bool:
+    def reaches(self, session: JobSession) -> bool:
         """As a step of the job, so on one node that is named."""
         return bool(session.nodes) and not set(session.nodes) & set("[,") and self._programs.has("srun")
 
-    def on_node(self, session: Target, call: Sequence[str], seconds: float) -> Done:
+    def on_node(self, session: JobSession, call: Sequence[str], seconds: float) -> Done:
         """As a step of the job (srun(1), --overlap)."""
         step = [
             f"--jobid={session.job}",

@@ -40,7 +40,10 @@ def test_a_job_asks_for_its_size_and_for_a_node_with_its_image(capsys: pytest.Ca
     told = described(capsys, *IMAGE)
     assert (told["request_memory"], told["request_cpus"], told["request_disk"]) == ("4608M", "3", "4096M")
     assert told["+vm_name"] == '"win11"'
-    assert told["requirements"] == "stringListMember(MY.vm_name, TARGET.SevenLbdImages)"
+    has, spoke = told["requirements"].split(" && ")
+    assert has == "stringListMember(MY.vm_name, TARGET.SevenLbdImages)"
+    assert spoke == "(ExitCode =!= 3 || TARGET.SevenLbdAdvertised > EnteredCurrentStatus)"
+    assert told["on_exit_remove"] == "ExitCode =!= 3 || NumJobStarts > 5"
     assert (told["kill_sig"], told["remove_kill_sig"], told["transfer_output_files"]) == ("SIGTERM", "SIGINT", '""')
     assert "when_to_transfer_output" not in told
     assert "allowed_execute_duration" not in told

@@ -17,7 +17,7 @@ from sevenlbd.outside.job import following, job_script
 from sevenlbd.outside.node.node_programs import Missing, NodePrograms
 from sevenlbd.outside.presence import elsewhere
 from sevenlbd.outside.presence.elsewhere import Elsewhere, View
-from sevenlbd.outside.schedulers.job import Job
+from sevenlbd.outside.schedulers.scheduler import Job
 from sevenlbd.outside.schedulers.slurm import Slurm
 from sevenlbd.wire.state import SessionState
 

@@ -11,7 +11,7 @@ from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.job import following, queue_display
 from sevenlbd.outside.job.queue_display import Events, QueueLines
-from sevenlbd.outside.schedulers.job import Job, JobEnd
+from sevenlbd.outside.schedulers.scheduler import Job, JobEnd
 from sevenlbd.outside.schedulers.slurm import Slurm
 from sevenlbd.wire.state import Phase, SessionState
 

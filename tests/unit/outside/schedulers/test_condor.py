@@ -10,7 +10,7 @@ from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.node.node_programs import NodePrograms
 from sevenlbd.outside.schedulers import known
 from sevenlbd.outside.schedulers.condor import Condor
-from sevenlbd.outside.schedulers.job import JobEnd, Target
+from sevenlbd.outside.schedulers.scheduler import JobEnd, JobSession
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -82,16 +82,16 @@ def test_how_a_job_ended_is_in_the_queue_or_in_the_history(tmp_path: Path, progr
 def test_a_session_behind_a_shell_is_not_ended_by_a_signal(tmp_path: Path, programs: NodePrograms) -> None:
     program(tmp_path, "condor_rm", f"echo $1 >> {tmp_path}/removed")
     condor = Condor(programs)
-    assert not condor.end(Target("7.0", "n", leads=False), now=False)
-    assert not condor.end(Target("7.0", "n", leads=True), now=True)
+    assert not condor.end(JobSession("7.0", "n", leads=False), now=False)
+    assert not condor.end(JobSession("7.0", "n", leads=True), now=True)
     assert not (tmp_path / "removed").exists()
-    assert condor.end(Target("7.0", "n", leads=True), now=False)
+    assert condor.end(JobSession("7.0", "n", leads=True), now=False)
     assert (tmp_path / "removed").read_text() == "7.0\n"
 
 
 def test_words_for_the_node_come_there_as_they_are(tmp_path: Path, programs: NodePrograms) -> None:
     program(tmp_path, "condor_ssh_to_job", 'shift; sh -c "$*"')
-    done = Condor(programs).on_node(Target("7.0", "n"), ["printf", "%s|", "a b", "it's", "$(id)", '"'], 10)
+    done = Condor(programs).on_node(JobSession("7.0", "n"), ["printf", "%s|", "a b", "it's", "$(id)", '"'], 10)
     assert done.printed == "a b|it's|$(id)|\"|"
 
 

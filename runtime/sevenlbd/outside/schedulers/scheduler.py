@@ -75,7 +75,7 @@ class JobEnd:
 
 
 @dataclass(frozen=True)
-class Target:
+class JobSession:
     """A session in a job: what its scheduler needs to know to reach it."""
 
     job: str
@@ -104,13 +104,13 @@ class Scheduler(Protocol):
     def cancel(self, job: str) -> None:
         """Take a job out of the queue."""
 
-    def end(self, session: Target, *, now: bool) -> bool:
+    def end(self, session: JobSession, *, now: bool) -> bool:
         """Tell a session's job to end. False when that would cut the session off: it must be told on its node."""
 
-    def reaches(self, session: Target) -> bool:
+    def reaches(self, session: JobSession) -> bool:
         """Whether a command can be run where the session is."""
 
-    def on_node(self, session: Target, call: Sequence[str], seconds: float) -> Done:
+    def on_node(self, session: JobSession, call: Sequence[str], seconds: float) -> Done:
         """Run a command there, in the job's own allocation."""
 
     def way_there(self, job: str, call: str) -> str:
