@@ -137,7 +137,7 @@ def _chunk(record: bytes) -> None:
 
 def _saved_seeds() -> tuple[bytes, ...]:
     record = chunks.pack(saved_format.DATA, 0, [(0, 4)], b"abcd")
-    whole = saved_format._MAGIC + str(saved_format.FORMAT).encode() + b"\n{}"
+    whole = saved_format.MAGIC + str(saved_format.FORMAT).encode() + b"\n{}"
     return record, saved_format.compressed(record), whole.ljust(saved_format.HEADER_ROOM - 1) + b"\n"
 
 

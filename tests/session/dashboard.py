@@ -85,6 +85,8 @@ class App:
     """What the cluster's file in OnDemand says of the nodes' names."""
     kept_form: Path | None = None
     """A form.yml that the dashboard has kept, though the app was rendered anew."""
+    home: Path | None = None
+    """Of the user whose dashboard it is, if not of the one who tests."""
     launched: list[Launch] = field(default_factory=list)
 
     def launch(self, *options: str, **form: str) -> Launch:
@@ -109,6 +111,11 @@ class App:
             return str(error.stderr)
         raise AssertionError("it was taken")
 
+    def form(self) -> dict[str, Any]:
+        """The form as the dashboard shows it now."""
+        found: dict[str, Any] = json.loads(self._ruby("form"))
+        return found
+
     def card(self, session: Launch) -> Card:
         """The session's card as it is now."""
         return self.card_of(session.staged, session.state())
@@ -119,13 +126,18 @@ class App:
 
     def _ruby(self, command: str, *arguments: str, text: str = "") -> str:
         call = ["ruby", str(RUBY), command, str(self.folder), *arguments]
-        env = harness.environment({"SET_HOST": self.set_host, "FORM": str(self.kept_form) if self.kept_form else None})
+        extra = {"SET_HOST": self.set_host, "FORM": str(self.kept_form) if self.kept_form else None}
+        env = harness.environment(extra | ({"HOME": str(self.home)} if self.home else {}))
         return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
 
 
 def rendered(site: Path, folder: Path, *options: str) -> str:
     """Render the app with the SIF that is in the site's folder; returns what it says."""
-    done = harness.run("render", "ood", str(folder), *options, options=["--bind", str(site)], sif=site / "7lbd.sif")
+    # As a site's administrator, whose environment says nothing of state_dir.
+    env = {"SEVENLBD_STATE_DIR": None}
+    done = harness.run(
+        "render", "ood", str(folder), *options, options=["--bind", str(site)], sif=site / "7lbd.sif", env=env
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -192,6 +194,99 @@ def test_the_line_to_paste_is_one_word_for_a_posix_shell_and_for_cmd(card: ShowC
     assert heard.stdout.splitlines()[1] == f"{port}:{folder}/rdp.sock"
 
 
+FACTS: dict[str, Any] = {
+    "session": "job7", "image": "win11", "version": "", "title": "Windows 11", "account": "user1", "user": "me",
+    "layers": [], "saved_at": 1.7e9, "machine": {
+        "qemu": "1:10.0.2", "machine": "pc-q35-10.0", "accel": "kvm", "cpu": "host", "cpus": 2, "memory": 8 << 30,
+        "network": "tap", "mac": "52:54:00:12:34:56", "firmware": "uefi", "tpm": False, "disk_bus": "virtio",
+        "nic": "virtio", "display": "std", "os": "windows", "clock": "utc", "disk_size": 1 << 30,
+    },
+}  # fmt: skip
+
+
+def saved(home: Path, name: str, begin: bytes = b"7lbd saved desktop, format 1", **facts: Any) -> Path:
+    """A file among the user's saved desktops that begins as one."""
+    folder = home / ".local" / "state" / "7lbd" / "saved"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.7lbd"
+    path.write_bytes(
+        (begin + b"\n" + json.dumps({"facts": FACTS | facts, "parts": []}).encode()).ljust(32767) + b"\nrest"
+    )
+    return path
+
+
+def choices(app: App, home: Path) -> list[list[str]]:
+    """What the form of this user's offers to begin with."""
+    found: list[list[str]] = replace(app, home=home).form()["attributes"]["desktop_saved"]["options"]
+    return found
+
+
+def test_the_form_offers_what_the_user_has_suspended(app: App, tmp_path: Path) -> None:
+    new, last = choices(app, tmp_path)
+    assert new == ["A new desktop", ""]
+    assert last == ["The desktop that you suspended last", "*"], "which is there in a form of hours ago, too"
+    os.utime(saved(tmp_path, "job7"), (1, 1))
+    saved(tmp_path, "job9", title="Windows 10")
+    later, earlier = choices(app, tmp_path)[2:]
+    assert re.fullmatch(r"Windows 10, suspended 2023-11-1\d \d\d:\d\d, 8 GB \(job9\)", later[0])
+    assert (later[1], earlier[1]) == ("job9", "job7")
+
+
+def test_whatever_lies_among_saved_desktops_the_form_is_shown(app: App, tmp_path: Path) -> None:
+    place = saved(tmp_path, "good").parent
+    for number, title in enumerate((*ODD.values(), "\x00\x7f\x85\ufeff\ufffe", "<%= 1 %> {{ x }} #{1}", "- a: [b")):
+        saved(tmp_path, f"odd{number}", title=title)
+    for number, wrong in enumerate(([1], {"memory": "x"}, None)):
+        saved(tmp_path, f"bad{number}", machine=wrong)
+    saved(tmp_path, "newer", begin=b"7lbd saved desktop, format 2")
+    saved(tmp_path, "foreign", begin=b"#!/bin/sh")
+    for name in ("deep", "broken"):
+        (place / f"{name}.7lbd").write_bytes(b"7lbd saved desktop, format 1\n" + b"[" * 20_000)
+    os.mkfifo(place / "fifo.7lbd")
+    (place / "folder.7lbd").mkdir()
+    (place / "gone.7lbd").symlink_to("nowhere")
+    offered = {name: label for label, name in choices(app, tmp_path)[2:]}
+    assert "good" in offered
+    assert not {"newer", "foreign", "deep", "broken", "fifo", "folder", "gone"} & {*offered}
+    assert all(len(label) < 200 and label.isprintable() for label in offered.values())
+    place.chmod(0)
+    try:
+        assert len(choices(app, tmp_path)) == 2
+    finally:
+        place.chmod(0o700)
+
+
+def test_a_desktop_that_is_gone_or_whose_image_is_no_longer_offered_is_refused_on_the_card(
+    app: App, tmp_path: Path
+) -> None:
+    place = app.folder.parent
+    saved(tmp_path, "job9", image="win2000")
+    for name, says in (("job7", "the suspended desktop 'job7' is not there any more; there are: job9"),
+                       ("job9", "stands on the image 'win2000', which is not offered here"),
+                       ("*", "stands on the image 'win2000'"), ("../../x", "is not there any more")):  # fmt: skip
+        staged = tmp_path / "staged"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        (staged / "form.json").write_text(json.dumps({"format": 1, "desktop_saved": name}))
+        binds = ["--bind", str(place), "--home", str(tmp_path)]
+        env = {"SEVENLBD_STATE_DIR": None}
+        done = harness.run("run", "--form", str(staged / "form.json"), options=binds, sif=place / "7lbd.sif", env=env)
+        assert done.returncode != 0
+        shown = app.card_of(staged, "FAILED").html.partition("<details")[0]
+        assert says in re.sub(r"&#?\w+;", "'", shown), shown
+        assert "begin with another one" in shown or "the site offers: win11, win10" in shown
+
+
+def test_a_running_card_has_a_button_that_suspends(app: App, tmp_path: Path) -> None:
+    staged = tmp_path / "staged"
+    (staged / "report").mkdir(parents=True)
+    (staged / "report" / "session.json").write_text(json.dumps(TOLD))
+    (staged / "connection.yml").write_text("host: node1\nport: 20000\npassword: x\ntoken: key\nconsole: shown\n")
+    shown = app.card_of(staged, "RUNNING")
+    assert shown.title == "Running"
+    assert re.search(r'<button type="submit" name="to" value="suspend"[^>]*>Suspend</button>', shown.html)
+
+
 def test_the_app_takes_answers_to_an_older_form(app: App, tmp_path: Path) -> None:
     """The dashboard keeps form.yml for hours, and reads everything else afresh."""
     old = tmp_path / "form.yml"
@@ -202,6 +297,7 @@ def test_the_app_takes_answers_to_an_older_form(app: App, tmp_path: Path) -> Non
     assert {"--cpus-per-task=2", "--mem=8192M"} <= {*args}, "the first size"
     assert form == {
         "format": 1, "desktop_image": "win10", "desktop_size": "", "desktop_share_data": "", "desktop_folder": "",
+        "desktop_saved": "",
     }  # fmt: skip
 
 

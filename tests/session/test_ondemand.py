@@ -26,7 +26,7 @@ SITE = """
 portals = [{portals}]
 min_space = "1G"
 session_dir = "{sessions}"
-state_dir = "off"
+state_dir = "{state}"
 stop_grace = "20s"
 [slurm]
 partition = "main"
@@ -79,7 +79,7 @@ def render(place: Path, portal: Portal, strict: Portal, blank_image: Path) -> Re
     def made(name: str, proxy: str = "node", more: str = "") -> Path:
         # What the tests themselves are run with must be in the job, too, whose environment is empty.
         binds = [bind for bind in os.environ.get("APPTAINER_BIND", "").split(",") if bind]
-        values = {word: str(place / word) for word in ("sessions", "data", "roots")}
+        values = {word: str(place / word) for word in ("sessions", "data", "roots", "state")}
         values |= {"image": str(harness.DEMO), "blank": str(blank_image), "proxy": proxy, "more": more}
         values |= {"portals": json.dumps([portal.origin, strict.origin])[1:-1], "binds": json.dumps(binds)[1:-1]}
         (place / "7lbd.toml").write_text(SITE.format(**values))
@@ -181,6 +181,32 @@ def test_from_the_form_to_the_desktop_and_to_its_end(
     assert over.title == "Completed"
     assert "has ended" in over.html
     assert connection["token"] not in over.html
+
+
+def test_a_desktop_that_is_suspended_on_its_card_goes_on_from_the_form(
+    app: App, portal: Portal, new_visitor: NewVisitor
+) -> None:
+    session = app.launch(desktop_image=str(harness.DEMO))
+    name = session.wait_told("ready")["id"]
+    until("connection.yml", lambda: app.card(session).title == "Running", 10)
+    page = new_visitor(portal.origin).open("about:blank")
+    _show(portal, page, app.card(session).html)
+    shown = _press(page, "Suspend")
+    until("its end", lambda: "suspended" in shown.locator("main").inner_text(), 60, shown)
+    web.shot(shown, "ood-suspended.png")
+    app.pool.wait(session.job)
+    assert session.told()["phase"] == "suspended", session.output()
+    over = app.card(session)
+    assert "To go on from there, start a new one, and begin with it" in over.html
+    _show(portal, page, over.html)
+    web.shot(page, "ood-suspended-card.png")
+    offered = app.form()["attributes"]["desktop_saved"]["options"]
+    assert [value for _, value in offered] == ["", "*", name]
+    # As a form of hours ago has it, and with an image that it does not stand on.
+    again = app.launch(desktop_saved="*", desktop_image="none")
+    assert again.wait_told("ready")["id"] == name
+    app.pool.cancel(again.job)
+    app.pool.wait(again.job)
 
 
 def _each_button_opens_its_page(page: Page, here: str) -> None:
@@ -318,10 +344,10 @@ def test_an_upgrade_renders_again_without_touching_what_the_site_changed(
     (folder / "site").mkdir()
     (folder / "site" / "before.sh").write_text("echo the site was here: ${BASH_VERSION%%.*}\n")
     (folder / "site" / "view.html.erb").write_text("<p>Help: <%= 6 * 7 %></p>\n")
-    (folder / "form.yml").write_text((folder / "form.yml").read_text() + "# mine\n")
+    (folder / "form.yml.erb").write_text((folder / "form.yml.erb").read_text() + "# mine\n")
     said = rendered(place, folder)
-    assert "form.yml has been changed" in said
-    assert (folder / "form.yml").read_text().endswith("# mine\n")
+    assert "form.yml.erb has been changed" in said
+    assert (folder / "form.yml.erb").read_text().endswith("# mine\n")
     assert "42" not in (folder / "view.html.erb").read_text()
     assert "6 * 7" in (folder / "view.html.erb").read_text()
     own = app_in(folder)
@@ -329,7 +355,7 @@ def test_an_upgrade_renders_again_without_touching_what_the_site_changed(
     own.pool.wait(session.job)
     assert "the site was here: 5" in session.output()
     assert "left as it is" not in rendered(place, folder, "--force")
-    assert "# mine" not in (folder / "form.yml").read_text()
+    assert "# mine" not in (folder / "form.yml.erb").read_text()
 
 
 def test_what_the_site_writes_means_nothing_to_ruby_yaml_and_shell(
@@ -341,7 +367,7 @@ def test_what_the_site_writes_means_nothing_to_ruby_yaml_and_shell(
     more += f'options = ["--comment={evil}"]\n[[ondemand.sizes]]\ncpus = 2\nmemory = "1G"\n'
     folder = render("evil", more=more)
     plain = evil.replace('\\"', '"')
-    form = read_yaml(folder / "form.yml")
+    form = app_in(folder).form()
     assert form["title"] == plain
     assert form["attributes"]["desktop_size"]["options"][0] == [plain, "1x600"]
     app = app_in(folder)

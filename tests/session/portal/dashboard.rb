@@ -7,6 +7,7 @@
 #   dashboard.rb launch APP STAGED   a form on standard input (JSON); prints {"args": [...], "script": "..."} for sbatch
 #     SET_HOST in the environment is the cluster's batch_connect: basic: set_host; FORM is a form.yml that it has kept, for
 #     hours, while the app was rendered anew: what is not in there is nothing that the context knows
+#   dashboard.rb form APP            prints the form as the dashboard has it (JSON): form.yml.erb, or form.yml if there is none
 #   dashboard.rb card APP STAGED STATE   prints {"title": "Starting", "html": "..."}; STATE is Slurm's word for the job
 
 require "erb"
@@ -68,7 +69,9 @@ class Session
 end
 
 def form(app)
-  YAML.safe_load(File.read(ENV["FORM"] || File.join(app, "form.yml")))
+  kept = ENV["FORM"] || %w[form.yml.erb form.yml].map { |name| File.join(app, name) }.find { |path| File.file?(path) }
+  text = File.read(kept)
+  YAML.safe_load(kept.end_with?(".erb") ? ERB.new(text, trim_mode: "-").result : text)
 end
 
 def deep_merge(one, other)
@@ -176,4 +179,5 @@ end
 
 command, app, staged, state = ARGV
 app = File.realpath(app)
-puts JSON.generate(command == "launch" ? launch(app, staged) : card(app, staged, state))
+done = { "launch" => -> { launch(app, staged) }, "form" => -> { form(app) }, "card" => -> { card(app, staged, state) } }
+puts JSON.generate(done.fetch(command).call)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ...wire.gateway import Front
+from ...wire.gateway import Front, SuspendPressed
 from . import api, authentication, responses, vnc_console
 from .authentication import CONSOLE, DESKTOP, STATUS, Visitor
 from .gate import Gate
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 WEB = Path("/usr/share/7lbd/web")
 
 _ENTERED = "entered"
+_SUSPEND = "suspend"
+"""What a form that logs in may ask for instead of a page: a portal's card has a button for it."""
 """The query behind which a browser comes back from the log-in: then it should have the cookie."""
 _COOKIE_LOST = (
     "The key was right, but your browser came back without the cookie that it was given. "
@@ -180,7 +182,10 @@ class Routes:
         if not role:
             return await self._no_entry(token)
         _guarded(request).trust()
-        response = responses.go(f"{self._wanted(form.get('to', ''), Visitor(role)) or './'}?{_ENTERED}")
+        to, visitor = form.get("to", ""), Visitor(role)
+        if to == _SUSPEND and visitor.may(self._routes["POST", "api/suspend"].needs):
+            self._gate.ask(SuspendPressed())  # the page that it is led to shows how that goes
+        response = responses.go(f"{self._wanted(to, visitor) or './'}?{_ENTERED}")
         secure = request.secure or authentication.last(request.headers.get("X-Forwarded-Proto", "")).lower() == "https"
         response.set_cookie(
             authentication.cookie_name(front.session),

@@ -4,4 +4,5 @@
 - form: what came back from the form
 - placing: written, and again after an upgrade
 - render_app: `render ondemand`
+- suspended: a desktop that the form goes on from
 """

@@ -24,8 +24,10 @@ from ... import __version__
 from ...base.rdp_file import FIRST_PORT, PORTS
 from ...config.settings import Settings
 from ..job import leads
+from ..presence import records
+from ..saved import places, saved_format
 from ..site import binds
-from ..site.ondemand_table import FORMAT, DesktopSize, OnDemandTable, attributes, keyed
+from ..site.ondemand_table import FORMAT, LAST, DesktopSize, OnDemandTable, attributes, keyed
 from ..site.site_tables import Site
 
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
@@ -91,7 +93,7 @@ def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) ->
         return environment.get_template(f"{name}.j2").render(facts, own=own_text, **more).encode()
 
     app = {name: File(made(name)) for name in ("manifest.yml", "submit.yml.erb", "template/form.json.erb", *PAGES)}
-    app["form.yml"] = File(_form(table).encode())
+    app["form.yml.erb"] = File(made("form.yml.erb", form=_form(table, saves=facts["saves"])))
     for name in SCRIPTS:
         # OnDemand runs script.sh as a program and sources the others; files keep their modes on the way.
         app[f"template/{name}"] = File(made(f"template/{name}"), 0o755 if name == "script.sh" else 0o644)
@@ -118,7 +120,22 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "first_port": FIRST_PORT,
         "ports": PORTS,
         "console": table.console and chosen.console,
+        "saves": table.saved and chosen.state_dir != records.OFF,
+        "state": _state_folder(chosen.state_dir),
+        "saved": places.SAVED,
+        "suffix": places.SUFFIX,
+        "saved_begin": f"{saved_format.MAGIC.decode()}{saved_format.FORMAT}",
+        "header_room": saved_format.HEADER_ROOM,
+        "last": LAST,
     }
+
+
+def _state_folder(state_dir: str) -> str:
+    """The folder of the user's state, as Ruby finds it on the portal's machine (presence/records.where)."""
+    if state_dir:
+        return f"File.expand_path({ruby(state_dir)})"
+    homes = '[ENV["XDG_STATE_HOME"].to_s, File.join(Dir.home, ".local/state")]'
+    return f'File.join({homes}.find {{ |at| at[0] == "/" }}, "7lbd")'
 
 
 def _named(table: OnDemandTable) -> list[str]:
@@ -140,10 +157,18 @@ def _native(site: Site, chosen: Settings) -> list[str]:
     return [*options, *site.slurm.options, *site.ondemand.options]
 
 
-def _form(table: OnDemandTable) -> str:
-    """form.yml: what the user is asked."""
-    own = dict(_fields(table))
+@dataclass(frozen=True)
+class Erb:
+    """A value that Ruby finds when the form is shown, as the template has it."""
+
+    code: str
+
+
+def _form(table: OnDemandTable, *, saves: bool) -> str:
+    """form.yml.erb but for its head: what the user is asked."""
+    own = dict(_fields(table, saves=saves))
     names = [
+        *(["desktop_saved"] if "desktop_saved" in own else []),
         *(["desktop_image"] if "desktop_image" in own else []),
         *(["desktop_size"] if "desktop_size" in own else []),
     ]
@@ -155,25 +180,31 @@ def _form(table: OnDemandTable) -> str:
     }
     clusters = list(table.cluster)
     lines = [
-        f"# Made by 7lbd {__version__} (render ondemand) of the site's file, which is where to change it.",
-        "---",
-        f"cluster: {yaml(clusters[0] if len(clusters) == 1 else clusters)}",
-        f"title: {yaml(table.title)}",
-        f"description: {yaml(table.description)}",
+        f"cluster: {yaml_in_erb(clusters[0] if len(clusters) == 1 else clusters)}",
+        f"title: {yaml_in_erb(table.title)}",
+        f"description: {yaml_in_erb(table.description)}",
         "form:",
-        *(f"  - {yaml(name)}" for name in dict.fromkeys(names)),
+        *(f"  - {yaml_in_erb(name)}" for name in dict.fromkeys(names)),
         "attributes:",
     ]
     for name, field in fields.items():
         if isinstance(field, dict):
-            lines += [f"  {name}:", *(f"    {key}: {yaml(value)}" for key, value in field.items())]
+            lines += [f"  {name}:", *(f"    {key}: {_value(value)}" for key, value in field.items())]
         else:
-            lines.append(f"  {name}: {yaml(field)}")
+            lines.append(f"  {name}: {yaml_in_erb(field)}")
     return "\n".join(lines) + "\n"
 
 
-def _fields(table: OnDemandTable) -> Iterator[tuple[str, dict[str, Any]]]:
+def _value(value: object) -> str:
+    return value.code if isinstance(value, Erb) else yaml_in_erb(value)
+
+
+def _fields(table: OnDemandTable, *, saves: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """The form's own attributes."""
+    if saves:
+        note = "What you suspended within the last hours is there as the last one only. Choose a size with its memory."
+        found = Erb("<%= JSON.generate(choices) %>")
+        yield "desktop_saved", {"widget": "select", "label": "Begin with", "options": found, "help": note}
     if len(table.images) > 1:
         options = [[label, name] for name, label in table.choices()]
         yield "desktop_image", {"widget": "select", "label": "Desktop", "options": options}

@@ -56,7 +56,7 @@ def read(file: str, here: sources.Places) -> FormAnswers:
         "report_dir": str(report_of(file)),
         **({"portals": table.portals} if table.portals else {}),
         **({"web_names": (host,)} if hostnames.is_node_name(host.lower()) else {}),
-        **({"image": image} if (image := _image(table, said)) else {}),
+        **_begun_with(table, said, here),
         **({"shares": shares} if (shares := tuple(_shares(table, said))) else {}),
     }
     trouble = _trouble_with_home(here.environment)
@@ -66,6 +66,16 @@ def read(file: str, here: sources.Places) -> FormAnswers:
     notes += _notes_on_size(table, said)
     # Trusted: each value is the site's own, or one of those that the site offers.
     return FormAnswers(Source("the portal's form", values, trusted=True), tuple(notes))
+
+
+def _begun_with(table: OnDemandTable, said: Mapping[str, str], here: sources.Places) -> dict[str, object]:
+    """The image, or the suspended desktop and the image that it stands on. Raises Refusal."""
+    if wanted := said.get("desktop_saved", ""):
+        from . import suspended  # its libraries are large
+
+        return suspended.chosen(table, wanted, here)
+    image = _image(table, said)
+    return {"image": image} if image else {}
 
 
 def report_of(file: str) -> Path:

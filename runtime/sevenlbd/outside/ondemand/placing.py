@@ -97,9 +97,12 @@ def place(folder: Path, app: Mapping[str, File], version: str, *, force: bool = 
                 continue
             made[name] = digest
         for name in [name for name in known if name not in app]:
-            if _digest(folder / name) == known[name] or force:
+            there = _digest(folder / name)
+            if there == known[name] or force:
                 (folder / name).unlink(missing_ok=True)
                 outcome.removed.append(name)
+            elif there:
+                outcome.kept.append(name)
             del made[name]
         _write(folder / LIST, File(json.dumps({"version": version, "files": made}, indent=1).encode()))
     except OSError as error:

@@ -21,7 +21,8 @@ from ...wire.codec import Codec, Malformed
 from .facts import Closing, MachineFacts, Opening, SavedHeader
 
 FORMAT = 1  # docs/saved-format.md
-_MAGIC = b"7lbd saved desktop, format "
+MAGIC = b"7lbd saved desktop, format "
+"""What the file begins with; then comes the number."""
 HEADER_ROOM = 32 << 10
 """Bytes; a header has two or three KiB, most of it the CPU's flags."""
 OPENING, DATA, SAME, CLOSING = b"O", b"D", b"S", b"C"
@@ -55,12 +56,12 @@ def most_of_parts(machine: MachineFacts) -> tuple[int, ...]:
 def looks_saved(path: Path) -> bool:
     """Whether a file begins as a saved desktop does. Raises OSError."""
     with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def pack_header(header: SavedHeader) -> bytes:
     """The header, filled up to its room."""
-    text = _MAGIC + str(FORMAT).encode() + b"\n" + HEADERS.pack(header)
+    text = MAGIC + str(FORMAT).encode() + b"\n" + HEADERS.pack(header)
     if len(text) >= HEADER_ROOM:
         raise Damaged("its header is too long")
     return text.ljust(HEADER_ROOM - 1) + b"\n"
@@ -78,8 +79,8 @@ def read_header(file: BinaryIO) -> tuple[SavedHeader, str]:
     """
     raw = file.read(HEADER_ROOM)
     line, _, text = raw.partition(b"\n")
-    number = line.removeprefix(_MAGIC)
-    if not line.startswith(_MAGIC) or not number.isdigit() or len(number) > 4:
+    number = line.removeprefix(MAGIC)
+    if not line.startswith(MAGIC) or not number.isdigit() or len(number) > 4:
         raise Damaged("it does not begin as a saved desktop does")
     if int(number) > FORMAT:
         what = f"the saved desktop is of format {int(number)}, and this 7lbd knows {FORMAT}"

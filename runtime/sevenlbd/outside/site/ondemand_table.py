@@ -16,6 +16,8 @@ from ..access import connectors, listeners
 
 FORMAT = 1
 """Of form.json: what an app writes and the runtime of another version must still understand."""
+LAST = "*"
+"""Instead of a saved desktop's name: the one that was written last."""
 HOME, FOLDER = "home", "folder"
 """Shares that have their names already: the user's home, and the folder that the form asks for."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -136,6 +138,10 @@ class OnDemandTable(Table):
         (), "Folders below which users may name one to be shared; empty: the form does not ask."
     )
     console: bool = key(True, "Show a button for the console, where the setting `console` offers one.")
+    saved: bool = key(
+        True,
+        "Offer users their suspended desktops to go on from, and a button that suspends, unless `state_dir` is off.",
+    )
     web: Line = key(
         "0.0.0.0:20000-20999",
         "Where the pages of the portal's sessions listen on the nodes; by plain HTTP, which is what portals speak.",
@@ -201,7 +207,8 @@ def attributes(table: OnDemandTable) -> list[str]:
     names = ["desktop_image"] if len(table.images) > 1 else []
     names += ["desktop_size"] if len(table.sizes) > 1 else []
     names += table.offered()
-    return names + (["desktop_folder"] if table.share_roots else [])
+    names += ["desktop_folder"] if table.share_roots else []
+    return names + (["desktop_saved"] if table.saved else [])
 
 
 def keyed(sizes: tuple[DesktopSize, ...]) -> dict[str, DesktopSize]:

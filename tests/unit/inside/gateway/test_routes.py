@@ -495,6 +495,21 @@ async def test_the_wish_to_suspend_is_passed_on(world: World) -> None:
 
 
 @lived()
+async def test_a_form_that_logs_in_may_suspend_with_the_desktops_key_alone(world: World) -> None:
+    """A portal's card has a button for it; what it is led to shows how that goes."""
+    for role in ("status", "console", "desktop"):
+        asked = len(world.asked)
+        form = {"token": TOKENS[role], "to": "suspend"}
+        async with world.client.post(world.url("login"), data=form, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, "./?entered")
+        assert world.asked[asked:] == ([SuspendPressed()] if role == "desktop" else [])
+    asked = len(world.asked)
+    async with world.client.post(world.url("login"), data={"token": "wrong", "to": "suspend"}) as answer:
+        assert answer.status == 403
+    assert len(world.asked) == asked
+
+
+@lived()
 async def test_stop_is_passed_on(world: World) -> None:
     headers = world.headers("desktop")
     for body, now in ((b"", False), (b"{}", False), (b'{"now": true}', True)):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MakeQcow2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.base.errors import ExitCode, Refusal
@@ -15,6 +18,8 @@ from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings, Source
 from sevenlbd.outside.ondemand import app_files, form, placing
 from sevenlbd.outside.ondemand.app_files import File
+from sevenlbd.outside.saved import saved_format
+from sevenlbd.outside.saved.facts import Facts, MachineFacts, SavedHeader
 from sevenlbd.outside.site import ondemand_table, site_tables
 from sevenlbd.outside.site.ondemand_table import OnDemandTable
 
@@ -132,6 +137,70 @@ def test_a_form_becomes_the_sites_own_settings(tmp_path: Path) -> None:
     }
     assert found.notes == ()
     assert ask(tmp_path, {}).source.values["image"] == "win11"
+
+
+FACTS = Facts(
+    session="job7", image="win10", version="", title="Windows 10", account="user1", user="me", layers=(),
+    machine=MachineFacts(
+        qemu="1:10.0.2", machine="pc-q35-10.0", accel="tcg", cpu="max", cpus=1, memory=1 << 30, network="user", mac="",
+        firmware="uefi", tpm=False, disk_bus="virtio", nic="virtio", display="std", os="linux", clock="utc",
+        disk_size=1,
+    ),
+)  # fmt: skip
+
+
+def suspended(home: Path, name: str, at: int, **changes: Any) -> Path:
+    """A saved desktop of the user's, written at this time, with the begin that tells what it needs."""
+    folder = home / ".local" / "state" / "7lbd" / "saved"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.7lbd"
+    path.write_bytes(saved_format.pack_header(SavedHeader(replace(FACTS, **changes), ())))
+    os.utime(path, (at, at))
+    return path
+
+
+def test_a_form_goes_on_from_a_suspended_desktop_with_the_image_that_it_stands_on(tmp_path: Path) -> None:
+    first, last = suspended(tmp_path, "job7", 10, version="3"), suspended(tmp_path, "job8", 20)
+    found = ask(tmp_path, {"desktop_saved": "job7", "desktop_image": "win11"}).source.values
+    assert (found["resume"], found["image"]) == (str(first), "win10@3")
+    found = ask(tmp_path, {"desktop_saved": "*"}).source.values
+    assert (found["resume"], found["image"]) == (str(last), "win10")
+    assert "resume" not in ask(tmp_path, {"desktop_saved": ""}).source.values
+
+
+def test_an_image_that_is_offered_as_a_path_is_known_by_the_name_that_it_has(
+    tmp_path: Path, make_qcow2: MakeQcow2
+) -> None:
+    image = tmp_path / "mine"
+    image.mkdir()
+    make_qcow2(image / "disk.qcow2")
+    (image / "image.toml").write_text('name = "other"\nos = "linux"\nmemory = "64M"\ncpus = 1\n')
+    suspended(tmp_path, "job7", 10, image="other")
+    text = ASKED.replace('["win11=', '["/nowhere", "{0}/mine", "win11=')
+    assert ask(tmp_path, {"desktop_saved": "job7"}, text).source.values["image"] == str(image)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "text", "says"),
+    [
+        ("gone", {}, ASKED, "'gone' is not there any more; there are: job7"),
+        ("../saved/job7", {}, ASKED, "is not there any more"),
+        ("/etc/passwd", {}, ASKED, "is not there any more"),
+        ("job7", {"image": "win2000"}, ASKED, "not offered here any more"),
+        ("job7", {"image": ""}, ASKED, "not offered here any more"),
+        ("job7", {"image": "/etc"}, ASKED, "not offered here any more"),
+        ("job7", {}, ASKED + "saved = false\n", "the form asks for a suspended desktop"),
+        ("job7", {}, 'state_dir = "off"\n' + ASKED, "there is no suspended desktop of yours"),
+    ],
+)
+def test_a_suspended_desktop_that_cannot_be_gone_on_from_is_refused_in_words(
+    tmp_path: Path, wanted: str, changes: dict[str, Any], text: str, says: str
+) -> None:
+    suspended(tmp_path, "job7", 10, **changes)
+    with pytest.raises(Refusal) as refused:
+        ask(tmp_path, {"desktop_saved": wanted}, text)
+    assert says in refused.value.what
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -314,11 +383,14 @@ def compose(folder: Path, text: str = "", own: dict[str, bytes] | None = None) -
 
 def test_the_app_asks_for_nothing_that_the_site_does_not_offer(tmp_path: Path) -> None:
     made = compose(tmp_path)
-    asked = made["form.yml"].content.decode()
+    asked = made["form.yml.erb"].content.decode()
     assert "bc_num_hours" in asked
-    assert "desktop_" not in asked
+    assert set(re.findall(r"desktop_[a-z_]+", asked)) == {"desktop_saved"}
+    quiet = compose(tmp_path, "saved = false")
+    assert "desktop_" not in quiet["form.yml.erb"].content.decode()
+    assert "suspend" not in quiet["view.html.erb"].content.decode().lower()
     full = compose(tmp_path, 'images = ["a", "b"]\nshares = ["x=/x"]\nshare_roots = ["/s"]\nform = ["bc_account"]\n'
-                             'sizes = [{ cpus = 2 }, { cpus = 4 }]')["form.yml"].content.decode()  # fmt: skip
+                             'sizes = [{ cpus = 2 }, { cpus = 4 }]')["form.yml.erb"].content.decode()  # fmt: skip
     for name in ("desktop_image", "desktop_size", "desktop_share_x", "desktop_folder", "bc_account"):
         assert f'- "{name}"' in full
 
@@ -374,7 +446,8 @@ def test_what_somebody_edited_is_not_removed_when_it_is_no_longer_made(tmp_path:
     folder = tmp_path / "app"
     placing.place(folder, {"a": File(b"one"), "b": File(b"two")}, "1")
     (folder / "a").write_text("mine")
-    assert placing.place(folder, {"b": File(b"two")}, "2").removed == []
+    done = placing.place(folder, {"b": File(b"two")}, "2")
+    assert (done.removed, done.kept) == ([], ["a"]), "it is told, once"
     assert (folder / "a").read_text() == "mine"
     assert placing.place(folder, {"a": File(b"new"), "b": File(b"two")}, "3").kept == ["a"]
 
