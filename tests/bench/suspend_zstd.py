@@ -20,7 +20,7 @@ def measured(saved: Path, memory: Path, place: Path) -> tuple[float, float]:
     """Seconds that writing takes with us and with zstd; medians."""
     folder = place / "stand"
     folder.mkdir()
-    call = ["apptainer", "exec", "--bind", str(REPO), "--bind", str(place), *tree(), "--pwd", str(REPO)]
+    call = ["apptainer", "exec", "--bind", str(REPO), "--bind", f"{place},{saved.parent}", *tree(), "--pwd", str(REPO)]
     call += ["--env", f"PYTHONDONTWRITEBYTECODE=1,PYTHONPATH=/usr/lib/7lbd:{REPO}", str(SIF), "python3"]
     call += ["-m", "tests.bench.saved_stand", str(saved), str(memory), str(folder)]
     ours, theirs = [], []
