@@ -2,6 +2,7 @@
 
 - acceptance/: `image accept`
 - access/: Who may come in and by which way
+- batch/: `exec`
 - checks/: `doctor`
 - cli/: The command line
 - commands/: The verbs that belong to no other room

@@ -1,0 +1,74 @@
+"""What is to run, as it lies on the share `job`: `order.json`, which the guest's `exec_hook` reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+
+from ...base import atomic
+from ...base.errors import ExitCode, Refusal
+from . import windows_words
+
+ORDER = "order.json"
+_FORMAT = 1
+_MAX_ORDER = 1 << 20  # bytes; both systems take less than that as arguments and environment
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")  # with the brackets of Windows' ProgramFiles(x86)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A command, its environment beside the account's own, and whether anything comes on its standard input."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    input: bool = False
+    visible: bool = False
+    """Whether it needs a desktop of the account's (windows only): a program that draws although nobody looks."""
+
+    def text(self, *, windows: bool) -> str:
+        """The file. Raises Refusal for a command that cannot be said."""
+        if not self.command or not self.command[0]:
+            raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
+        for word in (*self.command, *self.environment.values()):
+            _check(word)
+        said: dict[str, object] = {"format": _FORMAT, "command": list(self.command)}
+        if windows:
+            said["line"] = windows_words.line(self.command)
+        said |= {"environment": dict(self.environment), "input": self.input, "visible": self.visible}
+        made = json.dumps(said)
+        if len(made) > _MAX_ORDER:
+            raise Refusal(ExitCode.USAGE, "the command and its environment are too long: 1 MB at most")
+        return made
+
+    def write(self, folder: Path, *, windows: bool) -> None:
+        """Put it there; the guest sees all of it or none."""
+        atomic.replace(folder / ORDER, self.text(windows=windows).encode())
+
+
+def environment(settings: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE each. Raises Refusal for what is not."""
+    made = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise Refusal(ExitCode.USAGE, f"--env {setting}: is not NAME=VALUE", hint="--env OMP_NUM_THREADS=4")
+        made[name] = value
+    return made
+
+
+def powershell(script: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    """How Windows PowerShell runs a script file with arguments that stay what they are; its `exit` is the exit code."""
+    if PureWindowsPath(script).suffix.lower() != ".ps1":
+        raise Refusal(ExitCode.USAGE, f"--shell powershell: {script} is not a .ps1 file, and PowerShell runs no other")
+    words = ("powershell.exe", "-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass")
+    return (*words, "-File", script, *arguments)
+
+
+def _check(word: str) -> None:
+    if "\0" in word:
+        raise Refusal(ExitCode.USAGE, "an argument or a variable has a zero byte in it, which no system can hand over")
+    if any("\ud800" <= c <= "\udfff" for c in word):
+        raise Refusal(ExitCode.USAGE, f"{word!r}: is not UTF-8", hint="write it to a file, and give its name")

@@ -1,0 +1,101 @@
+"""Streams, time and signals while a command runs in the guest. Knows nothing of how its session came to be."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...base import atomic
+from .pieces import MAX_PIECE, Read, Written
+from .verdict import OwnCode, Verdict, failed
+from .verdict import read as read_verdict
+
+STOP, KILL = "stop", "kill"  # files: their being there is the order
+_POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
+_POLITE_SECONDS = 10.0  # a guess: as docker stop, for a solver to write what it has
+_KILL_SECONDS = 20.0  # a guess: for the guest to say so; a busy node under emulation needs some
+
+
+@dataclass
+class Running:
+    """A command in the guest. `ask_alive` says why the session is over, or nothing while it is not."""
+
+    folder: Path
+    source: int | None
+    """Descriptor of the standard input; None when there is none."""
+    out: Callable[[bytes], None]
+    err: Callable[[bytes], None]
+    ask_alive: Callable[[], str]
+    timeout: float | None = None
+    polite: float = _POLITE_SECONDS
+    _urge: int = field(default=0, init=False)
+    _because: Verdict | None = field(default=None, init=False)
+    _kill_at: float = field(default=float("inf"), init=False)
+    _give_up_at: float = field(default=float("inf"), init=False)
+
+    def urge(self) -> None:
+        """Ask it to end: politely, and the second time at once. May be called by a signal handler."""
+        self._urge += 1
+
+    def wait(self) -> Verdict:
+        """Move its streams until it has ended, and all that it printed is here."""
+        streams = [Read(self.folder, "stdout", self.out), Read(self.folder, "stderr", self.err)]
+        given = Written(self.folder, "stdin") if self.source is not None else None
+        began = time.monotonic()
+        try:
+            while True:
+                # Looked at before the streams: what was printed before the end is there when the end is.
+                verdict = read_verdict(self.folder)
+                moved = sum(stream.pump() for stream in streams) > 0
+                if verdict is not None:
+                    return self._settled(verdict)
+                if why := self.ask_alive():
+                    return self._because or failed(f"the machine is gone: {why}")
+                if gone := self._pressed(began):
+                    return gone
+                given = self._feed(given, 0.0 if moved else _POLL)
+        except BrokenPipeError:
+            self._order(KILL)
+            return failed("nobody reads what the command prints")
+        except OSError as error:
+            self._order(KILL)
+            return failed(f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
+
+    def _settled(self, verdict: Verdict) -> Verdict:
+        """Out of time is told whatever the program made of being asked to end."""
+        return self._because or verdict
+
+    def _pressed(self, began: float) -> Verdict | None:
+        """Ask it to end when it is time to, and harder when it does not."""
+        now = time.monotonic()
+        if self.timeout is not None and now - began > self.timeout and self._because is None:
+            self._because = failed(f"it was not done within {self.timeout:g} s", OwnCode.TIMED_OUT)
+            self._urge = max(self._urge, 1)
+        if self._urge and self._kill_at == float("inf"):
+            self._order(STOP)
+            self._kill_at = now + self.polite
+        if self._give_up_at == float("inf") and (self._urge > 1 or now > self._kill_at):
+            self._order(KILL)
+            self._give_up_at = now + _KILL_SECONDS
+        if now > self._give_up_at:
+            return self._because or failed("the guest does not end it")
+        return None
+
+    def _order(self, name: str) -> None:
+        atomic.replace(self.folder / name, b"")
+
+    def _feed(self, given: Written | None, seconds: float) -> Written | None:
+        """Hand on some of the standard input, or wait a moment. Returns None when all is said."""
+        if given is None or self.source is None or given.full:
+            time.sleep(seconds)
+            return given
+        ready, _, _ = select.select([self.source], [], [], seconds)
+        if not ready:
+            return given
+        piece = os.read(self.source, MAX_PIECE)
+        given.write(piece)
+        return given if piece else None

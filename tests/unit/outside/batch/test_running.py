@@ -1,0 +1,272 @@
+"""The demo guest's program, run on this machine, and our end of the same folder: streams, ends, and a hostile guest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sevenlbd.outside.batch import outputs, pieces, verdict
+from sevenlbd.outside.batch.order import Order
+from sevenlbd.outside.batch.running import Running
+
+RUN_JOB = Path(__file__).parents[4] / "containers/demo-guest/mkosi.extra/usr/lib/demo-guest/run-job"
+
+
+class Job:
+    """A job's two folders, and what came of it."""
+
+    def __init__(self, at: Path) -> None:
+        self.folder, self.work = at / "job", at / "work"
+        for one in (self.folder, self.work):
+            one.mkdir()
+        self.out, self.err = bytearray(), bytearray()
+        self.seen = threading.Event()
+
+    def take(self, piece: bytes) -> None:
+        self.out += piece
+        self.seen.set()
+
+    def running(self, source: int | None = None, timeout: float | None = None, polite: float = 10.0) -> Running:
+        return Running(self.folder, source, self.take, self.err.extend, lambda: "", timeout, polite)
+
+    @contextmanager
+    def guest(self, *command: str, given: bool = False, **environment: str) -> Iterator[None]:
+        Order(command, environment, given).write(self.folder, windows=False)
+        with subprocess.Popen([sys.executable, RUN_JOB, self.folder, self.work]) as program:
+            try:
+                yield
+                program.wait(20)
+            finally:
+                program.kill()
+
+    def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.Verdict:
+        with self.guest(*command, given=source is not None, **environment):
+            return self.running(source).wait()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+@pytest.mark.parametrize("code", [0, 1, 77, 255])
+def test_its_exit_code_is_ours(job: Job, code: int) -> None:
+    assert job.run("sh", "-c", f"exit {code}") == verdict.Verdict(code, full=code)
+
+
+def test_its_two_outputs_stay_two(job: Job) -> None:
+    job.run("sh", "-c", "printf out; printf err >&2")
+    assert (bytes(job.out), bytes(job.err)) == (b"out", b"err")
+
+
+def test_arguments_environment_and_folder_come_as_they_are(job: Job) -> None:
+    words = ["", " ", "a b", '"', "$HOME", "%PATH%", "^", "größe 日本", "x\ny", "\\"]
+    code = "import json,os,sys; print(json.dumps([sys.argv[1:], os.environ['ODD'], os.getcwd()]))"
+    job.run(sys.executable, "-c", code, *words, ODD="a=b\n'")
+    assert json.loads(job.out) == [words, "a=b\n'", str(job.work)]
+
+
+def test_bytes_go_both_ways_unchanged_and_little_lies_on_the_share_meanwhile(job: Job, tmp_path: Path) -> None:
+    given = os.urandom(1 << 20) * 64
+    (tmp_path / "given").write_bytes(given)
+    most = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal most
+        job.out += piece
+        most = max(most, sum(file.stat().st_size for file in job.folder.glob("std*") if file.exists()))
+
+    with (tmp_path / "given").open("rb") as source, job.guest("cat", given=True):
+        Running(job.folder, source.fileno(), take, job.err.extend, lambda: "").wait()
+    assert hashlib.sha256(job.out).digest() == hashlib.sha256(given).digest()
+    assert most <= 3 * (pieces.MOST_WAITING + 1) * pieces.MAX_PIECE
+
+
+def test_what_it_prints_is_here_while_it_runs(job: Job) -> None:
+    with job.guest("sh", "-c", "echo now; while [ ! -e go ]; do sleep 0.05; done"):
+        waiting = threading.Thread(target=job.running().wait)
+        waiting.start()
+        assert job.seen.wait(10)
+        assert bytes(job.out) == b"now\n"
+        (job.work / "go").touch()
+        waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_a_command_that_reads_nothing_ends_all_the_same(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(bytes(40 << 20))
+    with (tmp_path / "given").open("rb") as source:
+        assert job.run("true", source=source.fileno()).code == 0
+
+
+@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 126), ("/", 126)])
+def test_a_program_that_is_none_has_a_shells_codes(job: Job, program: str, code: int) -> None:
+    ended = job.run(program)
+    assert (ended.code, ended.own) == (code, False)
+    assert program in ended.said
+
+
+def test_a_signal_is_told_as_a_shell_does(job: Job) -> None:
+    assert job.run("sh", "-c", "kill -SEGV $$").code == 128 + signal.SIGSEGV
+
+
+def test_its_children_end_with_it_and_are_not_waited_for(job: Job) -> None:
+    began = time.monotonic()
+    job.run(
+        "sh",
+        "-c",
+        "setsid sh -c 'trap \"\" TERM HUP; sleep 300 & echo $! >child; wait' & while [ ! -s child ]; do :; done",
+    )
+    assert time.monotonic() - began < 20
+    assert not Path(f"/proc/{int((job.work / 'child').read_text())}").exists()
+
+
+def test_asked_to_end_it_may_write_what_it_has(job: Job) -> None:
+    running = job.running()
+    with job.guest("sh", "-c", "trap 'echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"):
+        asking = threading.Thread(target=lambda: (job.seen.wait(10), running.urge()))
+        asking.start()
+        assert running.wait().code == 3
+    assert bytes(job.out) == b"up\nsaved\n"
+
+
+def test_one_that_will_not_end_is_killed(job: Job) -> None:
+    running = job.running(polite=0.3)
+    with job.guest("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"):
+        asking = threading.Thread(target=lambda: (job.seen.wait(10), running.urge()))
+        asking.start()
+        assert running.wait().code == 128 + signal.SIGKILL
+
+
+def test_out_of_time_is_124_whatever_it_makes_of_it(job: Job) -> None:
+    with job.guest("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"):
+        ended = job.running(timeout=0.5).wait()
+    assert (ended.code, ended.own) == (124, False)
+
+
+def test_a_guest_that_dies_is_no_program_that_ended(job: Job) -> None:
+    ended = Running(job.folder, None, job.take, job.take, lambda: "QEMU has ended").wait()
+    assert (ended.code, ended.own) == (125, False)
+    assert "QEMU has ended" in ended.said
+
+
+def test_a_disk_that_is_full_here_is_told_and_ends_it(job: Job) -> None:
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with job.guest("sh", "-c", "while :; do echo more; done"):
+        ended = Running(job.folder, None, full, full, lambda: "").wait()
+    assert ended.code == 125
+    assert "No space left" in ended.said
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
+def test_what_is_no_piece_is_never_read(job: Job, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    hostile = job.folder / "stdout.0"
+    match kind:
+        case "link":
+            hostile.symlink_to(tmp_path / "secret")
+        case "pipe":
+            os.mkfifo(hostile)
+        case "folder":
+            hostile.mkdir()
+        case "large":
+            hostile.write_bytes(bytes(pieces.MAX_PIECE + 1))
+    assert job.running().wait().code == 125
+    assert not job.out
+
+
+def test_a_guest_that_always_has_more_does_not_keep_it_from_ending(job: Job) -> None:
+    number = 0
+
+    def more(_: bytes) -> None:
+        nonlocal number
+        number += 1
+        (job.folder / f"stdout.{number}").write_bytes(b"x")
+
+    (job.folder / "stdout.0").write_bytes(b"x")
+    assert Running(job.folder, None, more, more, lambda: "it is over" if number > 100 else "").wait().code == 125
+
+
+def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Job, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (job.folder / "stdin.0").symlink_to(victim)
+    (job.folder / "stdin.1.part").symlink_to(victim)
+    stream = pieces.Written(job.folder, "stdin")
+    stream.write(b"x")
+    with pytest.raises(FileExistsError):
+        stream.write(b"y")
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "own"),
+    [
+        ('{"code": 0}', 0, True),
+        ('{"code": 3221225477}', 5, True),  # 0xC0000005
+        ('{"code": -1073741819}', 5, True),
+        ('{"code": 256}', 1, True),
+        ('{"code": 4294967296}', 125, False),
+        ('{"code": true}', 125, False),
+        ('{"code": "0"}', 125, False),
+        ('{"signal": 9999}', 125, False),
+        ('{"failed": ["not-found"]}', 125, False),
+        ('{"failed": "not-found"}', 127, False),
+        ("[" * 4000, 125, False),
+        ("", 125, False),
+        ("x" * 5000, 125, False),
+    ],
+)
+def test_what_the_guest_says_of_the_end_is_judged(job: Job, said: str, code: int, own: bool) -> None:
+    (job.folder / verdict.ENDED).write_text(said)
+    ended = verdict.read(job.folder)
+    assert ended
+    assert (ended.code, ended.own) == (code, own)
+
+
+def test_a_hostile_sentence_cannot_speak_to_the_terminal(job: Job) -> None:
+    (job.folder / verdict.ENDED).write_text(json.dumps({"failed": "x", "said": "\x1b]0;owned\x07" + "y" * 3000}))
+    ended = verdict.read(job.folder)
+    assert ended
+    assert "\x1b" not in ended.said
+    assert len(ended.said) < 400
+
+
+def test_outputs_are_plain_files_of_the_folder_alone(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("secret")
+    (job.work / "a" / "b").mkdir(parents=True)
+    for name in ("one.csv", "a/two.csv", "a/b/three.csv", "a/b/odd\n\x1b.csv", "one.txt"):
+        (job.work / name).write_text("12")
+    (job.work / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (job.work / "out").symlink_to(tmp_path)
+    os.mkfifo(job.work / "pipe.csv")
+    assert list(outputs.found(job.work, ["*.csv"])) == [("one.csv", 2)]
+    every = [name for name, _ in outputs.found(job.work, ["**/*.csv"])]
+    assert every == ["one.csv", "a/two.csv", "a/b/odd\n\x1b.csv", "a/b/three.csv"]
+    assert [name for name, _ in outputs.found(job.work, ["a/**"])] == every[1:]
+
+
+@pytest.mark.parametrize("pattern", ["", "/etc/*", "../x", "a/../../x", "."])
+def test_a_pattern_that_leads_out_is_refused(pattern: str) -> None:
+    with pytest.raises(outputs.Refusal):
+        outputs.check(pattern)
+
+
+def test_ten_thousand_outputs_are_found_in_a_moment(job: Job) -> None:
+    for number in range(10_000):
+        (job.work / f"{number}.dat").touch()
+    began = time.monotonic()
+    assert sum(1 for _ in outputs.found(job.work, ["*.dat"])) == 10_000
+    assert time.monotonic() - began < 5
