@@ -146,6 +146,11 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs before `image warm` freezes it: "
         "it has the account logged on once and off again; `user=` and `password=` come on its standard input",
     )
+    exec_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs to have the command done that "
+        "lies on the share `job`: `user=` and `password=` come on its standard input",
+    )
     egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=("all",),
         description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is "

@@ -72,15 +72,15 @@ def read(folder: Path) -> Verdict | None:
 def _judged(said: dict[str, object]) -> Verdict:
     words = said.get("said")
     if (why := said.get("failed")) is not None:
-        code = _FAILURES.get(why, OwnCode.FAILED) if isinstance(why, str) else OwnCode.FAILED
+        code = _FAILURES.get(str(why), OwnCode.FAILED)
         return failed(words if isinstance(words, str) else "the guest does not say why", code)
     signal = said.get("signal")
     if type(signal) is int and 0 < signal <= _MAX_SIGNAL:
         return Verdict(_SIGNALLED + signal, full=_SIGNALLED + signal, said=f"ended by signal {signal}")
-    code = said.get("code")
-    if type(code) is not int or not -_WORD < code < _WORD:
+    number = said.get("code")
+    if type(number) is not int or not -_WORD < number < _WORD:
         return failed(f"the guest's {ENDED} has no exit code")
-    return Verdict(_passed_on(code % _WORD), full=code % _WORD)
+    return Verdict(_passed_on(number % _WORD), full=number % _WORD)
 
 
 def _passed_on(code: int) -> int:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.batch import outputs, pieces, verdict
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.running import Running
@@ -38,6 +39,10 @@ class Job:
 
     def running(self, source: int | None = None, timeout: float | None = None, polite: float = 10.0) -> Running:
         return Running(self.folder, source, self.take, self.err.extend, lambda: "", timeout, polite)
+
+    def urge_when_up(self, running: Running) -> None:
+        self.seen.wait(10)
+        running.urge()
 
     @contextmanager
     def guest(self, *command: str, given: bool = False, **environment: str) -> Iterator[None]:
@@ -134,7 +139,7 @@ def test_its_children_end_with_it_and_are_not_waited_for(job: Job) -> None:
 def test_asked_to_end_it_may_write_what_it_has(job: Job) -> None:
     running = job.running()
     with job.guest("sh", "-c", "trap 'echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"):
-        asking = threading.Thread(target=lambda: (job.seen.wait(10), running.urge()))
+        asking = threading.Thread(target=job.urge_when_up, args=(running,))
         asking.start()
         assert running.wait().code == 3
     assert bytes(job.out) == b"up\nsaved\n"
@@ -143,7 +148,7 @@ def test_asked_to_end_it_may_write_what_it_has(job: Job) -> None:
 def test_one_that_will_not_end_is_killed(job: Job) -> None:
     running = job.running(polite=0.3)
     with job.guest("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"):
-        asking = threading.Thread(target=lambda: (job.seen.wait(10), running.urge()))
+        asking = threading.Thread(target=job.urge_when_up, args=(running,))
         asking.start()
         assert running.wait().code == 128 + signal.SIGKILL
 
@@ -260,7 +265,7 @@ def test_outputs_are_plain_files_of_the_folder_alone(job: Job, tmp_path: Path) -
 
 @pytest.mark.parametrize("pattern", ["", "/etc/*", "../x", "a/../../x", "."])
 def test_a_pattern_that_leads_out_is_refused(pattern: str) -> None:
-    with pytest.raises(outputs.Refusal):
+    with pytest.raises(Refusal):
         outputs.check(pattern)
 
 
