@@ -18,7 +18,7 @@ MOST_WAITING = 16  # pieces; a guess: what a busy node needs some tenths of a se
 _PART = ".part"
 
 
-class Written:
+class PieceWriter:
     """A stream to the guest."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -45,7 +45,7 @@ class Written:
         self._next += 1
 
 
-class Read:
+class PieceReader:
     """A stream from the guest, which is believed in nothing: not in names, sizes, kinds of file or its end."""
 
     def __init__(self, folder: Path, name: str, sink: Callable[[bytes], None]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...base import atomic
-from .pieces import MAX_PIECE, Read, Written
-from .verdict import OwnCode, Verdict, failed
+from .pieces import MAX_PIECE, PieceReader, PieceWriter
+from .verdict import JobEnd, OwnCode, failed
 from .verdict import read as read_verdict
 
 STOP, KILL = "stop", "kill"  # files: their being there is the order
 _POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
 _POLITE_SECONDS = 10.0  # a guess: as docker stop, for a solver to write what it has
+_LAST_ROUNDS = (
+    8  # a guess: a killed command's output waits for nobody, so that more than a window of pieces may be left
+)
 _KILL_SECONDS = 20.0  # a guess: for the guest to say so; a busy node under emulation needs some
 
 
@@ -33,7 +36,7 @@ class Running:
     timeout: float | None = None
     polite: float = _POLITE_SECONDS
     _urge: int = field(default=0, init=False)
-    _because: Verdict | None = field(default=None, init=False)
+    _because: JobEnd | None = field(default=None, init=False)
     _kill_at: float = field(default=float("inf"), init=False)
     _give_up_at: float = field(default=float("inf"), init=False)
 
@@ -41,10 +44,13 @@ class Running:
         """Ask it to end: politely, and the second time at once. May be called by a signal handler."""
         self._urge += 1
 
-    def wait(self) -> Verdict:
-        """Move its streams until it has ended, and all that it printed is here."""
-        streams = [Read(self.folder, "stdout", self.out), Read(self.folder, "stderr", self.err)]
-        given = Written(self.folder, "stdin") if self.source is not None else None
+    def wait(self) -> JobEnd:
+        """Move its streams until it has ended, and all that it printed is here.
+
+        Out of time is told whatever the program made of being asked to end.
+        """
+        streams = [PieceReader(self.folder, "stdout", self.out), PieceReader(self.folder, "stderr", self.err)]
+        given = PieceWriter(self.folder, "stdin") if self.source is not None else None
         began = time.monotonic()
         try:
             while True:
@@ -52,7 +58,8 @@ class Running:
                 verdict = read_verdict(self.folder)
                 moved = sum(stream.pump() for stream in streams) > 0
                 if verdict is not None:
-                    return self._settled(verdict)
+                    _drain(streams)
+                    return self._because or verdict
                 if why := self.ask_alive():
                     return self._because or failed(f"the machine is gone: {why}")
                 if gone := self._pressed(began):
@@ -65,11 +72,7 @@ class Running:
             self._order(KILL)
             return failed(f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
 
-    def _settled(self, verdict: Verdict) -> Verdict:
-        """Out of time is told whatever the program made of being asked to end."""
-        return self._because or verdict
-
-    def _pressed(self, began: float) -> Verdict | None:
+    def _pressed(self, began: float) -> JobEnd | None:
         """Ask it to end when it is time to, and harder when it does not."""
         now = time.monotonic()
         if self.timeout is not None and now - began > self.timeout and self._because is None:
@@ -88,7 +91,7 @@ class Running:
     def _order(self, name: str) -> None:
         atomic.replace(self.folder / name, b"")
 
-    def _feed(self, given: Written | None, seconds: float) -> Written | None:
+    def _feed(self, given: PieceWriter | None, seconds: float) -> PieceWriter | None:
         """Hand on some of the standard input, or wait a moment. Returns None when all is said."""
         if given is None or self.source is None or given.full:
             time.sleep(seconds)
@@ -99,3 +102,10 @@ class Running:
         piece = os.read(self.source, MAX_PIECE)
         given.write(piece)
         return given if piece else None
+
+
+def _drain(streams: Sequence[PieceReader]) -> None:
+    """What was printed last. A guest that goes on for ever has said that it is over."""
+    for _ in range(_LAST_ROUNDS):
+        if not sum(stream.pump() for stream in streams):
+            return

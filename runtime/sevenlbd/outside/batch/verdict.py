@@ -19,8 +19,8 @@ ENDED = "ended.json"
 _MAX_ENDED = 4096  # bytes; a number and a sentence
 _MAX_SAID = 300  # characters of it that people are shown
 _SIGNALLED = 128  # what a shell adds to a signal's number
-_MAX_SIGNAL = 64
-_WORD = 1 << 32
+_MAX_SIGNAL = 64  # signal(7): SIGRTMAX
+_WORD = 1 << 32  # GetExitCodeProcess: a DWORD
 
 
 class OwnCode(IntEnum):
@@ -36,7 +36,7 @@ _FAILURES = {"not-found": OwnCode.NOT_FOUND, "not-runnable": OwnCode.NOT_RUNNABL
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JobEnd:
     """The exit code, whether it is the program's own, the number that its system gave, and why there is none."""
 
     code: int
@@ -50,12 +50,12 @@ class Verdict:
         return {"event": "ended", "code": self.code, "program": self.own, "full": self.full, "said": self.said}
 
 
-def failed(said: str, code: OwnCode = OwnCode.FAILED) -> Verdict:
+def failed(said: str, code: OwnCode = OwnCode.FAILED) -> JobEnd:
     """It is not the program that has ended."""
-    return Verdict(int(code), own=False, said=visible(said, _MAX_SAID))
+    return JobEnd(int(code), own=False, said=visible(said, _MAX_SAID))
 
 
-def read(folder: Path) -> Verdict | None:
+def read(folder: Path) -> JobEnd | None:
     """What the guest says; None while it says nothing."""
     try:
         text = foreign_files.read(folder, ENDED, _MAX_ENDED)
@@ -69,18 +69,18 @@ def read(folder: Path) -> Verdict | None:
     return _judged(said) if isinstance(said, dict) else failed(f"the guest's {ENDED} says nothing")
 
 
-def _judged(said: dict[str, object]) -> Verdict:
+def _judged(said: dict[str, object]) -> JobEnd:
     words = said.get("said")
     if (why := said.get("failed")) is not None:
         code = _FAILURES.get(str(why), OwnCode.FAILED)
         return failed(words if isinstance(words, str) else "the guest does not say why", code)
     signal = said.get("signal")
     if type(signal) is int and 0 < signal <= _MAX_SIGNAL:
-        return Verdict(_SIGNALLED + signal, full=_SIGNALLED + signal, said=f"ended by signal {signal}")
+        return JobEnd(_SIGNALLED + signal, full=_SIGNALLED + signal, said=f"ended by signal {signal}")
     number = said.get("code")
     if type(number) is not int or not -_WORD < number < _WORD:
         return failed(f"the guest's {ENDED} has no exit code")
-    return Verdict(_passed_on(number % _WORD), full=number % _WORD)
+    return JobEnd(_passed_on(number % _WORD), full=number % _WORD)
 
 
 def _passed_on(code: int) -> int:

@@ -54,7 +54,7 @@ class Job:
             finally:
                 program.kill()
 
-    def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.Verdict:
+    def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.JobEnd:
         with self.guest(*command, given=source is not None, **environment):
             return self.running(source).wait()
 
@@ -66,7 +66,7 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.mark.parametrize("code", [0, 1, 77, 255])
 def test_its_exit_code_is_ours(job: Job, code: int) -> None:
-    assert job.run("sh", "-c", f"exit {code}") == verdict.Verdict(code, full=code)
+    assert job.run("sh", "-c", f"exit {code}") == verdict.JobEnd(code, full=code)
 
 
 def test_its_two_outputs_stay_two(job: Job) -> None:
@@ -209,7 +209,7 @@ def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Jo
     victim.write_bytes(b"mine")
     (job.folder / "stdin.0").symlink_to(victim)
     (job.folder / "stdin.1.part").symlink_to(victim)
-    stream = pieces.Written(job.folder, "stdin")
+    stream = pieces.PieceWriter(job.folder, "stdin")
     stream.write(b"x")
     with pytest.raises(FileExistsError):
         stream.write(b"y")
