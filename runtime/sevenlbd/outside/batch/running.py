@@ -17,9 +17,7 @@ from .verdict import read as read_verdict
 STOP, KILL = "stop", "kill"  # files: their being there is the order
 _POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
 _POLITE_SECONDS = 10.0  # a guess: as docker stop, for a solver to write what it has
-_LAST_ROUNDS = (
-    8  # a guess: a killed command's output waits for nobody, so that more than a window of pieces may be left
-)
+_LAST_ROUNDS = 8  # a guess: a killed command's output waits for nobody: more than a window of pieces
 _KILL_SECONDS = 20.0  # a guess: for the guest to say so; a busy node under emulation needs some
 
 
