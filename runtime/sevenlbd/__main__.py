@@ -19,7 +19,7 @@ _TROUBLE = {
 }  # fmt: skip
 
 
-_SESSIONS = ("run", "resume")
+_SESSIONS = ("run", "resume", "exec")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,10 @@ def _run(arguments: Sequence[str], umask: int) -> int:
     words = verbs.complete(arguments)
     if words[0] in (*_SESSIONS, "image"):
         rlimits.raise_soft()
+    if words[0] == "exec":
+        from .outside.batch import launch as batch_launch
+
+        return batch_launch.run(words, umask)
     if words[0] in _SESSIONS:
         from .outside.session import launch
 

@@ -55,7 +55,16 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     plan, sockets = received
     reports = Reports(wire)
     native = NativeService(reports.warn)
-    orders = Orders(wire, reports, native.serve_with, plan.notice_hook, plan.suspend_hook, acceptance=plan.acceptance)
+    orders = Orders(
+        wire,
+        reports,
+        native.serve_with,
+        plan.notice_hook,
+        plan.suspend_hook,
+        acceptance=plan.acceptance,
+        job_hook=plan.batch.hook if plan.batch else (),
+        job_facts=f"user={plan.user}\npassword={plan.password}\n",
+    )
     named = dict(zip(plan.connectors, sockets, strict=True))
     session = SessionStack(plan, named, reports, orders, native)
     supervisor = asyncio.create_task(orders.listen())

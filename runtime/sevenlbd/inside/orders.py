@@ -18,6 +18,7 @@ from ..wire.keeper import (
     Hold,
     NewCertificates,
     Notice,
+    RunJob,
     ShutDown,
     Stop,
 )
@@ -28,6 +29,7 @@ from .vm.migration import MachineError
 
 _NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
 _FLUSH_SECONDS = 30.0  # a guess: what a guest holds back for a share is written within a few, on a busy server more
+_SILENT_SECONDS = 120.0  # a guess: a guest whose program takes all of its memory may answer nobody for as long
 _LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
 
 
@@ -43,14 +45,19 @@ class Orders:
         suspend_hook: Sequence[str],
         *,
         acceptance: bool = False,
+        job_hook: Sequence[str] = (),
+        job_facts: str = "",
     ) -> None:
+        """`job_facts` are lines for the `job_hook`: what opens the shares."""
         self._wire = wire
         self._reports = reports
         self._serve_with = serve_with
         self._notice_hook = notice_hook
         self._suspend_hook = suspend_hook
         self._acceptance = acceptance
-        self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn | GuestCommand | ShutDown] = asyncio.Queue()
+        self._job_hook = job_hook
+        self._job_facts = job_facts
+        self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn | GuestCommand | ShutDown | RunJob] = asyncio.Queue()
 
     async def listen(self) -> None:
         """Read the supervisor's orders. Its end is ours."""
@@ -61,6 +68,8 @@ class Orders:
                     case Stop() | Notice() | Hold() | GoOn() as order:
                         self._waiting.put_nowait(order)
                     case GuestCommand() | ShutDown() as order if self._acceptance:
+                        self._waiting.put_nowait(order)
+                    case RunJob() as order if self._job_hook:
                         self._waiting.put_nowait(order)
                     case NewCertificates(certificates):
                         self._serve_with(certificates)
@@ -82,6 +91,8 @@ class Orders:
                         under_way.create_task(self._go_on(vm))
                     case GuestCommand() as order:
                         under_way.create_task(self._run(vm, order))
+                    case RunJob() as order:
+                        under_way.create_task(self._run_job(vm, order))
                     case ShutDown(by):
                         under_way.create_task(self._ask_to_shut_down(vm, by))
                     case Stop() as order:
@@ -142,6 +153,16 @@ class Orders:
     async def _run(self, vm: machine.Machine, order: GuestCommand) -> None:
         try:
             done = await vm.agent.execute(order.command, order.given, order.seconds)
+            answer = GuestAnswer(order.number, done.code, done.out, done.err)
+        except (AgentError, OSError) as error:
+            answer = GuestAnswer(order.number, failure=str(error))
+        self._reports.answer(answer)
+
+    async def _run_job(self, vm: machine.Machine, order: RunJob) -> None:
+        """Its streams and its end go over the share; this tells what keeps it from that."""
+        facts = f"{self._job_facts}job={order.folder}\n"
+        try:
+            done = await vm.agent.follow(self._job_hook, facts.encode(), _SILENT_SECONDS)
             answer = GuestAnswer(order.number, done.code, done.out, done.err)
         except (AgentError, OSError) as error:
             answer = GuestAnswer(order.number, failure=str(error))

@@ -65,7 +65,8 @@ class ReadyReport:
         if self._plan.freeze and self._plan.logon_hook and not await self._logged_on(line, milestone):
             return
         # Last: a guest may make another one until it is ready, and after a warm start when the frozen one has lapsed.
-        await self._tell_certificate()
+        if not self._plan.batch:
+            await self._tell_certificate()
         if self._plan.freeze:
             await self._freeze()
         else:

@@ -61,10 +61,11 @@ class SessionStack:
             builder.finish()
             await self._serve(session_stack, line)
             served.set()
-            if self._plan.goes_on:
+            if self._plan.goes_on and not self._plan.batch:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
-            await outer_stack.enter_async_context(self._gateway())
+            if not self._plan.batch:
+                await outer_stack.enter_async_context(self._gateway())
             if "rdp-tls" in self._sockets:
                 await session_stack.enter_async_context(self._native.running())
             await self._attend(vm)

@@ -14,7 +14,7 @@ from ..wire.forwards import Egress
 from ..wire.inner_files import PRIVATE, SMB_CONFIGURATION
 from ..wire.plan import PLANS, Plan
 from ..wire.tls import AUTHORITY, SERVER
-from .init.root import SESSION
+from .init.root import SESSION, all_shares
 from .net import network, shaping
 from .services import filenames, native_rdp, samba
 
@@ -113,7 +113,7 @@ def render_smb_conf(plan: Plan) -> str:
         guest_access=plan.guest_access,
         wide_links=plan.wide_links,
         protect_dot_files=plan.protect_dot_files,
-        shares=plan.shares,
+        shares=list(all_shares(plan)),
     )
 
 

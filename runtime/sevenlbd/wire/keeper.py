@@ -36,7 +36,7 @@ class EventKind(StrEnum):
     ENDED = "ended"
     """The text says why, for instance GUEST_SHUT_DOWN."""
     ANSWER = "answer"
-    """What became of a GuestCommand."""
+    """What became of a GuestCommand, or of a RunJob."""
 
 
 GUEST_SHUT_DOWN = "the guest shut down"
@@ -123,7 +123,15 @@ class ShutDown:
     by: str
 
 
-Order = Stop | Notice | NewCertificates | Hold | GoOn | GuestCommand | ShutDown
+@dataclass(frozen=True)
+class RunJob:
+    """An order: have the guest run the job that lies in a folder of the share `job`. For a session of jobs only."""
+
+    number: int
+    folder: str
+
+
+Order = Stop | Notice | NewCertificates | Hold | GoOn | GuestCommand | ShutDown | RunJob
 EVENTS: Codec[Event] = Codec(Event)
 ORDERS: Tagged[Order] = Tagged(
     {
@@ -134,5 +142,6 @@ ORDERS: Tagged[Order] = Tagged(
         "go-on": GoOn,
         "guest-command": GuestCommand,
         "shut-down": ShutDown,
+        "run-job": RunJob,
     }
 )

@@ -83,6 +83,18 @@ class Resumed:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What a session needs that runs commands, as jobs, instead of showing a desktop."""
+
+    hook: tuple[str, ...]
+    """What the agent runs in the guest for each: the image's `exec_hook`."""
+    job: str
+    """The node's folder that is the share `job`: orders, streams and ends."""
+    work: str = ""
+    """The node's folder that is the share `work`; empty where that is one of the plan's shares."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that the keeper needs to know, checked by the supervisor. Holds the session's password."""
 
@@ -140,6 +152,8 @@ class Plan:
     """Folders in shares that nobody inside may see."""
     acceptance: bool = False
     """Whether the supervisor may have programs run in the guest, to examine it."""
+    batch: Batch | None = None
+    """That it runs commands; None for a desktop."""
 
     @property
     def goes_on(self) -> bool:

@@ -45,6 +45,9 @@ def of(plan: Plan) -> tuple[Path, ...]:
 
 
 def make(folder: Path, plan: Plan) -> None:
-    """Make them in the session's folder, which nobody inside has seen yet. Raises OSError."""
+    """Make them in the session's folder, which nobody inside has seen yet, and its own shares. Raises OSError."""
+    for path in (plan.batch.job, plan.batch.work) if plan.batch else ():
+        if path:
+            Path(path).mkdir(mode=0o700)
     for name in of(plan):
         os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))

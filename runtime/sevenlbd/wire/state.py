@@ -110,6 +110,8 @@ class SessionState:
     """Who logs in to the desktop."""
     saved: str = ""
     """The file that it was suspended into last."""
+    runs: str = ""
+    """The system for which it runs commands, `windows` or `linux`; empty for a desktop."""
 
     @property
     def called(self) -> str:

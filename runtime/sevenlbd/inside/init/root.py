@@ -6,6 +6,7 @@
     /run/7lbd/session    the session's files that both sides touch, each by itself (`shared_files`)
     /run/7lbd/image      the layers of the disk, ISO files and the warm state, read-only
     /run/7lbd/overlay.qcow2   the only disk that is written to
+    /run/7lbd/job, work  of a session that runs commands: where it is told them, and where they work on copies
     the shares           each at the path where the user sees it, so that absolute links in it work
 
 The user's other files, sessions and sockets are not there. Sources: mount(2), pivot_root(2).
@@ -42,6 +43,7 @@ from . import mounts
 
 SESSION = PRIVATE / "session"
 LOGS = SESSION / shared_files.LOGS
+JOB, WORK = PRIVATE / "job", PRIVATE / "work"
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 OVERLAY = PRIVATE / shared_files.OVERLAY
@@ -179,11 +181,28 @@ def _private(new: Path, plan: Plan) -> None:
     for path, target in _read_only_files(plan):
         _bind_data(Path(path), _file(placed(target)), MS_RDONLY)
     _bind_data(Path(plan.overlay), _file(placed(OVERLAY)))
+    for path, target in _batch_folders(plan):
+        _bind_data(Path(path), _folder(placed(target)), MS_NOSYMFOLLOW)
     for entry, content in _etc(plan):
         ours = inner / entry
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
         mount(str(ours), new / "etc" / entry, "", MS_BIND)
+
+
+def _batch_folders(plan: Plan) -> Iterator[tuple[str, Path]]:
+    """Folders of the session's own that are shares, each with its place inside."""
+    if plan.batch:
+        yield plan.batch.job, JOB
+        if plan.batch.work:
+            yield plan.batch.work, WORK
+
+
+def all_shares(plan: Plan) -> Iterator[Share]:
+    """The plan's, and those of the session's own folders: no path of the user's leads to these inside."""
+    yield from plan.shares
+    for _, place in _batch_folders(plan):
+        yield Share(place.name, str(place), read_only=False)
 
 
 def _etc(plan: Plan) -> Iterator[tuple[str, str]]:

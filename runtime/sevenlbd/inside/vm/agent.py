@@ -25,6 +25,7 @@ _CLOCK_NS = 2_000_000_000  # a guess: on a busy node an order takes a second; no
 _RIGHT_NS = 500_000_000  # a guess: half a second, which the clock of a machine that boots has, is not worth an order
 _CLOCK_TRIES = 3  # a guess: an order is late once in a while, and not always
 _EXEC_POLL = 0.05  # seconds; a desktop waits for the hook
+_FOLLOW_POLL = 0.5  # seconds; nobody waits: a job's end is on the share
 
 
 class AgentError(Exception):
@@ -113,21 +114,47 @@ class Agent:
 
     async def execute(self, command: Sequence[str], given: bytes, seconds: float) -> Ended:
         """The same, and all that it printed: at most some 40 kB. Raises AgentError when it does not come to an end."""
+        pid = await self._begin(command, given)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < deadline:
+            if ended := await self._ended(pid):
+                return ended
+            await asyncio.sleep(_EXEC_POLL)
+        raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
+
+    async def follow(self, command: Sequence[str], given: bytes, silent: float) -> Ended:
+        """The same of one that may take days, in a guest that may not answer for `silent` seconds meanwhile."""
+        pid = await self._begin(command, given)
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
+        while True:
+            try:
+                if ended := await self._ended(pid):
+                    return ended
+                heard = loop.time()
+            except AgentRefusal:
+                raise
+            except (AgentError, OSError):
+                if loop.time() - heard > silent:
+                    raise
+            await asyncio.sleep(_FOLLOW_POLL)
+
+    async def _begin(self, command: Sequence[str], given: bytes) -> int:
         encoded = base64.b64encode(given).decode()
         words = {"path": command[0], "arg": list(command[1:]), "input-data": encoded, "capture-output": True}
         started = await self._execute("guest-exec", lambda: words)
         pid = started.get("pid") if isinstance(started, dict) else None
         if not isinstance(pid, int):
             raise AgentError(f"{command[0]} in the guest has no number to ask for it by")
-        deadline = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < deadline:
-            status = await self._execute("guest-exec-status", lambda: {"pid": pid})
-            if isinstance(status, dict) and status.get("exited"):
-                code = status.get("exitcode")
-                out, err = _decoded(status.get("out-data")), _decoded(status.get("err-data"))
-                return Ended(code if isinstance(code, int) else -1, out, err)
-            await asyncio.sleep(_EXEC_POLL)
-        raise AgentError(f"{command[0]} in the guest did not end within {seconds:.0f} s")
+        return pid
+
+    async def _ended(self, pid: int) -> Ended | None:
+        status = await self._execute("guest-exec-status", lambda: {"pid": pid})
+        if not (isinstance(status, dict) and status.get("exited")):
+            return None
+        code = status.get("exitcode")
+        out, err = _decoded(status.get("out-data")), _decoded(status.get("err-data"))
+        return Ended(code if isinstance(code, int) else -1, out, err)
 
     async def shutdown(self, mode: str = "powerdown") -> None:
         """Ask for a power-off, or a `reboot`; the agent sends no answer when it obeys."""

@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 
 async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, warn: Tell) -> None:
-    """Return when a user can log in. `tell` gets each milestone as it is reached."""
+    """Return when a user can log in, or a command can run. `tell` gets each milestone as it is reached."""
     guest_ready = asyncio.create_task(_guest_word(plan, line, agent, tell, warn))
     try:
         if plan.network == "tap":
@@ -31,6 +31,8 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
         await guest_ready
     finally:
         guest_ready.cancel()
+    if plan.batch:
+        return
     await _until_rdp(plan)
     if plan.freeze and plan.guest.smbios:
         await _line_of_nobody(line, tell, warn)
@@ -61,6 +63,8 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
             await asyncio.sleep(0)
             if await adoption.set_password(plan.guest.account, plan.password, agent, warn, needed=True):
                 tell("password")
+        if plan.batch:
+            return
         await answers
         # The hook may have given the server another certificate.
         await _until_rdp(plan)

@@ -132,9 +132,9 @@ def tcp_sockets(ways_in: Connectors) -> Iterator[dict[str, socket.socket]]:
 
 
 @contextmanager
-def unix_sockets(folder: Path, *, console: bool) -> Iterator[dict[str, socket.socket]]:
+def unix_sockets(folder: Path, *, console: bool, desktop: bool = True) -> Iterator[dict[str, socket.socket]]:
     """The listening Unix sockets in the session's folder, by name. Raises OSError."""
-    names = ["web", "rdp", SERIAL_LINE, *(["vnc"] if console else [])]
+    names = [SERIAL_LINE, *(["web", "rdp"] if desktop else []), *(["vnc"] if console else [])]
     with ExitStack() as sockets:
         yield {name: sockets.enter_context(listeners.unix(folder / f"{name}.sock")) for name in names}
 

@@ -58,8 +58,10 @@ class Running:
                 if verdict is not None:
                     _drain(streams)
                     return self._because or verdict
-                if why := self.ask_alive():
-                    return self._because or failed(f"the machine is gone: {why}")
+                if (why := self.ask_alive()) and (verdict := read_verdict(self.folder)) is None:
+                    return self._because or failed(why)
+                if verdict is not None:
+                    continue
                 if gone := self._pressed(began):
                     return gone
                 given = self._feed(given, 0.0 if moved else _POLL)

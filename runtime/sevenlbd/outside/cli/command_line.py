@@ -73,13 +73,19 @@ _FAMILIES: Mapping[str, _Family] = {
 
 def parse(arguments: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
     """The verb and its options. Raises Refusal when they are wrong."""
-    words = verbs.complete(arguments)
-    misplaced.refuse_sif(words)
+    words: list[str] = verbs.complete(arguments)
+    behind: tuple[str, ...] = ()
     verb = verbs.find(words)
+    if verb and verb.takes_command and "--" in words:
+        at = words.index("--")
+        words, behind = words[:at], tuple(words[at + 1 :])
+    misplaced.refuse_sif(words)
     parsers = build([verb] if verb else [])
     _check_verb(words, verb, parsers)
     options, unknown = parsers[""].parse_known_args(words)
     assert verb is not None, "the parser has ended for a word that is no verb"
+    if verb.takes_command:
+        options.command = behind
     if unknown:
         misplaced.refuse_apptainer_options(arguments, unknown)
         parsers[verb.name].refuse(unknown[0].partition("=")[0])

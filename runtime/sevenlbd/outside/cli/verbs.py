@@ -30,6 +30,8 @@ class Verb:
     group: Group
     module: str = ""
     aliases: tuple[str, ...] = ()
+    takes_command: bool = False
+    """Whether what stands behind `--` is a command, and none of its words an option."""
 
 
 _D, _I, _S = Group.DESKTOPS, Group.IMAGES, Group.SITE
@@ -50,6 +52,13 @@ VERBS = (
         "commands.suspend_verb",
     ),
     Verb("resume", "go on from a suspended desktop, and stay with it until it ends", _D, "cli.run_options"),
+    Verb(
+        "exec",
+        "run one command in a machine of its own, as a job: its output, its exit code, its files",
+        _D,
+        "batch.exec_verb",
+        takes_command=True,
+    ),
     Verb("saved", "keep saved desktops: list, show, check, remove; your public key", _D),
     Verb("saved list", "show your saved desktops", _D, "commands.saved_verbs"),
     Verb("saved show", "show one: whose it is, what it needs, its parts", _D, "commands.saved_verbs"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ class _Order:
     guest: GuestCommand | None = None
     by: str = ""
     """How the guest is asked to shut down: `agent` or `button`."""
+    job: str = ""
+    """The folder on the share `job` in which the job lies that is to run."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
                 return _Reply(ok=True, answer=await guest.run(order.guest))
             case "shut-down":
                 guest.shut_down(order.by)
+            case "job":
+                return _Reply(ok=True, answer=await guest.run_job(order.job))
             case other:
                 return _Reply(ok=False, why=f"there is no order {other!r}")
         return _Reply(ok=True)
@@ -89,7 +93,7 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
         try:
             order = _ORDERS.unpack(await asyncio.wait_for(reader.readline(), _ORDER_SECONDS))
             try:
-                reply = await obey(order, _Teller(writer).advance)
+                reply = await _while_there(reader, obey(order, _Teller(writer).advance), order)
             except Refusal as refusal:
                 reply = _Reply(ok=False, why=refusal.what, hint=refusal.hint, code=refusal.code)
             except (OSError, RuntimeError) as error:
@@ -104,6 +108,19 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
     server = await asyncio.start_unix_server(answer, folder / CONTROL, limit=_MAX_LINE)
     async with server:
         yield
+
+
+async def _while_there(reader: asyncio.StreamReader, obeyed: Coroutine[None, None, _Reply], order: _Order) -> _Reply:
+    """A job is its caller's: when he is gone nobody waits for it. What else is ordered is done."""
+    if order.order != "job":
+        return await obeyed
+    done, gone = asyncio.ensure_future(obeyed), asyncio.ensure_future(reader.read(1))
+    await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+    if not done.done():
+        done.cancel()
+        raise ConnectionError
+    gone.cancel()
+    return await done
 
 
 class _Teller:
@@ -145,7 +162,18 @@ def send_guest_command(folder: Path, command: Sequence[str], given: bytes, secon
     return GuestAnswer(0, failure=(reply and reply.why) or "the session is ending")
 
 
-def _send(folder: Path, order: _Order, seconds: float = _ANSWER_SECONDS) -> _Reply | None:
+def send_job(folder: Path, job: str) -> GuestAnswer:
+    """Have a session of jobs run one; returns when its hook in the guest has ended, however long that takes.
+
+    Raises OSError when nobody listens there.
+    """
+    reply = _send(folder, _Order("job", job=job), None)
+    if reply and reply.answer:
+        return reply.answer
+    return GuestAnswer(0, failure=(reply and reply.why) or "the session has ended")
+
+
+def _send(folder: Path, order: _Order, seconds: float | None = _ANSWER_SECONDS) -> _Reply | None:
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(seconds)
         wire.connect(str(folder / CONTROL))

@@ -33,6 +33,7 @@ def first_state(prepared: Prepared) -> SessionState:
         console=plan.console,
         account=plan.guest.account,
         notes=list(map(visible, prepared.notes)),
+        runs=plan.guest.os if plan.batch else "",
     )
     if job:
         state.job, state.step, state.restarts, state.scheduler = job.job, job.step, job.restarts, job.scheduler

@@ -71,7 +71,7 @@ class Session:
         self.place = audience.place
         self._ending = Ending(state.started, self._options, prepared.job.ends if prepared.job else 0.0)
         self.state.ends_at = self._ending.at
-        self.guest_calls = GuestCalls(link, allowed=plan.acceptance)
+        self.guest_calls = GuestCalls(link, allowed=plan.acceptance, jobs=plan.batch is not None)
 
     def show_ways_in(self, native_port: int, web_certificate: str) -> None:
         """All locks are in place: whoever looks is told what to come in by."""
@@ -96,6 +96,7 @@ class Session:
             if self.state.phase in FINAL:
                 break
         self._ending.unwatch()
+        self.guest_calls.over()
         if self._checkpoints:
             self._checkpoints.cancel()
         await self._give_up_suspending()

@@ -41,7 +41,17 @@ Harvest = Callable[[Path, SessionState], None]
 """Takes what an ended session leaves in its folder, before the folder goes."""
 
 
-async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: Harvest | None = None) -> ExitCode:
+Hear = Callable[[int], bool]
+"""Is asked of each signal first; whether it was for somebody else than the session."""
+
+
+async def run(
+    link: KeeperLink,
+    prepared: Prepared,
+    display: Display,
+    harvest: Harvest | None = None,
+    hear: Hear = lambda _number: False,
+) -> ExitCode:
     """Run one session to its end, with a keeper that waits for a plan. Raises Refusal when it could not begin."""
     # Apptainer killed is a session ended: it would not come back for us.
     syscalls.signal_when_parent_dies(signal.SIGTERM)
@@ -49,7 +59,7 @@ async def run(link: KeeperLink, prepared: Prepared, display: Display, harvest: H
     if ways.certificate and ways.key:
         await tls_files.check(ways.certificate, ways.key)
     state, early = first_state(prepared), EarlyCalls()
-    with _signals(early):
+    with _signals(early, hear):
         async with AsyncExitStack() as session_stack:
             session_stack.enter_context(_claimed(prepared))
             sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
@@ -95,7 +105,9 @@ async def _furnished(
     ways, folder, native_port = prepared.connectors, session.place, connectors.port_of(sockets, "rdp-tls")
     with session_folders.trouble_told(folder):
         shared_files.make(folder, prepared.plan)
-        sockets |= session_stack.enter_context(connectors.unix_sockets(folder, console=ways.console))
+        sockets |= session_stack.enter_context(
+            connectors.unix_sockets(folder, console=ways.console, desktop=prepared.plan.batch is None)
+        )
         overlay = await _disk(prepared, session)
         session.overlay = overlay
         access = await session_stack.enter_async_context(
@@ -146,11 +158,16 @@ def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left
 
 
 @contextmanager
-def _signals(early: EarlyCalls) -> Iterator[None]:
+def _signals(early: EarlyCalls, hear: Hear) -> Iterator[None]:
     """Those that end a session are heard from the first moment: what comes before there is one waits for it."""
     loop = asyncio.get_running_loop()
+
+    def heard(number: int) -> None:
+        if not hear(number):
+            early.on_signal(number)
+
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, early.on_signal, number)
+        loop.add_signal_handler(number, heard, number)
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ....config.settings import Settings, Source
     from ....config.sources import Places
+    from ...batch.request import JobRequest
     from ...job.allocation import Allocation
     from .prepared import Prepared
 
@@ -38,6 +39,8 @@ class Answer:
     code: int = ExitCode.OK
     report: str = ""
     """Where a portal looks for what becomes of its form."""
+    job: JobRequest | None = None
+    """What is to run there, when it is not a desktop."""
 
     def raise_trouble(self) -> None:
         """Raises what the check raised: Refusal or OSError."""
@@ -83,18 +86,23 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         from ...cli.parser import source
         from ...job import allocation
 
-        _, options = command_line.parse(words)
+        verb, options = command_line.parse(words)
         here = places.look_around(os.environ)
         sif, report = here.sif, _report(options.form)
         sources, form_notes = _asked(options.form, here)
         job = allocation.of(here.environment)
         chosen = places.settings(here, source(options), *sources, *_named_by(job)).settings
         as_json = chosen.json_events
-        session = prepared(options, chosen, here, umask, job)
+        if verb.name == "exec":
+            from ...batch import planned
+
+            session, request = planned.planned(options, chosen, here, umask)
+        else:
+            session, request = prepared(options, chosen, here, umask, job), None
         session = replace(session, warnings=(*here.passed_over(), *here.told, *form_notes, *session.warnings))
         if options.acceptance:
             session = replace(session, plan=replace(session.plan, acceptance=True))
-        return Answer(as_json, sif, session, report=report)
+        return Answer(as_json, sif, session, report=report, job=job)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
     except OSError as error:

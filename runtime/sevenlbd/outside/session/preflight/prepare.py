@@ -91,6 +91,7 @@ def prepare(
         presence=records.targets(settings, environment, checked.name),
         savable=savable.of(settings, environment, image, plan, login),
         title=image.description.title,
+        exec_hook=image.description.exec_hook if checked.guest.agent else (),
     )
 
 

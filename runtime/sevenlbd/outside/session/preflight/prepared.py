@@ -86,5 +86,7 @@ class Prepared:
     """Whether the one that went on from there before is surely gone: an earlier life of the same job."""
     title: str = ""
     """How the image's description calls it in front of people; empty when it does not."""
+    exec_hook: tuple[str, ...] = ()
+    """What the agent runs in the guest for a command; empty where the image has none, or no agent."""
     copied: bool = False
     """Whether another session may go on from the same one."""

@@ -1,0 +1,110 @@
+"""One command in a machine that is there: its folder on the share `job`, its hook, its streams, its files."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from ...base.errors import Refusal
+from ..session import control
+from . import transfer
+from .request import JobRequest
+from .running import Running
+from .sinks import Sinks
+from .verdict import JobEnd, failed
+
+_HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
+
+
+class Job:
+    """A command that is to run in the session whose folder is `session`."""
+
+    def __init__(self, session: Path, request: JobRequest, sinks: Sinks, *, windows: bool) -> None:
+        self._session = session
+        self._request = request
+        self._sinks = sinks
+        self._windows = windows
+        self._hook = _Hook(session, str(secrets.randbelow(_HIGHEST)))
+        source = 0 if request.order and request.order.input else None
+        self._running = Running(
+            self._hook.folder, source, sinks.out, sinks.err, self._hook.why_over, timeout=request.timeout
+        )
+
+    def urge(self) -> None:
+        """Ask it to end; the second time at once. May be called by a signal handler."""
+        self._running.urge()
+
+    def run(self) -> JobEnd:
+        """Run it to its end, and tell that."""
+        try:
+            end = self._run()
+        except Refusal as refusal:
+            end = failed(refusal.what)
+        except OSError as error:
+            end = failed(f"{error.filename or self._hook.folder}: {error.strerror}")
+        with suppress(OSError):
+            self._sinks.ended(end)
+        return end
+
+    def _run(self) -> JobEnd:
+        request, folder = self._request, self._hook.folder
+        assert request.order is not None, "a machine that is only kept runs nothing"
+        work = self._session / "work"
+        if request.apart:
+            transfer.bring(request.inputs, work)
+        folder.mkdir(mode=0o700)
+        try:
+            request.order.write(folder, windows=self._windows)
+            self._hook.start()
+            end = self._running.wait()
+        finally:
+            # What a hostile guest has put there is not followed; the session's end takes what is left.
+            shutil.rmtree(folder, ignore_errors=True)
+        if request.apart and end.own:
+            return transfer.fetched(work, request, end)
+        return end
+
+
+class _Hook(threading.Thread):
+    """The order to the guest, and what came of it: the hook ends when the command has, or could not begin."""
+
+    def __init__(self, session: Path, number: str) -> None:
+        super().__init__(daemon=True)
+        self._session = session
+        self._number = number
+        self._over = ""
+        self.folder = session / "job" / number
+
+    def run(self) -> None:
+        """The thread's whole life."""
+        try:
+            answer = control.send_job(self._session, self._number)
+        except (OSError, ValueError) as error:
+            self._over = f"the session does not answer: {error}"
+            return
+        said = answer.err.decode(errors="replace").strip().rpartition("\n")[2]
+        self._over = answer.failure or f"the guest's hook ended with {answer.code}: {said or 'it says no more'}"
+
+    def why_over(self) -> str:
+        """Empty while it runs."""
+        return self._over
+
+
+def has_stdin() -> bool:
+    """Whether something may come on our standard input: a terminal in whose background we are would stop us."""
+    try:
+        return not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def say(text: str) -> None:
+    """A line for people, where it does not mix with the command's output."""
+    with suppress(OSError):
+        sys.stderr.write(f"7lbd: {text}\n")
+        sys.stderr.flush()

@@ -1,0 +1,73 @@
+"""What `exec` takes, and what it does where the machine is another's: `--session` and `--parallel`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+
+from ...base.errors import ExitCode, Refusal
+from ...config.settings import parse_duration
+from ..cli.command import Command, CommandContext
+from ..cli.parser import Parser, options
+
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "the machine": (
+        *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm"),
+        *("memory", "cpus", "cpu_model", "accel", "timezone", "network", "network_rate", "egress"),
+    ),
+    "the node": ("time_limit", "ready_timeout", "name", "session_dir", "min_space", "state_dir", "json_events"),
+    "more files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
+}
+SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
+
+
+def _options(parser: Parser) -> None:
+    job = parser.add_argument_group("the command, which stands behind `--`")
+    job.add_argument(
+        "--env", metavar="NAME=VALUE", action="append", default=[], help="a variable for it; may be given several times"
+    )
+    job.add_argument(
+        "--shell",
+        nargs=2,
+        metavar=("SHELL", "FILE"),
+        help="run a script: powershell, cmd or sh, and its file; what stands behind `--` are its arguments",
+    )
+    job.add_argument("--timeout", metavar="DURATION", help="end it after this time, and with exit code 124")
+    job.add_argument("--no-stdin", action="store_true", help="do not hand our standard input on to it")
+    visible = "run it on the account's desktop, which nobody sees: for a program that draws all the same (windows)"
+    job.add_argument("--visible", action="store_true", help=visible)
+    apart = "copy this file or folder into a folder of the session's, where it works instead of in your current one"
+    job.add_argument("--input", metavar="FILE", action="append", default=[], help=apart)
+    back = "copy such files back from there into your current folder; * and ** as in a shell"
+    job.add_argument("--output", metavar="GLOB", action="append", default=[], help=back)
+    several = parser.add_argument_group("one machine for several commands")
+    several.add_argument(
+        "--keep", metavar="ID", default="", help="let the machine stay when it has ended: 7lbd stop ID"
+    )
+    several.add_argument("--session", metavar="ID", default="", help="run it in a machine that was kept")
+    for title, names in _GROUPS.items():
+        options(parser.add_argument_group(title), *names)
+    parser.set_defaults(form="", goes_on=False, acceptance=False, copy=False, command=())
+
+
+def timeout(chosen: Namespace) -> float | None:
+    """Seconds. Raises Refusal."""
+    if chosen.timeout is None:
+        return None
+    try:
+        seconds = parse_duration(chosen.timeout)
+    except ValueError as error:
+        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: {error}", hint="--timeout 90m") from None
+    if not isinstance(seconds, int | float) or seconds <= 0:
+        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: leaves no time", hint="--timeout 90m")
+    return float(seconds)
+
+
+def call(context: CommandContext) -> int:
+    """`exec` in a machine that is there already. Raises Refusal."""
+    from . import in_session
+
+    return in_session.run(context)
+
+
+COMMANDS = {"exec": Command(call, _options)}

@@ -1,0 +1,106 @@
+"""What a session of a command's tells: the machine's troubles, and when it is ready, whereupon the command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from ...base.errors import ExitCode, Refusal
+from ...wire.state import Phase, SessionState
+from ..console import output
+from ..console.output import Output
+from ..session import control
+from ..session.preflight.prepared import Prepared
+from . import attached, sinks
+from .attached import Job
+from .request import JobRequest
+from .verdict import JobEnd, OwnCode
+
+_ONE_SIGNAL_SECONDS = 1.0  # a Ctrl-C comes from the terminal and again from Apptainer, within milliseconds
+
+
+class JobDisplay(Output):
+    """A display (console/display.py) that has the command run. Standard output is the command's alone."""
+
+    def __init__(self, prepared: Prepared, request: JobRequest) -> None:
+        self._windows = prepared.plan.guest.os == "windows"
+        self._request = request
+        self._last: Phase | None = None
+        self._job: Job | None = None
+        self._end: JobEnd | None = None
+        self._signalled_at = float("-inf")
+        self._sinks = sinks.Json() if request.as_json else sinks.Raw()
+
+    def hear(self, _number: int) -> bool:
+        """A signal: the command's, while there is one; a machine that has none, or no more, is ended."""
+        if self._job is None or self._end is not None:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now - self._signalled_at >= _ONE_SIGNAL_SECONDS:
+            self._signalled_at = now
+            self._job.urge()
+        return True
+
+    def exit_code(self, session: ExitCode) -> int:
+        """The command's; without one, ours."""
+        if self._end is not None:
+            return self._end.code
+        if session in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return session
+        return ExitCode.OK if session is ExitCode.OK and self._request.order is None else OwnCode.FAILED
+
+    def update(self, state: SessionState) -> None:
+        if self._last is None:
+            for text in state.warnings:
+                self.warn(text)
+        if state.phase is not self._last:
+            self._last = state.phase
+            self._event("phase", asdict(state))
+
+    def warn(self, text: str) -> None:
+        self._say(f"WARNING: {text}")
+        self._event("warning", {"text": text})
+
+    def note(self, text: str) -> None:
+        self._event("note", {"text": text})
+
+    def ready(self, state: SessionState) -> None:
+        self._event("ready", {"id": state.id, "folder": state.folder})
+        if self._request.order is None:
+            self._say(f"session {state.id} is ready: 7lbd exec --session {state.id} -- PROGRAM ARGUMENTS")
+            return
+        folder = Path(state.folder)
+        self._job = Job(folder, self._request, self._sinks, windows=self._windows)
+        threading.Thread(target=self._run, args=(self._job, folder), daemon=True).start()
+
+    def _run(self, job: Job, folder: Path) -> None:
+        end = job.run()
+        self._end = end
+        if self._request.keep:
+            return
+        with suppress(OSError, ValueError):
+            control.send_stop(folder, now=True)
+
+    def kept(self, folder: Path) -> None:
+        self._say(f"logs and last screen are kept in {folder}")
+        self._event("kept", {"folder": str(folder)})
+
+    def finished(self, state: SessionState) -> None:
+        if state.phase is Phase.FAILED and self._end is None:
+            self._say(f"FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""))
+        self._event("finished", asdict(state))
+
+    def refused(self, refusal: Refusal) -> None:
+        self._event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})
+
+    def _say(self, text: str) -> None:
+        if not self._request.as_json:
+            attached.say(text)
+
+    def _event(self, event: str, fields: dict[str, object]) -> None:
+        if self._request.as_json:
+            output.say(json.dumps({"event": event, **fields}))

@@ -1,0 +1,59 @@
+"""The verb `exec` where it starts its machine: checker and keeper begin before anything slow is loaded, as with `run`.
+
+Whatever fails of ours ends with 125, so that a workflow can tell it from what the command ends with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+
+from ...base.errors import ExitCode, Refusal
+from ..session import keeper_link
+from ..session.preflight.checker import Checker
+from .verdict import OwnCode
+
+_ELSEWHERE = ("--session", "--parallel", "--help", "-h")
+"""With these no machine is started here."""
+
+
+def run(words: Sequence[str], umask: int) -> int:
+    """Run one command to its end; returns its exit code, or one of ours."""
+    from ..console import terminal
+
+    try:
+        if _begins_elsewhere(words):
+            from ..cli import dispatch
+
+            return dispatch.run(words, umask)
+        return asyncio.run(_run(Checker(words, umask)))
+    except Refusal as refusal:
+        terminal.say_text(f"7lbd: {refusal}", error=True)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        terminal.say(f"7lbd: {error.filename or 'this node'}: {error.strerror}", error=True)
+    except Exception:
+        traceback.print_exc()
+    return OwnCode.FAILED
+
+
+def _begins_elsewhere(words: Sequence[str]) -> bool:
+    ours = words[: words.index("--")] if "--" in words else words
+    return any(word.partition("=")[0] in _ELSEWHERE for word in ours)
+
+
+async def _run(checker: Checker) -> int:
+    async with keeper_link.started() as link:
+        from ..session import supervisor
+        from .job_display import JobDisplay
+
+        checked = await checker.answer()
+        checked.raise_trouble()
+        if checked.prepared is None or checked.job is None:
+            return OwnCode.FAILED if checked.code else ExitCode.OK
+        await link.inside()
+        display = JobDisplay(checked.prepared, checked.job)
+        code = await supervisor.run(link, checked.prepared, display, hear=display.hear)
+        return display.exit_code(code)

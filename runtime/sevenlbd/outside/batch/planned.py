@@ -1,0 +1,131 @@
+"""The session of a command, checked: no ways in, the command's shares, and what is to run. Runs in the checker."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from ...config.settings import AtEnd, Settings
+from ...config.sources import Places
+from ...wire.plan import Batch
+from ..session.preflight import checker
+from ..session.preflight.prepared import Prepared
+from . import attached, exec_verb, order, outputs
+from .order import Order
+from .request import JobRequest
+
+_RESERVED = ("job", "work")
+
+
+def planned(options: Namespace, chosen: Settings, here: Places, umask: int) -> tuple[Prepared, JobRequest]:
+    """A session that runs what the options say. Raises Refusal."""
+    wanted = request(options, umask, as_json=chosen.json_events)
+    session = checker.prepared(options, _settings(chosen, options, wanted), here, umask)
+    if not session.exec_hook:
+        what = f"{session.image_title}: cannot run commands: its description has no exec_hook, or it has no agent"
+        raise Refusal(ExitCode.IMAGE, what, hint="what the image needs for that: docs/exec.md")
+    if wanted.order:
+        wanted.order.text(windows=session.plan.guest.os == "windows")
+    folder = Path(session.plan.folder)
+    batch = Batch(session.exec_hook, str(folder / "job"), str(folder / "work") if wanted.apart else "")
+    return replace(session, plan=replace(session.plan, batch=batch)), wanted
+
+
+def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Settings:
+    """Those of a session without a desktop."""
+    for share in chosen.shares:
+        if (name := share.partition("=")[0].lower()) in _RESERVED:
+            raise Refusal(ExitCode.SHARE, f"--share {share}: `{name}` is exec's own", hint="give it another name")
+    work = () if wanted.apart else (f"work={wanted.folder}:rw",)
+    return chosen.model_copy(
+        update={
+            "shares": (*chosen.shares, *work),
+            # What a command is not told to work on, it does not get.
+            "home_share": bool(options.home_share),
+            "name": options.keep or chosen.name,
+            "web": "off",
+            "web_certificate": "",
+            "web_key": "",
+            "rdp_tls": "",
+            "console": False,
+            "exit_when_ready": False,
+            "resume": "",
+            "resume_if_there": "",
+            "at_end": AtEnd.SHUTDOWN,
+            "checkpoint_every": 0,
+            "end_notice": 0,
+        }
+    )
+
+
+def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
+    """What is to run. Raises Refusal."""
+    for pattern in options.output:
+        outputs.check(pattern)
+    folder, inputs = _current_folder(), list(options.input)
+    command = _command(options, folder, inputs)
+    _check_inputs(inputs)
+    made = None
+    if command:
+        given = not options.no_stdin and attached.has_stdin()
+        made = Order(command, order.environment(options.env), given, options.visible)
+        made.text(windows=False)
+    elif not options.keep:
+        raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
+    return JobRequest(
+        order=made,
+        timeout=exec_verb.timeout(options),
+        inputs=tuple(inputs) if options.input or options.output else (),
+        outputs=tuple(options.output),
+        folder=folder,
+        umask=umask,
+        as_json=as_json,
+        keep=bool(options.keep),
+    )
+
+
+def _current_folder() -> str:
+    try:
+        here = str(Path.cwd())
+    except OSError:
+        what = "the current folder is gone, and the command was to work in it"
+        raise Refusal(ExitCode.SHARE, what, hint="cd to a folder that is there") from None
+    wanted = os.environ.get("PWD", "")
+    if here == "/" and wanted not in ("", "/"):
+        what = f"{wanted}: the container does not show this folder, so the command cannot work in it"
+        raise Refusal(ExitCode.SHARE, what, hint=f"apptainer run --bind {wanted} ...")
+    return here
+
+
+def _command(options: Namespace, folder: str, inputs: list[str]) -> tuple[str, ...]:
+    """The command; a script of the user's is brought along where it works apart. Raises Refusal."""
+    if not options.shell:
+        return tuple(options.command)
+    shell, script = options.shell
+    if shell not in exec_verb.SHELLS:
+        what = f"--shell {shell}: is none of {', '.join(exec_verb.SHELLS)}"
+        raise Refusal(ExitCode.USAGE, what, hint="--shell powershell FILE.ps1")
+    ends = exec_verb.SHELLS[shell]
+    if ends and not script.lower().endswith(ends):
+        raise Refusal(ExitCode.USAGE, f"--shell {shell}: {script} is not a file in {' or '.join(ends)}")
+    if (Path(folder) / script).is_file() and (options.input or options.output):
+        inputs.append(script)
+        script = Path(script).name
+    if shell == "powershell":
+        return order.powershell(script, options.command)
+    return ("/bin/sh", script, *options.command) if shell == "sh" else (script, *options.command)
+
+
+def _check_inputs(inputs: list[str]) -> None:
+    names: set[str] = set()
+    for name in inputs:
+        path = user_path(name)
+        if not path.exists():
+            raise Refusal(ExitCode.USAGE, f"--input {name}: there is no such file")
+        if not path.name or path.name.lower() in names:
+            raise Refusal(ExitCode.USAGE, f"--input {name}: another one has this name, and both go into one folder")
+        names.add(path.name.lower())
