@@ -64,9 +64,9 @@ def _run(arguments: Sequence[str], umask: int) -> int:
     if words[0] in (*_SESSIONS, "image"):
         rlimits.raise_soft()
     if words[0] == "exec":
-        from .outside.batch import launch as batch_launch
+        from .outside.batch import entry
 
-        return batch_launch.run(words, umask)
+        return entry.run(words, umask)
     if words[0] in _SESSIONS:
         from .outside.session import launch
 

@@ -38,10 +38,10 @@ _RELAYS = ("base", "wire.codec", "wire.forwards", "wire.packets", "outside.egres
 PROCESSES = {
     # The models of settings and images are the checker's: 10 MB that would stay for as long as the session.
     "supervisor": Process(
-        ("__main__", "outside.session.launch"),
+        ("__main__", "outside.session.launch", "outside.batch.entry"),
         ("base", "wire", "outside", "images.image_lock", "images.layout", "images.names", "images.repository.leases"),
         but=("outside.session.preflight.prepare", "outside.egress.policy", "outside.imaging", "outside.checks"),
-        elsewhere=("__main__", "outside.session.preflight.checker"),
+        elsewhere=("__main__", "outside.session.preflight.checker", "outside.batch.entry"),
     ),
     "checker": Process(
         ("outside.session.preflight.checker",),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from .verdict import JobEnd, failed
 _HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
 
 
-class Job:
+class GuestJob:
     """A command that is to run in the session whose folder is `session`."""
 
     def __init__(self, session: Path, request: JobRequest, sinks: Sinks, *, windows: bool) -> None:
@@ -101,10 +100,3 @@ def has_stdin() -> bool:
         return not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
         return False
-
-
-def say(text: str) -> None:
-    """A line for people, where it does not mix with the command's output."""
-    with suppress(OSError):
-        sys.stderr.write(f"7lbd: {text}\n")
-        sys.stderr.flush()

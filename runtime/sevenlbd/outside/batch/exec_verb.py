@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Mapping
 
-from ...base.errors import ExitCode, Refusal
-from ...config.settings import parse_duration
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 
@@ -18,7 +15,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "the node": ("time_limit", "ready_timeout", "name", "session_dir", "min_space", "state_dir", "json_events"),
     "more files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
 }
-SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
 
 
 def _options(parser: Parser) -> None:
@@ -48,19 +44,6 @@ def _options(parser: Parser) -> None:
     for title, names in _GROUPS.items():
         options(parser.add_argument_group(title), *names)
     parser.set_defaults(form="", goes_on=False, acceptance=False, copy=False, command=())
-
-
-def timeout(chosen: Namespace) -> float | None:
-    """Seconds. Raises Refusal."""
-    if chosen.timeout is None:
-        return None
-    try:
-        seconds = parse_duration(chosen.timeout)
-    except ValueError as error:
-        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: {error}", hint="--timeout 90m") from None
-    if not isinstance(seconds, int | float) or seconds <= 0:
-        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: leaves no time", hint="--timeout 90m")
-    return float(seconds)
 
 
 def call(context: CommandContext) -> int:

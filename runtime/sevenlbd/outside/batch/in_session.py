@@ -10,7 +10,7 @@ from ...wire.state import Phase
 from ..cli.command import CommandContext
 from ..folders import bases, session_folders
 from . import planned, sinks
-from .attached import Job
+from .attached import GuestJob
 
 
 def run(context: CommandContext) -> int:
@@ -19,7 +19,7 @@ def run(context: CommandContext) -> int:
     where = bases.all_bases(settings.session_dir, context.here.environment)
     folder = session_folders.find(where, options.session)
     wanted = planned.request(options, context.umask, as_json=settings.json_events)
-    job = Job(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=system(folder) == "windows")
+    job = GuestJob(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=system(folder) == "windows")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: job.urge())
     return job.run().code

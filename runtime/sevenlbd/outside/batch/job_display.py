@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,12 +10,11 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...wire.state import Phase, SessionState
-from ..console import output
 from ..console.output import Output
 from ..session import control
 from ..session.preflight.prepared import Prepared
-from . import attached, sinks
-from .attached import Job
+from . import sinks
+from .attached import GuestJob
 from .request import JobRequest
 from .verdict import JobEnd, OwnCode
 
@@ -30,10 +28,10 @@ class JobDisplay(Output):
         self._windows = prepared.plan.guest.os == "windows"
         self._request = request
         self._last: Phase | None = None
-        self._job: Job | None = None
+        self._job: GuestJob | None = None
         self._end: JobEnd | None = None
         self._signalled_at = float("-inf")
-        self._sinks = sinks.Json() if request.as_json else sinks.Raw()
+        self._sinks: sinks.Sinks = sinks.Json() if request.as_json else sinks.Raw()
 
     def hear(self, _number: int) -> bool:
         """A signal: the command's, while there is one; a machine that has none, or no more, is ended."""
@@ -59,25 +57,25 @@ class JobDisplay(Output):
                 self.warn(text)
         if state.phase is not self._last:
             self._last = state.phase
-            self._event("phase", asdict(state))
+            self._sinks.event("phase", asdict(state))
 
     def warn(self, text: str) -> None:
-        self._say(f"WARNING: {text}")
-        self._event("warning", {"text": text})
+        self._sinks.tell(f"WARNING: {text}")
+        self._sinks.event("warning", {"text": text})
 
     def note(self, text: str) -> None:
-        self._event("note", {"text": text})
+        self._sinks.event("note", {"text": text})
 
     def ready(self, state: SessionState) -> None:
-        self._event("ready", {"id": state.id, "folder": state.folder})
+        self._sinks.event("ready", {"id": state.id, "folder": state.folder})
         if self._request.order is None:
-            self._say(f"session {state.id} is ready: 7lbd exec --session {state.id} -- PROGRAM ARGUMENTS")
+            self._sinks.tell(f"session {state.id} is ready: 7lbd exec --session {state.id} -- PROGRAM ARGUMENTS")
             return
         folder = Path(state.folder)
-        self._job = Job(folder, self._request, self._sinks, windows=self._windows)
+        self._job = GuestJob(folder, self._request, self._sinks, windows=self._windows)
         threading.Thread(target=self._run, args=(self._job, folder), daemon=True).start()
 
-    def _run(self, job: Job, folder: Path) -> None:
+    def _run(self, job: GuestJob, folder: Path) -> None:
         end = job.run()
         self._end = end
         if self._request.keep:
@@ -86,21 +84,15 @@ class JobDisplay(Output):
             control.send_stop(folder, now=True)
 
     def kept(self, folder: Path) -> None:
-        self._say(f"logs and last screen are kept in {folder}")
-        self._event("kept", {"folder": str(folder)})
+        self._sinks.tell(f"logs and last screen are kept in {folder}")
+        self._sinks.event("kept", {"folder": str(folder)})
 
     def finished(self, state: SessionState) -> None:
         if state.phase is Phase.FAILED and self._end is None:
-            self._say(f"FAILED: {state.reason}" + (f"\n  {state.hint}" if state.hint else ""))
-        self._event("finished", asdict(state))
+            self._sinks.tell(f"FAILED: {state.reason}")
+            if state.hint:
+                self._sinks.tell(f"  {state.hint}")
+        self._sinks.event("finished", asdict(state))
 
     def refused(self, refusal: Refusal) -> None:
-        self._event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})
-
-    def _say(self, text: str) -> None:
-        if not self._request.as_json:
-            attached.say(text)
-
-    def _event(self, event: str, fields: dict[str, object]) -> None:
-        if self._request.as_json:
-            output.say(json.dumps({"event": event, **fields}))
+        self._sinks.event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})

@@ -9,22 +9,27 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import AtEnd, Settings
+from ...config.settings import AtEnd, Settings, parse_duration
 from ...config.sources import Places
 from ...wire.plan import Batch
+from ..job.allocation import Allocation
 from ..session.preflight import checker
 from ..session.preflight.prepared import Prepared
-from . import attached, exec_verb, order, outputs
+from . import attached, order, outputs
 from .order import Order
 from .request import JobRequest
 
 _RESERVED = ("job", "work")
+_SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
+"""What the files of each are called."""
 
 
-def planned(options: Namespace, chosen: Settings, here: Places, umask: int) -> tuple[Prepared, JobRequest]:
+def planned(
+    options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None
+) -> tuple[Prepared, JobRequest]:
     """A session that runs what the options say. Raises Refusal."""
     wanted = request(options, umask, as_json=chosen.json_events)
-    session = checker.prepared(options, _settings(chosen, options, wanted), here, umask)
+    session = checker.prepared(options, _settings(chosen, options, wanted), here, umask, job)
     if not session.exec_hook:
         what = f"{session.image_title}: cannot run commands: its description has no exec_hook, or it has no agent"
         raise Refusal(ExitCode.IMAGE, what, hint="what the image needs for that: docs/exec.md")
@@ -78,7 +83,7 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
         raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
     return JobRequest(
         order=made,
-        timeout=exec_verb.timeout(options),
+        timeout=_timeout(options),
         inputs=tuple(inputs) if options.input or options.output else (),
         outputs=tuple(options.output),
         folder=folder,
@@ -106,10 +111,10 @@ def _command(options: Namespace, folder: str, inputs: list[str]) -> tuple[str, .
     if not options.shell:
         return tuple(options.command)
     shell, script = options.shell
-    if shell not in exec_verb.SHELLS:
-        what = f"--shell {shell}: is none of {', '.join(exec_verb.SHELLS)}"
+    if shell not in _SHELLS:
+        what = f"--shell {shell}: is none of {', '.join(_SHELLS)}"
         raise Refusal(ExitCode.USAGE, what, hint="--shell powershell FILE.ps1")
-    ends = exec_verb.SHELLS[shell]
+    ends = _SHELLS[shell]
     if ends and not script.lower().endswith(ends):
         raise Refusal(ExitCode.USAGE, f"--shell {shell}: {script} is not a file in {' or '.join(ends)}")
     if (Path(folder) / script).is_file() and (options.input or options.output):
@@ -129,3 +134,16 @@ def _check_inputs(inputs: list[str]) -> None:
         if not path.name or path.name.lower() in names:
             raise Refusal(ExitCode.USAGE, f"--input {name}: another one has this name, and both go into one folder")
         names.add(path.name.lower())
+
+
+def _timeout(chosen: Namespace) -> float | None:
+    """Seconds. Raises Refusal."""
+    if chosen.timeout is None:
+        return None
+    try:
+        seconds = parse_duration(chosen.timeout)
+    except ValueError as error:
+        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: {error}", hint="--timeout 90m") from None
+    if not isinstance(seconds, int | float) or seconds <= 0:
+        raise Refusal(ExitCode.USAGE, f"--timeout {chosen.timeout}: leaves no time", hint="--timeout 90m")
+    return float(seconds)

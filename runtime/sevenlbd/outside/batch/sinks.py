@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import threading
+from contextlib import suppress
 from typing import Protocol
 
+from ...base.errors import visible
 from .verdict import JobEnd
 
 
@@ -22,6 +25,12 @@ class Sinks(Protocol):
     def ended(self, end: JobEnd) -> None:
         """It is over."""
 
+    def tell(self, text: str) -> None:
+        """A line for people."""
+
+    def event(self, name: str, fields: dict[str, object]) -> None:
+        """Something for programs."""
+
 
 class Raw:
     """Our standard output and error, byte by byte."""
@@ -34,7 +43,14 @@ class Raw:
 
     def ended(self, end: JobEnd) -> None:
         if not end.own:
-            _write(2, f"7lbd: {end.said}\n".encode())
+            self.tell(end.said)
+
+    def tell(self, text: str) -> None:
+        with suppress(OSError):
+            _write(2, f"7lbd: {visible(text)}\n".encode())
+
+    def event(self, name: str, fields: dict[str, object]) -> None:
+        pass
 
 
 class Json:
@@ -47,13 +63,28 @@ class Json:
         self._stream("stderr", piece)
 
     def ended(self, end: JobEnd) -> None:
-        _write(1, json.dumps(end.event()).encode() + b"\n")
+        _write_line(end.event())
+
+    def tell(self, text: str) -> None:
+        pass
+
+    def event(self, name: str, fields: dict[str, object]) -> None:
+        with suppress(OSError):
+            _write_line({"event": name, **fields})
 
     @staticmethod
     def _stream(name: str, piece: bytes) -> None:
         if piece:
-            said = {"event": name, "base64": base64.b64encode(piece).decode()}
-            _write(1, json.dumps(said).encode() + b"\n")
+            _write_line({"event": name, "base64": base64.b64encode(piece).decode()})
+
+
+_turn = threading.Lock()
+
+
+def _write_line(said: dict[str, object]) -> None:
+    """Whole, though a session's events come from another thread than its command's."""
+    with _turn:
+        _write(1, json.dumps(said).encode() + b"\n")
 
 
 def _write(descriptor: int, piece: bytes) -> None:

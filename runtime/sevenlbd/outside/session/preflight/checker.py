@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from ....config.settings import Settings, Source
     from ....config.sources import Places
-    from ...batch.request import JobRequest
     from ...job.allocation import Allocation
     from .prepared import Prepared
+
+    type Make = Callable[[Namespace, Settings, Places, int, Allocation | None], tuple[Prepared, object]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Answer:
     code: int = ExitCode.OK
     report: str = ""
     """Where a portal looks for what becomes of its form."""
-    job: JobRequest | None = None
-    """What is to run there, when it is not a desktop."""
+    more: object = None
+    """What else whoever prepares the session found out; None for a desktop."""
 
     def raise_trouble(self) -> None:
         """Raises what the check raised: Refusal or OSError."""
@@ -54,14 +55,15 @@ class Answer:
 class Checker:
     """The check under way."""
 
-    def __init__(self, words: Sequence[str], umask: int) -> None:
+    def __init__(self, words: Sequence[str], umask: int, make: Make | None = None) -> None:
+        """`make` prepares another session than a desktop's; it is called in the fork."""
         self._answer, answer = os.pipe()
         sys.stdout.flush()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._answer)
             with os.fdopen(answer, "wb") as pipe:
-                pickle.dump(_checked(words, umask), pipe)
+                pickle.dump(_checked(words, umask, make or _desktop), pipe)
             os._exit(0)
         os.close(answer)
 
@@ -77,7 +79,7 @@ class Checker:
         return pickle.loads(packed) if packed else Answer(code=ExitCode.BUG)
 
 
-def _checked(words: Sequence[str], umask: int) -> Answer:
+def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
     """The whole check, in the fork. What it prints (help, usage) is out before this returns."""
     as_json, sif, report = False, "", ""
     try:
@@ -86,23 +88,18 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
         from ...cli.parser import source
         from ...job import allocation
 
-        verb, options = command_line.parse(words)
+        _, options = command_line.parse(words)
         here = places.look_around(os.environ)
         sif, report = here.sif, _report(options.form)
         sources, form_notes = _asked(options.form, here)
         job = allocation.of(here.environment)
         chosen = places.settings(here, source(options), *sources, *_named_by(job)).settings
         as_json = chosen.json_events
-        if verb.name == "exec":
-            from ...batch import planned
-
-            session, request = planned.planned(options, chosen, here, umask)
-        else:
-            session, request = prepared(options, chosen, here, umask, job), None
+        session, more = make(options, chosen, here, umask, job)
         session = replace(session, warnings=(*here.passed_over(), *here.told, *form_notes, *session.warnings))
         if options.acceptance:
             session = replace(session, plan=replace(session.plan, acceptance=True))
-        return Answer(as_json, sif, session, report=report, job=job)
+        return Answer(as_json, sif, session, report=report, more=more)
     except Refusal as refusal:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
     except OSError as error:
@@ -112,6 +109,12 @@ def _checked(words: Sequence[str], umask: int) -> Answer:
     except BaseException:
         traceback.print_exc()
         return Answer(code=ExitCode.BUG)
+
+
+def _desktop(
+    options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None
+) -> tuple[Prepared, None]:
+    return prepared(options, chosen, here, umask, job), None
 
 
 def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:

@@ -8,11 +8,21 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...base.errors import ExitCode, Refusal
 from ..session import keeper_link
 from ..session.preflight.checker import Checker
+from .request import JobRequest
 from .verdict import OwnCode
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ...config.settings import Settings
+    from ...config.sources import Places
+    from ..job.allocation import Allocation
+    from ..session.preflight.prepared import Prepared
 
 _ELSEWHERE = ("--session", "--parallel", "--help", "-h")
 """With these no machine is started here."""
@@ -27,7 +37,7 @@ def run(words: Sequence[str], umask: int) -> int:
             from ..cli import dispatch
 
             return dispatch.run(words, umask)
-        return asyncio.run(_run(Checker(words, umask)))
+        return asyncio.run(_run(Checker(words, umask, _planned)))
     except Refusal as refusal:
         terminal.say_text(f"7lbd: {refusal}", error=True)
     except KeyboardInterrupt:
@@ -44,6 +54,15 @@ def _begins_elsewhere(words: Sequence[str]) -> bool:
     return any(word.partition("=")[0] in _ELSEWHERE for word in ours)
 
 
+def _planned(
+    options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None
+) -> tuple[Prepared, JobRequest]:
+    """In the checker's fork."""
+    from . import planned
+
+    return planned.planned(options, chosen, here, umask, job)
+
+
 async def _run(checker: Checker) -> int:
     async with keeper_link.started() as link:
         from ..session import supervisor
@@ -51,9 +70,9 @@ async def _run(checker: Checker) -> int:
 
         checked = await checker.answer()
         checked.raise_trouble()
-        if checked.prepared is None or checked.job is None:
+        if checked.prepared is None or not isinstance(checked.more, JobRequest):
             return OwnCode.FAILED if checked.code else ExitCode.OK
         await link.inside()
-        display = JobDisplay(checked.prepared, checked.job)
+        display = JobDisplay(checked.prepared, checked.more)
         code = await supervisor.run(link, checked.prepared, display, hear=display.hear)
         return display.exit_code(code)
