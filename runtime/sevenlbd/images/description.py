@@ -149,7 +149,7 @@ class Description(BaseModel):
     exec_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=(),
         description="a program in the guest, with its arguments, that the agent runs to have the command done that "
-        "lies on the share `job`: `user=` and `password=` come on its standard input",
+        "lies on the share `job`: `user=`, `password=` and `job=`, its folder there, come on its standard input",
     )
     egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=("all",),

@@ -112,6 +112,8 @@ class SessionState:
     """The file that it was suspended into last."""
     runs: str = ""
     """The system for which it runs commands, `windows` or `linux`; empty for a desktop."""
+    works_in: str = ""
+    """The node's folder in which the commands work; empty where that is one of the session's own."""
 
     @property
     def called(self) -> str:

@@ -118,6 +118,7 @@ def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
     by_hand = {name for name in speaking if re.search(r"\bjson\.(loads?|dumps?)\(", MODULES[name].read_text())}
     assert by_hand == {
         "outside.acceptance.examined_session",  # what `run --json` prints
+        "outside.batch.kept_machine",  # what `exec --json` prints
         "inside.gateway.api",  # what a browser sends and gets
         "inside.vm.qemu",  # QEMU's command line
         "outside.access.tls_files",  # what the maker of certificates is asked, on its standard input

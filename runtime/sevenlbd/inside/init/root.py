@@ -36,14 +36,14 @@ from ...base.syscalls import (
     MS_REMOUNT,
     mount,
 )
-from ...wire import shared_files
+from ...wire import job_files, shared_files
 from ...wire.inner_files import PRIVATE
 from ...wire.plan import Plan, Share
 from . import mounts
 
 SESSION = PRIVATE / "session"
 LOGS = SESSION / shared_files.LOGS
-JOB, WORK = PRIVATE / "job", PRIVATE / "work"
+JOB, WORK = PRIVATE / job_files.JOB, PRIVATE / job_files.WORK
 IMAGE = PRIVATE / "image"
 VARIABLES_TEMPLATE = IMAGE / "variables"
 OVERLAY = PRIVATE / shared_files.OVERLAY

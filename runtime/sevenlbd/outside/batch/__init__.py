@@ -3,6 +3,11 @@
 - entry: the verb, where it starts its machine
 - exec_verb: its options
 - in_session: the verb in a machine that was kept
+- many: a list of commands, in several machines
+- command_list: the list
+- machine_words: what each of the machines is started with
+- kept_machine: one of them
+- results: what became of it all
 - planned: the session of a command, checked
 - request: what is wanted of one command
 - job_display: what its session tells, and when the command begins

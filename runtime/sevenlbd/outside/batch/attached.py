@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...base.errors import Refusal
+from ...wire.job_files import JOB, WORK
 from ..session import control
 from . import transfer
 from .request import JobRequest
@@ -53,7 +54,7 @@ class GuestJob:
     def _run(self) -> JobEnd:
         request, folder = self._request, self._hook.folder
         assert request.order is not None, "a machine that is only kept runs nothing"
-        work = self._session / "work"
+        work = self._session / WORK
         if request.apart:
             transfer.bring(request.inputs, work)
         folder.mkdir(mode=0o700)
@@ -77,7 +78,7 @@ class _Hook(threading.Thread):
         self._session = session
         self._number = number
         self._over = ""
-        self.folder = session / "job" / number
+        self.folder = session / JOB / number
 
     def run(self) -> None:
         """The thread's whole life."""

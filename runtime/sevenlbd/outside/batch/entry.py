@@ -66,13 +66,19 @@ def _planned(
 async def _run(checker: Checker) -> int:
     async with keeper_link.started() as link:
         from ..session import supervisor
+        from . import sinks
         from .job_display import JobDisplay
 
         checked = await checker.answer()
-        checked.raise_trouble()
-        if checked.prepared is None or not isinstance(checked.more, JobRequest):
-            return OwnCode.FAILED if checked.code else ExitCode.OK
-        await link.inside()
-        display = JobDisplay(checked.prepared, checked.more)
-        code = await supervisor.run(link, checked.prepared, display, hear=display.hear)
+        try:
+            checked.raise_trouble()
+            if checked.prepared is None or not isinstance(checked.more, JobRequest):
+                return OwnCode.FAILED if checked.code else ExitCode.OK
+            await link.inside()
+            display = JobDisplay(checked.prepared, checked.more)
+            code = await supervisor.run(link, checked.prepared, display, hear=display.hear)
+        except Refusal as refusal:
+            if checked.as_json:
+                sinks.Json().refused(refusal)
+            raise
         return display.exit_code(code)

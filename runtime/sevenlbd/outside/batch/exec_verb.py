@@ -41,13 +41,25 @@ def _options(parser: Parser) -> None:
         "--keep", metavar="ID", default="", help="let the machine stay when it has ended: 7lbd stop ID"
     )
     several.add_argument("--session", metavar="ID", default="", help="run it in a machine that was kept")
+    several.add_argument("--parallel", metavar="N", default="", help="run a list of commands in so many machines")
+    listed = "the list: a command a line, behind the words that follow `--`; - is standard input (default: -)"
+    several.add_argument("--list", metavar="FILE", default="-", help=listed)
+    results = "folder for what each prints, and the table of all (default: exec-results)"
+    several.add_argument("--results", metavar="DIR", default="exec-results", help=results)
+    again = "how often one that fails is run again (default: 0); one whose machine is lost is, once, in any case"
+    several.add_argument("--retries", metavar="N", default="0", help=again)
+    several.add_argument("--fresh", action="store_true", help="a new machine for each command of the list")
     for title, names in _GROUPS.items():
         options(parser.add_argument_group(title), *names)
     parser.set_defaults(form="", goes_on=False, acceptance=False, copy=False, command=())
 
 
 def call(context: CommandContext) -> int:
-    """`exec` in a machine that is there already. Raises Refusal."""
+    """`exec` in a machine that is there already, or in several. Raises Refusal."""
+    if context.options.parallel:
+        from . import many
+
+        return many.run(context)
     from . import in_session
 
     return in_session.run(context)

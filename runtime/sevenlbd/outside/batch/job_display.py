@@ -95,4 +95,4 @@ class JobDisplay(Output):
         self._sinks.event("finished", asdict(state))
 
     def refused(self, refusal: Refusal) -> None:
-        self._sinks.event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})
+        """Told where it is caught."""

@@ -10,9 +10,9 @@ from pathlib import Path, PureWindowsPath
 
 from ...base import atomic
 from ...base.errors import ExitCode, Refusal
+from ...wire.job_files import ORDER
 from . import windows_words
 
-ORDER = "order.json"
 _FORMAT = 1  # of the contract in docs/exec.md
 _MAX_ORDER = 1 << 20  # bytes; both systems take less than that as arguments and environment
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")  # with the brackets of Windows' ProgramFiles(x86)

@@ -11,6 +11,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config.settings import AtEnd, Settings, parse_duration
 from ...config.sources import Places
+from ...wire.job_files import JOB, WORK
 from ...wire.plan import Batch
 from ..job.allocation import Allocation
 from ..session.preflight import checker
@@ -19,7 +20,6 @@ from . import attached, order, outputs
 from .order import Order
 from .request import JobRequest
 
-_RESERVED = ("job", "work")
 _SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
 """What the files of each are called."""
 
@@ -36,16 +36,16 @@ def planned(
     if wanted.order:
         wanted.order.text(windows=session.plan.guest.os == "windows")
     folder = Path(session.plan.folder)
-    batch = Batch(session.exec_hook, str(folder / "job"), str(folder / "work") if wanted.apart else "")
+    batch = Batch(session.exec_hook, str(folder / JOB), str(folder / WORK) if wanted.apart else "")
     return replace(session, plan=replace(session.plan, batch=batch)), wanted
 
 
 def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Settings:
     """Those of a session without a desktop."""
     for share in chosen.shares:
-        if (name := share.partition("=")[0].lower()) in _RESERVED:
+        if (name := share.partition("=")[0].lower()) in (JOB, WORK):
             raise Refusal(ExitCode.SHARE, f"--share {share}: `{name}` is exec's own", hint="give it another name")
-    work = () if wanted.apart else (f"work={wanted.folder}:rw",)
+    work = () if wanted.apart else (f"{WORK}={wanted.folder}:rw",)
     return chosen.model_copy(
         update={
             "shares": (*chosen.shares, *work),
@@ -79,6 +79,8 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
         given = not options.no_stdin and attached.has_stdin()
         made = Order(command, order.environment(options.env), given, options.visible)
         made.text(windows=False)
+    elif options.parallel:
+        made = Order((), order.environment(options.env), visible=options.visible)
     elif not options.keep:
         raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
     return JobRequest(

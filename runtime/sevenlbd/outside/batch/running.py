@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...base import atomic
+from ...wire.job_files import KILL, STOP
 from .pieces import MAX_PIECE, PieceReader, PieceWriter
 from .verdict import JobEnd, OwnCode, failed
 from .verdict import read as read_verdict
 
-STOP, KILL = "stop", "kill"  # files: their being there is the order
 _POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
 _POLITE_SECONDS = 10.0  # a guess: as docker stop, for a solver to write what it has
 _LAST_ROUNDS = 8  # a guess: a killed command's output waits for nobody: more than a window of pieces
@@ -99,9 +99,20 @@ class Running:
         ready, _, _ = select.select([self.source], [], [], seconds)
         if not ready:
             return given
-        piece = os.read(self.source, MAX_PIECE)
+        piece = _gathered(self.source)
         given.write(piece)
         return given if piece else None
+
+
+def _gathered(source: int) -> bytes:
+    """What is there by now, as one piece: a pipe gives 64 KiB at a time, and each piece costs the guest round trips."""
+    piece = os.read(source, MAX_PIECE)
+    while piece and len(piece) < MAX_PIECE and select.select([source], [], [], 0)[0]:
+        more = os.read(source, MAX_PIECE - len(piece))
+        if not more:  # the end is the next piece
+            break
+        piece += more
+    return piece
 
 
 def _drain(streams: Sequence[PieceReader]) -> None:

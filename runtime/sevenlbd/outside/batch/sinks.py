@@ -9,8 +9,8 @@ import threading
 from contextlib import suppress
 from typing import Protocol
 
-from ...base.errors import visible
-from .verdict import JobEnd
+from ...base.errors import Refusal, visible
+from .verdict import JobEnd, OwnCode
 
 
 class Sinks(Protocol):
@@ -36,10 +36,10 @@ class Raw:
     """Our standard output and error, byte by byte."""
 
     def out(self, piece: bytes) -> None:
-        _write(1, piece)
+        write(1, piece)
 
     def err(self, piece: bytes) -> None:
-        _write(2, piece)
+        write(2, piece)
 
     def ended(self, end: JobEnd) -> None:
         if not end.own:
@@ -47,7 +47,7 @@ class Raw:
 
     def tell(self, text: str) -> None:
         with suppress(OSError):
-            _write(2, f"7lbd: {visible(text)}\n".encode())
+            write(2, f"7lbd: {visible(text)}\n".encode())
 
     def event(self, name: str, fields: dict[str, object]) -> None:
         pass
@@ -72,6 +72,10 @@ class Json:
         with suppress(OSError):
             _write_line({"event": name, **fields})
 
+    def refused(self, refusal: Refusal) -> None:
+        """There was no machine."""
+        self.event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})
+
     @staticmethod
     def _stream(name: str, piece: bytes) -> None:
         if piece:
@@ -84,10 +88,10 @@ _turn = threading.Lock()
 def _write_line(said: dict[str, object]) -> None:
     """Whole, though a session's events come from another thread than its command's."""
     with _turn:
-        _write(1, json.dumps(said).encode() + b"\n")
+        write(1, json.dumps(said).encode() + b"\n")
 
 
-def _write(descriptor: int, piece: bytes) -> None:
+def write(descriptor: int, piece: bytes) -> None:
     """All of it; a reader that is slow holds up the command, as a pipe would."""
     left = memoryview(piece)
     while left:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...base import foreign_files
 from ...base.errors import visible
+from ...wire.job_files import ENDED
 
-ENDED = "ended.json"
 _MAX_ENDED = 4096  # bytes; a number and a sentence
 _MAX_SAID = 300  # characters of it that people are shown
 _SIGNALLED = 128  # what a shell adds to a signal's number

@@ -25,6 +25,26 @@ def shown(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The same of things that are done one by one, each of which takes its time."""
+    if not sys.stderr.isatty():
+        yield _Count(visible(what), total).told
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(visible(what), total=total)
+        yield lambda done: bar.update(task, advance=done)
+
+
+@contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     # Loading it takes longer than many a check.
     from rich import progress
@@ -61,7 +81,16 @@ class _Lines:
             terminal.say(self._line(now - self._began), error=True)
 
     def _line(self, seconds: float) -> str:
+        """`seconds` is how long it has taken so far."""
         rate = self._done / seconds
         left = f"{units.duration((self._total - self._done) / rate)} left" if self._done else "time left unknown"
         part = 100 * self._done // max(self._total, 1)
         return f"7lbd: {self._what}: {part} %, {rate / 2**20:.0f} MiB/s, {left}"
+
+
+class _Count(_Lines):
+    """The same of things that are counted."""
+
+    def _line(self, seconds: float) -> str:
+        left = f"{units.duration((self._total - self._done) * seconds / self._done)} left" if self._done else "begun"
+        return f"7lbd: {self._what}: {self._done} of {self._total}, {left}"

@@ -14,8 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base import atomic
 from ...base.errors import ExitCode, Refusal
 from ...wire.codec import Codec, Printable
+from ...wire.job_files import JOB, KILL
 from ...wire.keeper import GuestAnswer, GuestCommand
 from ..folders.session_folders import CONTROL
 from .guest_calls import GuestCalls
@@ -93,7 +95,10 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
         try:
             order = _ORDERS.unpack(await asyncio.wait_for(reader.readline(), _ORDER_SECONDS))
             try:
-                reply = await _while_there(reader, obey(order, _Teller(writer).advance), order)
+                obeyed = obey(order, _Teller(writer).advance)
+                # A job is its caller's: when he is gone nobody waits for it. What else is ordered is done.
+                is_job = order.order == "job"
+                reply = await (_while_there(reader, obeyed, folder / JOB / order.job) if is_job else obeyed)
             except Refusal as refusal:
                 reply = _Reply(ok=False, why=refusal.what, hint=refusal.hint, code=refusal.code)
             except (OSError, RuntimeError) as error:
@@ -110,14 +115,12 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
         yield
 
 
-async def _while_there(reader: asyncio.StreamReader, obeyed: Coroutine[None, None, _Reply], order: _Order) -> _Reply:
-    """A job is its caller's: when he is gone nobody waits for it. What else is ordered is done."""
-    if order.order != "job":
-        return await obeyed
+async def _while_there(reader: asyncio.StreamReader, obeyed: Coroutine[None, None, _Reply], job: Path) -> _Reply:
     done, gone = asyncio.ensure_future(obeyed), asyncio.ensure_future(reader.read(1))
     await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         done.cancel()
+        atomic.replace(job / KILL, b"")
         raise ConnectionError
     gone.cancel()
     return await done

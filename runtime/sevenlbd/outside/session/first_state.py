@@ -6,6 +6,7 @@ import os
 
 from ...base import lineage
 from ...base.errors import visible
+from ...wire.job_files import WORK
 from ...wire.state import SessionState
 from .preflight.prepared import Prepared
 
@@ -34,6 +35,7 @@ def first_state(prepared: Prepared) -> SessionState:
         account=plan.guest.account,
         notes=list(map(visible, prepared.notes)),
         runs=plan.guest.os if plan.batch else "",
+        works_in=next((share.path for share in plan.shares if plan.batch and share.name == WORK), ""),
     )
     if job:
         state.job, state.step, state.restarts, state.scheduler = job.job, job.step, job.restarts, job.scheduler

@@ -19,6 +19,7 @@ from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.batch import outputs, pieces, verdict
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.running import Running
+from sevenlbd.wire.job_files import ENDED
 
 RUN_JOB = Path(__file__).parents[4] / "containers/demo-guest/mkosi.extra/usr/lib/demo-guest/run-job"
 
@@ -243,14 +244,14 @@ def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Jo
     ],
 )
 def test_what_the_guest_says_of_the_end_is_judged(job: Job, said: str, code: int, own: bool) -> None:
-    (job.folder / verdict.ENDED).write_text(said)
+    (job.folder / ENDED).write_text(said)
     ended = verdict.read(job.folder)
     assert ended
     assert (ended.code, ended.own) == (code, own)
 
 
 def test_a_hostile_sentence_cannot_speak_to_the_terminal(job: Job) -> None:
-    (job.folder / verdict.ENDED).write_text(json.dumps({"failed": "x", "said": "\x1b]0;owned\x07" + "y" * 3000}))
+    (job.folder / ENDED).write_text(json.dumps({"failed": "x", "said": "\x1b]0;owned\x07" + "y" * 3000}))
     ended = verdict.read(job.folder)
     assert ended
     assert "\x1b" not in ended.said

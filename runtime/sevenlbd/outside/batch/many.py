@@ -1,0 +1,165 @@
+"""`exec --parallel N`: a list of commands, done by N machines of this node; each takes the next one when it is free."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from ...base.errors import ExitCode, Refusal
+from ..cli.command import CommandContext
+from ..console import progress_bar, terminal
+from ..folders import session_folders
+from . import command_list, in_session, kept_machine, machine_words, planned, results
+from .attached import GuestJob
+from .kept_machine import KeptMachine
+from .order import Order
+from .request import JobRequest
+from .results import JobResult, Results
+from .verdict import JobEnd, OwnCode, failed
+
+_SOME_FAILED = 123  # xargs(1): of the commands, some failed
+_LOST_TRIES = 2  # a command whose machine was lost is run once more; one that loses two loses every one
+_MOST_MACHINES = 256  # a guess: no node has room for more
+
+
+def run(context: CommandContext) -> int:
+    """Run them all. Raises Refusal, before the first one begins."""
+    options = context.options
+    number = _number(options)
+    common = planned.request(options, context.umask, as_json=context.settings.json_events)
+    commands = command_list.read(options.list, options.command)
+    number = min(number, len(commands))
+    words = machine_words.of(context, number)
+    with Results(options.results, common) as kept:
+        pool = _Pool(commands, common, kept, words, options)
+        for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(which, pool.on_signal)
+        with progress_bar.counted(f"{len(commands)} commands in {number} machines", len(commands)) as advance:
+            pool.work(number, advance)
+        return _told(kept.all(), common)
+
+
+def _number(options: Namespace) -> int:
+    if not options.parallel.isdigit() or not 0 < int(options.parallel) <= _MOST_MACHINES:
+        what = f"--parallel {options.parallel}: is no number of machines, 1 to {_MOST_MACHINES}"
+        raise Refusal(ExitCode.USAGE, what, hint="--parallel 4")
+    if not options.retries.isdigit():
+        raise Refusal(ExitCode.USAGE, f"--retries {options.retries}: is no number", hint="--retries 2")
+    return int(options.parallel)
+
+
+def _told(every: Sequence[JobResult], common: JobRequest) -> int:
+    """The table's end, for people; and what all of it comes to."""
+    if not common.as_json:
+        terminal.say(*results.table(every), error=True)
+    if all(result.end.code == 0 for result in every):
+        return ExitCode.OK
+    return _SOME_FAILED if any(result.end.own for result in every) else OwnCode.FAILED
+
+
+@dataclass
+class _Task:
+    number: int
+    command: tuple[str, ...]
+    runs: int = 0
+    lost: int = 0
+
+
+@dataclass
+class _Pool:
+    commands: Sequence[tuple[str, ...]]
+    common: JobRequest
+    kept: Results
+    words: Sequence[str]
+    options: Namespace
+    _tasks: queue.SimpleQueue[_Task] = field(default_factory=queue.SimpleQueue)
+    _over: bool = False
+    _jobs: set[GuestJob] = field(default_factory=set)
+    _trouble: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self, number: int, advance: Callable[[int], None]) -> None:
+        """Until every command has its result."""
+        for index, command in enumerate(self.commands, 1):
+            self._tasks.put(_Task(index, command))
+        name = session_folders.new_name()
+        workers = [
+            threading.Thread(target=self._worker, args=(f"{name}-{index}", advance)) for index in range(1, number + 1)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(0.2)  # seconds: a signal is heard in between
+        while (task := self._next()) is not None:
+            why = "it was interrupted" if self._over else f"there was no machine: {self._trouble}"
+            self._done(task, failed(why), 0.0, advance)
+
+    def on_signal(self, _number: int, _frame: object) -> None:
+        """No more is begun, and those that run are asked to end; the second time at once."""
+        self._over = True
+        for job in list(self._jobs):
+            job.urge()
+
+    def _next(self) -> _Task | None:
+        try:
+            return self._tasks.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _worker(self, name: str, advance: Callable[[int], None]) -> None:
+        """One machine after the other: one that was lost, or was left by a command in an unknown state, is replaced."""
+        count = 0
+        while not self._over and not self._tasks.empty():
+            count += 1
+            with ExitStack() as stack:
+                one = stack.enter_context(kept_machine.started([*self.words, "--keep", f"{name}-{count}"]))
+                if trouble := one.wait():
+                    self._trouble = trouble
+                    return
+                while not self._over and (task := self._next()) is not None:
+                    if not self._run(one, task, advance):
+                        break
+
+    def _run(self, one: KeptMachine, task: _Task, advance: Callable[[int], None]) -> bool:
+        """Run a command. Whether the machine is fit for another one."""
+        assert one.folder is not None
+        began = time.monotonic()
+        request = replace(self.common, order=self._order(task.command))
+        with self.kept.sinks(task.number) as sinks:
+            try:
+                state = in_session.running(one.folder)
+            except Refusal as refusal:
+                end = failed(refusal.what)
+            else:
+                job = GuestJob(one.folder, request, sinks, windows=state.runs == "windows")
+                with self._lock:
+                    self._jobs.add(job)
+                end = job.run()
+                with self._lock:
+                    self._jobs.discard(job)
+        task.runs += 1
+        lost = not end.own and end.code == OwnCode.FAILED
+        task.lost += lost
+        if not self._over and (task.lost < _LOST_TRIES if lost else self._again(task, end)):
+            self._tasks.put(task)
+        else:
+            self._done(task, end, time.monotonic() - began, advance)
+        return end.own and not self.options.fresh
+
+    def _again(self, task: _Task, end: JobEnd) -> bool:
+        return end.code != 0 and task.runs - task.lost <= int(self.options.retries)
+
+    def _order(self, command: tuple[str, ...]) -> Order:
+        assert self.common.order is not None, "a list of commands has an order to begin from"
+        return replace(self.common.order, command=command, input=False)
+
+    def _done(self, task: _Task, end: JobEnd, seconds: float, advance: Callable[[int], None]) -> None:
+        self.kept.add(JobResult(task.number, task.command, end, seconds, task.runs))
+        advance(1)

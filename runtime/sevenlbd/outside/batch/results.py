@@ -1,0 +1,125 @@
+"""What became of a list of commands: each one's output in files, a table of all, and events for programs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...base import atomic, units
+from ...base.errors import ExitCode, Refusal
+from ...base.paths import user_path
+from . import sinks
+from .request import JobRequest
+from .verdict import JobEnd
+
+TABLE = "results.tsv"
+_HEAD = "number\tcode\tseconds\truns\tcommand\twhy\n"
+_SHOWN = 20  # rows of those that failed; all are in the file
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """Of one command, whose number in the list begins at 1."""
+
+    number: int
+    command: tuple[str, ...]
+    end: JobEnd
+    seconds: float
+    runs: int
+
+    def row(self) -> str:
+        """For the table, in which no word ends a line or a column."""
+        words = shlex.join(self.command).encode("unicode_escape").decode()
+        return f"{self.number}\t{self.end.code}\t{self.seconds:.2f}\t{self.runs}\t{words}\t{self.end.said}\n"
+
+
+class Results:
+    """The folder with all of it."""
+
+    def __init__(self, folder: str, common: JobRequest) -> None:
+        """Raises Refusal when it cannot be made."""
+        self._folder = user_path(folder).absolute()
+        self._common = common
+        self._results: dict[int, JobResult] = {}
+        self._lock = threading.Lock()
+        self._events: sinks.Sinks = sinks.Json() if common.as_json else sinks.Raw()
+        try:
+            self._folder.mkdir(mode=0o777 & ~common.umask, parents=True, exist_ok=True)
+            atomic.replace(self._folder / TABLE, _HEAD.encode())
+        except OSError as error:
+            what = f"--results {folder}: cannot be made: {error.strerror}"
+            raise Refusal(ExitCode.USAGE, what, hint="--results DIR, of yours") from None
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """The whole table, in the order of the list."""
+        rows = "".join(result.row() for result in self.all())
+        atomic.replace(self._folder / TABLE, (_HEAD + rows).encode())
+        (self._folder / TABLE).chmod(0o666 & ~self._common.umask)
+
+    @contextmanager
+    def sinks(self, number: int) -> Iterator[sinks.Sinks]:
+        """Two files for what one command prints; those of an earlier run are written over."""
+        out, err = (_made(self._folder / f"{number}.{kind}", self._common.umask) for kind in ("out", "err"))
+        try:
+            yield _Files(out, err)
+        finally:
+            os.close(out)
+            os.close(err)
+
+    def add(self, result: JobResult) -> None:
+        """One more is done."""
+        with self._lock:
+            self._results[result.number] = result
+        said = {**result.end.event(), "number": result.number, "command": list(result.command)}
+        said |= {"seconds": round(result.seconds, 3), "runs": result.runs}
+        del said["event"]
+        self._events.event("done", said)
+
+    def all(self) -> list[JobResult]:
+        """By their numbers."""
+        with self._lock:
+            return [self._results[number] for number in sorted(self._results)]
+
+
+class _Files(sinks.Raw):
+    def __init__(self, out: int, err: int) -> None:
+        self._out, self._err = out, err
+
+    def out(self, piece: bytes) -> None:
+        sinks.write(self._out, piece)
+
+    def err(self, piece: bytes) -> None:
+        sinks.write(self._err, piece)
+
+    def tell(self, text: str) -> None:
+        self.err(f"7lbd: {text}\n".encode())
+
+
+def _made(path: Path, umask: int) -> int:
+    """Empty, and nobody else's: what somebody has put there under this name is not written through."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o666 & ~umask)
+    return descriptor
+
+
+def table(every: Sequence[JobResult]) -> Iterator[str]:
+    """For people: those that failed, and what all comes to."""
+    bad = [result for result in every if result.end.code]
+    for result in bad[:_SHOWN]:
+        again = f", {result.runs} runs" if result.runs > 1 else ""
+        why = f"  ({result.end.said})" if result.end.said else ""
+        yield f"{result.number:>6}  exit code {result.end.code:>3}{again}  {shlex.join(result.command)}{why}"
+    if len(bad) > _SHOWN:
+        yield f"        and {len(bad) - _SHOWN} more"
+    took = sum(result.seconds for result in every)
+    yield f"7lbd: {len(every) - len(bad)} of {len(every)} ended with 0; in all they took {units.duration(took)}"
