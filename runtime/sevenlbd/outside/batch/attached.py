@@ -16,7 +16,7 @@ from . import transfer
 from .request import JobRequest
 from .running import Running
 from .sinks import Sinks
-from .verdict import JobEnd, failed
+from .verdict import CommandEnd, failed
 
 _HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
 
@@ -39,7 +39,7 @@ class GuestJob:
         """Ask it to end; the second time at once. May be called by a signal handler."""
         self._running.urge()
 
-    def run(self) -> JobEnd:
+    def run(self) -> CommandEnd:
         """Run it to its end, and tell that."""
         try:
             end = self._run()
@@ -51,7 +51,7 @@ class GuestJob:
             self._sinks.ended(end)
         return end
 
-    def _run(self) -> JobEnd:
+    def _run(self) -> CommandEnd:
         request, folder = self._request, self._hook.folder
         assert request.order is not None, "a machine that is only kept runs nothing"
         work = self._session / WORK

@@ -16,7 +16,7 @@ from ..session.preflight.prepared import Prepared
 from . import sinks
 from .attached import GuestJob
 from .request import JobRequest
-from .verdict import JobEnd, OwnCode
+from .verdict import CommandEnd, OwnCode
 
 _ONE_SIGNAL_SECONDS = 1.0  # a Ctrl-C comes from the terminal and again from Apptainer, within milliseconds
 
@@ -29,7 +29,7 @@ class JobDisplay(Output):
         self._request = request
         self._last: Phase | None = None
         self._job: GuestJob | None = None
-        self._end: JobEnd | None = None
+        self._end: CommandEnd | None = None
         self._signalled_at = float("-inf")
         self._sinks: sinks.Sinks = sinks.Json() if request.as_json else sinks.Raw()
 

@@ -21,7 +21,7 @@ from .kept_machine import KeptMachine
 from .order import Order
 from .request import JobRequest
 from .results import JobResult, Results
-from .verdict import JobEnd, OwnCode, failed
+from .verdict import CommandEnd, OwnCode, failed
 
 _SOME_FAILED = 123  # xargs(1): of the commands, some failed
 _LOST_TRIES = 2  # a command whose machine was lost is run once more; one that loses two loses every one
@@ -153,13 +153,13 @@ class _Pool:
             self._done(task, end, time.monotonic() - began, advance)
         return end.own and not self.options.fresh
 
-    def _again(self, task: _Task, end: JobEnd) -> bool:
+    def _again(self, task: _Task, end: CommandEnd) -> bool:
         return end.code != 0 and task.runs - task.lost <= int(self.options.retries)
 
     def _order(self, command: tuple[str, ...]) -> Order:
         assert self.common.order is not None, "a list of commands has an order to begin from"
         return replace(self.common.order, command=command, input=False)
 
-    def _done(self, task: _Task, end: JobEnd, seconds: float, advance: Callable[[int], None]) -> None:
+    def _done(self, task: _Task, end: CommandEnd, seconds: float, advance: Callable[[int], None]) -> None:
         self.kept.add(JobResult(task.number, task.command, end, seconds, task.runs))
         advance(1)

@@ -15,7 +15,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from . import sinks
 from .request import JobRequest
-from .verdict import JobEnd
+from .verdict import CommandEnd
 
 TABLE = "results.tsv"
 _HEAD = "number\tcode\tseconds\truns\tcommand\twhy\n"
@@ -28,7 +28,7 @@ class JobResult:
 
     number: int
     command: tuple[str, ...]
-    end: JobEnd
+    end: CommandEnd
     seconds: float
     runs: int
 

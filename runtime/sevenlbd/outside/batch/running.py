@@ -12,7 +12,7 @@ from pathlib import Path
 from ...base import atomic
 from ...wire.job_files import KILL, STOP
 from .pieces import MAX_PIECE, PieceReader, PieceWriter
-from .verdict import JobEnd, OwnCode, failed
+from .verdict import CommandEnd, OwnCode, failed
 from .verdict import read as read_verdict
 
 _POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
@@ -34,7 +34,7 @@ class Running:
     timeout: float | None = None
     polite: float = _POLITE_SECONDS
     _urge: int = field(default=0, init=False)
-    _because: JobEnd | None = field(default=None, init=False)
+    _because: CommandEnd | None = field(default=None, init=False)
     _kill_at: float = field(default=float("inf"), init=False)
     _give_up_at: float = field(default=float("inf"), init=False)
 
@@ -42,7 +42,7 @@ class Running:
         """Ask it to end: politely, and the second time at once. May be called by a signal handler."""
         self._urge += 1
 
-    def wait(self) -> JobEnd:
+    def wait(self) -> CommandEnd:
         """Move its streams until it has ended, and all that it printed is here.
 
         Out of time is told whatever the program made of being asked to end.
@@ -72,7 +72,7 @@ class Running:
             self._order(KILL)
             return failed(f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
 
-    def _pressed(self, began: float) -> JobEnd | None:
+    def _pressed(self, began: float) -> CommandEnd | None:
         """Ask it to end when it is time to, and harder when it does not."""
         now = time.monotonic()
         if self.timeout is not None and now - began > self.timeout and self._because is None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from ...base.errors import Refusal, visible
-from .verdict import JobEnd, OwnCode
+from .verdict import CommandEnd, OwnCode
 
 
 class Sinks(Protocol):
@@ -22,7 +22,7 @@ class Sinks(Protocol):
     def err(self, piece: bytes) -> None:
         """The same to its standard error."""
 
-    def ended(self, end: JobEnd) -> None:
+    def ended(self, end: CommandEnd) -> None:
         """It is over."""
 
     def tell(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Raw:
     def err(self, piece: bytes) -> None:
         write(2, piece)
 
-    def ended(self, end: JobEnd) -> None:
+    def ended(self, end: CommandEnd) -> None:
         if not end.own:
             self.tell(end.said)
 
@@ -62,7 +62,7 @@ class Json:
     def err(self, piece: bytes) -> None:
         self._stream("stderr", piece)
 
-    def ended(self, end: JobEnd) -> None:
+    def ended(self, end: CommandEnd) -> None:
         _write_line(end.event())
 
     def tell(self, text: str) -> None:

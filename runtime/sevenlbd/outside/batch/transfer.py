@@ -17,7 +17,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from . import outputs
 from .request import JobRequest
-from .verdict import JobEnd, failed
+from .verdict import CommandEnd, failed
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _CHUNK = 1 << 26  # bytes; a signal is heard in between
@@ -42,7 +42,7 @@ def bring(files: Iterable[str], work: Path) -> None:
             raise Refusal(ExitCode.USAGE, f"--input {name}: cannot be copied: {why}") from None
 
 
-def fetched(work: Path, request: JobRequest, end: JobEnd) -> JobEnd:
+def fetched(work: Path, request: JobRequest, end: CommandEnd) -> CommandEnd:
     """Copy what the patterns name to the user's folder. Returns `end`, or why that is not all."""
     done = 0
     missing = []

@@ -36,7 +36,7 @@ _FAILURES = {"not-found": OwnCode.NOT_FOUND, "not-runnable": OwnCode.NOT_RUNNABL
 
 
 @dataclass(frozen=True)
-class JobEnd:
+class CommandEnd:
     """The exit code, whether it is the program's own, the number that its system gave, and why there is none."""
 
     code: int
@@ -50,12 +50,12 @@ class JobEnd:
         return {"event": "ended", "code": self.code, "program": self.own, "full": self.full, "said": self.said}
 
 
-def failed(said: str, code: OwnCode = OwnCode.FAILED) -> JobEnd:
+def failed(said: str, code: OwnCode = OwnCode.FAILED) -> CommandEnd:
     """It is not the program that has ended."""
-    return JobEnd(int(code), own=False, said=visible(said, _MAX_SAID))
+    return CommandEnd(int(code), own=False, said=visible(said, _MAX_SAID))
 
 
-def read(folder: Path) -> JobEnd | None:
+def read(folder: Path) -> CommandEnd | None:
     """What the guest says; None while it says nothing."""
     try:
         text = foreign_files.read(folder, ENDED, _MAX_ENDED)
@@ -69,18 +69,18 @@ def read(folder: Path) -> JobEnd | None:
     return _judged(said) if isinstance(said, dict) else failed(f"the guest's {ENDED} says nothing")
 
 
-def _judged(said: dict[str, object]) -> JobEnd:
+def _judged(said: dict[str, object]) -> CommandEnd:
     words = said.get("said")
     if (why := said.get("failed")) is not None:
         code = _FAILURES.get(str(why), OwnCode.FAILED)
         return failed(words if isinstance(words, str) else "the guest does not say why", code)
     signal = said.get("signal")
     if type(signal) is int and 0 < signal <= _MAX_SIGNAL:
-        return JobEnd(_SIGNALLED + signal, full=_SIGNALLED + signal, said=f"ended by signal {signal}")
+        return CommandEnd(_SIGNALLED + signal, full=_SIGNALLED + signal, said=f"ended by signal {signal}")
     number = said.get("code")
     if type(number) is not int or not -_WORD < number < _WORD:
         return failed(f"the guest's {ENDED} has no exit code")
-    return JobEnd(_passed_on(number % _WORD), full=number % _WORD)
+    return CommandEnd(_passed_on(number % _WORD), full=number % _WORD)
 
 
 def _passed_on(code: int) -> int:

@@ -55,7 +55,7 @@ class Job:
             finally:
                 program.kill()
 
-    def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.JobEnd:
+    def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.CommandEnd:
         with self.guest(*command, given=source is not None, **environment):
             return self.running(source).wait()
 
@@ -74,7 +74,7 @@ def job(tmp_path: Path) -> Job:
 
 @pytest.mark.parametrize("code", [0, 1, 77, 255])
 def test_its_exit_code_is_ours(job: Job, code: int) -> None:
-    assert job.run("sh", "-c", f"exit {code}") == verdict.JobEnd(code, full=code)
+    assert job.run("sh", "-c", f"exit {code}") == verdict.CommandEnd(code, full=code)
 
 
 def test_its_two_outputs_stay_two(job: Job) -> None:
@@ -101,7 +101,7 @@ def test_bytes_go_both_ways_unchanged_and_little_lies_on_the_share_meanwhile(job
 
     with (tmp_path / "given").open("rb") as source, job.guest("cat", given=True):
         end = Running(job.folder, source.fileno(), take, job.err.extend, lambda: "").wait()
-    assert end == verdict.JobEnd(0, full=0)
+    assert end == verdict.CommandEnd(0, full=0)
     assert hashlib.sha256(job.out).digest() == hashlib.sha256(given).digest()
     assert most <= 3 * (pieces.MOST_WAITING + 1) * pieces.MAX_PIECE
 
