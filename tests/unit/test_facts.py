@@ -100,7 +100,8 @@ PLAIN = {layout.WARM, layout.WARM_MEMORY, layout.WARM_STATE, layout.CURRENT, lay
 COMMON = {layout.LOCK, layout.NEW}
 NAMES = {value for name, value in vars(layout).items() if name.isupper()} - PLAIN - COMMON
 SPELLERS = ("images.layout", "wire.shared_files")
-CGROUPS = {"outside.node.abilities": {layout.WARM_MEMORY}}
+# The kernel calls things so, too: a cgroup's controller, and the pressure on it.
+KERNELS = {"outside.node.abilities": {layout.WARM_MEMORY}, "outside.node.host_memory": {layout.WARM_MEMORY}}
 
 
 def joined(name: str) -> Iterator[str]:
@@ -117,7 +118,7 @@ def joined(name: str) -> Iterator[str]:
 def test_the_names_where_images_are_kept_are_spelt_in_one_place() -> None:
     assert spelt(lambda text: text.rpartition("/")[2] in NAMES, *SPELLERS) == []
     plain = {name: set(joined(name)) & PLAIN for name in MODULES if name not in SPELLERS}
-    assert {name: found for name, found in plain.items() if found} == CGROUPS
+    assert {name: found for name, found in plain.items() if found} == KERNELS
 
 
 def test_the_names_of_a_sessions_files_that_both_sides_know_are_spelt_in_one_place() -> None:
