@@ -117,7 +117,8 @@ class Played:
             if any(fault.phase in draws.READY for fault in mine):
                 self._be_ready(number, guest)
             client.wait()
-            client.undisturbed = not any(one.is_hurt for one in self._victims)
+            is_hurt = any(one.is_hurt for one in self._victims)
+            client.undisturbed = not is_hurt and not any(fault.phase == "suspending" for fault in mine)  # which ends it
         self._end(victim, mine)
 
     def _be_ready(self, number: int, guest: Guest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -59,9 +60,11 @@ class Checker:
         """`make` prepares another session than a desktop's; it is called in the fork."""
         self._answer, answer = os.pipe()
         sys.stdout.flush()
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._answer)
+            _end_with(parent)
             with os.fdopen(answer, "wb") as pipe:
                 pickle.dump(_checked(words, umask, make or _desktop), pipe)
             os._exit(0)
@@ -77,6 +80,15 @@ class Checker:
         pipe.close()
         os.waitpid(self._pid, 0)
         return pickle.loads(packed) if packed else Answer(code=ExitCode.BUG)
+
+
+def _end_with(parent: int) -> None:
+    """Be gone when whoever asked is: the SIF goes with it, and what is not loaded by then would be complained of."""
+    from ....base import syscalls
+
+    syscalls.signal_when_parent_dies(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(ExitCode.BUG)
 
 
 def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
