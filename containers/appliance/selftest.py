@@ -46,9 +46,8 @@ PAGES = {
     "assets/login-*.js": 1 << 8,
     **{f"assets/{name}-*.js": 1 << 9 for name in ("status", "desktop", "console", "native")},
     "assets/style-*.css": 1 << 10,
-    "assets/iron-remote-desktop-rdp-*.wasm": 1 << 20,
-    "br/assets/iron-remote-desktop-rdp-*.wasm": 1 << 19,
-    "gzip/assets/iron-remote-desktop-rdp-*.wasm": 1 << 19,
+    **{f"assets/client-{part}-*.wasm": 1 << 20 for part in ("first", "rest")},
+    **{f"{coding}/assets/client-{part}-*.wasm": 1 << 18 for coding in ("br", "gzip") for part in ("first", "rest")},
     "assets/vendor/ironrdp/iron-remote-desktop-rdp.js": 1 << 14,
     "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm": 1 << 20,
 }

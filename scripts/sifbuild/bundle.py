@@ -18,7 +18,7 @@ from sifbuild.process import BuildError, run
 ALONE = "login"
 # By this name it is found from an address that lacks its slash, before any page is read.
 UNNAMED = "assets/slash.js"
-CLIENT = "assets/vendor/ironrdp/iron-remote-desktop-rdp.wasm"
+CLIENT, REST = (f"assets/vendor/ironrdp/client-{part}.wasm" for part in ("first", "rest"))
 STYLE, ICON = "assets/style.css", "assets/icon.svg"
 LINK = re.compile(r'(?<=")assets/[A-Za-z0-9._/-]+(?=")')
 SCRIPT = re.compile(r'^ *<script type="module" src="([^"]+)"></script>\n', re.MULTILINE)
@@ -35,10 +35,11 @@ class Scripts:
 def bundle(node: Path, source: Path, target: Path, pages: Sequence[str]) -> None:
     """Puts into `target` what `pages` need of `source`, and the pages, which name it."""
     (target / "assets").mkdir(parents=True)
-    names = {name: copy_by_hash(source, target, name) for name in (ICON, CLIENT)}
+    names = {name: copy_by_hash(source, target, name) for name in (ICON, CLIENT, REST)}
     facts: dict[str, str | int] = {
         "CLIENT_FILE": Path(names[CLIENT]).name,
         "CLIENT_BYTES": (source / CLIENT).stat().st_size,
+        "CLIENT_REST": Path(names[REST]).name,
     }
     shared = [f"assets/{page}.js" for page in pages if page != ALONE]
     scripts = [

@@ -5,17 +5,19 @@ The pages name what is beside them by relative paths, so a portal's prefix does 
 """
 
 import base64
+import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
 
-from sifbuild import bundle, paths, shrink
+from sifbuild import bundle, paths, shrink, wasm
 from sifbuild.inputs import key
 from sifbuild.process import BuildError, run
 from sifbuild.stage import Stage
 
 LOCK = [paths.WEB / "package.json", paths.WEB / "package-lock.json"]
+PROFILE = paths.WEB / "client-profile.json"
 PAGES = ("login", "status", "desktop", "console", "native")
 RDP, NOVNC = "@devolutions/iron-remote-desktop-rdp", "@novnc/novnc"
 
@@ -27,7 +29,7 @@ class Web(Stage):
     what = "web pages and the clients in them"
 
     def key(self) -> str:
-        steps = [paths.BUILDER / name for name in ("web.py", "bundle.py", "shrink.py")]
+        steps = [paths.BUILDER / name for name in ("web.py", "wasm.py", "bundle.py", "shrink.py")]
         return key([paths.WEB, paths.REPO / "LICENSE", *steps])
 
     def make(self, target: Path) -> None:
@@ -73,14 +75,16 @@ def copy_own(target: Path) -> None:
 
 def lay_ironrdp(package: Path, target: Path) -> None:
     script, module = split_wasm((package / "iron-remote-desktop-rdp.js").read_text())
-    put(target / "iron-remote-desktop-rdp.js", with_own_socket(script))
+    put(target / "iron-remote-desktop-rdp.js", in_parts(with_own_socket(script)))
     (target / "iron-remote-desktop-rdp.wasm").write_bytes(module)
+    for part, content in zip(("first", "rest"), split_client(module), strict=True):
+        (target / f"client-{part}.wasm").write_bytes(content)
     # The package comes without the text of its licence, which is MIT or ours.
     facts = json.loads((package / "package.json").read_text())
     if "Apache-2.0" not in facts["license"]:
         raise BuildError(f"{RDP} is under {facts['license']} now; see whether that suits, and mend web.py")
     shutil.copy(paths.REPO / "LICENSE", target / "LICENSE-APACHE.txt")
-    changes = "Changed: its WebAssembly has a file of its own, and its WebSocket is true-colour.js."
+    changes = "Changed: its WebAssembly has files of its own, in two parts, and its WebSocket is true-colour.js."
     told = f"{RDP} {facts['version']}, {facts['homepage']}\nLicence: {facts['license']}\n{changes}\n"
     put(target / "README.txt", told)
 
@@ -111,6 +115,27 @@ def with_own_socket(script: str) -> str:
     return 'import { TrueColourSocket as WebSocket } from "../../lib/true-colour.js";\n' + script
 
 
+MAKING = re.compile(r"\bWebAssembly\.(?=instantiate(?:Streaming)?\()")
+
+
+def in_parts(script: str) -> str:
+    """Lets the client be made of its two parts (assets/lib/client-parts.js)."""
+    if len(MAKING.findall(script)) != 3:
+        raise BuildError(f"{RDP} makes its WebAssembly in another way; see how, and mend web.py")
+    return 'import { clientParts } from "../../lib/client-parts.js";\n' + MAKING.sub("clientParts.", script)
+
+
+def split_client(module: bytes) -> tuple[bytes, bytes]:
+    """What every visit runs, and the rest, by the profile of just this client."""
+    profile = json.loads(PROFILE.read_text())
+    if hashlib.sha256(module).hexdigest() != profile["sha256"]:
+        raise BuildError(f"{PROFILE.name} is of another {RDP}: make it anew, by scripts/profile-client")
+    try:
+        return wasm.split(module, wasm.unranged(profile["ran"]))
+    except wasm.NotSplit as error:
+        raise BuildError(f"{RDP} cannot be taken apart: {error}") from error
+
+
 def lay_novnc(package: Path, target: Path) -> None:
     for part in ("core", "vendor/pako"):
         shutil.copytree(package / part, target / part)
@@ -124,7 +149,7 @@ def lay_novnc(package: Path, target: Path) -> None:
 
 def keep_vendor(source: Path, target: Path) -> None:
     """Lays down licences, and the RDP client as it came: `accept` runs it without a browser. No page loads these."""
-    shutil.copytree(source / "ironrdp", target / "ironrdp")
+    shutil.copytree(source / "ironrdp", target / "ironrdp", ignore=shutil.ignore_patterns("client-*"))
     ignored = shutil.ignore_patterns("*.js", "*.json")
     shutil.copytree(source / "novnc", target / "novnc", ignore=ignored)
 

@@ -2,6 +2,8 @@
 // The desktop page: logs in by itself, stays in, and says what is the matter when it cannot.
 
 import { Backoff } from "./lib/backoff.js";
+import { download } from "./lib/client-file.js";
+import { fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
 import { at, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
@@ -12,7 +14,7 @@ import { Feed, hasReached, isOver } from "./lib/session.js";
 import { repeatBeats, serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
-import { lines } from "./lib/true-colour.js";
+import { lines, openAhead } from "./lib/true-colour.js";
 import { over } from "./lib/words.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { isTouch, TouchBar } from "./lib/touch-bar.js";
@@ -23,6 +25,10 @@ import { alike, View, wantedSize } from "./lib/view.js";
 
 /** A window at rest for this long, in milliseconds, is as large as it is meant to be. */
 const REST = 700;
+/** For this long, in milliseconds, the first picture has the line; then comes what is left of the client. */
+const PICTURE_FIRST = 8000;
+/** With this part of the client there, the last tenth takes longer than opening a line does. */
+const NEARLY = 0.9;
 
 /** Whether a link from elsewhere led here: it opens the desktop, but takes it from nobody. */
 const led = location.search === "?asked-again";
@@ -89,21 +95,55 @@ function fixedSize() {
   return width && height ? { width, height } : null;
 }
 
-async function attempt() {
-  performance.mark("7lbd-connect");
-  const login = await (await post("api/desktop")).json();
-  const canvas = document.createElement("canvas");
-  const size = fixedSize() ?? wantedSize(view.room);
-  Object.assign(canvas, size);
+/** Where the gateway's line is. */
+function proxy() {
   const address = new URL("ws/rdp", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   address.hash = "";
   address.search = `?tab=${tab}`;
+  return address.href;
+}
+
+/** @typedef {import("./lib/rdp.js").Wishes["login"]} Login */
+
+/** @returns {Promise<Login>} */
+async function askForLogin() {
+  return (await post("api/desktop")).json();
+}
+
+/** @type {Promise<Login> | null} What the first attempt will want, on its way before that. */
+let login = null;
+
+function beginAhead() {
+  login = askForLogin();
+  login.catch(() => {});
+  const open = (/** @type {Event} */ event) => {
+    const { done, total } = /** @type {CustomEvent<import("./lib/client-file.js").Progress>} */ (event).detail;
+    if (done < NEARLY * total) return;
+    download.removeEventListener("progress", open);
+    if (!feed.status || hasReached(feed.status, "ready")) openAhead(proxy());
+  };
+  download.addEventListener("progress", open);
+}
+
+/** The first attempt's answer, if it is one; each further attempt asks anew. */
+async function askedAhead() {
+  const asked = login;
+  login = null;
+  return (await asked?.catch(() => null)) ?? askForLogin();
+}
+
+async function attempt() {
+  performance.mark("7lbd-connect");
+  const login = await askedAhead();
+  const canvas = document.createElement("canvas");
+  const size = fixedSize() ?? wantedSize(view.room);
+  Object.assign(canvas, size);
   const made = await connect({
     login,
     size,
     canvas,
-    proxy: address.href,
+    proxy: proxy(),
     onCursor: (css) => {
       canvas.style.cursor = css;
     },
@@ -130,6 +170,7 @@ async function serve(made) {
   backoff.reset();
   failures = 0;
   if (!menu.isOpen) keys.focus();
+  setTimeout(fetchRest, PICTURE_FIRST);
   await clipboard.enable(feed.status?.clipboard === true);
 }
 
@@ -337,6 +378,7 @@ function main() {
   addEventListener("pagehide", close);
   serveDownloadBar();
   feed.start();
+  beginAhead();
   load().catch(() => {});
 }
 

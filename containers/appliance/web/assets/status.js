@@ -269,7 +269,7 @@ function warmUp() {
   const boots = status && !hasReached(status, "ready") && !isOver(status) && status.phase !== "stopping";
   if (warmed || !boots || status.role !== "desktop" || typeof WebAssembly === "undefined") return;
   warmed = true;
-  fetchAhead();
+  void fetchAhead();
 }
 
 function serveSuspend() {

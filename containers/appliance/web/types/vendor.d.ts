@@ -34,6 +34,7 @@ declare module "*/vendor/novnc/core/input/gesturehandler.js" {
   }
 }
 
-/** The file name of the RDP client's WebAssembly, and its size: constants of the build. */
+/** The file names of the two parts of the RDP client's WebAssembly, and the first one's size: constants of the build. */
 declare const CLIENT_FILE: string;
 declare const CLIENT_BYTES: number;
+declare const CLIENT_REST: string;

@@ -1,9 +1,12 @@
 // @ts-check
 // The WebAssembly of the RDP client: by far the largest thing that a page wants, so how far it has come is told.
 
-// Of the build (scripts/sifbuild/bundle.py): its name, and its bytes when nothing compresses it.
+// Of the build (scripts/sifbuild/bundle.py): the names of its two parts, and the first one's bytes when nothing
+// compresses it. Without the first there is no desktop.
 const file = new URL(CLIENT_FILE, import.meta.url);
 const bytes = CLIENT_BYTES;
+/** The second part's place, for client-parts.js. */
+export const rest = new URL(CLIENT_REST, import.meta.url);
 
 /** Emits "progress" while the client comes, with how much of it is there. */
 export const download = new EventTarget();
@@ -49,8 +52,10 @@ export const clientFile = {
 };
 
 /** Brings the client into the browser's cache, behind whatever else is wanted. */
-export function fetchAhead() {
-  fetch(file, { priority: "low" })
-    .then((answer) => answer.arrayBuffer())
-    .catch(() => {});
+export async function fetchAhead() {
+  try {
+    for (const part of [file, rest]) await (await fetch(part, { priority: "low" })).arrayBuffer();
+  } catch {
+    // The page that wants it fetches what is missing.
+  }
 }

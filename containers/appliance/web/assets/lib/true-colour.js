@@ -47,6 +47,27 @@ function coreData(message) {
 /** The lines of this page's clients, until they are closed. @type {Set<WebSocket>} */
 export const lines = new Set();
 
+/** A line that is open before the client asks for one. @type {TrueColourSocket | null} */
+let ahead = null;
+
+/** What is waited for such a line's use, in milliseconds; the gateway waits 10 s for its first message. */
+const STALE = 8000;
+
+/**
+ * Opens a line while the client is still on its way: two round trips that nobody waits for then. The first client that asks
+ * for this address gets it.
+ * @param {string} address
+ */
+export function openAhead(address) {
+  const line = new TrueColourSocket(address);
+  ahead = line;
+  setTimeout(() => {
+    if (ahead !== line) return;
+    ahead = null;
+    line.close();
+  }, STALE);
+}
+
 /** What the client takes for the browser's WebSocket. After that message it is. */
 export class TrueColourSocket extends WebSocket {
   /** Whether the message has gone. */
@@ -60,6 +81,11 @@ export class TrueColourSocket extends WebSocket {
    * @param {string | string[]} [protocols]
    */
   constructor(address, protocols) {
+    if (ahead && ahead.url === String(address) && ahead.readyState <= WebSocket.OPEN) {
+      const taken = ahead;
+      ahead = null;
+      return taken;
+    }
     super(address, protocols);
     lines.add(this);
     this.addEventListener("close", () => lines.delete(this));
