@@ -22,9 +22,12 @@ from sevenlbd.images.description import Description
 from sevenlbd.outside.acceptance.criteria.every import ALL
 from sevenlbd.outside.cli import command_line, verbs
 from sevenlbd.outside.site import site_tables
+from sevenlbd.outside.site.network_table import ProjectTable
 
 REPO = Path(__file__).resolve().parents[2]
 DOCS = REPO / "docs"
+_PROJECT = "network.project.NAME"
+_TABLES: Mapping[str, type[tables.Table]] = {**site_tables.TABLES, _PROJECT: ProjectTable}
 _BLOCK = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -132,8 +135,9 @@ def site_table(name: str) -> str:
 
 
 def _site_keys(name: str) -> Iterator[tuple[str, str, str]]:
-    for key, field in site_tables.TABLES[name].model_fields.items():
-        yield key, tables.written(field.default, tables.metavar(field)), str(field.description)
+    for key, field in _TABLES[name].model_fields.items():
+        default = "required" if field.is_required() else tables.written(field.default, tables.metavar(field))
+        yield key, default, str(field.description)
 
 
 def render_table() -> str:
@@ -142,14 +146,18 @@ def render_table() -> str:
     return _table(["verb", "what it does"], rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "checks": checks_table,
-    "settings": settings_table,
-    "exit-codes": exit_codes_table,
-    "image-keys": image_keys_table,
-    "image-verbs": image_verbs_table,
-    "render-verbs": render_table,
-} | {name: partial(site_table, name) for name in site_tables.TABLES}
+BLOCKS: dict[str, Callable[[], str]] = (
+    {
+        "checks": checks_table,
+        "settings": settings_table,
+        "exit-codes": exit_codes_table,
+        "image-keys": image_keys_table,
+        "image-verbs": image_verbs_table,
+        "render-verbs": render_table,
+    }
+    | {name: partial(site_table, name) for name in site_tables.TABLES}
+    | {"project-network": partial(site_table, _PROJECT)}
+)
 
 
 def man_page() -> str:
@@ -176,7 +184,7 @@ def man_page() -> str:
                 "about": _sentence(" ".join(str(kind.__doc__).partition(": ")[2].split())),
                 "keys": list(_site_keys(name)),
             }
-            for name, kind in site_tables.TABLES.items()
+            for name, kind in _TABLES.items()
         ],
         exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
     )

@@ -23,6 +23,8 @@ from ..base.errors import ExitCode, Refusal
 PREFIX = "SEVENLBD_"
 TABLES = ("slurm", "condor", "ondemand", "owner")
 """Tables of the site's file that are no settings of a session: what `render` makes of the site."""
+NETWORK = "network"
+"""A setting; where a site has private networks, a table of its file, with the setting as `mode` in it."""
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -222,6 +224,11 @@ class Settings(BaseModel):
     network_rate: int = _setting(
         0, "Most Mbit/s that the guest's network carries, each way; 0 is no limit.", metavar="MBIT"
     )
+    project: str = _setting(
+        "",
+        "The project's private network that the guest joins, of those that the site has; empty: none.",
+        metavar="NAME",
+    )
     time_limit: Duration = _setting(
         0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
     )
@@ -348,6 +355,20 @@ def in_words(message: str) -> str:
     return plain.replace("a valid integer", "a whole number").replace("a valid string", "text")
 
 
+def tables_of(content: Mapping[str, object]) -> dict[str, object]:
+    """The tables among what a file says. `network` is one where it is written as one, and else the setting."""
+    names = [*TABLES, *([NETWORK] if isinstance(content.get(NETWORK), dict) else [])]
+    return {name: content[name] for name in names if name in content}
+
+
+def without_tables(content: Mapping[str, object]) -> dict[str, object]:
+    """The settings among what the site's file says; `mode` of the table `network` is the setting of that name."""
+    said_tables = tables_of(content)
+    said = {name: value for name, value in content.items() if name not in said_tables}
+    network = said_tables.get(NETWORK)
+    return said | ({NETWORK: network["mode"]} if isinstance(network, dict) and "mode" in network else {})
+
+
 def from_environment(environment: Mapping[str, str]) -> Source:
     """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
     variables = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
@@ -358,10 +379,9 @@ def from_environment(environment: Mapping[str, str]) -> Source:
 
 def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
     """The settings of a TOML file, without its tables. Raises Refusal for a key that does not exist."""
-    for name in TABLES:
-        if name in values:
-            what = f"{where}: the table [{name}] is for the site's settings file only"
-            raise Refusal(ExitCode.USAGE, what, hint="leave it out, or ask the site")
+    for name in tables_of(values):
+        what = f"{where}: the table [{name}] is for the site's settings file only"
+        raise Refusal(ExitCode.USAGE, what, hint="leave it out, or ask the site")
     _refuse_unknown(values, where, str, TABLES if trusted else ())
     return Source(where, values, trusted)
 

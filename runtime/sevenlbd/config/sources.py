@@ -13,7 +13,7 @@ from ..base.belongings import Owners, Strangers
 from ..base.errors import ExitCode, Refusal
 from ..base.paths import user_path
 from . import stale_variables
-from .settings import TABLES, Loaded, Settings, Source, from_environment, from_table, load
+from .settings import Loaded, Settings, Source, from_environment, from_table, load, tables_of, without_tables
 
 SITE_FILE = "7lbd.toml"
 ETC = Path("/etc/7lbd")
@@ -103,7 +103,7 @@ def site_file(places: Places) -> tuple[Path | None, dict[str, object]]:
 def site_tables(places: Places) -> tuple[Path | None, dict[str, object]]:
     """The site's file and the tables in it that are no settings. Raises Refusal when it cannot be read."""
     file, content = site_file(places)
-    return file, {name: content[name] for name in TABLES if name in content}
+    return file, tables_of(content)
 
 
 def _table(path: Path, places: Places, *, trusted: bool) -> list[Source]:
@@ -111,7 +111,7 @@ def _table(path: Path, places: Places, *, trusted: bool) -> list[Source]:
     if content is None:
         return []
     if trusted:
-        content = {name: value for name, value in content.items() if name not in TABLES}
+        content = without_tables(content)
     return [from_table(content, str(path), trusted=trusted)]
 
 

@@ -17,7 +17,7 @@ from .net import network, router, ways_out
 from .orders import Orders
 from .ready_report import ReadyReport
 from .reports import Reports
-from .services import helpers, native_rdp, samba, trimming
+from .services import helpers, native_rdp, project_service, samba, trimming
 from .services.native_service import NativeService
 from .vm import machine, qemu, tpm
 from .vm.migration import MachineError
@@ -75,7 +75,8 @@ class SessionStack:
         plan = self._plan
         tap = session_stack.enter_context(network.tap_descriptor(plan.network))
         # Without what it has no use for.
-        builder.begin(PLANS.pack(replace(plan, certificates={})))
+        project = replace(plan.project, credentials="") if plan.project else None
+        builder.begin(PLANS.pack(replace(plan, certificates={}, project=project)))
         native_rdp.write(plan.certificates)
         await session_stack.enter_async_context(
             tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
@@ -95,13 +96,20 @@ class SessionStack:
         account = asyncio.create_task(samba.add_account(plan))
         await session_stack.enter_async_context(line.listening(plan.network))
         if plan.egress and (wire := self._sockets.get(ways_out.CONNECTOR)):
-            ways_out.hand_over(wire, plan.egress, network.host_address(plan.network), self._reports.warn)
+            forwards = ways_out.to_open(plan.egress, plan.project)
+            ways_out.hand_over(wire, forwards, network.host_address(plan.network), self._reports.warn)
         if plan.network == "tap" and plan.egress and plan.egress.has_ipv6:
             await session_stack.enter_async_context(router.advertised(network.interface(plan)))
         if plan.network == "tap" or plan.egress:
             dnsmasq = network.dnsmasq()
             await session_stack.enter_async_context(
                 helpers.kept_running("dnsmasq", dnsmasq, SESSION / shared_files.DNSMASQ_LOG, self._reports.warn)
+            )
+        if plan.project:
+            await session_stack.enter_async_context(
+                project_service.joined(
+                    plan.project, lambda text: self._reports.tell(EventKind.PROJECT, text), self._reports.warn
+                )
             )
         await account
         smbd_out = SESSION / shared_files.SMBD_OUT

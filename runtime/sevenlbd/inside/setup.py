@@ -13,9 +13,10 @@ from ..wire import shared_files
 from ..wire.forwards import Egress
 from ..wire.inner_files import PRIVATE, SMB_CONFIGURATION
 from ..wire.plan import PLANS, Plan
+from ..wire.private_network import Project
 from ..wire.tls import AUTHORITY, SERVER
 from .init.root import SESSION, all_shares
-from .net import network, shaping
+from .net import network, project_link, shaping
 from .services import filenames, native_rdp, samba
 
 _templates = Environment(
@@ -24,9 +25,9 @@ _templates = Environment(
 
 
 async def bring_up(plan: Plan) -> None:
-    """lo, the host's address on the guest's link, which is there, and those of the ways out.
+    """lo, the host's address on the guest's link, which is there, those of the ways out, and a project's tunnel.
 
-    Raises OSError, NetlinkError or ShapingError.
+    Raises OSError, NetlinkError, ShapingError or ProjectError.
     """
     _lower_unprivileged_ports()
     async with AsyncIPRoute() as ip:
@@ -38,6 +39,10 @@ async def bring_up(plan: Plan) -> None:
             await _link(ip, plan)
         elif plan.network_rate:
             await shaping.add_bucket(ip, "lo", plan.network_rate)
+        if plan.project:
+            project_link.build(render_rules(plan, plan.project), plan.uid)
+            (index,) = await ip.link_lookup(ifname=project_link.TUN)
+            await ip.link("set", index=index, state="up")
 
 
 async def _addresses(ip: AsyncIPRoute, egress: Egress) -> None:
@@ -93,6 +98,19 @@ def render_dnsmasq_conf(plan: Plan) -> str:
         names=network.NAMES,
         domain=network.DOMAIN,
         proxy=next((forward.port for forward in egress.doors if forward.kind == "proxy"), 0) if egress else 0,
+    )
+
+
+def render_rules(plan: Plan, project: Project) -> str:
+    """What passes between the guest and the project's network, as nft(8) reads it."""
+    return _templates.get_template("project.nft").render(
+        link=network.interface(plan),
+        tun=project_link.TUN,
+        bridge=shaping.BRIDGE,
+        guest=GUEST,
+        prefix=project.prefix,
+        inbound=project.inbound,
+        most=project_link.MOST_CONNECTIONS,
     )
 
 

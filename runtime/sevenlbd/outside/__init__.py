@@ -15,6 +15,7 @@
 - ondemand/: Open OnDemand
 - owner/: The owner of a machine that is lent
 - presence/: Sessions as other nodes see them
+- project/: A project's private network
 - rdp_client/: a desktop's client without a browser, and what it is sent
 - saved/: Suspended desktops as files
 - schedulers/: Schedulers, one module each

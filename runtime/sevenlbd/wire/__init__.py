@@ -7,6 +7,7 @@
 - gateway: fronts and the session's state go in, what it asks for comes out
 - forwards: what leads out
 - job_files: names on the shares of a session that runs commands
+- private_network: a project's private network
 - shared_files: the files that both sides touch
 - inner_files: the files by which the processes inside find each other
 - state: a session's phases, and `session.json`

@@ -13,7 +13,7 @@ class Forward:
     """One place inside that leads out: a listening socket, or a bound one for UDP."""
 
     kind: str
-    """`tcp`, `udp` or `proxy`."""
+    """`tcp`, `udp`, `proxy`, or `project`: that for the session's own client of a project's network."""
     address: str
     port: int
 

@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     BROKE = "broke"
     ENDED = "ended"
     """The text says why, for instance GUEST_SHUT_DOWN."""
+    PROJECT = "project"
+    """The text is what `private_network.UP` and `private_network.DOWN` say."""
     ANSWER = "answer"
     """What became of a GuestCommand, or of a RunJob."""
 

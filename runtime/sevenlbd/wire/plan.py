@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .codec import Codec
 from .forwards import Egress
+from .private_network import Project
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Plan:
     """What the agent runs in a guest that is to be frozen, so that its account has been logged on once."""
     egress: Egress | None = None
     """The ways out; None when the guest has none, and then neither DNS nor a route."""
+    project: Project | None = None
+    """The private network that the guest joins."""
     network_rate: int = 0
     """Most bits a second that the guest's link carries, each way; 0 is no limit."""
     protect_dot_files: bool = False

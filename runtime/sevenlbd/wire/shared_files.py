@@ -21,6 +21,7 @@ SMBD_LOG = LOGS / "smbd.log"
 SMBD_OUT = LOGS / "smbd.out"
 GATEWAY_LOG = LOGS / "gateway.log"
 STUNNEL_LOG = LOGS / "stunnel.log"
+OPENVPN_LOG = LOGS / "openvpn.log"
 ALL_LOGS = (
     *(KEEPER_LOG, QEMU_LOG, SERIAL_LOG, SWTPM_LOG, DNSMASQ_LOG),
     *(SMBD_LOG, SMBD_OUT, GATEWAY_LOG, STUNNEL_LOG),
@@ -41,7 +42,8 @@ MEMORY, STATE = Path("memory"), Path("state")
 
 def of(plan: Plan) -> tuple[Path, ...]:
     """Those of this session, in its folder. The disk is not among them: it may lie anywhere (`Plan.overlay`)."""
-    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, CHECKPOINT, *((MEMORY,) if plan.freeze else ()))
+    more = [*([MEMORY] if plan.freeze else []), *([OPENVPN_LOG] if plan.project else [])]
+    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, CHECKPOINT, *more)
 
 
 def make(folder: Path, plan: Plan) -> None:

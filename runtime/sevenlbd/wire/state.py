@@ -75,6 +75,14 @@ class SessionState:
     """What the user may like to know of how it was started, and need not mend."""
     ways_out: list[str] = field(default_factory=list)
     """What is wrong with the guest's ways out now: servers that are down, and since when."""
+    project: str = ""
+    """The project's private network that the guest joins; empty when none."""
+    project_address: str = ""
+    """The session's address there; empty while it is down."""
+    project_since: float = 0.0
+    """Since when it is up, or down, in seconds since the epoch; 0 before it was up first."""
+    project_trouble: str = ""
+    """Why it is down."""
     paused: str = ""
     reason: str = ""
     hint: str = ""

@@ -72,6 +72,11 @@ def switch_ipv6(name: str, *, on: bool) -> None:
             switch.write_text(str(int(value)))
 
 
+def believe_only_routes(name: str) -> None:
+    """Take by a device only what comes from where it leads to, ARP's questions too (RFC 3704; rp_filter)."""
+    Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("1")
+
+
 def appear_as_router(name: str) -> None:
     """Let a device call itself a router when a neighbour asks: a guest drops the route through one that does not.
 

@@ -11,18 +11,26 @@ from itertools import batched
 
 from ...base.addresses import HOST
 from ...wire.forwards import FORWARDS, Egress, Forward
+from ...wire.private_network import Project
 
 CONNECTOR = "egress"
+PROJECT_CLIENT = "127.0.0.4"
+"""Where the session's client of a project's network finds its server: a loopback address that no guest packet names."""
 # unix(7), SCM_MAX_FD is 253; the relay reads fewer at a time.
 _AT_A_TIME = 64
 _BACKLOG = 128  # a guess: the relay takes connections as they come
 
 
-def hand_over(wire: int, egress: Egress, host: str, warn: Callable[[str], None]) -> None:
+def to_open(egress: Egress, project: Project | None) -> tuple[Forward, ...]:
+    """All that the relay is to serve: the guest's, and the one that only the session's own client can reach."""
+    return (*egress.doors, *([Forward("project", project.server, project.port)] if project else []))
+
+
+def hand_over(wire: int, forwards: Sequence[Forward], host: str, warn: Callable[[str], None]) -> None:
     """Open every forward, and send it through `wire`, which is closed then. `host` is where the proxy's is in here."""
     with socket.socket(fileno=wire) as relay:
         try:
-            for some in batched(egress.doors, _AT_A_TIME, strict=False):
+            for some in batched(forwards, _AT_A_TIME, strict=False):
                 _send(relay, list(_opened(some, host, warn)))
             relay.send(FORWARDS.pack([]))
         except OSError as error:
@@ -44,9 +52,15 @@ def _opened(
 ) -> Iterator[tuple[Forward, socket.socket]]:
     for forward in doors:
         try:
-            yield forward, _socket(forward, host if forward.address == HOST else forward.address)
+            yield forward, _socket(forward, _address(forward, host))
         except OSError as error:
             warn(f"{forward.kind}://{forward.address}:{forward.port} cannot be offered to the guest: {error.strerror}")
+
+
+def _address(forward: Forward, host: str) -> str:
+    if forward.kind == "project":
+        return PROJECT_CLIENT
+    return host if forward.address == HOST else forward.address
 
 
 def _socket(forward: Forward, address: str) -> socket.socket:

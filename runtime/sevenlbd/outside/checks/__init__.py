@@ -4,6 +4,7 @@
 - doctor: every precondition of a session
 - jobs: what portal and scheduler make of it
 - plausibility: what a site cannot have meant
+- projects: private networks
 - provided: images and shares that the site's file gives
 - reachability: the ways in and out
 - servers: the servers of the ways out, tried from here

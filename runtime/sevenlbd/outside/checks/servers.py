@@ -16,8 +16,8 @@ from .doctor import Finding
 
 _SECONDS = 3.0  # TCP sends a lost first packet again after one (RFC 6298, 2); a person waits for the answer
 _AT_ONCE = 128  # sockets; a process has 1024 descriptors by default (getrlimit(2), RLIMIT_NOFILE)
-_FINE, _SILENT = "fine", "silent"
-_MEND = {
+FINE, _SILENT = "fine", "silent"
+MEND = {
     "refused": "nobody listens there: start the server, or mend the port",
     _SILENT: "the host is off, or a firewall drops what comes from here",
 }
@@ -80,9 +80,9 @@ def _server(way: EgressEntry, outcomes: Mapping[Place, str]) -> Finding:
     for endpoint, outcome in outcomes.items():
         kinds.setdefault(outcome, []).append(endpoint)
     text = "; ".join(f"{outcome}: {', '.join(_spelled(endpoints))}" for outcome, endpoints in kinds.items())
-    if _FINE in kinds:
+    if FINE in kinds:
         return Finding("ways out", "ok", f"{way.text}: {text}")
-    mend = "; ".join(_MEND[outcome] for outcome in kinds if outcome in _MEND)
+    mend = "; ".join(MEND[outcome] for outcome in kinds if outcome in MEND)
     return Finding("ways out", "warning", f"{way.text}: {text}", mend or "see whether this node has a way there")
 
 
@@ -98,6 +98,11 @@ def _spelled(endpoints: Iterable[Place]) -> Iterator[str]:
             str(one) if one == last else f"{one}-{last}" for one, last in zip(starts, ends, strict=True)
         )
         yield f"{address} port {spelled}"
+
+
+def answer(address: str, port: int) -> str:
+    """What one server comes to, in a word: `fine`, or what MEND mends."""
+    return asyncio.run(_try(address, port))
 
 
 async def _try_all(endpoints: Iterable[Place]) -> dict[Place, str]:
@@ -118,4 +123,4 @@ async def _try(address: str, port: int) -> str:
     except OSError as error:
         return reach.spell(error)
     wire.close()
-    return _FINE
+    return FINE

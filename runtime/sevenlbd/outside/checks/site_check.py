@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ...base.errors import Refusal
 from ...config import sources, tables
-from ...config.settings import TABLES, Settings, Source, from_table, load
+from ...config.settings import Settings, Source, from_table, load, without_tables
 from ..site.condor_table import CondorTable
 from ..site.ondemand_table import OnDemandTable
 from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
-from . import jobs, plausibility, provided, reachability, surroundings
+from . import jobs, plausibility, projects, provided, reachability, surroundings
 from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
@@ -50,7 +50,7 @@ def examine(here: sources.Places) -> list[Finding]:
     )
     checks = (
         plausibility.file, plausibility.sense, provided.of_images, provided.of_shares,
-        reachability.inward, reachability.outward,
+        reachability.inward, reachability.outward, projects.of_networks,
         surroundings.of_folders, surroundings.of_container, jobs.of_portal, jobs.of_scheduler,
     )  # fmt: skip
     return [*key_findings, *(finding for check in checks for finding in check(site))]
@@ -71,11 +71,10 @@ def _settings(file: Path, said: Mapping[str, object]) -> tuple[Settings, list[Re
     """The settings, each tried by itself, so that all that is wrong is told at once."""
     good: dict[str, object] = {}
     wrong: list[Refusal] = []
-    for name, value in said.items():
-        if name not in TABLES:
-            try:
-                load([from_table({name: value}, str(file), trusted=True)])
-                good[name] = value
-            except Refusal as refusal:
-                wrong.append(refusal)
+    for name, value in without_tables(said).items():
+        try:
+            load([from_table({name: value}, str(file), trusted=True)])
+            good[name] = value
+        except Refusal as refusal:
+            wrong.append(refusal)
     return load([Source(str(file), good, trusted=True)]).settings, wrong

@@ -18,6 +18,7 @@ from ..console import invocation, terminal, words
 from ..folders import bases, folder_lock, session_folders
 from ..presence import elsewhere
 from ..presence.elsewhere import Elsewhere, View
+from ..project import standing
 from ..saved import places
 from ..schedulers.scheduler import Job
 from ..session import control
@@ -117,6 +118,8 @@ def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
     times = [*state.phases.items(), *state.milestones.items()]
     for name, at in sorted(times, key=lambda item: item[1]):
         yield f"    {at:8.1f} s  {words.step(name)}"
+    if state.project:
+        yield f"    PROJECT: {standing.spelled(state)}"
     for text in state.ways_out:
         yield f"    WAYS OUT: {text}"
     for text in state.warnings:

@@ -190,6 +190,7 @@ def _session(
             "home_share": False,
             "shares": (),
             "warm": False,
+            "project": "",
             "timezone": timezones.IMAGE,
             "rdp_tls": "",
             # Nobody has signed it yet: it is only just being made.

@@ -56,6 +56,7 @@ def prepared(context: CommandContext, kept: Maintenance, base: Image, *, kept_al
         update={
             "image": str(base.folder),
             "warm": False,
+            "project": "",
             # What is set now would be in the image.
             "timezone": timezones.IMAGE,
             "exit_when_ready": False,

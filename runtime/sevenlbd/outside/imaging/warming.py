@@ -27,7 +27,7 @@ from ..console import display, terminal
 from ..folders import session_folders
 from ..session import overlay_disk
 from ..session.preflight import prepare, timezones, warmth
-from ..session.preflight.prepared import Prepared
+from ..session.preflight.prepared import Prepared, without_project
 from . import image_session, installation
 
 # The devices of a machine with every kind that we give it have about a megabyte, and the largest screen 64.
@@ -181,7 +181,7 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
     guest = replace(plan.guest, cpu=cpu)
     needs = warmth.needs(image, guest, plan.accel, plan.network, cpu, plan.egress)
     plan = replace(plan, guest=guest, freeze=True, logon_hook=image.description.logon_hook)
-    return replace(prepared, plan=plan), needs
+    return without_project(replace(prepared, plan=plan)), needs
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def first_state(prepared: Prepared) -> SessionState:
         warnings=list(map(visible, prepared.warnings)),
         console=plan.console,
         account=plan.guest.account,
+        project=plan.project.name if plan.project else "",
         notes=list(map(visible, prepared.notes)),
         runs=plan.guest.os if plan.batch else "",
         works_in=next((share.path for share in plan.shares if plan.batch and share.name == WORK), ""),

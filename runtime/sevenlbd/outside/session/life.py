@@ -23,6 +23,7 @@ from ..egress.relay.allowed import Allowed
 from ..egress.relay_link import EgressLink
 from ..folders import session_folders
 from ..job.leads import AFTER_GUEST_SECONDS
+from ..project import standing
 from ..saved import places
 from . import mishap
 from .audience import Audience
@@ -36,6 +37,8 @@ from .suspending import Advance, Suspending, SuspendOrder
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
+
+_MOST_TOLD = 50  # a guess: how often a job's log says that its project's network came or went
 
 
 class Session:
@@ -65,6 +68,7 @@ class Session:
         self.restoring: asyncio.Task[None] | None = None
         """The saved desktop is being read, before there is a machine."""
         self._progress = ProgressNotes("the saved desktop is read")
+        self._project_told = 0
         self.overlay = plan.overlay
         """The disk that is written to."""
         self.state = state
@@ -286,6 +290,8 @@ class Session:
             case EventKind.ANSWER if event.answer:
                 self.guest_calls.answered(event.answer)
                 return
+            case EventKind.PROJECT:
+                self._project(event.text)
             case EventKind.WARNING:
                 self._warn(event.text)
             case EventKind.PAUSED:
@@ -329,6 +335,15 @@ class Session:
             self._display.note("the ways out are well again")
         self.state.ways_out = list(wrong)
         self.show()
+
+    def _project(self, text: str) -> None:
+        """How the project's network stands, for all who look; a job's log is told, too."""
+        standing.hear(self.state, text)
+        self._project_told += 1
+        if self._project_told > _MOST_TOLD:  # a server can make it come and go for ever
+            return
+        tell = self._display.note if self.state.project_address else self._display.warn
+        tell(f"the project's network: {standing.spelled(self.state)}")
 
     def tell_progress(self, done: int, total: int) -> None:
         """How far the saved desktop is read, for whoever watches the start."""

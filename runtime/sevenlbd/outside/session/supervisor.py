@@ -19,12 +19,14 @@ from ...images import image_lock
 from ...images.repository import leases
 from ...wire import shared_files
 from ...wire.plan import Plan
+from ...wire.private_network import Project
 from ...wire.state import SessionState
 from ..access import access_control, connectors, tls_files
 from ..access.gateway_link import GatewayLink
 from ..console.display import Display
 from ..folders import session_folders
 from ..presence import announcer
+from ..project import client_keys
 from ..saved import places
 from . import control, overlay_disk, suspending
 from .audience import Audience
@@ -62,6 +64,7 @@ async def run(
     with _signals(early, hear):
         async with AsyncExitStack() as session_stack:
             session_stack.enter_context(_claimed(prepared))
+            joined = session_stack.enter_context(_in_project(prepared))
             sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
             folder = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
             presence = session_stack.enter_context(
@@ -80,7 +83,7 @@ async def run(
             session.show()
             early.put_through(session)
             plan = await _furnished(session_stack, prepared, session, gateway, sockets)
-            link.send_plan(plan, list(sockets.values()))
+            link.send_plan(replace(plan, project=joined), list(sockets.values()))
             await session.live()
             await gateway.farewell()
             nobody_left = await link.leave()
@@ -187,6 +190,17 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
             claim.enter_context(places.resuming(source, prepared.plan.session, over=over))
         claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
+
+
+@contextmanager
+def _in_project(prepared: Prepared) -> Iterator[Project | None]:
+    """The project's network with credentials that no other session has. Raises Refusal."""
+    project = prepared.plan.project
+    if project is None or prepared.project_keys is None:
+        yield None
+        return
+    with client_keys.held(prepared.project_keys) as credentials:
+        yield replace(project, credentials=credentials)
 
 
 def _files_of_image(plan: Plan) -> list[str]:

@@ -3,6 +3,7 @@
 - appliance_call: how the appliance is called on a node
 - binds: which folders a container must show
 - condor_table: `[condor]`
+- network_table: `[network.project.NAME]`
 - ondemand_table: `[ondemand]`
 - owner_table: `[owner]`
 - site_file: `render site`: the file, made from the declarations

@@ -12,11 +12,12 @@ from pydantic.fields import FieldInfo
 from ... import __version__
 from ...base.errors import ExitCode
 from ...config import sources
-from ...config.settings import Settings, extra
+from ...config.settings import NETWORK, Settings, extra, tables_of
 from ...config.tables import Table, metavar, written
 from ..cli.command import Command, CommandContext
 from ..console import terminal
 from . import site_tables
+from .network_table import ProjectTable
 
 _WIDTH = 120  # columns
 _HEAD = """\
@@ -57,6 +58,8 @@ def _render(context: CommandContext) -> int:
 def text(said: Mapping[str, object]) -> str:
     """The file, with those values that a site has already."""
     lines = [*_comment(_HEAD.format(version=__version__)), ""]
+    said_tables = tables_of(said)
+    said = {name: value for name, value in said.items() if name not in said_tables}
     for name, field in Settings.model_fields.items():
         if name in GROUPS:
             lines += _heading(GROUPS[name])
@@ -64,7 +67,8 @@ def text(said: Mapping[str, object]) -> str:
             only = " Yours alone." if extra(name)["site"] else ""
             lines += _key(name, field, said, only)
     for name, kind in site_tables.TABLES.items():
-        lines += _table(name, kind, said.get(name))
+        lines += _table(name, kind, said_tables.get(name))
+    lines += _networks(said_tables.get(NETWORK))
     return "\n".join(lines).rstrip()
 
 
@@ -73,6 +77,26 @@ def _table(name: str, kind: type[Table], said: object) -> Iterator[str]:
     yield f"[{name}]"
     for key, field in kind.model_fields.items():
         yield from _key(key, field, said if isinstance(said, Mapping) else {})
+
+
+def _networks(said: object) -> Iterator[str]:
+    """A table for each private network; an example where there is none."""
+    yield from _heading(
+        f"{' '.join(str(ProjectTable.__doc__).split())} As many as you like. Where there is one, the setting `network` "
+        "is `mode` of the table [network], and not a key above."
+    )
+    table = said if isinstance(said, Mapping) else {}
+    named = table.get("project")
+    if "mode" in table:
+        yield from ("[network]", f"mode = {written(table['mode'])}", "")
+    for name, project in (named if isinstance(named, Mapping) else {"NAME": None}).items():
+        keys = project if isinstance(project, Mapping) else {}
+        yield f"{'' if keys else '# '}[network.project.{name}]"
+        for key, field in ProjectTable.model_fields.items():
+            yield from _comment(f"{field.description}{_takes(field)}")
+            default = "..." if field.is_required() else written(field.default, metavar(field))
+            yield f"{key} = {written(keys[key])}" if key in keys else f"#   {key} = {default}"
+        yield ""
 
 
 def _heading(title: str) -> Iterator[str]:

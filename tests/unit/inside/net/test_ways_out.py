@@ -19,6 +19,7 @@ from sevenlbd.inside.net import router, ways_out
 from sevenlbd.wire import packets
 from sevenlbd.wire.forwards import FORWARDS, Egress, Forward
 from sevenlbd.wire.plan import PLANS, Plan
+from sevenlbd.wire.private_network import Project
 from test_qemu import PLAN, command, values
 
 DOORS = (
@@ -128,7 +129,7 @@ def test_each_door_is_a_socket_at_its_own_address_and_all_are_given_away(relay: 
     doors = [Forward("udp" if port % 2 else "tcp", "127.0.0.1", port) for port in ports]
     doors.append(Forward("proxy", "169.254.100.2", free_ports(1)[0]))
     warnings: list[str] = []
-    ways_out.hand_over(relay.theirs, Egress(tuple(doors), ()), "127.0.0.1", warnings.append)
+    ways_out.hand_over(relay.theirs, doors, "127.0.0.1", warnings.append)
     assert not warnings
     assert open_descriptors() == before - 1, "nothing is kept, the wire neither"
     given = relay.doors()
@@ -150,7 +151,7 @@ def test_a_door_that_cannot_be_made_is_told_and_the_others_are_there(relay: Rela
             Forward("tcp", "127.0.0.1", free_ports(1)[0]),
         )
         warnings: list[str] = []
-        ways_out.hand_over(relay.theirs, Egress(doors, ()), "127.0.0.1", warnings.append)
+        ways_out.hand_over(relay.theirs, doors, "127.0.0.1", warnings.append)
         ((door, ours),) = relay.doors()
         ours.close()
     assert door == doors[2]
@@ -159,10 +160,21 @@ def test_a_door_that_cannot_be_made_is_told_and_the_others_are_there(relay: Rela
     ] * 2
 
 
+def test_the_door_of_the_sessions_own_client_is_at_an_address_that_no_guest_can_name(relay: Relay) -> None:
+    (port,) = free_ports(1)
+    forwards = ways_out.to_open(Egress((), ()), Project("p", "192.0.2.10", port, "10.77.0.0/16"))
+    assert forwards == (Forward("project", "192.0.2.10", port),)
+    assert ways_out.to_open(EGRESS, None) == DOORS
+    ways_out.hand_over(relay.theirs, forwards, "169.254.100.2", pytest.fail)
+    ((_, ours),) = relay.doors()
+    with ours:
+        assert ours.getsockname() == ("127.0.0.4", port)
+
+
 def test_a_relay_that_is_gone_is_told(relay: Relay) -> None:
     relay.wire.close()
     warnings: list[str] = []
-    ways_out.hand_over(relay.theirs, Egress((Forward("tcp", "127.0.0.1", free_ports(1)[0]),), ()), "", warnings.append)
+    ways_out.hand_over(relay.theirs, [Forward("tcp", "127.0.0.1", free_ports(1)[0])], "", warnings.append)
     assert "cannot be handed to the relay" in warnings[0]
 
 

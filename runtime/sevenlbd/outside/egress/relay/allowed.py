@@ -24,6 +24,16 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class ProjectServer:
+    """The one server that the session's own client of a project's network speaks to. The guest has no way there."""
+
+    host: str
+    """As the site calls it."""
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Allowed:
     """The relay's orders. Rates in bytes a second (0: no limit), times in seconds."""
 
@@ -34,11 +44,18 @@ class Allowed:
     proxy: tuple[Pattern, ...] = ()
     pinned: tuple[tuple[str, str], ...] = ()
     """Where the proxy finds a host, instead of what DNS says (egress_hosts)."""
+    project: ProjectServer | None = None
     connections: int = 256
     rate: int = 0
     idle: float = 7200.0
     log: str = ""
     """How the name of the site's file begins, where each connection is written when it ends; empty: there is none."""
+
+    @property
+    def places(self) -> frozenset[tuple[str, int]]:
+        """All addresses and ports that TCP may be connected to by their numbers."""
+        more = {(self.project.address, self.project.port)} if self.project else set()
+        return frozenset({*self.tcp, *more})
 
     def inside(self, host: str) -> Egress:
         """What the keeper has to make of it; `host` is the host's address on the guest's link."""

@@ -40,7 +40,7 @@ class Broker:
 
     def __init__(self, allowed: Allowed, wire: socket.socket) -> None:
         self._allowed = allowed
-        self._tcp, self._udp = frozenset(allowed.tcp), frozenset(allowed.udp)
+        self._tcp, self._udp = allowed.places, frozenset(allowed.udp)
         self._wire = wire
         self._names = Names(allowed)
         self._loop = asyncio.get_running_loop()

@@ -66,7 +66,7 @@ def _give_up(readable: Iterable[str], ports: Iterable[int] | None) -> None:
 
 def _ports(allowed: Allowed) -> set[int] | None:
     """All TCP ports that are ever connected to; None when they are too many to list."""
-    ports = {port for _, port in allowed.tcp}
+    ports = {port for _, port in allowed.places}
     if allowed.proxy:
         ports.add(_DNS)
     for pattern in allowed.proxy:

@@ -32,6 +32,8 @@ class Relay:
         self._missing = {Forward("tcp", *endpoint) for endpoint in allowed.tcp} | {
             Forward("udp", *endpoint) for endpoint in allowed.udp
         }
+        if allowed.project:
+            self._missing.add(Forward("project", allowed.project.address, allowed.project.port))
         self._proxy = bool(allowed.proxy)
         self._complaints = 0
 
@@ -85,7 +87,7 @@ class Relay:
             self._context.spawn(proxy.serve(self._context, given, forward.address))
             return
         self._missing.discard(forward)
-        if forward.kind == "tcp":
+        if forward.kind != "udp":
             self._context.spawn(tcp.serve(self._context, given, forward.address, forward.port))
         else:
             self._context.spawn(udp.Flows(self._context, given, forward.address, forward.port).serve())

@@ -30,7 +30,7 @@ class RelayContext:
         self.journal = journal
         self.dialer = dialer
         self.health = Health(allowed, dialer)
-        forwards = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy)
+        forwards = len(allowed.tcp) + len(allowed.udp) + bool(allowed.proxy) + bool(allowed.project)
         most = quotas.connections(allowed.connections, forwards)
         if most < allowed.connections:
             log.warning("the node allows descriptors for %d connections only", most)
@@ -38,6 +38,8 @@ class RelayContext:
         self.pace = quotas.Bucket(_NEW_A_SECOND, burst=_NEW_AT_ONCE, quantum=1)
         self.up, self.down = quotas.Bucket(allowed.rate), quotas.Bucket(allowed.rate)
         self._names = {address: name for name, addresses in reversed(allowed.names) for address in addresses}
+        if allowed.project:
+            self._names.setdefault(allowed.project.address, allowed.project.host)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property

@@ -19,6 +19,7 @@ from ....images.image_lock import Identity
 from ....images.lookup import image as images
 from ....images.lookup import repositories
 from ....images.lookup.image import Image
+from ....wire.forwards import Egress
 from ....wire.plan import Guest, Layer, Plan, Share, Warm
 from ...access import connectors
 from ...access.connectors import Connectors
@@ -30,6 +31,7 @@ from ...job.allocation import Allocation
 from ...job.sizing import gib
 from ...node import abilities, rlimits
 from ...presence import records
+from ...project.joined import JoinedProject
 from ...saved import estimate, places
 from . import guest_machine, private_places, savable, timezones
 from .guest_machine import AsSaved, Platform
@@ -51,6 +53,8 @@ class _Checked:
     where: Path
     name: str
     egress: Allowed | None
+    inside: Egress | None
+    project: JoinedProject | None
     shares: tuple[Share, ...]
     guest: Guest
     warm: Warm | None
@@ -82,7 +86,8 @@ def prepare(
         where=checked.where,
         connectors=checked.connectors,
         job=job,
-        egress=checked.egress,
+        egress=_orders(settings, checked),
+        project_keys=checked.project.files if checked.project else None,
         options=_options(settings, environment, checked.guest.memory),
         warnings=tuple(remarks.warnings),
         notes=tuple(remarks.notes),
@@ -119,14 +124,15 @@ def _checked(
     platform = guest_machine.platform(settings, remarks)
     where, name = _place(settings, environment, job, remarks)
     egress = _egress(settings, described, name, remarks)
-    inside = egress.inside(HOST) if egress else None
     size = sizing.decided_by(settings, described, environment, job, platform.accel)
     shared = shares.all_of(settings, environment)
+    project = _project(settings, environment, platform.network, shared)
+    inside = _inside(egress, project)
     guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks, as_saved)
     zone = timezones.command(settings, environment, described, remarks)
     rlimits.check_file_size(image.size, settings.min_space, remarks.warnings)
     rlimits.check_processes(guest.cpus)
-    return _Checked(image, identities, ways, platform, where, name, egress, shared, guest, warm, zone)
+    return _Checked(image, identities, ways, platform, where, name, egress, inside, project, shared, guest, warm, zone)
 
 
 def _image(
@@ -165,7 +171,8 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         web_tls=checked.connectors.web_tls,
         warm=checked.warm,
         timezone_command=checked.timezone_command,
-        egress=checked.egress.inside(HOST) if checked.egress else None,
+        egress=checked.inside,
+        project=checked.project.project if checked.project else None,
         network_rate=_network_rate(settings.network_rate),
         protect_dot_files=settings.protect_dot_files,
         hidden=private_places.hidden(settings, environment, checked.shares),
@@ -238,6 +245,33 @@ def _egress(settings: Settings, described: Description, session: str, remarks: R
     decision = decide.decide(settings, described.egress, session)
     remarks.warnings.extend(decision.notes)
     return decision.allowed
+
+
+def _project(
+    settings: Settings, environment: Mapping[str, str], network: str, shared: tuple[Share, ...]
+) -> JoinedProject | None:
+    """The project's network that is joined. Raises Refusal."""
+    if not settings.project:
+        return None
+    from ...project import joining  # reads the site's file again, so only where it is wanted
+
+    return joining.decide(settings, environment, network, shared)
+
+
+def _inside(egress: Allowed | None, project: JoinedProject | None) -> Egress | None:
+    """What the guest is told: names and a route, for a project's network as for ways out."""
+    ours = egress.inside(HOST) if egress else None
+    if project is None:
+        return ours
+    return Egress(ours.doors if ours else (), (*(ours.names if ours else ()), *project.project.hosts))
+
+
+def _orders(settings: Settings, checked: _Checked) -> Allowed | None:
+    """What the relay may connect to: the guest's ways out, and the server of the session's own client."""
+    if checked.project is None:
+        return checked.egress
+    idle = Allowed(rate=settings.egress_rate, idle=settings.egress_idle)
+    return replace(checked.egress or idle, project=checked.project.server)
 
 
 def _network_rate(megabits: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ....base.errors import ExitCode
@@ -13,6 +13,7 @@ from ...access.connectors import Connectors
 from ...egress.relay.allowed import Allowed
 from ...job.allocation import Allocation
 from ...presence.records import PresenceTarget
+from ...project.client_keys import KeyFiles
 from ...saved.facts import Facts
 from ...saved.messages import LayerFile, Read
 
@@ -75,7 +76,9 @@ class Prepared:
     lease: tuple[Path, Reference] | None = None
     """The repository that is told, and of which version, that this session uses it."""
     egress: Allowed | None = None
-    """What the relay may connect to; None when the guest has no way out, and there is no relay."""
+    """What the relay may connect to; None when there is no way out, and no relay."""
+    project_keys: KeyFiles | None = None
+    """Where the credentials for the project's network are, which the session takes when it begins."""
     presence: tuple[PresenceTarget, ...] = ()
     """Where the session leaves a record of itself, for other nodes and for a portal."""
     savable: Savable | None = None
@@ -90,3 +93,9 @@ class Prepared:
     """What the agent runs in the guest for a command; empty where the image has none, or no agent."""
     copied: bool = False
     """Whether another session may go on from the same one."""
+
+
+def without_project(prepared: Prepared) -> Prepared:
+    """The same, whose guest has the route of a project's network, and is not in it: an image is made, and nobody's."""
+    egress = replace(prepared.egress, project=None) if prepared.egress else None
+    return replace(prepared, plan=replace(prepared.plan, project=None), egress=egress, project_keys=None)
