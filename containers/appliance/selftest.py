@@ -27,6 +27,7 @@ BINARIES = {
     ("pdbedit", "--version"): "samba-common-bin",
     ("dnsmasq", "--version"): "dnsmasq-base",
     ("stunnel", "-version"): "stunnel4",
+    ("openvpn", "--version"): "openvpn",
     ("setpriv", "--version"): "util-linux",
     ("ip", "-V"): "iproute2",
     ("python3", "--version"): "python3",
@@ -73,6 +74,7 @@ MODULES = (
     "rich",
     "tzlocal",
     "seccomp",
+    "nftables",
     "sevenlbd",
 )
 

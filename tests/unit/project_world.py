@@ -62,6 +62,12 @@ async def shape() -> None:
 
 asyncio.run(shape())
 """
+_CHATTER = """
+import socket
+for port in range(600):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        wire.sendto(b"x", ("169.254.100.2", 5000))
+"""
 _ASK = """
 import json, socket, sys
 found = []
@@ -93,6 +99,13 @@ def sh(script: str) -> str:
     done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
     return done.stdout
+
+
+def _bound(port: int) -> socket.socket:
+    """Somebody in the session who is spoken to, and does not answer."""
+    wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    wire.bind(("0.0.0.0", port))
+    return wire
 
 
 class Space:
@@ -209,6 +222,7 @@ class Node:
         rules = setup.render_rules(plan, self.project)
         subprocess.run([*self.session.inside, sys.executable, "-c", build], input=rules, text=True, check=True)
         self.session.serve(445)
+        self.heard = self.session.call(lambda: _bound(5000))
         self.guest.serve(OPEN, SHUT)
         self.client: asyncio.subprocess.Process | None = None
         self.tunnel = project_service.Tunnel(
@@ -292,6 +306,8 @@ async def play() -> dict[str, Any]:
     found["from the site"] = await site.space.ask((mine, OPEN), (mine, SHUT), (mine, 445))
     site.space.sh(f"ip route add 169.254.100.0/24 via {mine} dev tun9")
     found["past the tunnel"] = await site.space.ask(("169.254.100.15", OPEN), ("169.254.100.2", 445))
+    one.guest.sh(f"{sys.executable} -c '{_CHATTER}'")
+    found["followed"] = int(one.session.sh("cat /proc/sys/net/netfilter/nf_conntrack_count"))
     await one.kill()
     found["killed at once"] = await one.guest.ask((SUBMIT, 9618))
     found["killed"] = [await one.wait("down"), *await one.guest.ask((SUBMIT, 9618))]

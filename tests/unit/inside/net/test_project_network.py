@@ -79,3 +79,7 @@ def test_an_address_outside_of_the_network_is_not_taken(found: dict[str, Any]) -
         "down the server gives the address 10.99.0.12, which is none of 10.77.0.0/16"
     )
     assert set(found["not in the prefix"][1:]) <= NOBODY
+
+
+def test_a_guest_cannot_fill_the_kernels_table_of_connections_by_talking_to_its_session(found: dict[str, Any]) -> None:
+    assert found["followed"] < 100, "it said 600 things"

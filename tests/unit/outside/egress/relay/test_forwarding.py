@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from egress_world import HOME, echo, free_port, live, server, udp, until
 from sevenlbd.outside.egress import relay_link, relay_watch
-from sevenlbd.outside.egress.relay.allowed import ORDERS, Allowed, Pattern
+from sevenlbd.outside.egress.relay.allowed import ORDERS, Allowed, Pattern, ProjectServer
 from sevenlbd.outside.egress.relay.lines import Summary
 from sevenlbd.outside.egress.relay_link import EgressLink
 from sevenlbd.wire.forwards import FORWARDS, Forward
@@ -91,6 +91,24 @@ async def test_it_carries_and_sums_up_and_both_lists_are_written(tmp_path: Path)
     }  # fmt: skip
     assert (ours[0]["host"], ours[0]["port"]) == ("license.example.edu", port)
     assert (tmp_path / "egress.log").stat().st_mode & 0o777 == 0o600
+
+
+@live
+async def test_a_projects_server_has_a_door_that_no_guests_door_leads_to(
+    tmp_path: Path,
+) -> None:
+    async with server(echo) as port:
+        ordered = Allowed(project=ProjectServer("vpn.example.edu", HOME, port))
+        assert not ordered.inside(HOME).doors
+        async with started(ordered, tmp_path) as relay:
+            with socket.create_server((HOME, 0)) as inside, socket.create_server((HOME, 0)) as guests:
+                give(relay, [(Forward("tcp", HOME, port), guests)])
+                give(relay, [(Forward("project", HOME, port), inside)])
+                end(relay)
+                assert await echoed(inside.getsockname())
+            await relay.leave()
+    assert "not in the orders" in (tmp_path / "egress.out").read_text()
+    assert [one["host"] for one in lines(tmp_path / "egress.log")] == ["vpn.example.edu"]
 
 
 @live
