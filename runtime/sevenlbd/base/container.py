@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,3 +28,8 @@ def hides(path: Path) -> bool:
 def call(apptainer: Sequence[str], words: Sequence[str], environment: Mapping[str, str] = os.environ) -> str:
     """The command that runs the appliance with these options of Apptainer's, to be pasted into a shell."""
     return shlex.join(["apptainer", "run", *apptainer, sif(environment), *words])
+
+
+def again(apptainer: Sequence[str]) -> str:
+    """The user's own command once more, with these options of Apptainer's."""
+    return call(apptainer, sys.argv[1:])

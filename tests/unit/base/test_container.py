@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ def test_an_image_that_the_container_does_not_show_is_told_with_the_command_that
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("APPTAINER_CONTAINER", "/apps/7lbd.sif")
+    own = ["exec", "--image", "/no such folder/win11.qcow2", "--", "solver.exe", "a b"]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/7lbd", *own])
     with pytest.raises(Refusal, match="or is in a folder of the node that the container does not show") as refused:
         image.resolve("/no such folder/win11.qcow2", [])
     assert refused.value.code == ExitCode.IMAGE
-    works = "apptainer run --bind '/no such folder' /apps/7lbd.sif --image '/no such folder/win11.qcow2'"
-    assert refused.value.hint == works
+    assert refused.value.hint == f"apptainer run --bind '/no such folder' /apps/7lbd.sif {shlex.join(own)}"
 
 
 def test_a_link_to_where_the_container_does_not_show_names_that_place(
@@ -33,6 +35,7 @@ def test_a_link_to_where_the_container_does_not_show_names_that_place(
     monkeypatch.setenv("APPTAINER_CONTAINER", "/apps/7lbd.sif")
     link = tmp_path / "win11.qcow2"
     link.symlink_to("/no-such-folder/win11.qcow2")
+    monkeypatch.setattr("sys.argv", ["/usr/bin/7lbd", "--image", str(link)])
     with pytest.raises(Refusal) as refused:
         image.resolve(str(link), [])
     assert refused.value.hint == f"apptainer run --bind /no-such-folder /apps/7lbd.sif --image {link}"

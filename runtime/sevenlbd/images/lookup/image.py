@@ -183,8 +183,7 @@ def _missing(path: Path, what: str) -> Refusal:
         return Refusal(ExitCode.IMAGE, f"{path}: the {what} does not exist", hint="7lbd image list shows those that do")
     told = f"{path}: the {what} does not exist, or is in a folder of the node that the container does not show"
     bound = real.parent if real.parent.name else real  # the root cannot be added to itself
-    words = ["--image", str(path)] if what == "image" else []
-    return Refusal(ExitCode.IMAGE, told, hint=container.call(["--bind", str(bound)], words))
+    return Refusal(ExitCode.IMAGE, told, hint=container.again(["--bind", str(bound)]))
 
 
 def _mode(path: Path, what: str) -> int:
