@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from . import (
+    background,
     boot,
     density,
     egress,
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "suspend": suspend.run,
     "job": job.run,
     "density": density.run,
+    "background": background.run,
     "relay": relay.run,
     "latency": latency.run,
     "egress": egress.run,

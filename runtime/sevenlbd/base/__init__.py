@@ -12,6 +12,7 @@
 - logs: the programs' own logs, one line a record
 - ownership: whose a folder must be
 - paths: paths as users write them
+- priority: giving way to others on the node
 - process: the one place that starts processes
 - rdp_file: the file that an RDP client opens
 - syscalls: system calls that Python does not offer

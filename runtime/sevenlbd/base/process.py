@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import priority
+
 log = logging.getLogger(__name__)
 
 started: set[int] = set()
@@ -51,8 +53,9 @@ async def spawn(
     log_file: Path | None = None,
     pass_fds: Sequence[int] = (),
     environment: dict[str, str] | None = None,
+    in_a_hurry: bool = False,
 ) -> asyncio.subprocess.Process:
-    """Start a helper; its output goes to `log_file`, or to ours.
+    """Start a helper; its output goes to `log_file`, or to ours. One `in_a_hurry` does not give way to anybody.
 
     Raises OSError when the program cannot be started.
     """
@@ -60,7 +63,7 @@ async def spawn(
     output = log_file.open("ab", buffering=0) if log_file else None
     try:
         process = await asyncio.create_subprocess_exec(
-            *_confined(command),
+            *_confined(command if in_a_hurry else [*priority.prefix(), *command]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -70,6 +73,8 @@ async def spawn(
             start_new_session=True,
         )
         started.add(process.pid)
+        if not in_a_hurry:
+            priority.settle(process.pid)
         return process
     finally:
         if output:

@@ -229,6 +229,17 @@ class Settings(BaseModel):
         "The project's private network that the guest joins, of those that the site has; empty: none.",
         metavar="NAME",
     )
+    background: bool = _setting(
+        False,
+        "Give way to everything else on the node: least priority for CPU and disk, nothing of the guest's disk in the "
+        "node's cache, and an end when memory gets short (background_memory). For machines that are others'.",
+    )
+    background_memory: Size = _setting(
+        1 << 30,
+        "Memory that a session in the background leaves to others: without it there it does not begin, and with less "
+        "it is suspended or shut down, as at_end says.",
+        metavar="SIZE",
+    )
     time_limit: Duration = _setting(
         0, "Stop the session in order after this time; 0 is no limit.", metavar="DURATION", flag="for"
     )

@@ -13,7 +13,7 @@ import socket
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from ..base import logs, process
+from ..base import logs, priority, process
 from ..wire import packets, shared_files
 from ..wire.keeper import EVENTS, Event, EventKind
 from ..wire.plan import PLANS, Plan
@@ -53,6 +53,8 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     if received is None:
         return
     plan, sockets = received
+    if plan.background:
+        priority.let_children_give_way()
     reports = Reports(wire)
     native = NativeService(reports.warn)
     orders = Orders(

@@ -158,6 +158,11 @@ class Plan:
     batch: Batch | None = None
     """That it runs commands; None for a desktop."""
 
+    background: bool = False
+    """Whether all of it gives way to whatever else the node does."""
+    direct_disk: bool = False
+    """Whether the guest's disk goes past the node's cache."""
+
     @property
     def goes_on(self) -> bool:
         """Whether the guest is there already, and need not boot."""

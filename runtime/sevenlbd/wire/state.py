@@ -114,6 +114,8 @@ class SessionState:
     """How often the scheduler has started this job anew."""
     console: bool = False
     """Whether the machine's own screen is offered."""
+    background: str = ""
+    """How it gives way to others on its node; empty when it does not."""
     account: str = ""
     """Who logs in to the desktop."""
     saved: str = ""

@@ -182,13 +182,13 @@ def _disk(plan: Plan, aio: str) -> Iterator[str]:
     """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
     below: str | None = None
     for number, layer in reversed(list(enumerate(plan.layers))):
-        yield from _blockdev(**_layer(f"layer{number}", layer_path(number), layer.format, below))
+        yield from _blockdev(**_layer(f"layer{number}", layer_path(number), layer.format, below, plan.direct_disk))
         below = f"layer{number}"
     if plan.warm:
-        yield from _blockdev(**_layer("warm", WARM_DISK, "qcow2", below))
+        yield from _blockdev(**_layer("warm", WARM_DISK, "qcow2", below, plan.direct_disk))
         below = "warm"
     # An overlay that is thrown away with the session: a flush would cost time and save nothing.
-    cache = {"no-flush": not plan.lasting}
+    cache = {"no-flush": not plan.lasting} | _past_cache(plan.direct_disk)
     file = _file(OVERLAY) | {"aio": aio, "discard": "unmap", "cache": cache}
     yield from _blockdev(
         **{"node-name": "overlay", "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
@@ -199,11 +199,18 @@ def _disk(plan: Plan, aio: str) -> Iterator[str]:
     yield from _disk_device(plan.guest)
 
 
-def _layer(name: str, path: Path, kind: str, below: str | None) -> dict[str, object]:
+def _layer(name: str, path: Path, kind: str, below: str | None, direct: bool) -> dict[str, object]:
     # Sessions on one node share these files' page cache: none of them may drop it.
     file = _file(path) | {"read-only": True, "drop-cache": False, "locking": "auto"}
     node: dict[str, object] = {"node-name": name, "driver": kind, "read-only": True, "file": file}
+    if direct:
+        file["cache"] = node["cache"] = _past_cache(direct)
     return node | ({"backing": below} if kind == "qcow2" else {})
+
+
+def _past_cache(direct: bool) -> dict[str, bool]:
+    """What lets a disk go past the node's cache, which is the others'; as it was before where that is not wanted."""
+    return {"direct": True} if direct else {}
 
 
 def _disk_device(guest: Guest) -> Iterator[str]:

@@ -20,6 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "ways in": (
         *("web", "web_tls", "web_certificate", "web_key", "portals", "web_names", "console", "rdp_tls", "share_access"),
     ),
+    "beside others' work": ("background", "background_memory"),
     "network of the guest": ("network", "network_rate", "egress", "project"),
     "how long": ("time_limit", "ready_timeout", "stop_grace", "end_notice", "signal_lead", "exit_when_ready"),
     "the session itself": ("name", "session_dir", "min_space", "state_dir", "report_dir", "json_events"),

@@ -113,6 +113,8 @@ def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
     yield f"{state.id}  {state.phase}  up {units.duration(state.elapsed())}  {kind}{whereabouts}"
     if state.ends_at:
         yield f"    {words.ends(state)}"
+    if state.background:
+        yield f"    {state.background}"
     if state.paused:
         yield f"    PAUSED: {state.paused}"
     times = [*state.phases.items(), *state.milestones.items()]

@@ -94,7 +94,7 @@ async def _worker(name: str, log_file: Path) -> AsyncIterator[Worker]:
     theirs.close()
     try:
         command = python(f"sevenlbd.outside.saved.{name}", str(descriptor))
-        process = await spawn(command, log_file=log_file, pass_fds=[descriptor])
+        process = await spawn(command, log_file=log_file, pass_fds=[descriptor], in_a_hurry=True)
     finally:
         os.close(descriptor)
     try:

@@ -10,6 +10,7 @@
 - keeper_link: the wire to the keeper
 - launch: the verb `run`: checker and keeper first
 - life: its state, and what moves it
+- memory_floor: ends a session in the background when memory gets short
 - mishap: what it means that a machine died
 - overlay_disk: the session's own layer
 - supervisor: a session from its folder to its end

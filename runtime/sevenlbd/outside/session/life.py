@@ -30,6 +30,7 @@ from .audience import Audience
 from .ending import Ending, going_now
 from .guest_calls import GuestCalls
 from .keeper_link import KeeperLink
+from .memory_floor import MemoryFloor
 from .preflight.prepared import Prepared
 from .suspending import Advance, Suspending, SuspendOrder
 
@@ -76,6 +77,7 @@ class Session:
         self._ending = Ending(state.started, self._options, prepared.job.ends if prepared.job else 0.0)
         self.state.ends_at = self._ending.at
         self.guest_calls = GuestCalls(link, allowed=plan.acceptance, jobs=plan.batch is not None)
+        self._floor = MemoryFloor(self._options.least_memory, self._on_low_memory)
 
     def show_ways_in(self, native_port: int, web_certificate: str) -> None:
         """All locks are in place: whoever looks is told what to come in by."""
@@ -95,12 +97,14 @@ class Session:
     async def live(self) -> None:
         """Follow the keeper's events until the session is over."""
         self._ending.watch(self._tell_user, self._on_end)
+        self._floor.watch()
         async for event in self._link.events():
             self._on_event(event)
             if self.state.phase in FINAL:
                 break
         self._ending.unwatch()
         self.guest_calls.over()
+        self._floor.unwatch()
         if self._checkpoints:
             self._checkpoints.cancel()
         await self._give_up_suspending()
@@ -163,6 +167,19 @@ class Session:
             self._suspend_or_stop(why, self._options.suspend_seconds)
         else:
             self.stop(why)
+
+    def _on_low_memory(self, why: str, now: bool) -> None:
+        """The node's memory is needed by others, and this session gives way; `now` without order."""
+        on_its_way = self.state.phase in (Phase.STOPPING, Phase.SUSPENDING)
+        if self.state.phase in FINAL or self._is_saved or (on_its_way and not now):
+            return
+        self.warn(why)
+        if self.state.phase is not Phase.STOPPING:
+            self._code = ExitCode.RESOURCES
+        if self._options.suspend_seconds and self.state.phase is Phase.READY and not now:
+            self._suspend_or_stop(why, self._options.suspend_seconds, self._going())
+        else:
+            self.stop(why, now=now, notice=self._going())
 
     def _suspend_or_stop(self, why: str, within: float, notice: str = "") -> None:
         """Suspend for whoever wants its end; what is not done within so many seconds is shut down."""

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...base import syscalls
+from ...base import priority, syscalls
 from ...base.errors import ExitCode, Refusal
 from ...images import image_lock
 from ...images.repository import leases
@@ -25,6 +25,7 @@ from ..access import access_control, connectors, tls_files
 from ..access.gateway_link import GatewayLink
 from ..console.display import Display
 from ..folders import session_folders
+from ..node import cgroup_weight
 from ..presence import announcer
 from ..project import client_keys
 from ..saved import places
@@ -60,6 +61,9 @@ async def run(
     ways = prepared.connectors
     if ways.certificate and ways.key:
         await tls_files.check(ways.certificate, ways.key)
+    if prepared.plan.background:
+        priority.let_children_give_way()
+        cgroup_weight.lower()
     state, early = first_state(prepared), EarlyCalls()
     with _signals(early, hear):
         async with AsyncExitStack() as session_stack:

@@ -248,3 +248,18 @@ def test_this_qemu_shows_the_disks_sectors_on_every_bus_but_ahci(bus: str) -> No
     )
     assert '{"return": 4096}' in done.stdout, done.stderr
     assert "block_size" not in " ".join(command())
+
+
+def test_a_disk_that_goes_past_the_nodes_cache_does_so_in_every_layer() -> None:
+    warm = Warm(disk="/w/disk", memory="/w/memory", state="/w/state", variables="", cpu="max", hook=())
+    plan = replace(PLAN, warm=warm)
+
+    def nodes(plan: Plan) -> list[dict[str, object]]:
+        drives = [json.loads(text) for text in values(command(plan), "-blockdev")]
+        return [node for node in drives if node["node-name"] in ("layer0", "layer1", "warm", "overlay")]
+
+    for node in nodes(replace(plan, direct_disk=True)):
+        assert node["cache"]["direct"] is True  # type: ignore[index]
+        assert node["file"]["cache"]["direct"] is True  # type: ignore[index]
+    assert "direct" not in json.dumps(nodes(plan))
+    assert len(nodes(plan)) == 4

@@ -1,6 +1,7 @@
 """The checker's part: everything about a session is checked before the first side effect. A fork of the supervisor.
 
 - checker: the fork that checks while the supervisor is loaded
+- giving_way: a session in the background: whether there is room for it
 - guest_machine: what machine the image asks for and the node gives
 - prepare: the checks, and the plan that comes of them
 - prepared: a session that can begin

@@ -33,7 +33,7 @@ from ...node import abilities, rlimits
 from ...presence import records
 from ...project.joined import JoinedProject
 from ...saved import estimate, places
-from . import guest_machine, private_places, savable, timezones
+from . import giving_way, guest_machine, private_places, savable, timezones
 from .guest_machine import AsSaved, Platform
 from .prepared import Prepared, SessionOptions
 from .remarks import Remarks
@@ -58,6 +58,7 @@ class _Checked:
     shares: tuple[Share, ...]
     guest: Guest
     warm: Warm | None
+    direct_disk: bool
     timezone_command: tuple[str, ...]
 
 
@@ -97,6 +98,7 @@ def prepare(
         savable=savable.of(settings, environment, image, plan, login),
         title=image.description.title,
         exec_hook=image.description.exec_hook if checked.guest.agent else (),
+        background=giving_way.sentence(settings),
     )
 
 
@@ -129,10 +131,15 @@ def _checked(
     project = _project(settings, environment, platform.network, shared)
     inside = _inside(egress, project)
     guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks, as_saved)
+    giving_way.check(settings, guest.memory)
+    remarks.notes.extend(filter(None, [giving_way.sentence(settings)]))
+    is_direct = giving_way.is_direct(settings, where, [layer.path for layer in image.layers], remarks)
     zone = timezones.command(settings, environment, described, remarks)
     rlimits.check_file_size(image.size, settings.min_space, remarks.warnings)
     rlimits.check_processes(guest.cpus)
-    return _Checked(image, identities, ways, platform, where, name, egress, inside, project, shared, guest, warm, zone)
+    return _Checked(
+        image, identities, ways, platform, where, name, egress, inside, project, shared, guest, warm, is_direct, zone
+    )
 
 
 def _image(
@@ -175,6 +182,8 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         project=checked.project.project if checked.project else None,
         network_rate=_network_rate(settings.network_rate),
         protect_dot_files=settings.protect_dot_files,
+        background=settings.background,
+        direct_disk=checked.direct_disk,
         hidden=private_places.hidden(settings, environment, checked.shares),
         notice_hook=described.notice_hook if guest.agent else (),
         suspend_hook=described.suspend_hook if guest.agent else (),
@@ -203,6 +212,7 @@ def _options(settings: Settings, environment: Mapping[str, str], memory: int) ->
     return SessionOptions(
         suspend_seconds=estimate.seconds(memory, folder) if suspends else 0.0,
         suspended_code=settings.suspended_exit_code,
+        least_memory=settings.background_memory if settings.background else 0,
         checkpoint_every=_checkpoints(settings),
         time_limit=settings.time_limit,
         stop_grace=settings.stop_grace,

@@ -33,6 +33,8 @@ class SessionOptions:
     """How long it takes to suspend the desktop when its time is up; 0 when it is shut down then."""
     checkpoint_every: float = 0.0
     """How often the running desktop is saved, in seconds; 0 is never."""
+    least_memory: int = 0
+    """Bytes of the node's memory that it leaves to others, in the background; 0 is no such limit."""
     suspended_code: int = ExitCode.SUSPENDED
     """The exit code of one that was suspended for that reason."""
 
@@ -87,6 +89,8 @@ class Prepared:
     """The saved desktop that it goes on from."""
     takes_over: bool = False
     """Whether the one that went on from there before is surely gone: an earlier life of the same job."""
+    background: str = ""
+    """How it gives way to others on the node, in a sentence; empty when it does not."""
     title: str = ""
     """How the image's description calls it in front of people; empty when it does not."""
     exec_hook: tuple[str, ...] = ()
