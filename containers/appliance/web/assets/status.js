@@ -109,7 +109,7 @@ function showWays(status) {
   way("to-desktop", "desktop", status.role === "desktop", hasReached(status, "ready"));
   way("to-console", "console", status.console, up);
   way("to-native", "native", status.role === "desktop", up);
-  at("auto").hidden = status.role !== "desktop" || status.phase === "ready" || !hasReached(status, "preparing");
+  at("auto").hidden = status.role !== "desktop" || hasReached(status, "ready") || !hasReached(status, "preparing");
 }
 
 /**

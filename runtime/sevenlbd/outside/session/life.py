@@ -59,6 +59,7 @@ class Session:
         self._was_ready = False
         self._code = ExitCode.OK
         self._suspending = Suspending(prepared, link, audience.place)
+        self._nothing_lost = _nothing_lost(prepared)
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
         self._ending_task: asyncio.Task[None] | None = None
@@ -332,7 +333,8 @@ class Session:
         return going_now(in_job=bool(self.state.job))
 
     def _mishap(self, text: str, hint: str) -> str:
-        return mishap.hint(text, self._log_named_in(hint), in_job=bool(self.state.job))
+        told = mishap.hint(text, self._log_named_in(hint), in_job=bool(self.state.job))
+        return told if self._was_ready or not self._nothing_lost else f"{self._nothing_lost}; {told}"
 
     def _log_named_in(self, hint: str) -> Path:
         """Where the log of what broke will be. It has a name inside that nobody outside can open."""
@@ -426,3 +428,11 @@ class Session:
     def show(self) -> None:
         """Let everybody who looks see the state as it is."""
         self._audience.show(self.state)
+
+
+def _nothing_lost(prepared: Prepared) -> str:
+    """What to say if it does not come to run; empty of one that goes on from nothing."""
+    if prepared.resume is None or prepared.savable is None:
+        return ""
+    written_by, here = prepared.resume.facts.machine.qemu, prepared.savable.facts.machine.qemu
+    return mishap.nothing_lost(prepared.resume.source, written_by, here)

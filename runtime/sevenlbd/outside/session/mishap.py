@@ -28,6 +28,17 @@ def hint(message: str, log: Path, *, in_job: bool) -> str:
     return more
 
 
+def nothing_lost(source: str, written_by: str, here: str) -> str:
+    """Of a machine that should have gone on from a saved desktop, whose QEMU may have been an older one than that here.
+
+    What a newer QEMU reads of an older one's devices is promised by QEMU for a machine type, and not always kept.
+    """
+    kept = f"nothing of {source} is lost"
+    if written_by == here:
+        return kept
+    return f"{kept}; QEMU {written_by} has written it, and here is {here}: resume it with the 7lbd that suspended it"
+
+
 def _killed(*, in_job: bool) -> str:
     """Who kills a machine: the kernel, when memory is short. It counts that (cgroups(7), memory.events)."""
     counted = abilities.killed_for_memory()

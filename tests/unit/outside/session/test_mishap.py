@@ -27,6 +27,12 @@ def test_signal_9_names_the_limits_of_memory_and_the_log(group: Path) -> None:
     assert "which counts 3 processes killed for that" in mishap.hint("QEMU ended with signal 9", LOG, in_job=True)
 
 
+def test_a_saved_desktop_that_does_not_go_on_is_not_lost_and_its_own_qemu_is_named() -> None:
+    assert mishap.nothing_lost("/a/x.7lbd", "1:10.0.2", "1:10.0.2") == "nothing of /a/x.7lbd is lost"
+    told = mishap.nothing_lost("/a/x.7lbd", "1:10.0.2", "1:11.1.3")
+    assert "QEMU 1:10.0.2 has written it, and here is 1:11.1.3: resume it with the 7lbd that suspended it" in told
+
+
 def test_where_there_is_no_job_none_is_named(group: Path) -> None:
     told = mishap.hint("QEMU ended with signal 9", LOG, in_job=False)
     assert "control group's, or the node's" in told

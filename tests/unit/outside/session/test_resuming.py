@@ -142,6 +142,15 @@ def test_an_older_qemu_and_its_machine_type_are_read(site: Site) -> None:
     assert plan.guest.machine == "pc-q35-7.2", "as it was, whatever a new session of this image has"
 
 
+def test_what_is_suspended_again_says_which_qemu_writes_it(site: Site) -> None:
+    """One that is older than that must not take it for its own."""
+    now = site.facts().machine.qemu
+    site.save(machine(site.facts(), qemu="1:7.2+dfsg-7", machine="pc-q35-7.2"))
+    savable = site.resume().savable
+    assert savable
+    assert (savable.facts.machine.qemu, savable.facts.machine.machine) == (now, "pc-q35-7.2")
+
+
 def freeze(site: Site, *, qemu: str, egress: str = "") -> warm.WarmState:
     """Give the image a warm state that this QEMU has made, for these ways out."""
     image = images.resolve(str(site.folder), [])

@@ -167,7 +167,8 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         password=desktop.secrets.password,
         user=desktop.secrets.share_user,
     )
-    machine = replace(facts.machine, host=savable.facts.machine.host)
+    here = savable.facts.machine
+    machine = replace(facts.machine, host=here.host, qemu=here.qemu)  # who writes it the next time
     target = "" if desktop.copied else str(desktop.path)
     same = replace(savable, facts=replace(savable.facts, machine=machine), target=target)
     return replace(
