@@ -1,7 +1,7 @@
 # What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
 # first-boot.ps1 and finish.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
 # start.ps1 (as SYSTEM), drives.ps1 (as the user), and by the guest agent session.ps1 (after a warm start), notice.ps1 (with a
-# text for whoever is logged on) and logon.ps1 (before a machine is frozen).
+# text for whoever is logged on), logon.ps1 (before a machine is frozen) and exec.ps1 (a command as a job, by RunJob.cs).
 #
 # For Windows PowerShell 5.1, which every Windows 10, 11 and Server 2016 to 2025 has. Secrets are never written to the log,
 # to the serial port or to a command line. Accounts and groups of Windows' own are named by SID: their names are translated.
@@ -13,8 +13,9 @@ $LogFile = Join-Path $Folder 'log.txt'
 $SettingsFile = Join-Path $Folder 'settings.json'
 $CredentialFile = Join-Path $Folder 'credentials.json'
 $UndoFile = Join-Path $Folder 'undo.json'
+$JobLibrary = Join-Path $Folder 'RunJob.dll'
 $FirstLogonFile = Join-Path $Folder 'first-logon'
-$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1', 'logon.ps1'
+$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1', 'logon.ps1', 'exec.ps1', 'RunJob.cs'
 $InstallationFiles = 'first-boot.ps1', 'finish.ps1', 'prepare.ps1'
 
 $HostAddress = '169.254.100.2'
@@ -260,6 +261,7 @@ function Install-Contract {
     [CmdletBinding(SupportsShouldProcess)]
     param([Parameter(Mandatory)][string]$Account)
     Install-File
+    Install-JobLibrary
     Set-Account -Account $Account
     foreach ($value in $Values) { Set-Value -Path $value[0] -Name $value[1] -Value $value[2] }
     Disable-Hibernation
@@ -293,6 +295,14 @@ function Install-File {
     foreach ($name in $LastingFiles) {
         Copy-Item -LiteralPath (Join-Path $PSScriptRoot $name) -Destination $Folder -Force
     }
+}
+
+# Compiled once, in the image: a job would pay seconds for it.
+function Install-JobLibrary {
+    [CmdletBinding(SupportsShouldProcess)]
+    param()
+    if (-not $PSCmdlet.ShouldProcess($JobLibrary, 'compile')) { return }
+    Add-Type -Path (Join-Path $Folder 'RunJob.cs') -OutputAssembly $JobLibrary -OutputType Library
 }
 
 function New-Password {
@@ -418,6 +428,40 @@ function Show-Notice {
     param([Parameter(Mandatory)][AllowEmptyString()][string]$Text)
     $line = ($Text -replace '\s+', ' ').Trim()
     if ($line) { & msg.exe * /time:3600 $line }
+}
+
+# The job that lies in a folder of the share `job`, by the contract of docs/exec.md. As SYSTEM: the account sees nothing of that.
+function Invoke-Job {
+    param([Parameter(Mandatory)][hashtable]$Session)
+    if ("$($Session['job'])" -notmatch '^[0-9]{1,12}$' -or -not $Session['user'] -or -not $Session['password']) {
+        throw 'user=, password= and job= are wanted'
+    }
+    if (-not (Test-Path -LiteralPath $JobLibrary)) { Install-JobLibrary }
+    Add-Type -Path $JobLibrary
+    # What was looked for in vain is looked for again: a new name is all that this waits for.
+    $none = @{ DirectoryCacheLifetime = 0; FileInfoCacheLifetime = 0; FileNotFoundCacheLifetime = 0 }
+    Set-SmbClientConfiguration @none -Force
+    $root = "\\$HostAddress"
+    [SevenLBD.Share]::Connect("$root\job", $null, $Session['user'], $Session['password'])
+    # A folder without a letter is none for cmd.exe, and CreateProcess looks at it as who calls.
+    [SevenLBD.Share]::Connect("$root\work", 'W:', $Session['user'], $Session['password'])
+    [Environment]::CurrentDirectory = 'W:\'
+    $at = "$root\job\$($Session['job'])"
+    $order = [IO.File]::ReadAllText("$at\order.json") | ConvertFrom-Json
+    $variables = New-Object 'Collections.Generic.Dictionary[string,string]'
+    foreach ($one in $order.environment.PSObject.Properties) { $variables[$one.Name] = $one.Value }
+    $ended = [SevenLBD.GuestJob]::Run($at, $order.line, $variables, $order.input, (Get-Account), $Session['password'], 'W:',
+        "$root\work", [string[]]@(Get-OtherShare $root), $Session['user'])
+    [IO.File]::WriteAllText("$at\ended.json.part", $ended)
+    [IO.File]::Move("$at\ended.json.part", "$at\ended.json")
+}
+
+# Those that the session has beside a job's own.
+function Get-OtherShare {
+    param([Parameter(Mandatory)][string]$Root)
+    if (-not (Test-Path -LiteralPath $CredentialFile)) { return }
+    $kept = Get-Content -LiteralPath $CredentialFile -Raw -Encoding UTF8 | ConvertFrom-Json
+    $kept.shares -split ',' | Where-Object { $_ -and $_ -notin 'job', 'work' } | ForEach-Object { "$Root\$_" }
 }
 
 # What 7lbd tells by SMBIOS strings of type 11: `user`, `password`, and `shares` perhaps.
@@ -626,5 +670,5 @@ function Get-Desktop { Get-CimInstance -ClassName Win32_Process -Filter "Name = 
 $public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal', 'Stop-AutomaticLogon',
     'ConvertFrom-Line', 'Read-Text', 'Show-Notice', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop',
     'Update-Certificate', 'Send-Ready', 'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Test-FirstLogon', 'Test-AccountProfile',
-    'Start-FirstLogon', 'Complete-FirstLogon', 'Stop-FirstLogon', 'Clear-Installation'
+    'Start-FirstLogon', 'Complete-FirstLogon', 'Stop-FirstLogon', 'Clear-Installation', 'Invoke-Job'
 Export-ModuleMember -Function $public

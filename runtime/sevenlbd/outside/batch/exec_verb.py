@@ -30,8 +30,6 @@ def _options(parser: Parser) -> None:
     )
     job.add_argument("--timeout", metavar="DURATION", help="end it after this time, and with exit code 124")
     job.add_argument("--no-stdin", action="store_true", help="do not hand our standard input on to it")
-    visible = "run it on the account's desktop, which nobody sees: for a program that draws all the same (windows)"
-    job.add_argument("--visible", action="store_true", help=visible)
     apart = "copy this file or folder into a folder of the session's, where it works instead of in your current one"
     job.add_argument("--input", metavar="FILE", action="append", default=[], help=apart)
     back = "copy such files back from there into your current folder; * and ** as in a shell"

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ..cli.command import CommandContext
@@ -21,6 +22,7 @@ from .kept_machine import KeptMachine
 from .order import Order
 from .request import JobRequest
 from .results import JobResult, Results
+from .sinks import Sinks
 from .verdict import CommandEnd, OwnCode, failed
 
 _SOME_FAILED = 123  # xargs(1): of the commands, some failed
@@ -131,19 +133,13 @@ class _Pool:
         """Run a command. Whether the machine is fit for another one."""
         assert one.folder is not None
         began = time.monotonic()
-        request = replace(self.common, order=self._order(task.command))
-        with self.kept.sinks(task.number) as sinks:
-            try:
-                state = in_session.running(one.folder)
-            except Refusal as refusal:
-                end = failed(refusal.what)
-            else:
-                job = GuestJob(one.folder, request, sinks, windows=state.runs == "windows")
-                with self._lock:
-                    self._jobs.add(job)
-                end = job.run()
-                with self._lock:
-                    self._jobs.discard(job)
+        try:
+            with self.kept.sinks(task.number) as sinks:
+                end = self._ended(one.folder, task, sinks)
+        except Refusal as refusal:
+            end = failed(refusal.what)
+        except OSError as error:
+            end = failed(f"{error.filename or self.options.results}: {error.strerror}")
         task.runs += 1
         lost = not end.own and end.code == OwnCode.FAILED
         task.lost += lost
@@ -152,6 +148,18 @@ class _Pool:
         else:
             self._done(task, end, time.monotonic() - began, advance)
         return end.own and not self.options.fresh
+
+    def _ended(self, folder: Path, task: _Task, sinks: Sinks) -> CommandEnd:
+        """How one run of it ends. Raises Refusal when the machine takes none."""
+        request = replace(self.common, order=self._order(task.command))
+        job = GuestJob(folder, request, sinks, windows=in_session.running(folder).runs == "windows")
+        with self._lock:
+            self._jobs.add(job)
+        try:
+            return job.run()
+        finally:
+            with self._lock:
+                self._jobs.discard(job)
 
     def _again(self, task: _Task, end: CommandEnd) -> bool:
         return end.code != 0 and task.runs - task.lost <= int(self.options.retries)

@@ -25,8 +25,6 @@ class Order:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     input: bool = False
-    visible: bool = False
-    """Whether it needs a desktop of the account's (windows only): a program that draws although nobody looks."""
 
     def text(self, *, windows: bool) -> str:
         """The file. Raises Refusal for a command that cannot be said."""
@@ -37,7 +35,7 @@ class Order:
         said: dict[str, object] = {"format": _FORMAT, "command": list(self.command)}
         if windows:
             said["line"] = windows_words.line(self.command)
-        said |= {"environment": dict(self.environment), "input": self.input, "visible": self.visible}
+        said |= {"environment": dict(self.environment), "input": self.input}
         made = json.dumps(said)
         if len(made) > _MAX_ORDER:
             raise Refusal(ExitCode.USAGE, "the command and its environment are too long: 1 MB at most")

@@ -77,10 +77,10 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     made = None
     if command:
         given = not options.no_stdin and attached.has_stdin()
-        made = Order(command, order.environment(options.env), given, options.visible)
+        made = Order(command, order.environment(options.env), given)
         made.text(windows=False)
     elif options.parallel:
-        made = Order((), order.environment(options.env), visible=options.visible)
+        made = Order((), order.environment(options.env))
     elif not options.keep:
         raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
     return JobRequest(

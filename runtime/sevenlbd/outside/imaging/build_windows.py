@@ -30,6 +30,7 @@ HOOK = ("powershell.exe", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File", r
 NOTICE = (*HOOK[:-1], r"C:\ProgramData\7lbd\notice.ps1")
 LOGON = (*HOOK[:-1], r"C:\ProgramData\7lbd\logon.ps1")
 """What it runs to tell the desktop's user something."""
+EXEC = (*HOOK[:-1], r"C:\ProgramData\7lbd\exec.ps1")
 _LEAST_DISK = 32 << 30  # bytes; learn.microsoft.com, "Hardware requirements for Windows Server": 32 GB
 # learn.microsoft.com, "Windows 11 requirements": Setup refuses less.
 _LEAST_W11_DISK, _LEAST_W11_MEMORY, _LEAST_W11_CPUS = 64 << 30, 4 << 30, 2
@@ -152,6 +153,7 @@ def _described(context: CommandContext, title: str, evaluation_ends: str) -> Des
         warm_hook=HOOK,
         notice_hook=NOTICE,
         logon_hook=LOGON,
+        exec_hook=EXEC,
         evaluation_ends=evaluation_ends,
     )
 

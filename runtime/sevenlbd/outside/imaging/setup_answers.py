@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 TEMPLATES = Path("/usr/share/7lbd/windows")
 LABEL = "ANSWERS"
 ANSWER, FIRST_BOOT = "Autounattend.xml", "7lbd/first-boot.ps1"
-_SCRIPTS = ("SevenLBD.psm1", "start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "logon.ps1", "finish.ps1")
+_SCRIPTS = (
+    *("SevenLBD.psm1", "start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "logon.ps1", "finish.ps1"),
+    *("exec.ps1", "RunJob.cs"),
+)
 _TARGET = r"C:\ProgramData\7lbd"
 COMPUTER = "SEVENLBD"
 # Windows PE gives letters as it finds drives; on a blank disk the first optical one may be C.

@@ -90,6 +90,7 @@ def test_the_description_fits_what_is_installed(build: Build, tmp_path: Path) ->
     assert described.warm_hook == build_windows.HOOK
     assert described.notice_hook == build_windows.NOTICE
     assert described.logon_hook == build_windows.LOGON
+    assert described.exec_hook == build_windows.EXEC
 
 
 def test_what_is_written_is_for_its_owner_only(build: Build, tmp_path: Path) -> None:

@@ -27,7 +27,17 @@ LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())
 MODULE = "SevenLBD.psm1"
 FIRST_BOOT = "first-boot.ps1"
 PROBES = sorted((Path(guest_scripts.__file__).parent / "scripts").glob("*.ps1"))
-ENTRIES = ["start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "logon.ps1", "finish.ps1", "prepare.ps1", FIRST_BOOT]
+ENTRIES = [
+    "start.ps1",
+    "drives.ps1",
+    "session.ps1",
+    "notice.ps1",
+    "logon.ps1",
+    "exec.ps1",
+    "finish.ps1",
+    "prepare.ps1",
+    FIRST_BOOT,
+]
 SCRIPTS = [MODULE, *ENTRIES, *(path.name for path in PROBES)]
 
 # Each cmdlet with its parameters.
@@ -376,7 +386,7 @@ def test_no_share_is_no_drive() -> None:
 
 def test_text_for_the_guest_is_utf_8_whatever_its_code_page() -> None:
     assert "UTF8Encoding" in words(FUNCTIONS["Read-Text"])
-    for script in ("session.ps1", "notice.ps1", "logon.ps1"):
+    for script in ("session.ps1", "notice.ps1", "logon.ps1", "exec.ps1"):
         assert "Read-Text" in called(parsed(source(script)))
         assert "[Console]::In" not in source(script)
 

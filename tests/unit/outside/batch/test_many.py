@@ -1,0 +1,115 @@
+"""A list of commands in several machines: every one gets its result, whatever becomes of the machines."""
+
+from __future__ import annotations
+
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sevenlbd.outside.batch import in_session, kept_machine, many
+from sevenlbd.outside.batch.order import Order
+from sevenlbd.outside.batch.request import JobRequest
+from sevenlbd.outside.batch.results import TABLE, JobResult, Results
+from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed
+
+LOST = failed("the session has ended")
+
+
+class Job:
+    """A command on its way."""
+
+    def __init__(self, run: Callable[[], CommandEnd]) -> None:
+        self.run = run
+
+    def urge(self) -> None:
+        """Nobody does here."""
+
+
+class World:
+    """Machines and commands that do as each test says: `ends` are those of each command, in turn."""
+
+    def __init__(self, at: Path, ends: dict[str, list[CommandEnd]], trouble: str = "") -> None:
+        self.at = at
+        self.ends = ends
+        self.trouble = trouble
+        self.machines: list[str] = []
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def started(self, words: list[str]) -> Iterator[Any]:
+        self.machines.append(words[-1])
+        yield Namespace(folder=self.at, wait=lambda: self.trouble)
+
+    def job(self, _folder: Path, request: JobRequest, sinks: Any, *, windows: bool) -> Any:
+        assert request.order is not None
+        (name,) = request.order.command
+
+        def run() -> CommandEnd:
+            sinks.out(name.encode())
+            with self.lock:
+                return self.ends.get(name, [CommandEnd(0, full=0)]).pop(0)
+
+        return Job(run)
+
+
+def run(world: World, monkeypatch: pytest.MonkeyPatch, *commands: str, **more: Any) -> list[JobResult]:
+    monkeypatch.setattr(kept_machine, "started", world.started)
+    monkeypatch.setattr(many, "GuestJob", type("J", (), {"__new__": lambda _cls, *a, **k: world.job(*a, **k)}))
+    monkeypatch.setattr(in_session, "running", lambda _folder: Namespace(runs="linux"))
+    common = JobRequest(Order(("x",)))
+    options = Namespace(fresh=more.get("fresh", False), retries=more.get("retries", "0"))
+    with Results(str(world.at / "results"), common) as kept:
+        many._Pool([(name,) for name in commands], common, kept, [], options).work(2, lambda _done: None)
+        return kept.all()
+
+
+def test_each_command_is_done_once_and_its_output_is_in_a_file_of_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"c{number}" for number in range(1, 51)]
+    results = run(World(tmp_path, {}), monkeypatch, *names)
+    assert [result.command for result in results] == [(name,) for name in names]
+    assert all((result.end.code, result.runs) == (0, 1) for result in results)
+    assert (tmp_path / "results" / "7.out").read_text() == "c7"
+    rows = (tmp_path / "results" / TABLE).read_text().splitlines()
+    assert len(rows) == 51
+
+
+def test_one_that_fails_is_run_again_as_often_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = CommandEnd(3, full=3), CommandEnd(0, full=0)
+    ends = {"a": [bad, bad, good], "b": [bad, bad, bad], "c": [good]}
+    results = run(World(tmp_path, ends), monkeypatch, "a", "b", "c", retries="2")
+    assert [(result.end.code, result.runs) for result in results] == [(0, 3), (3, 3), (0, 1)]
+
+
+def test_one_whose_machine_is_lost_runs_once_more_in_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, {"a": [LOST, CommandEnd(0, full=0)], "b": [LOST, LOST]})
+    results = run(world, monkeypatch, "a", "b")
+    assert [(result.end.code, result.runs) for result in results] == [(0, 2), (125, 2)]
+    assert len(world.machines) > 2
+
+
+def test_after_a_time_out_the_machine_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = failed("it was not done", OwnCode.TIMED_OUT)
+    world = World(tmp_path, {name: [late] for name in "abcd"})
+    results = run(world, monkeypatch, *"abcd")
+    assert [result.end.code for result in results] == [124] * 4
+    assert len(world.machines) >= 4
+
+
+def test_without_a_machine_every_command_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = run(World(tmp_path, {}, trouble="no room"), monkeypatch, "a", "b", "c")
+    assert [result.end.code for result in results] == [125] * 3
+    assert all("no room" in result.end.said for result in results)
+
+
+def test_a_row_of_the_table_stays_one_whatever_the_command_has_in_it() -> None:
+    row = JobResult(1, ("a\tb\nc",), CommandEnd(1, said="x"), 1.0, 1).row()
+    assert row.count("\t") == 5
+    assert row.count("\n") == 1

@@ -1,0 +1,125 @@
+"""Files that come back from a guest: plain ones, whole, the user's own, by no way that the guest has laid."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from sevenlbd.base.errors import Refusal
+from sevenlbd.outside.batch import transfer
+from sevenlbd.outside.batch.order import Order
+from sevenlbd.outside.batch.request import JobRequest
+from sevenlbd.outside.batch.verdict import CommandEnd
+
+WELL = CommandEnd(0, full=0)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "work"
+
+
+def back(work: Path, *patterns: str, umask: int = 0o027, end: CommandEnd = WELL) -> CommandEnd:
+    mine = work.parent / "mine"
+    request = JobRequest(Order(("x",)), outputs=patterns, folder=str(mine), umask=umask)
+    return transfer.fetched(work, request, end)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def test_what_fits_comes_back_with_the_users_own_modes(work: Path) -> None:
+    (work / "a" / "b").mkdir(parents=True)
+    (work / "a" / "b" / "x.csv").write_text("1")
+    (work / "y.csv").write_text("2")
+    (work / "y.csv").chmod(0o4777)
+    (work / "z.txt").write_text("3")
+    assert back(work, "**/*.csv") == WELL
+    mine = work.parent / "mine"
+    assert names(mine) == ["a/b/x.csv", "y.csv"]
+    assert stat.S_IMODE((mine / "y.csv").stat().st_mode) == 0o640
+
+
+def test_ten_thousand_files_come_back(work: Path) -> None:
+    for number in range(10_000):
+        (work / f"{number}.out").write_bytes(b"%d" % number)
+    assert back(work, "*.out") == WELL
+    mine = work.parent / "mine"
+    assert sum(1 for _ in mine.iterdir()) == 10_000
+    assert (mine / "9999.out").read_bytes() == b"9999"
+
+
+def test_links_pipes_and_folders_of_the_guests_are_left_where_they_are(work: Path) -> None:
+    (work.parent / "secret").write_text("key")
+    (work / "link").symlink_to(work.parent / "secret")
+    (work / "out").symlink_to(work.parent)
+    os.mkfifo(work / "pipe")
+    assert back(work, "**").code == 125
+    assert names(work.parent / "mine") == []
+
+
+def test_what_stands_in_the_way_is_replaced_and_never_written_through(work: Path) -> None:
+    mine = work.parent / "mine"
+    (work.parent / "precious").write_text("mine")
+    (mine / "x").symlink_to(work.parent / "precious")
+    (work / "x").write_text("new")
+    assert back(work, "x") == WELL
+    assert (work.parent / "precious").read_text() == "mine"
+    assert (mine / "x").read_text() == "new"
+    assert not (mine / "x").is_symlink()
+
+
+def test_a_folder_that_is_a_link_is_not_gone_through(work: Path) -> None:
+    mine = work.parent / "mine"
+    (work.parent / "elsewhere").mkdir()
+    (mine / "sub").symlink_to(work.parent / "elsewhere")
+    (work / "sub").mkdir()
+    (work / "sub" / "x").write_text("new")
+    end = back(work, "sub/*")
+    assert (end.code, end.own) == (125, False)
+    assert names(work.parent / "elsewhere") == []
+
+
+def test_a_full_disk_is_told_with_what_came_back_and_leaves_no_half_of_a_file(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (work / name).write_bytes(bytes(1 << 16))
+    copied = transfer._copy
+
+    def full(source: int, made: int) -> None:
+        if os.fstat(source).st_ino == (work / "b").stat().st_ino:
+            os.write(made, b"half")
+            raise OSError(28, "No space left on device")
+        copied(source, made)
+
+    monkeypatch.setattr(transfer, "_copy", full)
+    end = back(work, "*")
+    assert (end.code, end.own) == (125, False)
+    assert "b: No space left on device: only 1 of its files" in end.said
+    assert names(work.parent / "mine") == ["a"]
+
+
+def test_a_command_that_ended_well_and_left_nothing_has_failed(work: Path) -> None:
+    assert back(work, "*.csv").code == 125
+    assert back(work, "*.csv", end=CommandEnd(3, full=3)).code == 3
+
+
+def test_each_command_finds_its_inputs_and_nothing_of_the_last_one(work: Path) -> None:
+    (work / "left").mkdir()
+    (work / "left" / "x").write_text("old")
+    (work / "link").symlink_to(work.parent / "mine")
+    (work.parent / "case.inp").write_text("7")
+    transfer.bring([str(work.parent / "case.inp")], work)
+    assert names(work) == ["case.inp"]
+    assert (work.parent / "mine").is_dir()
+
+
+def test_an_input_that_cannot_be_copied_is_refused(work: Path) -> None:
+    with pytest.raises(Refusal, match="--input .*: cannot be copied"):
+        transfer.bring([str(work.parent / "none")], work)
