@@ -63,8 +63,9 @@ def test_a_dry_run_shows_all_that_would_be_done(build: Build, discs: Path, tmp_p
     assert "win11@2026.11" in out
     folder = tmp_path / "out"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    scripts = {f"7lbd/{name}.ps1" for name in ("first-boot", "start", "drives", "session", "notice", "logon", "finish")}
-    assert found == {"answers.iso", "image.toml", "Autounattend.xml", "7lbd/SevenLBD.psm1", *scripts}
+    names = ("first-boot", "start", "drives", "session", "notice", "logon", "exec", "finish")
+    scripts = {f"7lbd/{name}.ps1" for name in names} | {"7lbd/SevenLBD.psm1", "7lbd/RunJob.cs"}
+    assert found == {"answers.iso", "image.toml", "Autounattend.xml", *scripts}
 
 
 def test_the_disc_has_the_very_files_that_are_shown(build: Build, tmp_path: Path) -> None:
