@@ -293,6 +293,7 @@ def _quick() -> dict[str, str]:
         "GRIDMANAGER_GAHPCLIENT_CONTACT_SCHEDD_DELAY": "1",
         "C_GAHP_CONTACT_SCHEDD_DELAY": "1",
         "JOB_START_DELAY": "0",
+        "DAGMAN_USE_STRICT": "0",  # which refuses logs below /tmp
         "RUNBENCHMARKS": "False",
         "PREEN": "",
         "MASTER_NEW_BINARY_RESTART": "NEVER",

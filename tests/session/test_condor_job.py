@@ -26,7 +26,9 @@ def repositories(work: Path, blank_image: Path) -> Path:
     for node, name in (("node1", "alpha"), ("node2", "beta")):
         folder = work / "i" / node / name
         folder.mkdir(parents=True)
-        (folder / "image.toml").write_bytes((blank_image / "image.toml").read_bytes().replace(b'"blank"', b'"x"'))
+        (folder / "image.toml").write_bytes(
+            (blank_image / "image.toml").read_bytes().replace(b'"blank"', f'"{name}"'.encode())
+        )
         (folder / "disk.qcow2").write_bytes((blank_image / "disk.qcow2").read_bytes())
     return work / "i"
 

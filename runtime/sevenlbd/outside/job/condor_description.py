@@ -136,10 +136,9 @@ def _grace(settings: Settings, table: CondorTable, here: Places) -> float:
 
 
 def _ended(grace: float, settings: Settings) -> Iterator[str]:
-    """condor_rm is the user's end; an eviction is another's, and gets the time that an orderly end needs."""
+    """An eviction gets the time that an orderly end needs. No remove_kill_sig: it is sent at evictions, too."""
     after = settings.stop_grace if grace > settings.stop_grace else 0.0  # what was not written is shut down
     yield "kill_sig = SIGTERM"
-    yield "remove_kill_sig = SIGINT"
     yield f"job_max_vacate_time = {math.ceil(grace + after + leads.AFTER_GUEST_SECONDS)}"
 
 

@@ -1,6 +1,7 @@
 """Open OnDemand: the app that a portal shows, made of the site's file, and what comes back from its form.
 
 - app_files: the app's files
+- condor_lines: what its jobs ask of HTCondor
 - form: what came back from the form
 - placing: written, and again after an upgrade
 - render_app: `render ondemand`

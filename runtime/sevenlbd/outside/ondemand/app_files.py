@@ -29,6 +29,7 @@ from ..saved import places, saved_format
 from ..site import binds
 from ..site.ondemand_table import FORMAT, LAST, DesktopSize, OnDemandTable, attributes, keyed
 from ..site.site_tables import Site
+from . import condor_lines
 
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
 SCRIPTS = ("before.sh", "script.sh", "after.sh", "clean.sh")
@@ -53,6 +54,11 @@ def ruby(text: str) -> str:
 def words(values: list[str] | tuple[str, ...]) -> str:
     """A list of texts as Ruby's literal."""
     return "[" + ", ".join(map(ruby, values)) + "]"
+
+
+def pairs(values: Mapping[str, str]) -> str:
+    """A table of texts as Ruby's literal."""
+    return "{" + ", ".join(f"{ruby(name)} => {ruby(value)}" for name, value in values.items()) + "}"
 
 
 def yaml(value: object) -> str:
@@ -83,7 +89,7 @@ def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) ->
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {
-        "ruby": ruby, "words": words, "yaml": yaml, "yaml_in_erb": yaml_in_erb, "sh": shlex.quote,
+        "ruby": ruby, "words": words, "pairs": pairs, "yaml": yaml, "yaml_in_erb": yaml_in_erb, "sh": shlex.quote,
     }  # fmt: skip
     facts = _facts(site, chosen, sif)
     texts = {name: data.decode() for name, data in own.items() if name != ICON}
@@ -103,7 +109,10 @@ def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) ->
 
 def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
     """What the templates are filled with."""
-    table, slurm = site.ondemand, site.slurm
+    table = site.ondemand
+    # On clusters of both kinds Apptainer is called as on Slurm's.
+    called = site.job_table("slurm" if "slurm" in table.schedulers else "condor")
+    slurm = site.slurm
     return {
         "version": __version__,
         "format": FORMAT,
@@ -111,11 +120,15 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "attributes": attributes(table),
         "sizes": {key: _asked(size) for key, size in keyed(table.sizes).items()},
         "native": _native(site, chosen),
+        "condor": list(table.condor_clusters),
+        "on_condor": condor_lines.of_size(site, chosen) if table.condor_clusters else {},
+        "vm_names": condor_lines.of_image(site, chosen) if table.condor_clusters else {},
+        "condor_account": "" if {"bc_account", "auto_accounts"} & {*table.form} else site.condor.account,
         "queue": "" if {"bc_queue", "auto_queues"} & {*table.form} else slurm.partition,
         "account": "" if {"bc_account", "auto_accounts"} & {*table.form} else slurm.account,
-        "setup": slurm.setup,
-        "apptainer": slurm.apptainer,
-        "shows": binds.script(binds.folders(sif, chosen, _named(table)), slurm.binds, first='"$desktop_folder"'),
+        "setup": called.setup,
+        "apptainer": called.apptainer,
+        "shows": binds.script(binds.folders(sif, chosen, _named(table)), called.binds, first='"$desktop_folder"'),
         "sif": sif,
         "first_port": FIRST_PORT,
         "ports": PORTS,

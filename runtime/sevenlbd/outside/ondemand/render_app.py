@@ -19,7 +19,7 @@ def _render(context: CommandContext) -> int:
     for trouble in ondemand_table.amiss(site.ondemand, context.settings):
         where = site.file or "7lbd.toml beside the SIF"
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
-    sif = appliance_call.sif(site.slurm, context.here)
+    sif = appliance_call.sif(site.job_table("slurm" if "slurm" in site.ondemand.schedulers else "condor"), context.here)
     folder = user_path(context.options.folder)
     made = app_files.compose(site, context.settings, sif, placing.read_own(folder))
     outcome = placing.place(folder, made, __version__, force=context.options.force)

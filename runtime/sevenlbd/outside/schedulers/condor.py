@@ -54,14 +54,17 @@ class Condor:
         return words[0]
 
     def cancel(self, job: str) -> None:
-        """Take a job out of the queue; one that runs is told so (remove_kill_sig), and has its grace to end."""
+        """Take a job out of the queue; one that runs is told so, and has its grace to end."""
         done = self._programs.run("condor_rm", job)
         if done.code:
             raise Refusal(ExitCode.NO_SESSION, f"condor_rm {job}: {_wrong(done)}", hint="7lbd status")
 
     def end(self, session: JobSession, *, now: bool) -> bool:
-        """By condor_rm, whose signal comes to a session that is the job's own program; else it is told on its node."""
-        if now or not session.leads:
+        """On its node, where it can be told that it is its user's end: condor_rm sends what an eviction does.
+
+        Without condor_ssh_to_job that must do.
+        """
+        if self.reaches(session):
             return False
         self.cancel(session.job)
         return True

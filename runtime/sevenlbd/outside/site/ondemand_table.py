@@ -116,6 +116,9 @@ class OnDemandTable(Table):
     cluster: Annotated[Words, AfterValidator(_clusters)] = key(
         (), "The clusters, by their names in OnDemand (/etc/ood/config/clusters.d/NAME.yml)."
     )
+    condor_clusters: Annotated[Words, AfterValidator(_clusters)] = key(
+        (), "Those of the clusters that are HTCondor's (adapter: htcondor); the others are Slurm's."
+    )
     title: Line = key("Windows desktop", "The app's name on the dashboard.", min_length=1)
     description: Line = key(
         "A desktop of your own on a node of the cluster, in the browser.", "What it says of itself."
@@ -167,6 +170,11 @@ class OnDemandTable(Table):
             raise ValueError(f"`hours` = {self.hours} is more than `max_hours` = {self.max_hours}")
         return self
 
+    @property
+    def schedulers(self) -> list[str]:
+        """Whose clusters there are: of one kind, or of both."""
+        return list(dict.fromkeys("condor" if name in self.condor_clusters else "slurm" for name in self.cluster))
+
     def choices(self) -> list[tuple[str, str]]:
         """The images to choose from, each with what people read."""
         parts = (image.partition("=") for image in self.images)
@@ -196,6 +204,8 @@ def amiss(table: OnDemandTable, settings: Settings) -> Iterator[str]:
             yield f"[ondemand] {refusal.what}"
     if not table.portals and not settings.portals:
         yield "neither [ondemand] nor the settings name the `portals`: any name that leads to a node opens its pages"
+    if strangers := [name for name in table.condor_clusters if name not in table.cluster]:
+        yield f"[ondemand] `condor_clusters` names `{strangers[0]}`, which is not in `cluster`"
     known = [*table.form, "bc_num_hours", "cluster", *attributes(table)]
     for name in table.attributes:
         if name not in known:

@@ -44,7 +44,8 @@ def test_a_job_asks_for_its_size_and_for_a_node_with_its_image(capsys: pytest.Ca
     assert has == "stringListMember(MY.vm_name, TARGET.SevenLbdImages)"
     assert spoke == "(ExitCode =!= 3 || TARGET.SevenLbdAdvertised > EnteredCurrentStatus)"
     assert told["on_exit_remove"] == "ExitCode =!= 3 || NumJobStarts > 5"
-    assert (told["kill_sig"], told["remove_kill_sig"], told["transfer_output_files"]) == ("SIGTERM", "SIGINT", '""')
+    assert (told["kill_sig"], told["transfer_output_files"]) == ("SIGTERM", '""')
+    assert "remove_kill_sig" not in told, "a starter would send it at evictions, too, and suspend nothing"
     assert "when_to_transfer_output" not in told
     assert "allowed_execute_duration" not in told
 

@@ -79,14 +79,15 @@ def test_how_a_job_ended_is_in_the_queue_or_in_the_history(tmp_path: Path, progr
     assert Condor(programs).why_ended("7.0").state == "HELD: no such file"
 
 
-def test_a_session_behind_a_shell_is_not_ended_by_a_signal(tmp_path: Path, programs: NodePrograms) -> None:
+def test_a_session_is_ended_on_its_node_where_that_can_be_reached(tmp_path: Path, programs: NodePrograms) -> None:
     program(tmp_path, "condor_rm", f"echo $1 >> {tmp_path}/removed")
     condor = Condor(programs)
-    assert not condor.end(JobSession("7.0", "n", leads=False), now=False)
-    assert not condor.end(JobSession("7.0", "n", leads=True), now=True)
+    assert condor.end(JobSession("7.0", "n"), now=False)
+    assert (tmp_path / "removed").read_text() == "7.0\n", "an eviction's signal is better than none"
+    program(tmp_path, "condor_ssh_to_job", "exit 0")
+    (tmp_path / "removed").unlink()
+    assert not condor.end(JobSession("7.0", "n"), now=False)
     assert not (tmp_path / "removed").exists()
-    assert condor.end(JobSession("7.0", "n", leads=True), now=False)
-    assert (tmp_path / "removed").read_text() == "7.0\n"
 
 
 def test_words_for_the_node_come_there_as_they_are(tmp_path: Path, programs: NodePrograms) -> None:
