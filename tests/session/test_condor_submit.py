@@ -161,8 +161,8 @@ def test_the_portals_app_asks_each_cluster_in_its_own_words(work: Path, login: L
     assert (script["cores"], script["accounting_id"], "queue_name" in script) == (4, "group_x", False)
     lines = [f"-a {name}={value}" for name, value in script["native"].items()]
     dry = login.pool.jobs / "dry.ad"
-    lines += ["-a executable=/bin/true", "-queue 1"]
-    call = f"condor_submit -dry-run {shlex.quote(str(dry))} {' '.join(lines)} - </dev/null"
+    lines += ["-a executable=/bin/true", "-", "-queue 1"]
+    call = f"condor_submit -dry-run {shlex.quote(str(dry))} {' '.join(lines)} </dev/null"
     login.pool.call("sh", "-c", call)
     ad = dry.read_text()
     for attribute in (
