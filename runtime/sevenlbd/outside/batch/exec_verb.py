@@ -12,7 +12,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm"),
         *("memory", "cpus", "cpu_model", "accel", "timezone", "network", "network_rate", "egress"),
     ),
-    "the node": ("time_limit", "ready_timeout", "name", "session_dir", "min_space", "state_dir", "json_events"),
+    "the node": (
+        *("background", "background_memory", "time_limit", "ready_timeout"),
+        *("name", "session_dir", "min_space", "state_dir", "json_events"),
+    ),
     "more files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
 }
 

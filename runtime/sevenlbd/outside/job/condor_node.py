@@ -57,7 +57,9 @@ def _lent(owner: OwnerTable) -> str:
     """Whether work may be there now. Of the machine's own ad only: a job's could say the same names."""
     until, grace = f"MY.{advertised.UNTIL}", math.ceil(owner.grace)
     return (
-        f"((MY.{advertised.ALLOWS} =?= True && (time() - MY.{advertised.ASKED}) < {_STALE} && "
+        f"((MY.{advertised.ALLOWS} =?= True && "
+        # Neither too old, nor of a clock that was ahead and would be believed until then.
+        f"(time() - MY.{advertised.ASKED}) < {_STALE} && (MY.{advertised.ASKED} - time()) < {_PERIOD} && "
         f"({until} =?= undefined || time() < {until} - {grace})) =?= True)"
     )
 
