@@ -37,6 +37,8 @@ class Story:
     last: dict[str, Any] | None = None
     left: tuple[str, ...] = ()
     twice: subprocess.CompletedProcess[str] | None = None
+    twin_of_it: subprocess.CompletedProcess[str] | None = None
+    """A copy of the file, resumed meanwhile."""
     whole: subprocess.CompletedProcess[str] | None = None
     kept: subprocess.CompletedProcess[str] | None = None
     found: dict[str, str] | None = None
@@ -149,6 +151,8 @@ def story(work: Path, spare: Path) -> Story:
         again.wait_phase("ready")
         story.second_token = token(again)
         story.twice = story.call("resume", "--image", str(image), "--name", "other", "wanderer")
+        shutil.copy(story.path, work / "copy.7lbd")
+        story.twin_of_it = story.call("resume", "--image", str(image), "--name", "other", str(work / "copy.7lbd"))
         shell = Console(again)
         story.found = lived_after(shell)
         shell.run(f"(setsid sh -c '{BUSY}' </dev/null >/dev/null 2>&1 &)")
@@ -223,6 +227,8 @@ def test_its_page_has_a_new_key(story: Story) -> None:
 def test_two_sessions_do_not_go_on_from_it_at_once(story: Story) -> None:
     assert story.twice
     refusal(story.twice, 2, ["a session goes on from it already", "--copy"])
+    assert story.twin_of_it
+    refusal(story.twin_of_it, 2, ["a session goes on from a copy of it already", "--copy"])
 
 
 def test_a_desktop_that_keeps_running_is_saved_and_goes_on(story: Story) -> None:

@@ -14,7 +14,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,13 @@ def place(path: Path, note: str = "") -> None:
         os.close(descriptor)
 
 
-def take_away_if_stale(path: Path) -> None:
-    """By a rename first, so that of two who find it stale only one takes it away."""
+def take_away(path: Path, is_over: Callable[[Heartbeat], bool] = lambda _: False) -> None:
+    """Remove one that is stale, or whose owner is known to be over.
+
+    By a rename first, so that of two who find it stale only one takes it away.
+    """
     beat = read(path)
-    if beat is None or not is_stale(beat, clock(path.parent)):
+    if beat is None or not (is_stale(beat, clock(path.parent)) or is_over(beat)):
         return
     aside = path.with_name(f"{path.name}-{os.getpid()}-{time.monotonic_ns()}")
     with suppress(OSError):
@@ -116,6 +119,11 @@ def is_stale(beat: Heartbeat, now: float) -> bool:
     if abs(now - beat.seen) > STALE_SECONDS:
         return True
     return (beat.boot, beat.space) == (_boot(), _space()) and not _runs(beat.pid, beat.born)
+
+
+def lives_here(beat: Heartbeat) -> bool:
+    """Whether its process is one of this node's, and runs."""
+    return (beat.boot, beat.space) == (_boot(), _space()) and _runs(beat.pid, beat.born)
 
 
 def is_anothers(path: Path) -> bool:

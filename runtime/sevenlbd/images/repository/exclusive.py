@@ -43,7 +43,7 @@ def by_heartbeat(path: Path, patience: float = _PATIENCE) -> Iterator[None]:
             lasting.__enter__()
             break
         except FileExistsError:
-            heartbeat.take_away_if_stale(path)
+            heartbeat.take_away(path)
             _wait(path, deadline)
     try:
         yield

@@ -12,7 +12,8 @@ from ...base.errors import ExitCode, Refusal, visible
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
-from ..saved import keys, places, reading
+from ..saved import claims, keys, places, reading
+from ..saved.claims import Claim
 from ..saved.facts import SavedHeader
 
 
@@ -21,6 +22,7 @@ def list_all(context: CommandContext) -> int:
     folder = _folder(context)
     if folder:
         places.remove_interrupted(folder)
+        claims.sweep(folder)
     found = places.all_in(folder) if folder else []
     if context.options.json:
         terminal.say_json([told for path in found if (told := _as_json(path))])
@@ -94,7 +96,7 @@ def remove(context: CommandContext) -> int:
     """Remove one."""
     path = places.find(_folder(context), context.options.saved)
     _header(path)
-    places.check_free(path)
+    Claim(path, "").check()
     path.unlink()
     terminal.say(f"{path} is removed")
     return ExitCode.OK

@@ -1,12 +1,13 @@
 """Desktops that were suspended: the file, its keys, and the processes that write and read it.
 
 - layers: the image's files with their digests
+- claims: who goes on from one
 - chunks: what a file of the session's holds beyond nothing and beyond the image's warm memory
 - estimate: how long it takes
 - facts: what a saved desktop is, for people and for whoever resumes it
 - keys: the user's own key, and those of others
 - messages: between the supervisor and the two processes
-- places: where saved desktops are, and who resumes one
+- places: where saved desktops are
 - reader: the process that takes a file apart
 - reading: a file read, whoever wrote it
 - saved_format: the file: header, records, limits

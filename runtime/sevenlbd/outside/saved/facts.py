@@ -78,6 +78,8 @@ class Facts:
     host: Printable = ""
     saved_at: float = 0.0
     """Seconds since the epoch."""
+    desktop: Printable = ""
+    """A random number in hex, the same in every file of this desktop and in every copy of one."""
 
 
 @dataclass(frozen=True)

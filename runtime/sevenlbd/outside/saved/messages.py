@@ -48,6 +48,8 @@ class Read:
     folder: str
     facts: Facts
     """What the check has seen."""
+    digest: str
+    """Of the header that it has seen, in hex: another file, or a changed one, is not taken."""
     keys: str
     memory: str
     """The image's warm memory here; empty for none."""

@@ -1,23 +1,20 @@
-"""Where saved desktops are: the user's own folder, their names, what is under way, and who goes on from one."""
+"""Where saved desktops are: the user's own folder, their names, and what is under way."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 from ..presence import records
 
 SAVED = "saved"
 KEY = "key"
 SUFFIX = ".7lbd"
-_ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)  # where a lease cannot be, but a file can be gone on from
 _UNDER_WAY = re.compile(r"\..+\.7lbd\.[0-9a-f]{16}\.new")
 
 
@@ -82,60 +79,3 @@ def _remove_unlocked(path: Path) -> None:
             path.unlink()
         finally:
             os.close(descriptor)
-
-
-@contextmanager
-def resuming(path: Path, session: str, *, over: bool = False) -> Iterator[None]:
-    """Say, beside the file, that a session goes on from it. Raises Refusal when another one does, unless it is over."""
-    lease = _lease(path)
-    if over:
-        with suppress(OSError):
-            lease.unlink()
-    else:
-        heartbeat.take_away_if_stale(lease)
-    with ExitStack() as held:
-        try:
-            held.enter_context(heartbeat.kept(lease, f"session {session}"))
-        except FileExistsError:
-            raise _taken(path, heartbeat.read(lease)) from None
-        except OSError as error:
-            if error.errno not in _ONLY_READ:
-                raise _unsaid(path, error.strerror) from None
-        yield
-
-
-def check_free(path: Path) -> None:
-    """Raises Refusal when a session goes on from this file now."""
-    beat = heartbeat.read(_lease(path))
-    if beat is None or heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
-        return
-    raise _taken(path, beat)
-
-
-def check_not_anothers(path: Path) -> None:
-    """Raises Refusal when another session than this process's goes on from this file, and will write it again."""
-    lease = _lease(path)
-    beat = heartbeat.read(lease)
-    if beat is None or not heartbeat.is_anothers(lease) or heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
-        return
-    what = f"{path}: another session goes on from it, so it is not replaced: {beat}"
-    raise Refusal(ExitCode.USAGE, what, hint="choose another name: --to FILE")
-
-
-def _taken(path: Path, beat: heartbeat.Heartbeat | None) -> Refusal:
-    if beat is None:  # gone this moment, or no plain file
-        return _unsaid(path, f"{_lease(path).name} is in the way")
-    what = f"{path}: a session goes on from it already: {beat}"
-    hint = "two of one desktop hold the same licences and write the same files; if that is meant: --copy"
-    return Refusal(ExitCode.USAGE, what, hint=hint)
-
-
-def _unsaid(path: Path, why: str | None) -> Refusal:
-    what = f"{path}: it cannot be said that a session goes on from it, so another could, too: {why}"
-    return Refusal(
-        ExitCode.RESOURCES, what, hint="make room there, or remove what is in the way; or take a copy: --copy"
-    )
-
-
-def _lease(path: Path) -> Path:
-    return path.with_name(f".{path.name}.resumed")

@@ -39,9 +39,9 @@ def main(supervisor: Supervisor) -> int:
             base = os.open(order.memory, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, base)
         sink = Restore(order.facts, targets, base)
-        told = reading.read(source, keys.identity(Path(order.keys)), sink, counter.advance)
+        told = reading.read(source, keys.identity(Path(order.keys)), sink, counter.advance, order.digest)
         _finish(told, targets)
-        _check_disk(Path(order.folder) / shared_files.OVERLAY)
+        _check_disk(Path(order.folder) / shared_files.OVERLAY, order.facts.machine.disk_size)
     return size
 
 
@@ -56,12 +56,19 @@ def _finish(header: SavedHeader, targets: Mapping[int, RestoreTarget]) -> None:
         os.ftruncate(targets[number].descriptor, part.size)
 
 
-def _check_disk(path: Path) -> None:
-    """QEMU opens what a header names: an overlay of ours names nothing but its format. Raises Damaged."""
+def _check_disk(path: Path, size: int) -> None:
+    """A header can name files that QEMU opens: an overlay of ours names none, and has the disk's size. Raises Damaged.
+
+    QEMU is told what lies below by name and would follow none; but whoever opens it otherwise would.
+    """
     try:
-        qcow2.read(path)
+        found = qcow2.read(path)
     except qcow2.HeaderError as error:
         raise Damaged(f"its disk is not to be trusted with: {error}") from None
+    if found.backing_file or found.backing_format:
+        raise Damaged("its disk is not to be trusted with: it names a file that it stands on")
+    if found.size != size:
+        raise Damaged(f"its disk is not to be trusted with: it has {found.size} bytes, and the machine's {size}")
 
 
 if __name__ == "__main__":

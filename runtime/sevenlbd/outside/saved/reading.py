@@ -25,6 +25,8 @@ from .facts import Closing, Facts, Opening, PartFact, SavedHeader
 from .saved_format import Damaged
 
 Advance = Callable[[int], None]
+_BLOCK = 64 << 10  # bytes that are written or are a hole; a guess between calls and what a page of zeroes would take
+_ZEROES = bytes(_BLOCK)
 
 
 class Sink(Protocol):
@@ -47,30 +49,47 @@ def header(path: Path) -> SavedHeader:
         return saved_format.read_header(file)[0]
 
 
-def opening(path: Path, identity: pyrage.x25519.Identity) -> tuple[SavedHeader, Opening]:
-    """Header and opening. Raises Refusal."""
-    sink = _OpeningOnly()
-    with suppress(_Enough):
-        read(path, identity, sink)
-    assert sink.found is not None, "a stream without opening is refused"
-    return sink.found
-
-
-def read(path: Path, identity: pyrage.x25519.Identity, sink: Sink, advance: Advance = lambda _: None) -> SavedHeader:
-    """Read all of it; returns the header. Raises Refusal, and what the sink raises."""
+def opening(path: Path, identity: pyrage.x25519.Identity) -> tuple[Opening, str]:
+    """The opening, and the digest of the header, which all of the file is held to when it is read. Raises Refusal."""
     with _refusing(path), _opened(path) as file:
         told, digest = saved_format.read_header(file)
+        sink = _OpeningOnly()
+        with suppress(_Enough):
+            _decrypt(_Watched(file, lambda _: None), identity, _Parser(told, digest, sink))
+        if sink.found is None:
+            raise Damaged("its end is missing")
+        return sink.found, digest
+
+
+def read(
+    path: Path,
+    identity: pyrage.x25519.Identity,
+    sink: Sink,
+    advance: Advance = lambda _: None,
+    expected: str | None = None,
+) -> SavedHeader:
+    """Read all of it; returns the header, whose digest must be the `expected` one. Raises Refusal, and what the sink
+    raises."""
+    with _refusing(path), _opened(path) as file:
+        told, digest = saved_format.read_header(file)
+        if expected not in (None, digest):
+            raise Damaged("another file lies there now")
         parser = _Parser(told, digest, sink)
-        try:
-            pyrage.decrypt_io(_Watched(file, advance), parser, [identity])
-        except pyrage.DecryptError as error:
-            raise Damaged(_why_closed(str(error))) from None
-        except OSError as error:
-            if error.errno is not None:  # of the sink's
-                raise
-            raise Damaged("it is truncated, or was changed") from None
+        _decrypt(_Watched(file, advance), identity, parser)
         parser.finish()
         return told
+
+
+def _decrypt(file: _Watched, identity: pyrage.x25519.Identity, parser: _Parser) -> None:
+    """Raises Damaged, and what the parser raises."""
+    try:
+        pyrage.decrypt_io(file, parser, [identity])
+    except pyrage.DecryptError as error:
+        raise Damaged(_why_closed(str(error))) from None
+    except OSError as error:
+        if error.errno is not None:  # of the sink's
+            raise
+        raise Damaged("it is truncated, or was changed") from None
 
 
 def _why_closed(said: str) -> str:
@@ -210,10 +229,10 @@ class _OpeningOnly:
     """Takes the first record, and ends."""
 
     def __init__(self) -> None:
-        self.found: tuple[SavedHeader, Opening] | None = None
+        self.found: Opening | None = None
 
     def opened(self, opening: Opening) -> None:
-        self.found = (SavedHeader(opening.facts, ()), opening)
+        self.found = opening
         raise _Enough
 
     def chunk(self, chunk: Chunk) -> None:
@@ -280,6 +299,14 @@ class Restore:
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    """Zeroes are holes: a record of them packs to a thousandth, and would fill a disk."""
+    for begin in range(0, len(data), _BLOCK):
+        block = data[begin : begin + _BLOCK].tobytes()
+        if block != _ZEROES[: len(block)]:
+            _write_all(descriptor, memoryview(block), offset + begin)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

@@ -24,7 +24,6 @@ from ..egress.relay_link import EgressLink
 from ..folders import session_folders
 from ..job.leads import AFTER_GUEST_SECONDS
 from ..project import standing
-from ..saved import places
 from . import mishap
 from .audience import Audience
 from .ending import Ending, going_now
@@ -242,8 +241,7 @@ class Session:
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status") from None
         self.state.saved = str(target)
         if order.keep_running:
-            with suppress(Refusal):  # it has it already
-                self._leases.enter_context(places.resuming(target, self.state.id))
+            self._suspending.claim(target).hold_what_is_free(self._leases)
             self._link.send_go_on()
             self.show()
         else:

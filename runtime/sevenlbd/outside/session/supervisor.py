@@ -28,7 +28,8 @@ from ..folders import session_folders
 from ..node import cgroup_weight
 from ..presence import announcer
 from ..project import client_keys
-from ..saved import places
+from ..saved.claims import Claim
+from ..saved.messages import Read
 from . import control, overlay_disk, suspending
 from .audience import Audience
 from .early_calls import EarlyCalls
@@ -151,9 +152,9 @@ async def _disk(prepared: Prepared, session: Session) -> str:
             what = f"session {session.state.id} was told to end while its desktop was read"
             raise Refusal(session.exit_code(), what, hint="the saved desktop is as it was: 7lbd saved list") from None
         return str(session.place / shared_files.OVERLAY)
-    return prepared.plan.overlay or await overlay_disk.make_overlay(
-        session.place, prepared.plan.layers, prepared.disk_size
-    )
+    # What is saved names no file: what lies below is told to QEMU.
+    named = prepared.plan.layers if prepared.plan.freeze else ()
+    return prepared.plan.overlay or await overlay_disk.make_overlay(session.place, named, prepared.disk_size)
 
 
 def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left: bool) -> None:
@@ -190,8 +191,7 @@ def _claimed(prepared: Prepared) -> Iterator[None]:
             repository, image = prepared.lease
             claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
         if prepared.resume and not prepared.copied:
-            source, over = Path(prepared.resume.source), prepared.takes_over
-            claim.enter_context(places.resuming(source, prepared.plan.session, over=over))
+            claim.enter_context(_claim_on_desktop(prepared, prepared.resume).held())
         claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
 
@@ -205,6 +205,17 @@ def _in_project(prepared: Prepared) -> Iterator[Project | None]:
         return
     with client_keys.held(prepared.project_keys) as credentials:
         yield replace(project, credentials=credentials)
+
+
+def _claim_on_desktop(prepared: Prepared, order: Read) -> Claim:
+    return Claim(
+        Path(order.source),
+        prepared.plan.session,
+        order.facts.desktop,
+        Path(order.keys) if order.keys else None,
+        job=prepared.job.job if prepared.job else "",
+        again=prepared.started_again,
+    )
 
 
 def _files_of_image(plan: Plan) -> list[str]:

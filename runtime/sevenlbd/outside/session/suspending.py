@@ -15,7 +15,8 @@ from ...base.errors import ExitCode, Refusal
 from ...wire import shared_files
 from ...wire.keeper import Event, EventKind
 from ...wire.plan import Plan
-from ..saved import estimate, places, saving
+from ..saved import claims, estimate, places, saving
+from ..saved.claims import Claim
 from ..saved.facts import Secrets
 from ..saved.messages import Write
 from .keeper_link import KeeperLink
@@ -59,8 +60,16 @@ class Suspending:
             raise Refusal(ExitCode.USAGE, "there is no folder for your saved desktops", hint="--to FILE")
         usual = savable.target or Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
         target = Path(order.target or usual)
-        places.check_not_anothers(target)
+        claims.check_not_anothers(target)
         return target
+
+    def claim(self, target: Path) -> Claim:
+        """What this session says of a file that it was saved into, when it runs on."""
+        prepared, savable = self._prepared, self._prepared.savable
+        assert savable is not None, "check has seen to that"
+        folder = Path(savable.folder) if savable.folder else None
+        job = prepared.job.job if prepared.job else ""
+        return Claim(target, prepared.plan.session, savable.facts.desktop, folder, job=job)
 
     async def write(self, order: SuspendOrder, target: Path, overlay: str, advance: Advance) -> int:
         """Hold the machine and write it; returns the file's size. It still stands when this is done.

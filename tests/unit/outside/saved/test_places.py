@@ -1,16 +1,12 @@
-"""Where saved desktops are, whose keys they have, and who goes on from one."""
+"""Where saved desktops are, and whose keys they have."""
 
 from __future__ import annotations
 
-import errno
-import os
 import stat
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.saved import keys, places, writing
 
@@ -62,96 +58,6 @@ def test_a_desktop_is_meant_by_its_name_its_file_or_alone(tmp_path: Path) -> Non
         places.find(tmp_path, "")
     with pytest.raises(Refusal, match="no saved desktop `three`; there are: one, two"):
         places.find(tmp_path, "three")
-
-
-def test_two_sessions_do_not_go_on_from_one(tmp_path: Path) -> None:
-    path = tmp_path / "one.7lbd"
-    path.touch()
-    with places.resuming(path, "one"):
-        with pytest.raises(Refusal, match="a session goes on from it already: session one of") as refused:
-            places.check_free(path)
-        assert "--copy" in refused.value.hint
-        with pytest.raises(Refusal), places.resuming(path, "two"):
-            pass
-    with places.resuming(path, "three"):
-        pass
-    assert places.all_in(tmp_path) == [path], "what says so is no saved desktop itself"
-
-
-def test_a_lease_that_comes_between_the_look_and_the_taking_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two begin at once: the second has looked when nobody was there, and takes its lease when the first has one."""
-    path = tmp_path / "one.7lbd"
-    path.touch()
-    monkeypatch.setattr(places, "check_free", lambda *_: None)
-    with places.resuming(path, "one"):
-        with pytest.raises(Refusal, match="goes on from it already: session one"), places.resuming(path, "two"):
-            pass
-        assert "session one" in str(heartbeat.read(tmp_path / ".one.7lbd.resumed"))
-
-
-def test_a_stale_lease_is_nobodys(tmp_path: Path) -> None:
-    path, lease = tmp_path / "one.7lbd", tmp_path / ".one.7lbd.resumed"
-    path.touch()
-    heartbeat.place(lease, "session gone")
-    os.utime(lease, (0, 0))
-    with places.resuming(path, "two"):
-        assert "session two" in str(heartbeat.read(lease))
-    assert not lease.exists()
-
-
-@pytest.mark.parametrize("error", [errno.EDQUOT, errno.ENOSPC, errno.EIO])
-def test_without_room_for_a_lease_nobody_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
-    def full(*_: object) -> None:
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(heartbeat, "place", full)
-    with pytest.raises(Refusal, match="cannot be said"), places.resuming(tmp_path / "one.7lbd", "one"):
-        pass
-
-
-def test_from_a_folder_that_can_only_be_read_a_desktop_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_only(*_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(heartbeat, "place", read_only)
-    with places.resuming(tmp_path / "one.7lbd", "one"):
-        assert list(tmp_path.iterdir()) == []
-
-
-OBSTACLES: dict[str, Callable[[Path], object]] = {
-    "a link": lambda lease: lease.symlink_to("elsewhere"),
-    "a folder": lambda lease: lease.mkdir(),
-}
-
-
-@pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_what_stands_where_a_lease_belongs_is_no_reason_to_go_without(tmp_path: Path, obstacle: str) -> None:
-    OBSTACLES[obstacle](tmp_path / ".one.7lbd.resumed")
-    with pytest.raises(Refusal, match="cannot be said"), places.resuming(tmp_path / "one.7lbd", "one"):
-        pass
-
-
-def test_what_another_session_goes_on_from_is_not_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "one.7lbd"
-    with places.resuming(path, "one"):
-        places.check_not_anothers(path)
-    (tmp_path / ".one.7lbd.resumed").write_text(
-        '{"host": "n2", "boot": "b", "space": 1, "pid": 7, "note": "session two"}'
-    )
-    with pytest.raises(Refusal, match="not replaced: session two"):
-        places.check_not_anothers(path)
-
-
-def test_who_ends_late_leaves_the_lease_of_who_took_over(tmp_path: Path) -> None:
-    """A node that was cut off comes back when its job goes on elsewhere already."""
-    path, lease = tmp_path / "one.7lbd", tmp_path / ".one.7lbd.resumed"
-    path.touch()
-    with places.resuming(path, "one"):
-        lease.unlink()
-        lease.write_text('{"host": "n2", "boot": "another", "space": 1, "pid": 7, "note": "session two"}')
-    assert "session two" in str(heartbeat.read(lease))
 
 
 def test_what_a_killed_writer_left_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:

@@ -333,6 +333,19 @@ def test_nothing_is_written_beyond_what_was_agreed(
         assert os.fstat(target).st_size == 0
 
 
+def test_zeroes_take_no_room(world: World, tmp_path: Path) -> None:
+    """A record of them packs to a thousandth: a small file would fill the node's disk."""
+    mib = 1 << 20
+    zeroes = [data(0, [(at * mib, mib)], bytes(mib)) for at in range(64)]
+    path = forged(world, tmp_path / "forged.7lbd", [opening(), *zeroes, data(0, [(64 * mib, 4096)], PAGE), CLOSING])
+    assert path.stat().st_size < mib // 8
+    with Opened(tmp_path / "target") as (target,):
+        with pytest.raises(Refusal, match="is not what was written"):
+            reading.read(path, world.key, Restore(FACTS, {0: RestoreTarget(target, 1 << 30)}, None))
+        status = os.fstat(target)
+    assert (status.st_size, status.st_blocks * 512 < mib) == (64 * mib + 4096, True)
+
+
 def test_a_file_that_was_changed_after_the_check_is_not_taken(world: World, tmp_path: Path) -> None:
     expected = replace(FACTS, session="two")
     with pytest.raises(Refusal, match="another file lies there now"):

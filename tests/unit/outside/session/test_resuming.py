@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,13 +12,15 @@ from typing import Any
 
 import pytest
 from conftest import MakeQcow2
+from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
 from sevenlbd.images import layout, warm
 from sevenlbd.images.lookup import image as images
 from sevenlbd.outside.job import allocation
-from sevenlbd.outside.saved import keys, layers, places, writing
+from sevenlbd.outside.saved import claims, keys, layers, places, writing
+from sevenlbd.outside.saved.claims import Claim
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
 from sevenlbd.outside.session.preflight import prepare, resuming, warmth
 from sevenlbd.outside.session.preflight.checker import Answer, Checker
@@ -57,9 +60,9 @@ class Site:
             writing.write(file, opening, [], keys.recipients([keys.own(self.saved)]))
         return path
 
-    def resume(self, *, copied: bool = False, **changes: Any) -> Prepared:
+    def resume(self, saved: str = "wanderer", *, copied: bool = False, **changes: Any) -> Prepared:
         settings = self.settings.model_copy(update=changes)
-        desktop = resuming.opened("wanderer", settings, self.environment, copied=copied)
+        desktop = resuming.opened(saved, settings, self.environment, copied=copied)
         like_then, notes = resuming.settings_for(settings, desktop)
         as_saved = resuming.machine_of(desktop)
         prepared = prepare.prepare(like_then, self.environment, 0o077, [], as_saved=as_saved)
@@ -88,9 +91,22 @@ def test_it_goes_on_with_its_own_name_password_machine_and_hook(site: Site) -> N
     assert [note for note in prepared.notes if note.startswith("memory is as the desktop was suspended")]
 
 
+def test_a_copy_of_the_file_is_the_same_desktop_and_a_copy_that_is_wanted_is_another(site: Site) -> None:
+    path = site.save(site.facts())
+    number = site.resume().savable.facts.desktop  # type: ignore[union-attr]
+    shutil.copy(path, site.saved / "twin.7lbd")
+    assert site.resume("twin").savable.facts.desktop == number  # type: ignore[union-attr]
+    with Claim(path, "wanderer", number, site.saved).held():
+        with pytest.raises(Refusal, match="a session goes on from a copy of it already"):
+            site.resume("twin")
+        copied = site.resume("twin", copied=True).savable
+    assert copied
+    assert copied.facts.desktop not in ("", number)
+
+
 def test_a_copy_has_a_name_of_its_own(site: Site) -> None:
     path = site.save(site.facts())
-    with places.resuming(path, "wanderer"):
+    with Claim(path, "wanderer").held():
         with pytest.raises(Refusal, match="a session goes on from it already"):
             site.resume()
         assert site.resume(copied=True).plan.session != "wanderer"
@@ -299,11 +315,15 @@ def test_a_requeued_job_goes_on_from_what_its_earlier_life_was_suspended_into(si
     site.environment["SLURM_RESTART_COUNT"] = "1"
     assert checked(site, "run").resume is None, "nobody wants it"
     # The node of the earlier life was lost, and its lease is younger than an hour.
-    with places.resuming(site.saved / "job77.7lbd", "job77"):
-        again = checked(site, "run", "--at-end", "suspend")
-        assert again.takes_over
-        with places.resuming(site.saved / "job77.7lbd", "job77", over=again.takes_over):
-            assert checked(site, "run", "--checkpoint-every", "30m").resume
+    said = {"host": "n2", "user": heartbeat.user_name(), "boot": "b", "space": 1, "pid": 7}
+    lease = claims.beside(site.saved / "job77.7lbd")
+    lease.write_text(json.dumps(said | {"note": "session job77 in job 77"}))
+    again = checked(site, "run", "--at-end", "suspend")
+    assert again.started_again
+    assert checked(site, "run", "--checkpoint-every", "30m").resume
+    lease.write_text(json.dumps(said | {"note": "session job77"}))
+    with pytest.raises(Refusal, match="a session goes on from it already: session job77 of"):
+        checked(site, "run", "--at-end", "suspend")
     assert again.resume
     assert again.plan.session == "job77"
     assert again.options.suspend_seconds > 5

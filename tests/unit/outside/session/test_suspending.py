@@ -131,7 +131,7 @@ def test_it_becomes_a_file_and_ends(tmp_path: Path) -> None:
     key = keys.identity(tmp_path / "saved")
     header = reading.read(path, key, reading.Check())
     assert [part.name for part in header.parts] == ["overlay.qcow2", "state"]
-    _, opening = reading.opening(path, key)
+    opening, _ = reading.opening(path, key)
     assert (opening.secrets.password, opening.secrets.share_user) == ("a-password", "me")
 
 
@@ -317,7 +317,7 @@ def test_who_ends_it_while_the_saved_desktop_is_read_need_not_wait(
     assert made.savable
     source = tmp_path / "one.7lbd"
     source.touch()
-    made = replace(made, resume=Read(str(source), "", made.savable.facts, "", "", (0, 0, 0)))
+    made = replace(made, resume=Read(str(source), "", made.savable.facts, "", "", "", (0, 0, 0)))
     with pytest.raises(Refusal, match="was told to end while its desktop was read") as refused:
         asyncio.run(asyncio.wait_for(_run(made), 30))
     assert refused.value.code is ExitCode.TERMINATED
@@ -357,9 +357,8 @@ def test_a_desktop_that_changed_since_the_check_is_not_begun_and_leaves_nothing(
     made = savable(tmp_path)
     came, _, _ = suspended(made, SuspendOrder(), stop=False)
     path = Path(came)
-    facts = reading.header(path).facts
+    order = order_to_read(path)
     change(path)
-    order = Read(str(path), "", facts, str(path.parent), "", (1 << 30,) * 3)
     with pytest.raises(Refusal) as refused:
         asyncio.run(asyncio.wait_for(_run(replace(made, resume=order)), 30))
     assert says in refused.value.what
@@ -367,11 +366,17 @@ def test_a_desktop_that_changed_since_the_check_is_not_begun_and_leaves_nothing(
     assert [left.name for left in path.parent.iterdir() if left.name.startswith(".")] == []
 
 
+def order_to_read(path: Path) -> Read:
+    """What the checker makes of a file."""
+    opening, digest = reading.opening(path, keys.identity(path.parent))
+    return Read(str(path), "", opening.facts, digest, str(path.parent), "", (1 << 30,) * 3)
+
+
 def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path) -> None:
     made = savable(tmp_path)
     came, _, _ = suspended(made, SuspendOrder(), stop=False)
     path = Path(came)
-    order = Read(str(path), "", reading.header(path).facts, str(path.parent), "", (1 << 30,) * 3)
+    order = order_to_read(path)
 
     async def killed() -> None:
         beginning = asyncio.create_task(_run(replace(made, resume=order)))

@@ -143,7 +143,9 @@ def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job
         return prepare.with_target(fresh, there) if there else fresh
     from . import resuming  # its libraries are large
 
-    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy, over=earlier is not None)
+    again = job if job and job.restarts else None
+    again = job if job and job.restarts else None
+    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy, again=again)
     like_then, notes = resuming.settings_for(chosen, desktop)
     as_saved = resuming.machine_of(desktop)
     return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job, as_saved), desktop, notes)

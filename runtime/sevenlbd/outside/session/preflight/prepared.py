@@ -87,8 +87,8 @@ class Prepared:
     """What it would be as a saved desktop; None when it cannot be one: a session that makes an image."""
     resume: Read | None = None
     """The saved desktop that it goes on from."""
-    takes_over: bool = False
-    """Whether the one that went on from there before is surely gone: an earlier life of the same job."""
+    started_again: bool = False
+    """Whether an earlier life of the same job, which may have gone on from there, is surely over."""
     background: str = ""
     """How it gives way to others on the node, in a sentence; empty when it does not."""
     title: str = ""

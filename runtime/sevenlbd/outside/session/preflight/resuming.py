@@ -20,7 +20,9 @@ from ....images.signing.digest import Changed
 from ....wire.plan import Layer, Resumed
 from ...access.credentials import account_name
 from ...folders import session_folders
+from ...job.allocation import Allocation
 from ...saved import keys, layers, places, reading, saved_format
+from ...saved.claims import Claim
 from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
 from ...saved.messages import LayerFile, Read
 from . import warmth
@@ -28,6 +30,7 @@ from .guest_machine import AsSaved
 from .prepared import Prepared
 
 _PASSWORD = re.compile(r"[A-Za-z0-9]{16,64}")
+_DESKTOP = re.compile(r"[0-9a-f]{32}")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a model's name: nothing that QEMU would take for a feature
 _WORDS = {
     "qemu": "QEMU",
@@ -56,31 +59,35 @@ class SavedDesktop:
     keys: Path
     facts: Facts
     secrets: Secrets
+    digest: str
+    """Of the header that was looked at, which the rest of the file is held to."""
     copied: bool
     """Whether it goes on beside another session of it."""
-    over: bool = False
-    """Whether one that went on from it is surely gone."""
+    started_again: bool = False
+    """Whether an earlier life of the same job is surely over."""
 
 
 def opened(
-    text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool, over: bool = False
+    text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool, again: Allocation | None = None
 ) -> SavedDesktop:
-    """The saved desktop that is meant; `over` one that a session goes on from that is surely gone. Raises Refusal."""
+    """The saved desktop that is meant; `again` is the job that was started again. Raises Refusal."""
     folder = places.folder(settings.state_dir, environment)
     path = places.find(folder, text)
     if folder is None:
         what = "there is no folder with the key of your saved desktops (state_dir is off)"
         raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
     try:
-        _, opening = reading.opening(path, keys.identity(folder))
-        if not (copied or over):
-            places.check_free(path)
+        opening, digest = reading.opening(path, keys.identity(folder))
     except OSError as error:
         raise Refusal(
             ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list"
         ) from None
-    _check_words(path, opening.facts, opening.secrets)
-    return SavedDesktop(path, folder, opening.facts, opening.secrets, copied, over)
+    facts = opening.facts
+    _check_words(path, facts, opening.secrets)
+    if not copied:
+        job, session = again.job if again else "", settings.name or facts.session
+        Claim(path, session, facts.desktop, folder, job=job, again=again is not None).check()
+    return SavedDesktop(path, folder, facts, opening.secrets, digest, copied, again is not None)
 
 
 def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
@@ -97,6 +104,7 @@ def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
         and _PASSWORD.fullmatch(secrets.password)
         and account_name(secrets.share_user) == secrets.share_user
         and facts.memory_at <= saved_format.MOST_STATE_MORE
+        and _DESKTOP.fullmatch(facts.desktop)
     )
     if not fits:
         what = f"{path}: is no saved desktop to go on from: what it says of its machine makes no sense"
@@ -153,6 +161,7 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         source=str(desktop.path),
         folder=plan.folder,
         facts=facts,
+        digest=desktop.digest,
         keys=str(desktop.keys),
         memory=savable.memory.path if savable.memory else "",
         most=saved_format.most_of_parts(savable.facts.machine),
@@ -170,13 +179,15 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     here = savable.facts.machine
     machine = replace(facts.machine, host=here.host, qemu=here.qemu)  # who writes it the next time
     target = "" if desktop.copied else str(desktop.path)
-    same = replace(savable, facts=replace(savable.facts, machine=machine), target=target)
+    # A copy is another desktop from now on, and has a number of its own.
+    number = savable.facts.desktop if desktop.copied else facts.desktop
+    same = replace(savable, facts=replace(savable.facts, machine=machine, desktop=number), target=target)
     return replace(
         prepared,
         plan=changed,
         resume=order,
         copied=desktop.copied,
-        takes_over=desktop.over,
+        started_again=desktop.started_again,
         savable=same,
         notes=(*prepared.notes, *notes),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def of(settings: Settings, environment: Mapping[str, str], image: Image, plan: P
             layers=(),
             appliance=__version__,
             host=os.uname().nodename,
+            desktop=secrets.token_hex(16),
         ),
         layers=tuple(layers),
         memory=LayerFile(warm.memory, f"{layout.WARM}/{layout.WARM_MEMORY}", "raw") if warm else None,

@@ -1,0 +1,120 @@
+"""Who goes on from a saved desktop: said beside its file, and in the user's state folder for every copy of it.
+
+Both are heartbeats, so they hold on every node that sees the folder, and go stale with whoever made them. Beside the
+file they are for whoever sees it, of any account; in the state folder for copies of it, wherever these are.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...base import heartbeat
+from ...base.errors import ExitCode, Refusal
+from ...base.heartbeat import Heartbeat
+
+CLAIMS = "claims"
+"""The folder in that of the saved desktops."""
+_ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)  # where nothing can be said, but a file can be gone on from
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a session says when it goes on from `path`, or when that is what it was saved into."""
+
+    path: Path
+    session: str
+    desktop: str = ""
+    """Which desktop it is, whatever its file is called (Facts.desktop)."""
+    folder: Path | None = None
+    """That of the user's saved desktops; None when there is no such folder."""
+    job: str = ""
+    """The scheduler's job that the session runs in."""
+    again: bool = False
+    """Whether the scheduler has started that job again, so that its earlier life is over."""
+
+    def __str__(self) -> str:
+        return f"session {self.session}{f' in job {self.job}' if self.job else ''}"
+
+    def check(self) -> None:
+        """Raises Refusal when a session goes on from this desktop now."""
+        for place in self._places():
+            beat = heartbeat.read(place)
+            if beat and not (heartbeat.is_stale(beat, heartbeat.clock(place.parent)) or self._is_earlier_life(beat)):
+                raise self._taken(place, beat)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Say so, as long as this lasts. Raises Refusal when another session does."""
+        with ExitStack() as held:
+            for place in self._places():
+                self._hold(place, held)
+            yield
+
+    def hold_what_is_free(self, held: ExitStack) -> None:
+        """The same of a session that was saved and runs on: what it has, it has already."""
+        for place in self._places():
+            with suppress(Refusal):
+                self._hold(place, held)
+
+    def _places(self) -> Iterator[Path]:
+        yield beside(self.path)
+        if self.folder and self.desktop:
+            yield self.folder / CLAIMS / self.desktop
+
+    def _hold(self, place: Path, held: ExitStack) -> None:
+        try:
+            if place.parent.name == CLAIMS:
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+            heartbeat.take_away(place, self._is_earlier_life)
+            held.enter_context(heartbeat.kept(place, str(self)))
+        except FileExistsError:
+            raise self._taken(place, heartbeat.read(place)) from None
+        except OSError as error:
+            if error.errno not in _ONLY_READ:
+                raise self._unsaid(place, error.strerror) from None
+
+    def _is_earlier_life(self, beat: Heartbeat) -> bool:
+        """Only the scheduler knows that a node is gone; and only of its own job."""
+        ours = self.again and self.job and (beat.note, beat.user) == (str(self), heartbeat.user_name())
+        return bool(ours) and not heartbeat.lives_here(beat)
+
+    def _taken(self, place: Path, beat: Heartbeat | None) -> Refusal:
+        if beat is None:  # gone this moment, or no plain file
+            return self._unsaid(place, "something is in the way")
+        which = "it" if place == beside(self.path) else "a copy of it"
+        what = f"{self.path}: a session goes on from {which} already: {beat}"
+        hint = "two of one desktop hold the same licences and write the same files; if that is meant: --copy"
+        return Refusal(ExitCode.USAGE, what, hint=hint)
+
+    def _unsaid(self, place: Path, why: str | None) -> Refusal:
+        what = f"{self.path}: it cannot be said that a session goes on from it, so another could, too: {place}: {why}"
+        return Refusal(
+            ExitCode.RESOURCES, what, hint="make room there, or remove what is in the way; or take a copy: --copy"
+        )
+
+
+def beside(path: Path) -> Path:
+    """Where it is said for whoever sees the file."""
+    return path.with_name(f".{path.name}.resumed")
+
+
+def check_not_anothers(path: Path) -> None:
+    """Raises Refusal when another session than this process's goes on from this file, and will write it again."""
+    beat = heartbeat.read(beside(path))
+    if beat is None or not heartbeat.is_anothers(beside(path)):
+        return
+    if heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
+        return
+    what = f"{path}: another session goes on from it, so it is not replaced: {beat}"
+    raise Refusal(ExitCode.USAGE, what, hint="choose another name: --to FILE")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what nobody stands behind any more."""
+    with suppress(OSError):
+        for place in (folder / CLAIMS).iterdir():
+            heartbeat.take_away(place)
