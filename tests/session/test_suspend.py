@@ -48,6 +48,11 @@ class Story:
     code_at_end: int = -1
     last_at_end: dict[str, Any] | None = None
     counted: tuple[str, ...] = ()
+    passphrase: tuple[str, ...] = ()
+    """What opens the file that was saved live."""
+    live: Path = Path()
+    without: subprocess.CompletedProcess[str] | None = None
+    """Resumed without its passphrase."""
 
     def env(self) -> dict[str, str | None]:
         return {"SEVENLBD_STATE_DIR": str(self.state)}
@@ -55,13 +60,16 @@ class Story:
     def call(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return harness.run(*arguments, env=self.env(), timeout=timeout)
 
-    def start(self, verb: str, *arguments: str, folder: str) -> Session:
+    def start(
+        self, verb: str, *arguments: str, folder: str, shares: tuple[str, ...] = ("home",), umask: int = -1
+    ) -> Session:
         place = self.sessions / folder
         place.mkdir(mode=0o700)
-        shares = ("--no-home-share", "--share", f"home={self.homes}")
-        call = harness.command(verb, "--json", "--session-dir", str(place), *shares, *arguments)
+        shared = [word for name in shares for word in ("--share", f"{name}={self.homes}")]
+        call = harness.command(verb, "--json", "--session-dir", str(place), "--no-home-share", *shared, *arguments)
+        pipe = subprocess.PIPE
         process = subprocess.Popen(
-            call, env=harness.environment(self.env()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            call, env=harness.environment(self.env()), stdout=pipe, stderr=pipe, text=True, umask=umask
         )
         return Session(process, place)._begin()
 
@@ -82,7 +90,11 @@ RANDOM = "head -c 8 /dev/urandom | od -An -tx1"
 
 
 def lived_before(shell: Console) -> None:
-    """What the desktop is at when it is suspended: a program, a file in memory, an open file on the share."""
+    """What the desktop is at when it is suspended: a program, a file in memory, an open file on the share.
+
+    Its clock is an hour ahead: where it goes on, the node's has gone back.
+    """
+    shell.run("sudo date -s '+1 hour'")
     shell.run(f"(setsid sh -c '{COUNTER}' </dev/null >/dev/null 2>&1 &) ; echo $$ > /dev/shm/shell")
     shell.run("echo on the disk | sudo tee /var/tmp/mine; exec 7>> ~/Home/open; echo first >&7; export LIVED=before")
     # Written and not yet asked for by anybody: the hook has it brought to the share.
@@ -115,6 +127,7 @@ def lived_on(shell: Console) -> dict[str, str]:
     shell.run("echo 3 | sudo tee /proc/sys/vm/drop_caches")
     equal = '[ "$(sha256sum < $f)" = "$(cat $f.sum)" ]'
     return {
+        "share": str(shell.attempt("timeout 20 ls ~/Home/")),
         "count": shell.run('awk \'$1 != NR {bad=1} END {print bad ? "wrong" : "right"}\' ~/count'),
         "errors": shell.attempt("sudo dmesg | grep -icE 'ext4-fs error|i/o error|btrfs.*error|corrupt'")[0],
         "sums": shell.run(f"n=0; for f in ~/busy.?; do {equal} && n=$((n+1)); done; echo $n; ls ~/busy.? | wc -l"),
@@ -129,7 +142,7 @@ def story(work: Path, spare: Path) -> Story:
     sessions.mkdir()
     image = work / "elsewhere"
     subprocess.run(["cp", "--archive", str(spare), str(work / "first")], check=True)
-    story = Story(work / "state", homes, image, sessions)
+    story = Story(work / "state", homes, image, sessions, live=work / "live.7lbd")
     session = story.start("run", "--image", str(work / "first"), "--name", "wanderer", folder="a")
     try:
         session.wait_phase("ready")
@@ -156,18 +169,24 @@ def story(work: Path, spare: Path) -> Story:
         shell = Console(again)
         story.found = lived_after(shell)
         shell.run(f"(setsid sh -c '{BUSY}' </dev/null >/dev/null 2>&1 &)")
-        to = str(work / "live.7lbd")
-        story.kept = story.call("suspend", "--keep-running", "--to", to, "--session-dir", str(again.base), "wanderer")
+        words, to = work / "words", str(story.live)
+        words.write_text("some words of its user\n")
+        words.chmod(0o600)
+        story.passphrase = ("--passphrase-file", str(words))
+        here = ("--session-dir", str(again.base), "wanderer")
+        story.kept = story.call("suspend", "--keep-running", *story.passphrase, "--to", to, *here)
         time.sleep(1)
         first = shell.run("tail -1 ~/count")
         time.sleep(2)
         story.counted = (first, shell.run("tail -1 ~/count"))
-        story.whole = story.call("saved", "check", to)
+        story.whole = story.call("saved", "check", *story.passphrase, to)
+        story.without = story.call("resume", "--image", str(image), "--name", "other", to)
         story.events = tuple(again.events)
     finally:
         again.kill()
     at_end = ("--at-end", "suspend", "--stop-grace", "100")
-    third = story.start("resume", "--image", str(image), *at_end, str(work / "live.7lbd"), folder="c")
+    words_of_it = (*story.passphrase, str(story.live))
+    third = story.start("resume", "--image", str(image), *at_end, *words_of_it, folder="c", shares=(), umask=0o777)
     try:
         third.wait_phase("ready")
         story.twin = lived_on(Console(third))
@@ -209,6 +228,19 @@ def test_nothing_written_to_a_share_is_lost_and_an_open_file_goes_on(story: Stor
     assert story.written == (story.homes / "sum").read_text().strip(), "it was on the share when the desktop was gone"
     assert found["large"] == found["sum"] == story.written
     assert found["open"] == "first\nsecond"
+
+
+def test_a_share_that_is_not_there_any_more_holds_nobody_up(story: Story) -> None:
+    assert story.twin
+    assert story.twin["share"] == "('', 0)", "an empty folder"
+
+
+def test_what_a_passphrase_closes_is_opened_by_nothing_else(story: Story) -> None:
+    assert story.kept
+    assert story.kept.returncode == 0, story.kept.stderr
+    assert story.without
+    refusal(story.without, 2, ["a passphrase is needed", "--passphrase-file"])
+    assert story.live.stat().st_mode & 0o777 == 0o600, "whatever the umask of who saved it last"
 
 
 def test_it_is_told_the_time_and_draws_new_random_numbers(story: Story) -> None:
@@ -287,8 +319,103 @@ def test_what_was_saved_while_it_was_busy_is_of_one_moment(story: Story) -> None
     assert still < 2, "0.3 s are promised, and measured by the bench; this node does other work"
 
 
-def test_a_scheduler_that_wants_it_gone_gets_it_suspended_into_its_file(story: Story, work: Path) -> None:
+def test_a_scheduler_that_wants_it_gone_gets_it_suspended_into_its_file(story: Story) -> None:
     assert story.last_at_end
     assert (story.code_at_end, story.last_at_end["phase"]) == (85, "suspended")
-    assert story.last_at_end["saved"] == str(work / "live.7lbd")
-    assert "is whole" in story.call("saved", "check", str(work / "live.7lbd")).stdout
+    assert story.last_at_end["saved"] == str(story.live)
+    assert "is whole" in story.call("saved", "check", *story.passphrase, str(story.live)).stdout
+
+
+def fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def half_files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(".new")]
+
+
+def is_half_written(folder: Path) -> None:
+    """Wait until more than the header of a file is there."""
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 1 << 20 for path in folder.glob(".*.new")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def again(story: Story, folder: str) -> Session:
+    """The desktop of the story, once more; it needs nothing but its file."""
+    return story.start("resume", "--image", str(story.image), *story.passphrase, str(story.live), folder=folder)
+
+
+def beginning(story: Story, session: Session, *arguments: str) -> subprocess.Popen[str]:
+    """A `suspend` under way."""
+    call = harness.command("suspend", "--session-dir", str(session.base), *arguments, "wanderer")
+    pipe = subprocess.PIPE
+    return subprocess.Popen(call, env=harness.environment(story.env()), stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_supervisor_that_is_killed_while_it_reads_leaves_the_desktop_to_the_next(story: Story) -> None:
+    before = fingerprint(story.live)
+    session = again(story, "d")
+    try:
+        session.pid_by_name("saved.reader")
+        everybody = set(session.processes())
+        session.send(signal.SIGKILL)
+        assert session.wait_end() != 0
+        assert harness.wait_until_gone(everybody) == set()
+    finally:
+        session.kill()
+    assert fingerprint(story.live) == before
+
+
+def test_what_dies_while_it_is_saved_ends_in_order_and_the_last_good_file_is_whole(story: Story, work: Path) -> None:
+    """The writer twice, while it is saved live and while it is suspended: the desktop goes on. Then the machine."""
+    before = fingerprint(story.live)
+    session = again(story, "e")
+    try:
+        session.wait_phase("ready")
+        for words in (("--keep-running",), ()):
+            order = beginning(story, session, *words)
+            writer = session.pid_by_name("saved.writer")
+            is_half_written(work)
+            os.kill(writer, signal.SIGKILL)
+            _, told = order.communicate(timeout=60)
+            assert order.returncode != 0
+            assert "the process that writes and reads saved desktops died" in told
+            assert (fingerprint(story.live), half_files(work)) == (before, [])
+        shell = Console(session)
+        assert shell.run("echo goes on") == "goes on"
+        order = beginning(story, session)
+        is_half_written(work)
+        os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGKILL)
+        order.communicate(timeout=60)
+        assert order.returncode != 0
+        assert session.wait_end() != 0
+        assert session.events[-1]["phase"] == "failed"
+        assert (fingerprint(story.live), half_files(work)) == (before, [])
+    finally:
+        session.kill()
+
+
+@pytest.mark.parametrize(("victim", "words"), [("keeper", ("--keep-running",)), ("supervisor", ())])
+def test_what_is_killed_from_outside_leaves_the_last_good_file(
+    story: Story, work: Path, victim: str, words: tuple[str, ...]
+) -> None:
+    before = fingerprint(story.live)
+    session = again(story, victim)
+    try:
+        session.wait_phase("ready")
+        order = beginning(story, session, *words)
+        is_half_written(work)
+        everybody = set(session.processes())
+        pid = session.supervisor() if victim == "supervisor" else session.pid_by_name("sevenlbd.inside")
+        os.kill(pid, signal.SIGKILL)
+        order.communicate(timeout=60)
+        assert order.returncode != 0
+        session.wait_end()
+        assert harness.wait_until_gone(everybody) == set()
+    finally:
+        session.kill()
+    assert fingerprint(story.live) == before
+    # Who was killed could not tidy up: the next one that writes there does.
+    assert len(half_files(work)) == (victim == "supervisor")

@@ -71,6 +71,7 @@ class Accel(StrEnum):
 
 
 class AtEnd(StrEnum):
+    IMAGE = "image"
     SHUTDOWN = "shutdown"
     SUSPEND = "suspend"
 
@@ -131,6 +132,11 @@ class Settings(BaseModel):
         "",
         "Go on from this saved desktop if the file is there, else begin; and suspend into it. For jobs that are "
         "started again.",
+        metavar="FILE",
+    )
+    passphrase_file: str = _setting(
+        "",
+        "File whose first line is the passphrase that closes saved desktops instead of your key; - is standard input.",
         metavar="FILE",
     )
     memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
@@ -280,9 +286,9 @@ class Settings(BaseModel):
         metavar="DURATION",
     )
     at_end: AtEnd = _setting(
-        AtEnd.SHUTDOWN,
+        AtEnd.IMAGE,
         "What becomes of the desktop when its time is up or its scheduler wants its end: `suspend` writes it to its "
-        "file, as far as the time suffices, and a requeued job goes on from there.",
+        "file, as far as the time suffices, and a requeued job goes on from there; `image` is as its image.toml says.",
     )
     checkpoint_every: Duration = _setting(
         0,

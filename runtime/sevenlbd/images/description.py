@@ -151,6 +151,10 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs to have the command done that "
         "lies on the share `job`: `user=`, `password=` and `job=`, its folder there, come on its standard input",
     )
+    at_end: Literal["shutdown", "suspend"] = Field(
+        default="shutdown",
+        description="what becomes of a desktop when its time is up, where neither site nor user has set `at_end`",
+    )
     egress: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=("all",),
         description="which of the site's ways out (egress_allow) this image gets, each as it stands there; `all` is "

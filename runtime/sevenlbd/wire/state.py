@@ -90,6 +90,8 @@ class SessionState:
     """How the machine itself ended, whatever the reason: for instance "the guest shut down"."""
     ends_at: float = 0.0
     """When its time is up, in seconds since the epoch; 0 when nobody knows of a limit."""
+    suspend_seconds: float = 0.0
+    """How long it is reckoned to take to suspend it at its end, which is that much earlier; 0 when it is shut down."""
     url: str = ""
     """Where the page is, without the key to it."""
     certificate: str = ""

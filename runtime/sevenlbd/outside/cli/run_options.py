@@ -14,7 +14,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("memory", "cpus", "cpu_model", "accel", "timezone"),
     ),
     "suspended desktops": (
-        *("movable", "resume", "resume_if_there", "at_end", "checkpoint_every", "suspended_exit_code"),
+        *("movable", "resume", "resume_if_there", "passphrase_file"),
+        *("at_end", "checkpoint_every", "suspended_exit_code"),
     ),
     "your files": ("shares", "home_share", "cached_shares", "protect_dot_files"),
     "ways in": (
@@ -55,6 +56,8 @@ def _groups(parser: Parser, left_out: Collection[str]) -> None:
 def _copy(parser: Parser) -> None:
     copied = "go on from a saved desktop even if another session does: both then hold the same licences and files"
     parser.add_argument("--copy", action="store_true", help=copied)
+    closed = "ask for the passphrase of the saved desktop, or for the one that this desktop shall be saved with"
+    parser.add_argument("--passphrase", action="store_true", help=closed)
 
 
 COMMANDS = {"run": Command(None, _options), "resume": Command(None, _resume_options)}

@@ -12,7 +12,8 @@ from ...base.errors import ExitCode, Refusal, visible
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
-from ..saved import claims, keys, places, reading
+from ..console.passphrase import PassphraseSource
+from ..saved import claims, keys, places, reading, unlocking
 from ..saved.claims import Claim
 from ..saved.facts import SavedHeader
 
@@ -74,6 +75,8 @@ def _described(path: Path, header: SavedHeader) -> Iterator[str]:
         yield f"    {layer.name}  {units.size(layer.size)}  {layer.root}"
     yield f"  {machine.machine}, QEMU {machine.qemu}, {machine.accel}, CPU {machine.cpu}, {machine.network} network"
     yield f"  {machine.cpus} CPUs, {units.size(machine.memory)}, {machine.firmware}{', TPM' if machine.tpm else ''}"
+    if header.passphrase:
+        yield "  closed with a passphrase"
     for part in header.parts:
         yield f"    {part.name}  {units.size(part.size)}, {units.size(part.stored)} of it in here"
 
@@ -82,12 +85,10 @@ def check(context: CommandContext) -> int:
     """Read all of one."""
     folder = _folder(context)
     path = places.find(folder, context.options.saved)
-    _header(path)
-    if folder is None:
-        what = "there is no folder with the key of your saved desktops (state_dir is off)"
-        raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
+    source = PassphraseSource(context.settings.passphrase_file, context.options.passphrase)
+    key = unlocking.opener(path, _header(path), folder, source.known, closed=source.is_wanted)
     with progress_bar.shown(f"checking {path.name}", path.stat().st_size) as advance:
-        reading.read(path, keys.identity(folder), reading.Check(), advance)
+        reading.read(path, key.identity, reading.Check(), advance)
     terminal.say(f"{path} is whole")
     return ExitCode.OK
 
@@ -143,6 +144,12 @@ def _which(parser: Parser) -> None:
     options(parser, "state_dir")
 
 
+def _check_options(parser: Parser) -> None:
+    parser.add_argument("--passphrase", action="store_true", help="ask for the passphrase that closes it")
+    options(parser, "passphrase_file")
+    _which(parser)
+
+
 def _key_options(parser: Parser) -> None:
     options(parser, "state_dir")
 
@@ -155,7 +162,7 @@ def _show_options(parser: Parser) -> None:
 COMMANDS = {
     "saved list": Command(list_all, _list_options),
     "saved show": Command(show, _show_options),
-    "saved check": Command(check, _which),
+    "saved check": Command(check, _check_options),
     "saved rm": Command(remove, _which),
     "saved key": Command(key, _key_options),
 }

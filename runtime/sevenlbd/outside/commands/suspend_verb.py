@@ -11,9 +11,12 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
+from ..cli.parser import options as settings
 from ..console import invocation, progress_bar, terminal
+from ..console.passphrase import PassphraseSource
 from ..presence.elsewhere import Elsewhere
-from ..saved import reading
+from ..saved import passphrases, reading
+from ..saved.facts import Lock
 from ..session import control
 from ..session.suspending import SuspendOrder
 from . import session_verbs
@@ -27,7 +30,7 @@ def suspend(context: CommandContext) -> int:
         what = f"session {target.state.id} is {target.place}, and is suspended there"
         raise Refusal(ExitCode.NO_SESSION, what, hint=f"on that node: 7lbd suspend {target.state.id}")
     path = str(user_path(options.to).absolute()) if options.to else ""
-    order = SuspendOrder(path, options.keep_running, tuple(options.recipient or ()))
+    order = SuspendOrder(path, options.keep_running, tuple(options.recipient or ()), _lock(context))
     try:
         saved = _wait(target, order)
     except (OSError, ValueError) as error:
@@ -42,6 +45,18 @@ def suspend(context: CommandContext) -> int:
         where = f"it goes on where the CPU is {machine.host.model}"
         terminal.say(f"{where}; one that was started with --movable, elsewhere, too")
     return ExitCode.OK
+
+
+def _lock(context: CommandContext) -> Lock | None:
+    """The passphrase becomes a key here: the session gets what it needs to write, and not to read. Raises Refusal."""
+    options = context.options
+    source = PassphraseSource(context.settings.passphrase_file, options.passphrase)
+    if not source.is_wanted:
+        return None
+    if options.recipient:
+        what = "a file is closed with a passphrase, or for keys"
+        raise Refusal(ExitCode.USAGE, what, hint="one of --passphrase and --recipient")
+    return passphrases.lock(source.new())
 
 
 def _wait(folder: Path, order: SuspendOrder) -> str:
@@ -73,6 +88,9 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--keep-running", action="store_true", help="let the desktop go on when the file is whole")
     recipient = "a public key (age1...) that can open the file, beside your own; may be given several times"
     parser.add_argument("--recipient", metavar="KEY", action="append", help=recipient)
+    closed = "close the file with a passphrase, which is asked for, instead of your key"
+    parser.add_argument("--passphrase", action="store_true", help=closed)
+    settings(parser, "passphrase_file")
     session_verbs.which_session(parser)
 
 

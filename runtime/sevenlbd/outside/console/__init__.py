@@ -6,6 +6,7 @@
 - json_lines: progress for programs
 - live_table: progress on a terminal
 - output: the one output of all of these
+- passphrase: one from its user
 - plain_lines: progress in a job's log
 - progress_bar: how far something long has come
 - progress_notes: the same among a session's notes

@@ -36,7 +36,10 @@ def latest(state: SessionState) -> str:
 
 
 def ends(state: SessionState) -> str:
-    """When it is shut down, and how long that is from now."""
+    """When it is shut down or suspended, and how long that is from now."""
     left = state.ends_at - time.time()
     clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.ends_at))
-    return f"ends at {clock}, in {units.duration(left)}" if left > 0 else f"ends now; its time was up at {clock}"
+    if left <= 0:
+        return f"ends now; its time was up at {clock}"
+    how = f", and is suspended, for which {units.duration(state.suspend_seconds)} are reckoned"
+    return f"ends at {clock}, in {units.duration(left)}{how if state.suspend_seconds else ''}"

@@ -18,8 +18,8 @@ from ...base.errors import ExitCode, Refusal
 from ...config import sources
 from ...config.settings import Settings, Source, in_words
 from ...config.sources import Places
+from ...images.description import Description
 from ...images.lookup import image as images
-from ...images.lookup.image import Image
 from ..cli.parser import source
 from ..saved import places
 from ..site import appliance_call, binds
@@ -130,6 +130,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
     memory, cpus = size(slurm, settings, here)
+    image = _image(settings, here, needed=False)
     saved = places.folder(settings.state_dir, here.environment)
     yield f"--job-name={_quoted(slurm.job_name)}"
     yield "--nodes=1"
@@ -139,7 +140,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     if memory:
         yield f"--mem={math.ceil(memory / (1 << 20))}M"
     yield f"--time={walltime(slurm.time)}"
-    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, memory, saved))}"
+    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, image, memory, saved))}"
     yield f"--output={_quoted(slurm.output)}"
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(slurm, name):
@@ -167,13 +168,14 @@ def size(table: JobTable, settings: Settings, here: Places) -> tuple[int, int]:
     image = _image(settings, here, needed=not memory)
     if image is None:
         return memory, cpus
-    return memory or image.description.memory + HELPERS_MEMORY, cpus or image.description.cpus
+    return memory or image.memory + HELPERS_MEMORY, cpus or image.cpus
 
 
-def _image(settings: Settings, here: Places, *, needed: bool) -> Image | None:
-    """The image, when it is seen from here. One that only the nodes see is no mistake, as long as it is not needed."""
+def _image(settings: Settings, here: Places, *, needed: bool) -> Description | None:
+    """What the image asks for, when it is seen from here. One that only the nodes see is no mistake, unless needed."""
     try:
-        return images.resolve(settings.image, sources.image_folders(here, settings), sources.image_cache(settings))
+        folders = sources.image_folders(here, settings)
+        return images.resolve(settings.image, folders, sources.image_cache(settings)).description
     except Refusal as refusal:
         if not needed:
             return None

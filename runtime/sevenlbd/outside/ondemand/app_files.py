@@ -163,7 +163,7 @@ def _asked(size: DesktopSize) -> list[str]:
 
 def _native(site: Site, chosen: Settings) -> list[str]:
     """What sbatch is asked for in every size (sbatch(1))."""
-    lead = math.ceil(leads.of_signal(chosen, chosen.memory, None)) if chosen.signal_lead else 0
+    lead = math.ceil(leads.of_signal(chosen, None, chosen.memory, None)) if chosen.signal_lead else 0
     options = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
         options += [f"--{name}={value}"] if value else []

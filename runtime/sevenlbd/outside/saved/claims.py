@@ -18,7 +18,8 @@ from ...base.heartbeat import Heartbeat
 
 CLAIMS = "claims"
 """The folder in that of the saved desktops."""
-_ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)  # where nothing can be said, but a file can be gone on from
+# Where nothing can be said, but a file can be gone on from; in one's own folder only a file system's word counts.
+_ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class Claim:
 
     def _hold(self, place: Path, held: ExitStack) -> None:
         try:
-            if place.parent.name == CLAIMS:
+            if self.folder and place.parent != self.path.parent:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 place.parent.mkdir(mode=0o700, exist_ok=True)
             heartbeat.take_away(place, self._is_earlier_life)
             held.enter_context(heartbeat.kept(place, str(self)))
         except FileExistsError:
             raise self._taken(place, heartbeat.read(place)) from None
         except OSError as error:
-            if error.errno not in _ONLY_READ:
+            if error.errno not in (_ONLY_READ if place.parent == self.path.parent else (errno.EROFS,)):
                 raise self._unsaid(place, error.strerror) from None
 
     def _is_earlier_life(self, beat: Heartbeat) -> bool:

@@ -118,8 +118,20 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Lock:
+    """A passphrase, as far as is needed to write a file that it opens."""
+
+    recipient: str
+    """Stands in no file: who knew it could make one that this passphrase opens."""
+    how: str
+    """How a key comes of it, for SavedHeader.passphrase."""
+
+
+@dataclass(frozen=True)
 class SavedHeader:
     """What is readable."""
 
     facts: Facts
     parts: tuple[PartFact, ...]
+    passphrase: Printable = ""
+    """How a key comes of the passphrase that closes the file (outside/saved/passphrases); empty when none does."""

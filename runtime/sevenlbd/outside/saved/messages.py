@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...wire.codec import Tagged
-from .facts import Facts, Secrets
+from .facts import Facts, Lock, Secrets
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Write:
     keys: str
     """The folder with the user's own key, and with what is known of images; empty for none."""
     recipients: tuple[str, ...] = ()
+    lock: Lock | None = None
+    """The passphrase that opens it, and no key."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Read:
     """The image's warm memory here; empty for none."""
     most: tuple[int, ...]
     """How long each part may become, in the order of saved_format.PARTS."""
+    identity: str = field(default="", repr=False)
+    """The key that came of a passphrase; empty for the user's own."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import pyrage
+
 from ...images import qcow2
 from ...wire import shared_files
 from . import keys, reading, saved_format, worker
@@ -39,10 +41,15 @@ def main(supervisor: Supervisor) -> int:
             base = os.open(order.memory, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, base)
         sink = Restore(order.facts, targets, base)
-        told = reading.read(source, keys.identity(Path(order.keys)), sink, counter.advance, order.digest)
+        told = reading.read(source, _identity(order), sink, counter.advance, order.digest)
         _finish(told, targets)
         _check_disk(Path(order.folder) / shared_files.OVERLAY, order.facts.machine.disk_size)
     return size
+
+
+def _identity(order: Read) -> pyrage.x25519.Identity:
+    """Raises Refusal."""
+    return pyrage.x25519.Identity.from_str(order.identity) if order.identity else keys.identity(Path(order.keys))
 
 
 def _finish(header: SavedHeader, targets: Mapping[int, RestoreTarget]) -> None:

@@ -39,6 +39,10 @@ class Sink(Protocol):
         """The next one."""
 
 
+class _Closed(Damaged):
+    """Nothing is wrong with it, but the key."""
+
+
 class _Enough(Exception):
     """Nobody needs the rest."""
 
@@ -85,17 +89,17 @@ def _decrypt(file: _Watched, identity: pyrage.x25519.Identity, parser: _Parser) 
     try:
         pyrage.decrypt_io(file, parser, [identity])
     except pyrage.DecryptError as error:
-        raise Damaged(_why_closed(str(error))) from None
+        raise _closed(str(error), parser.header) from None
     except OSError as error:
         if error.errno is not None:  # of the sink's
             raise
         raise Damaged("it is truncated, or was changed") from None
 
 
-def _why_closed(said: str) -> str:
-    if "matching keys" in said:
-        return "it is encrypted for another key than yours"
-    return f"it cannot be decrypted: {said}"
+def _closed(said: str, header: SavedHeader) -> Damaged:
+    if "matching keys" not in said:
+        return Damaged(f"it cannot be decrypted: {said}")
+    return _Closed("the passphrase is another" if header.passphrase else "it is encrypted for another key than yours")
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -111,6 +115,9 @@ def _refusing(path: Path) -> Iterator[None]:
     """Damage as a refusal that names the file."""
     try:
         yield
+    except _Closed as closed:
+        hint = "type the one that it was suspended with; or give the key of where that was"
+        raise Refusal(ExitCode.USAGE, f"{path}: does not open: {closed}", hint=hint) from None
     except Damaged as damage:
         what = f"{path}: is no saved desktop to go on from: {damage}"
         raise Refusal(ExitCode.USAGE, what, hint="nothing of it was used; take another copy of it") from None
@@ -143,7 +150,7 @@ class _Parser:
     """What age writes to; holds the order of things: opening, chunks, closing, and nothing else."""
 
     def __init__(self, header: SavedHeader, digest: str, sink: Sink) -> None:
-        self._header = header
+        self.header = header
         self._digest = digest
         self._sink = sink
         self._records = saved_format.Records()
@@ -181,7 +188,7 @@ class _Parser:
             raise Damaged(f"a record in it cannot be read: {error}") from None
 
     def _open(self, opening: Opening) -> None:
-        if opening.facts != self._header.facts:
+        if opening.facts != self.header.facts:
             raise Damaged("its readable header is not the one that was written")
         self._opened = True
         self._sink.opened(opening)
@@ -195,7 +202,7 @@ class _Parser:
         self._sink.chunk(chunk)
 
     def _close(self, closing: Closing) -> None:
-        if closing.parts != self._header.parts or closing.header != self._digest:
+        if closing.parts != self.header.parts or closing.header != self._digest:
             raise Damaged("its readable header is not the one that was written")
         told = {part.name: part for part in closing.parts}
         if len(told) != len(closing.parts) or told.keys() - set(saved_format.PARTS):

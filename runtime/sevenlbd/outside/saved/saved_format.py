@@ -8,6 +8,8 @@ been made by an enemy: every length has a limit, and nothing names a path.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +56,12 @@ def most_of_parts(machine: MachineFacts) -> tuple[int, ...]:
 
 
 def looks_saved(path: Path) -> bool:
-    """Whether a file begins as a saved desktop does. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+    """Whether a file begins as a saved desktop does. Raises OSError.
+
+    Its folder may be anybody's, who puts a link or a pipe there just now.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.read(len(MAGIC)) == MAGIC
 
 
 def pack_header(header: SavedHeader) -> bytes:

@@ -46,7 +46,8 @@ def main(supervisor: Supervisor) -> int:
         with _parts(order) as (parts, memory_at, total):
             whole = replace(facts, memory_at=memory_at, saved_at=time.time())
             counter = Counter(supervisor, total)
-            writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance)
+            how = order.lock.how if order.lock else ""
+            writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance, how)
         return os.fstat(file.fileno()).st_size
 
 
@@ -76,6 +77,8 @@ def _facts(order: Write) -> Facts:
 
 
 def _recipients(order: Write) -> Sequence[keys.Recipient]:
+    if order.lock:
+        return keys.recipients([order.lock.recipient])
     texts = list(order.recipients)
     if order.keys:
         texts.append(keys.own(places.made(Path(order.keys))))

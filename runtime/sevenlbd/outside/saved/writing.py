@@ -46,20 +46,31 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
 
     A power cut at any time leaves the old file under this name, or the new one whole.
     """
-    fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fresh, descriptor = _locked_file(target)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield file
             file.flush()
             os.fsync(descriptor)
         fresh.replace(target)
         _sync_folder(target.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)  # of a full disk or a quota, which only the file's name tells apart
         with suppress(OSError):
             fresh.unlink()
         raise
+
+
+def _locked_file(target: Path) -> tuple[Path, int]:
+    """Whoever tidies up takes one that is not locked yet for left over: many are suspended when a node is cleared."""
+    while True:
+        fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return fresh, descriptor
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -76,9 +87,10 @@ def write(
     parts: Sequence[OpenPart],
     recipients: Sequence[pyrage.x25519.Recipient],
     advance: Callable[[int], None] = lambda _: None,
+    passphrase: str = "",
 ) -> None:
-    """Fill the file. Raises OSError."""
-    stream = _Stream(opening, parts, advance)
+    """Fill the file; `passphrase` says in its header how a key comes of one. Raises OSError."""
+    stream = _Stream(opening, parts, passphrase, advance)
     file.seek(saved_format.HEADER_ROOM)
     with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool:
         pyrage.encrypt_io(_Reader(stream.frames(pool)), file, list(recipients))
@@ -89,15 +101,18 @@ def write(
 class _Stream:
     """The records of one file, and what they come to."""
 
-    def __init__(self, opening: Opening, parts: Sequence[OpenPart], advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, opening: Opening, parts: Sequence[OpenPart], passphrase: str, advance: Callable[[int], None]
+    ) -> None:
         self._opening = opening
+        self._passphrase = passphrase
         self._parts = parts
         self._advance = advance
         self._done: list[PartFact] = []
 
     def header(self) -> bytes:
         """The readable header, when all parts are through."""
-        return saved_format.pack_header(SavedHeader(self._opening.facts, tuple(self._done)))
+        return saved_format.pack_header(SavedHeader(self._opening.facts, tuple(self._done), self._passphrase))
 
     def frames(self, pool: ThreadPoolExecutor) -> Iterator[bytes]:
         """Every record, compressed, in order."""

@@ -38,6 +38,7 @@ def first_state(prepared: Prepared) -> SessionState:
         runs=plan.guest.os if plan.batch else "",
         works_in=next((share.path for share in plan.shares if plan.batch and share.name == WORK), ""),
         background=prepared.background,
+        suspend_seconds=prepared.options.suspend_seconds,
     )
     if job:
         state.job, state.step, state.restarts, state.scheduler = job.job, job.step, job.restarts, job.scheduler

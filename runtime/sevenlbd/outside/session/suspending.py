@@ -17,7 +17,7 @@ from ...wire.keeper import Event, EventKind
 from ...wire.plan import Plan
 from ..saved import claims, estimate, places, saving
 from ..saved.claims import Claim
-from ..saved.facts import Secrets
+from ..saved.facts import Lock, Secrets
 from ..saved.messages import Write
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
@@ -34,6 +34,8 @@ class SuspendOrder:
     target: str = ""
     keep_running: bool = False
     recipients: tuple[str, ...] = ()
+    lock: Lock | None = None
+    """The passphrase that shall open it, and no key."""
 
 
 class Suspending:
@@ -53,15 +55,22 @@ class Suspending:
         if guest.disk_bus == "nvme":
             what = "the disk is on NVMe, whose state QEMU cannot save"
             raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
-        if not savable.folder and not order.recipients:
+        if not (savable.folder or order.recipients or self._lock(order)):
             what = "there is no folder for your key and your saved desktops (state_dir is off)"
-            raise Refusal(ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to and --recipient")
+            raise Refusal(
+                ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to FILE and --passphrase"
+            )
         if not savable.folder and not (order.target or savable.target):
             raise Refusal(ExitCode.USAGE, "there is no folder for your saved desktops", hint="--to FILE")
         usual = savable.target or Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
         target = Path(order.target or usual)
         claims.check_not_anothers(target)
         return target
+
+    def _lock(self, order: SuspendOrder) -> Lock | None:
+        """What was opened with a passphrase is closed with it again, unless somebody says how else."""
+        usual = self._prepared.savable.lock if self._prepared.savable else None
+        return order.lock or (None if order.recipients else usual)
 
     def claim(self, target: Path) -> Claim:
         """What this session says of a file that it was saved into, when it runs on."""
@@ -88,6 +97,7 @@ class Suspending:
             memory=savable.memory,
             keys=savable.folder,
             recipients=order.recipients,
+            lock=self._lock(order),
         )
         if not order.target and savable.folder:
             places.made(Path(savable.folder))

@@ -32,6 +32,12 @@ def test_status_says_the_title_the_milestones_in_words_and_when_it_ends() -> Non
     assert "in 10 min" in told
 
 
+def test_status_says_that_it_is_suspended_at_its_end_and_how_long_that_takes() -> None:
+    told = words.ends(state(ends_at=time.time() + 605, suspend_seconds=62.0))
+    assert "in 10 min" in told
+    assert told.endswith(", and is suspended, for which 1 min 02 s are reckoned")
+
+
 def test_a_desktop_without_a_limit_has_no_end_and_one_without_a_title_its_name() -> None:
     told = "\n".join(session_verbs._described(state(), ""))
     assert "win11@7" in told

@@ -111,6 +111,20 @@ def test_a_job_shows_what_its_session_needs_and_the_node_has(
     ]  # fmt: skip
 
 
+def test_a_job_whose_image_is_suspended_at_its_end_asks_for_the_time_that_takes(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lead(*words: str) -> int:
+        lines = rendered(capsys, "slurm", "--image", f"{site}/images/win 11", *words)
+        return int(next(line.partition("@")[2] for line in lines if "--signal=B:USR1@" in line))
+
+    with (site / "images" / "win 11" / "image.toml").open("a") as described:
+        described.write('at_end = "suspend"\n')
+    assert lead("--stop-grace", "5m") > 300
+    assert lead("--stop-grace", "5m", "--memory", "8G", "--cpus", "2") > 300, "of which nothing else is asked"
+    assert lead("--stop-grace", "5m", "--at-end", "shutdown") == 120
+
+
 def test_the_command_line_beats_the_site_which_beats_the_image(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (site / "7lbd.toml").write_text(
         '[slurm]\npartition = "long"\naccount = "a1"\ncpus = 2\nmemory = "6G"\ntime = "1d"\nconstraint = "kvm&big"\n'

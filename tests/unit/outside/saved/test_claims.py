@@ -179,6 +179,14 @@ def test_an_earlier_life_that_still_runs_here_is_not_over(tmp_path: Path) -> Non
         again(tmp_path).check()
 
 
+def test_ones_own_folder_that_cannot_be_written_to_is_no_reason_to_go_without(tmp_path: Path) -> None:
+    (tmp_path / "state" / "claims").mkdir(parents=True)
+    (tmp_path / "state" / "claims").chmod(0o500)
+    claim = Claim(tmp_path / "one.7lbd", "one", DESKTOP, tmp_path / "state")
+    with pytest.raises(Refusal, match="cannot be said"), claim.held():
+        pass
+
+
 def test_what_nobody_stands_behind_is_swept(tmp_path: Path) -> None:
     on_a_lost_node(tmp_path / "claims" / "gone", "session one")
     os.utime(tmp_path / "claims" / "gone", (0, 0))

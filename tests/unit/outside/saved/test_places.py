@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.saved import keys, places, writing
+from sevenlbd.outside.saved import keys, places, saved_format, writing
 
 
 def test_the_key_is_made_once_and_is_only_ours_to_read(tmp_path: Path) -> None:
@@ -68,6 +70,36 @@ def test_what_a_killed_writer_left_goes_and_what_is_under_way_stays(tmp_path: Pa
         assert not left.exists()
         assert [path.name.startswith(".two") for path in tmp_path.iterdir()] == [True]
     assert [path.name for path in tmp_path.iterdir()] == ["two.7lbd"]
+
+
+def test_who_tidies_up_just_now_takes_nobodys_file_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many are suspended at once when a node is cleared: one tidies up where another's file has no lock yet."""
+    real, left = fcntl.flock, [1]
+
+    def flock(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_EX and left:
+            left.pop()
+            places.remove_interrupted(tmp_path)
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with writing.new_file(tmp_path / "one.7lbd") as file:
+        file.write(b"one")
+    assert (tmp_path / "one.7lbd").read_bytes() == b"one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link"])
+def test_what_a_neighbour_puts_there_just_now_is_not_waited_for_and_not_followed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "one.7lbd"
+    if kind == "a pipe":
+        os.mkfifo(path)
+        assert not saved_format.looks_saved(path)
+    else:
+        (tmp_path / "other").write_bytes(b"7lbd saved desktop, format 1")
+        path.symlink_to("other")
+        with pytest.raises(OSError, match="symbolic links"):
+            saved_format.looks_saved(path)
 
 
 def test_a_folder_that_others_write_to_is_not_used(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pyrage
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.saved import places, reading, writing
+from sevenlbd.outside.saved import keys, places, reading, writer, writing
+from sevenlbd.outside.saved.messages import Go, Order, Report, Write
+from sevenlbd.outside.saved.worker import Supervisor
 from sevenlbd.outside.saved.writing import open_part
 from test_saved_file import FACTS, OPENING
 
@@ -61,6 +64,45 @@ def test_a_cut_at_any_boundary_leaves_a_whole_file(tmp_path: Path, step: int) ->
     assert (target.read_bytes() == before) == (step == 0), "the new one has its name when it is on disk, and not before"
     places.remove_interrupted(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["content", "one.7lbd"]
+
+
+class Ordering:
+    """A supervisor with its two orders."""
+
+    def __init__(self, *orders: Order) -> None:
+        self._orders = iter(orders)
+
+    def order(self) -> Order:
+        return next(self._orders)
+
+    def tell(self, report: Report) -> None:
+        """Nobody wants to know."""
+
+
+STEPS = 5  # the key: fsync, rename; the file: fsync, rename, fsync
+
+
+@pytest.mark.parametrize("step", range(STEPS + 1))
+def test_a_cut_anywhere_in_the_whole_writer_leaves_what_can_be_used(tmp_path: Path, step: int) -> None:
+    """A user's first saved desktop, and his key: one without the other is worth nothing."""
+    session, saved_in = tmp_path / "session", tmp_path / "saved"
+    session.mkdir()
+    for name in ("overlay.qcow2", "state", "variables.fd"):
+        (session / name).write_bytes(os.urandom(1 << 16))
+    target = saved_in / "one.7lbd"
+    files = (str(target), str(session), str(session / "overlay.qcow2"))
+    order = Write(*files, FACTS, OPENING.secrets, (), None, str(places.made(saved_in)))
+
+    def work() -> object:
+        return writer.main(cast("Supervisor", Ordering(order, Go())))
+
+    assert dying_after(step, work) == (-signal.SIGKILL if step < STEPS else 0)
+    if target.exists():
+        reading.read(target, keys.identity(saved_in), reading.Check())
+    assert target.exists() == (step >= STEPS - 2)
+    assert dying_after(STEPS, work) == 0, "the next one finds nothing in its way"
+    reading.read(target, keys.identity(saved_in), reading.Check())
+    assert [path.name for path in saved_in.iterdir() if path.name.endswith(".7lbd.new")] == []
 
 
 def test_a_file_that_is_still_written_is_no_saved_desktop(tmp_path: Path) -> None:

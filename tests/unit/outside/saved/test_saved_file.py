@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -369,19 +371,30 @@ def test_fuzz_no_chunk_does_more_than_be_refused(record: bytes) -> None:
         assert sum(length for _, length in chunk.runs) == len(chunk.data)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["write", "fsync"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: int
+) -> None:
+    """A file server tells of a quota when the file is brought to disk, and not before."""
+
+    def fails(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
     target = tmp_path / "one.7lbd"
     target.write_bytes(b"old")
-    with pytest.raises(OSError, match="full"):
-        _write_half(target)
+    monkeypatch.setattr(os, "fsync", fails if where == "fsync" else os.fsync)
+    with pytest.raises(OSError, match=os.strerror(error)) as failed:
+        _write_half(target, fails if where == "write" else bytes)
+    assert failed.value.filename == str(target), "the message says where there is no room"
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def _write_half(target: Path) -> None:
+def _write_half(target: Path, then: Callable[[], object]) -> None:
     with writing.new_file(target) as file:
         file.write(b"half")
-        raise OSError(28, "full")
+        then()
 
 
 def test_the_name_is_there_when_the_file_is_on_disk_and_not_before(tmp_path: Path, calls: list[str]) -> None:

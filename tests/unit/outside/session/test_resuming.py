@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +20,9 @@ from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
 from sevenlbd.images import layout, warm
 from sevenlbd.images.lookup import image as images
+from sevenlbd.outside.commands import saved_verbs
 from sevenlbd.outside.job import allocation
-from sevenlbd.outside.saved import claims, keys, layers, places, writing
+from sevenlbd.outside.saved import claims, keys, layers, passphrases, places, writing
 from sevenlbd.outside.saved.claims import Claim
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
 from sevenlbd.outside.session.preflight import prepare, resuming, warmth
@@ -102,6 +105,54 @@ def test_a_copy_of_the_file_is_the_same_desktop_and_a_copy_that_is_wanted_is_ano
         copied = site.resume("twin", copied=True).savable
     assert copied
     assert copied.facts.desktop not in ("", number)
+
+
+def test_what_a_passphrase_closes_goes_on_with_it_and_is_closed_with_it_again(site: Site) -> None:
+    (site.folder / "words").write_text("some words\n")
+    (site.folder / "words").chmod(0o600)
+    lock = passphrases.lock("some words")
+    path = site.saved / "wanderer.7lbd"
+    with writing.new_file(path) as file:
+        opening = Opening(site.facts(), Secrets(PASSWORD, "ann"))
+        writing.write(file, opening, [], keys.recipients([lock.recipient]), passphrase=lock.how)
+    with pytest.raises(Refusal, match="no terminal to ask for it"):
+        checked(site, "resume", "wanderer")
+    again = checked(site, "resume", "wanderer", "--passphrase-file", str(site.folder / "words"))
+    assert again.resume
+    assert again.resume.identity.startswith("AGE-SECRET-KEY-1")
+    assert again.resume.identity not in repr(again)
+    assert again.savable
+    assert again.savable.lock == lock
+    fresh = checked(site, "run", "--passphrase-file", str(site.folder / "words"))
+    assert fresh.savable
+    assert fresh.savable.lock
+    (site.folder / "words").write_text("others\n")
+    with pytest.raises(Refusal, match="does not open: the passphrase is another"):
+        checked(site, "resume", "wanderer", "--passphrase-file", str(site.folder / "words"))
+
+
+WAY = ("tcp://192.0.2.7:27000",)
+
+
+@pytest.mark.parametrize(("then", "now"), [(WAY, ()), (WAY, ("tcp://192.0.2.8:1",)), ((), WAY)])
+def test_it_has_the_ways_out_that_the_site_has_now(site: Site, then: tuple[str, ...], now: tuple[str, ...]) -> None:
+    first = site.prepared(name="wanderer", egress_allow=then)
+    assert bool(first.plan.egress) == bool(then)
+    site.save(site.facts())
+    again = site.resume(egress_allow=now)
+    assert again.plan.resumed
+    shown = [f"tcp://{host}:{port}" for host, port in again.egress.tcp] if again.egress else []
+    assert shown == list(now)
+    assert bool(again.plan.egress) == bool(now)
+
+
+def test_a_desktop_from_the_future_goes_on(site: Site) -> None:
+    """The node's clock has gone back, or the other one's was ahead."""
+    facts = replace(site.facts(), saved_at=time.time() + 10 * 86400)
+    path = site.save(facts)
+    os.utime(path, (facts.saved_at, facts.saved_at))
+    assert site.resume().plan.resumed
+    assert time.strftime("%Y-%m-%d", time.localtime(facts.saved_at)) in saved_verbs.line(path)
 
 
 def test_a_copy_has_a_name_of_its_own(site: Site) -> None:
@@ -327,6 +378,18 @@ def test_a_requeued_job_goes_on_from_what_its_earlier_life_was_suspended_into(si
     assert again.resume
     assert again.plan.session == "job77"
     assert again.options.suspend_seconds > 5
+
+
+def test_an_image_says_what_becomes_of_it_at_its_end_where_nobody_else_does(site: Site) -> None:
+    assert checked(site, "run").options.suspend_seconds == 0
+    with (site.folder / "image.toml").open("a") as described:
+        described.write('at_end = "suspend"\n')
+    assert checked(site, "run").options.suspend_seconds > 5
+    assert checked(site, "run", "--at-end", "shutdown").options.suspend_seconds == 0
+    site.environment = {**site.environment, "SLURM_JOB_ID": "77", "SLURMD_NODENAME": "n1", "SLURM_RESTART_COUNT": "1"}
+    site.save(replace(site.facts(), session="job77")).rename(site.saved / "job77.7lbd")
+    assert checked(site, "run").resume, "a requeued job goes on, too"
+    assert checked(site, "run", "--at-end", "shutdown").resume is None
 
 
 @pytest.mark.parametrize("words", [("resume", "wanderer"), ("run", "--resume", "wanderer")])

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
-from sevenlbd.outside.saved import estimate, keys, reading
+from sevenlbd.outside.saved import estimate, keys, passphrases, reading
 from sevenlbd.outside.saved.facts import Facts, MachineFacts
 from sevenlbd.outside.saved.messages import Read
 from sevenlbd.outside.session import control, supervisor, suspending
@@ -144,6 +144,23 @@ def test_one_that_keeps_running_is_saved_as_it_was_at_one_moment(tmp_path: Path)
     assert shown.every[-3:] == [Phase.READY, Phase.STOPPING, Phase.ENDED], "nobody at the desktop sees a difference"
     header = reading.header(target)
     assert header.parts[0].size == len(b"of this moment"), "not the disk that goes on"
+
+
+def test_with_a_passphrase_it_is_closed_for_whoever_knows_that_and_stays_so(tmp_path: Path) -> None:
+    """Without a folder for keys, even; and what is opened with one is closed with it again."""
+    made, target = savable(tmp_path), tmp_path / "closed.7lbd"
+    assert made.savable
+    keyless = replace(made, savable=replace(made.savable, folder=""))
+    lock = passphrases.lock("words")
+    came, _, _ = suspended(keyless, SuspendOrder(str(target), lock=lock), stop=False)
+    assert came == str(target)
+    key = passphrases.identity("words", reading.header(target).passphrase)
+    reading.read(target, key, reading.Check())
+    target.unlink()
+    resumed = replace(keyless, savable=replace(made.savable, folder="", target=str(target), lock=lock))
+    came, _, _ = suspended(resumed, SuspendOrder(), stop=False)
+    reading.read(target, key, reading.Check())
+    assert not (tmp_path / "saved").exists(), "no key is made that nobody needs"
 
 
 def not_a_folder(tmp_path: Path) -> SuspendOrder:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ....config.settings import Settings, Source
     from ....config.sources import Places
+    from ...console.passphrase import PassphraseSource
     from ...job.allocation import Allocation
     from .prepared import Prepared
 
@@ -132,37 +133,58 @@ def _desktop(
 def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
     """A session that begins, or one that goes on from a saved desktop. Raises Refusal."""
     from ....config import sources as places
+    from ...console.passphrase import PassphraseSource
     from . import prepare
 
     folders = places.image_folders(here, chosen)
-    earlier = _of_requeued(chosen, here, job)
+    earlier = _of_requeued(chosen, here, folders, job)
     there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else earlier
     text = chosen.resume or (str(there) if there and there.exists() else "")
     if not options.goes_on and not text:
         fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
-        return prepare.with_target(fresh, there) if there else fresh
+        return _saved_as(fresh, there, PassphraseSource(chosen.passphrase_file, options.passphrase))
     from . import resuming  # its libraries are large
 
     again = job if job and job.restarts else None
-    again = job if job and job.restarts else None
-    desktop = resuming.opened(text, chosen, here.environment, copied=options.copy, again=again)
+    desktop = resuming.opened(
+        text, chosen, here.environment, copied=options.copy, again=again, asked=options.passphrase
+    )
     like_then, notes = resuming.settings_for(chosen, desktop)
     as_saved = resuming.machine_of(desktop)
     return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job, as_saved), desktop, notes)
 
 
-def _of_requeued(chosen: Settings, here: Places, job: Allocation | None) -> Path | None:
-    """What an earlier life of the same job was suspended into; None when there is none."""
-    from ....config.settings import AtEnd
+def _saved_as(fresh: Prepared, target: Path | None, passphrase: PassphraseSource) -> Prepared:
+    """What a session that begins is suspended into, and what opens that. Raises Refusal."""
+    assert fresh.savable is not None, "every session that is prepared here has it"
+    savable = replace(fresh.savable, target=str(target)) if target else fresh.savable
+    if passphrase.is_wanted:
+        from ...saved import passphrases  # its library is large
+
+        savable = replace(savable, lock=passphrases.lock(passphrase.new()))
+    return replace(fresh, savable=savable)
+
+
+def _of_requeued(chosen: Settings, here: Places, folders: list[Path], job: Allocation | None) -> Path | None:
+    """What an earlier life of the same job was suspended into; None when there is none. Raises Refusal."""
     from ...job.allocations.share import session_of
     from ...saved import places
 
     folder = places.folder(chosen.state_dir, here.environment)
-    saves = chosen.at_end is AtEnd.SUSPEND or chosen.checkpoint_every
-    if not (folder and job and job.restarts and saves):
+    if not (folder and job and job.restarts):
         return None
     path = folder / f"{chosen.name or session_of(job.job)}{places.SUFFIX}"
-    return path if path.exists() else None
+    return path if path.exists() and _saves(chosen, folders) else None
+
+
+def _saves(chosen: Settings, folders: list[Path]) -> bool:
+    """Whether this session's earlier life saved itself. Raises Refusal."""
+    from ....config import sources as places
+    from ....images.lookup import image as images
+    from ...job import leads
+
+    image = images.resolve(chosen.image, folders, places.image_cache(chosen)).description
+    return bool(chosen.checkpoint_every) or leads.suspends(chosen, image)
 
 
 def _named_by(job: Allocation | None) -> list[Source]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....config import sources
-from ....config.settings import AtEnd, Settings
+from ....config.settings import Settings
 from ....images import evaluation
 from ....images.description import Description
 from ....images.image_lock import Identity
@@ -26,7 +26,7 @@ from ...access.connectors import Connectors
 from ...access.credentials import account_name, new_password
 from ...egress.relay.allowed import Allowed
 from ...folders import bases, session_folders, shares
-from ...job import allocation, sizing
+from ...job import allocation, leads, sizing
 from ...job.allocation import Allocation
 from ...job.sizing import gib
 from ...node import abilities, rlimits
@@ -89,7 +89,7 @@ def prepare(
         job=job,
         egress=_orders(settings, checked),
         project_keys=checked.project.files if checked.project else None,
-        options=_options(settings, environment, checked.guest.memory),
+        options=_options(settings, environment, image.description, checked.guest.memory),
         warnings=tuple(remarks.warnings),
         notes=tuple(remarks.notes),
         identities=checked.identities,
@@ -100,12 +100,6 @@ def prepare(
         exec_hook=image.description.exec_hook if checked.guest.agent else (),
         background=giving_way.sentence(settings),
     )
-
-
-def with_target(prepared: Prepared, target: Path) -> Prepared:
-    """The same, with a file of its own that it is suspended into."""
-    assert prepared.savable is not None, "every session that is prepared here has it"
-    return replace(prepared, savable=replace(prepared.savable, target=str(target)))
 
 
 def _checked(
@@ -203,11 +197,11 @@ def _place(
     return where, name
 
 
-def _options(settings: Settings, environment: Mapping[str, str], memory: int) -> SessionOptions:
+def _options(settings: Settings, environment: Mapping[str, str], described: Description, memory: int) -> SessionOptions:
     if not 0 < settings.suspended_exit_code < 256:
         what = f"`suspended_exit_code` = {settings.suspended_exit_code}: an exit code is between 1 and 255"
         raise Refusal(ExitCode.USAGE, what, hint="--suspended-exit-code 85")
-    suspends = settings.at_end is AtEnd.SUSPEND
+    suspends = leads.suspends(settings, described)
     folder = places.folder(settings.state_dir, environment)
     return SessionOptions(
         suspend_seconds=estimate.seconds(memory, folder) if suspends else 0.0,

@@ -14,7 +14,7 @@ from ...egress.relay.allowed import Allowed
 from ...job.allocation import Allocation
 from ...presence.records import PresenceTarget
 from ...project.client_keys import KeyFiles
-from ...saved.facts import Facts
+from ...saved.facts import Facts, Lock
 from ...saved.messages import LayerFile, Read
 
 
@@ -55,6 +55,8 @@ class Savable:
     """The file that it is suspended into when nobody says another; empty for one in `folder`."""
     hook: tuple[str, ...] = ()
     """What the agent runs in the guest when it goes on."""
+    lock: Lock | None = None
+    """The passphrase that opens it, where it is not the user's key."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ from ....images import names
 from ....images.signing.digest import Changed
 from ....wire.plan import Layer, Resumed
 from ...access.credentials import account_name
+from ...console.passphrase import PassphraseSource
 from ...folders import session_folders
 from ...job.allocation import Allocation
-from ...saved import keys, layers, places, reading, saved_format
+from ...saved import layers, places, reading, saved_format, unlocking
 from ...saved.claims import Claim
 from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
 from ...saved.messages import LayerFile, Read
+from ...saved.unlocking import Opener
 from . import warmth
 from .guest_machine import AsSaved
 from .prepared import Prepared
@@ -56,7 +58,9 @@ class SavedDesktop:
     """One that was opened."""
 
     path: Path
-    keys: Path
+    keys: Path | None
+    """The folder of the user's saved desktops; None when there is no such folder."""
+    opener: Opener
     facts: Facts
     secrets: Secrets
     digest: str
@@ -68,16 +72,22 @@ class SavedDesktop:
 
 
 def opened(
-    text: str, settings: Settings, environment: Mapping[str, str], *, copied: bool, again: Allocation | None = None
+    text: str,
+    settings: Settings,
+    environment: Mapping[str, str],
+    *,
+    copied: bool,
+    again: Allocation | None = None,
+    asked: bool = False,
 ) -> SavedDesktop:
-    """The saved desktop that is meant; `again` is the job that was started again. Raises Refusal."""
+    """The saved desktop that is meant; `again` is the job that was started again, `asked` whether a passphrase closes
+    it. Raises Refusal."""
     folder = places.folder(settings.state_dir, environment)
     path = places.find(folder, text)
-    if folder is None:
-        what = "there is no folder with the key of your saved desktops (state_dir is off)"
-        raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR")
+    source = PassphraseSource(settings.passphrase_file, asked)
     try:
-        opening, digest = reading.opening(path, keys.identity(folder))
+        key = unlocking.opener(path, reading.header(path), folder, source.known, closed=source.is_wanted)
+        opening, digest = reading.opening(path, key.identity)
     except OSError as error:
         raise Refusal(
             ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list"
@@ -87,7 +97,7 @@ def opened(
     if not copied:
         job, session = again.job if again else "", settings.name or facts.session
         Claim(path, session, facts.desktop, folder, job=job, again=again is not None).check()
-    return SavedDesktop(path, folder, facts, opening.secrets, digest, copied, again is not None)
+    return SavedDesktop(path, folder, key, facts, opening.secrets, digest, copied, again is not None)
 
 
 def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
@@ -162,9 +172,10 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         folder=plan.folder,
         facts=facts,
         digest=desktop.digest,
-        keys=str(desktop.keys),
+        keys=str(desktop.keys or ""),
         memory=savable.memory.path if savable.memory else "",
         most=saved_format.most_of_parts(savable.facts.machine),
+        identity=str(desktop.opener.identity) if desktop.opener.lock else "",
     )
     # The guest has mounted its shares by these secrets, and goes on with them.
     changed = replace(
@@ -181,7 +192,9 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     target = "" if desktop.copied else str(desktop.path)
     # A copy is another desktop from now on, and has a number of its own.
     number = savable.facts.desktop if desktop.copied else facts.desktop
-    same = replace(savable, facts=replace(savable.facts, machine=machine, desktop=number), target=target)
+    same = replace(
+        savable, facts=replace(savable.facts, machine=machine, desktop=number), target=target, lock=desktop.opener.lock
+    )
     return replace(
         prepared,
         plan=changed,
