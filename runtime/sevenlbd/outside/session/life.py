@@ -105,9 +105,10 @@ class Session:
         self._ending.unwatch()
         self.guest_calls.over()
         self._floor.unwatch()
+        # First what is being written, once: told twice, it would not wait for the writer, which tidies up.
+        await self._give_up_suspending()
         if self._checkpoints:
             self._checkpoints.cancel()
-        await self._give_up_suspending()
         self._leases.close()
         if self._is_saved and self.state.phase not in FINAL:
             self._advance(Phase.SUSPENDED)
