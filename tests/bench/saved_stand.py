@@ -27,8 +27,8 @@ _BLOCK = 1 << 20
 
 def main(saved: Path, memory: Path, folder: Path) -> None:
     """Restore, then write as often as it is asked to."""
-    header, opening = reading.opening(saved, keys.identity(saved.parent))
-    most = saved_format.most_of_parts(header.facts.machine)
+    opening, _ = reading.opening(saved, keys.identity(saved.parent))
+    most = saved_format.most_of_parts(opening.facts.machine)
     with ExitStack() as stack:
         descriptors = [_opened(stack, folder / name) for name in saved_format.PARTS]
         base = os.open(memory, os.O_RDONLY | os.O_CLOEXEC)
@@ -36,8 +36,8 @@ def main(saved: Path, memory: Path, folder: Path) -> None:
         told = reading.read(saved, keys.identity(saved.parent), reading.Restore(opening.facts, targets, base))
         for part, descriptor in zip(told.parts, descriptors, strict=True):
             os.ftruncate(descriptor, part.size)
-        at = writer.memory_at(descriptors[1], header.facts.machine.memory)
-        bases = {1: Base(base, at, header.facts.machine.memory)}
+        at = writer.memory_at(descriptors[1], opening.facts.machine.memory)
+        bases = {1: Base(base, at, opening.facts.machine.memory)}
         parts = [writing.open_part(number, file, bases.get(number)) for number, file in enumerate(descriptors)]
         print(json.dumps({"bytes": _flattened(parts, folder / "flat")}), flush=True)
         for _ in sys.stdin:

@@ -354,13 +354,18 @@ def beginning(story: Story, session: Session, *arguments: str) -> subprocess.Pop
     return subprocess.Popen(call, env=harness.environment(story.env()), stdout=pipe, stderr=pipe, text=True)
 
 
-def test_a_supervisor_that_is_killed_while_it_reads_leaves_the_desktop_to_the_next(story: Story) -> None:
+@pytest.mark.parametrize(
+    ("moment", "victim"),
+    [("saved.reader", ""), ("saved.reader", "sevenlbd.inside"), ("qemu-system-x86_64", "qemu-system-x86_64")],
+)
+def test_what_is_killed_while_it_goes_on_leaves_the_desktop_to_the_next(story: Story, moment: str, victim: str) -> None:
+    """The supervisor or the keeper while the file is read, and the machine while it takes its state."""
     before = fingerprint(story.live)
-    session = again(story, "d")
+    session = again(story, f"d{secrets.token_hex(2)}")
     try:
-        session.pid_by_name("saved.reader")
+        session.pid_by_name(moment)
         everybody = set(session.processes())
-        session.send(signal.SIGKILL)
+        os.kill(session.pid_by_name(victim) if victim else session.supervisor(), signal.SIGKILL)
         assert session.wait_end() != 0
         assert harness.wait_until_gone(everybody) == set()
     finally:
