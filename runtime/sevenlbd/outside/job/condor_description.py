@@ -72,6 +72,7 @@ def wanted(parsed: argparse.Namespace, table: CondorTable) -> CondorJob:
 
 def text(want: CondorJob, settings: Settings, here: Places, made_by: str) -> str:
     """The description. Raises Refusal when it cannot be said what the job needs."""
+    settings = job_script.with_end(settings, here)
     suspends = settings.at_end is AtEnd.SUSPEND
     if suspends and want.time_said:
         what = "a desktop that is suspended at its end goes on by itself in HTCondor, so its job has no time"

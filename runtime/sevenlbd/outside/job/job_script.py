@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ...base.errors import ExitCode, Refusal
 from ...config import sources
-from ...config.settings import Settings, Source, in_words
+from ...config.settings import AtEnd, Settings, Source, in_words
 from ...config.sources import Places
 from ...images.description import Description
 from ...images.lookup import image as images
@@ -130,7 +130,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
     memory, cpus = size(slurm, settings, here)
-    image = _image(settings, here, needed=False)
+    settings = with_end(settings, here)
     saved = places.folder(settings.state_dir, here.environment)
     yield f"--job-name={_quoted(slurm.job_name)}"
     yield "--nodes=1"
@@ -140,7 +140,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     if memory:
         yield f"--mem={math.ceil(memory / (1 << 20))}M"
     yield f"--time={walltime(slurm.time)}"
-    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, image, memory, saved))}"
+    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, None, memory, saved))}"
     yield f"--output={_quoted(slurm.output)}"
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(slurm, name):
@@ -157,6 +157,14 @@ def _option(written: str) -> str:
 def _quoted(value: str) -> str:
     """sbatch takes options from a script as words in a shell's quotes, without a shell's expansions."""
     return value if re.fullmatch(r"[\w@%+=:,./&|*!()\[\]-]+", value) else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+
+
+def with_end(settings: Settings, here: Places) -> Settings:
+    """The settings, which say what becomes of the desktop at its end where only its image does."""
+    if settings.at_end is not AtEnd.IMAGE:
+        return settings
+    suspends = leads.suspends(settings, _image(settings, here, needed=False))
+    return settings.model_copy(update={"at_end": AtEnd.SUSPEND if suspends else AtEnd.SHUTDOWN})
 
 
 def size(table: JobTable, settings: Settings, here: Places) -> tuple[int, int]:
