@@ -501,8 +501,11 @@ def test_a_desktop_is_saved_as_often_as_is_wanted_and_goes_on_when_that_fails(tm
             second = self.heard.count("save running") == 1
             self._why_not = "no space left" if second else ""
             super().send_hold(live=live)
-            if self.heard.count("save running") == 3:
-                asyncio.get_running_loop().call_later(1.5, terminate)
+
+        def send_go_on(self) -> None:
+            super().send_go_on()
+            if self.heard.count("go on") == 2:
+                terminate()
 
     keeper = Failing(made.where / "a1")
     shown, code = ending(made, keeper, lambda: None, checkpoint_every=0.3)
