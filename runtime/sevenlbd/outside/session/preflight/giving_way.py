@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ....base import units
 from ....base.errors import ExitCode, Refusal
-from ....config.settings import AtEnd, Settings
+from ....config.settings import Settings
+from ....images.description import Description
+from ...job import leads
 from ...node import host_memory
 from .remarks import Remarks
 
@@ -27,11 +29,11 @@ def check(settings: Settings, memory: int) -> None:
         raise Refusal(ExitCode.RESOURCES, what, hint=hint)
 
 
-def sentence(settings: Settings) -> str:
+def sentence(settings: Settings, described: Description | None = None) -> str:
     """What is told of such a session; empty of any other."""
     if not settings.background:
         return ""
-    end = "suspended" if settings.at_end is AtEnd.SUSPEND else "shut down"
+    end = "suspended" if leads.suspends(settings, described) else "shut down"
     floor = f", and is {end} when the node has less than {units.size(settings.background_memory)} of memory left"
     return f"in the background: it gives way to others on this node{floor if settings.background_memory else ''}"
 

@@ -98,7 +98,7 @@ def prepare(
         savable=savable.of(settings, environment, image, plan, login),
         title=image.description.title,
         exec_hook=image.description.exec_hook if checked.guest.agent else (),
-        background=giving_way.sentence(settings),
+        background=giving_way.sentence(settings, image.description),
     )
 
 
@@ -126,7 +126,7 @@ def _checked(
     inside = _inside(egress, project)
     guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks, as_saved)
     giving_way.check(settings, guest.memory)
-    remarks.notes.extend(filter(None, [giving_way.sentence(settings)]))
+    remarks.notes.extend(filter(None, [giving_way.sentence(settings, described)]))
     is_direct = giving_way.is_direct(settings, where, [layer.path for layer in image.layers], remarks)
     zone = timezones.command(settings, environment, described, remarks)
     rlimits.check_file_size(image.size, settings.min_space, remarks.warnings)
