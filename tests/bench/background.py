@@ -22,6 +22,9 @@ def run(bench: Bench) -> None:
                 timed.phase("booting")
                 time.sleep(_IN_FULL_SWING_SECONDS)
                 bench.tell(f"{title}: alone, beside it, alone ...")
-                lost = owners_work.losses(timed.session.pid_of("qemu-system-x86_64"), bench.rounds(15, 5))
+                qemu, rounds = timed.session.pid_of("qemu-system-x86_64"), bench.rounds(15, 5)
+                lost, taken = owners_work.losses(qemu, rounds), owners_work.taken(qemu, rounds)
             limit = _PROMISED if options else None
+            share = f"of the CPU time of both, that of a guest {title}"
+            bench.add(share, "%", [100 * part for part in taken], limit=limit, note="holds on a busy machine, too")
             bench.add(f"lost beside a session {title}", "%", [100 * share for share in lost], limit=limit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,7 +70,7 @@ def losses(qemu: int, rounds: int) -> list[float]:
     return taken
 
 
-def taken(qemu: int, rounds: int = 5) -> float:
+def taken(qemu: int, rounds: int) -> list[float]:
     """Of the CPU time that the owner's program and the machine got together, the machine's: on a busy node, too.
 
     Where both want all that they can get, the owner loses no more than that.
@@ -84,7 +83,7 @@ def taken(qemu: int, rounds: int = 5) -> float:
         owner = after.children_user + after.children_system - before.children_user - before.children_system
         gained = _cpu_seconds(qemu) - machine
         shares.append(gained / (gained + owner))
-    return statistics.median(shares)
+    return shares
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def test_the_guests_disk_is_not_held_in_the_nodes_cache(borrowed: Session) -> No
 
 
 def test_an_owners_program_hardly_notices_a_guest_that_does_its_worst(borrowed: Session) -> None:
-    taken = owners_work.taken(borrowed.pid_of("qemu-system-x86_64"))
+    taken = statistics.median(owners_work.taken(borrowed.pid_of("qemu-system-x86_64"), rounds=5))
     print(f"of the CPU time of both the guest takes {taken:.1%}")
     assert taken <= _MOST_TAKEN
 

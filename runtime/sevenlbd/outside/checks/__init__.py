@@ -3,6 +3,7 @@
 - checked_site: what the site's checks work with
 - doctor: every precondition of a session
 - jobs: what portal and scheduler make of it
+- lent: whether a borrowed machine is lent now
 - plausibility: what a site cannot have meant
 - projects: private networks
 - provided: images and shares that the site's file gives

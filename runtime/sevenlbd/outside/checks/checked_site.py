@@ -10,6 +10,7 @@ from ...base.errors import Refusal
 from ...config import sources
 from ...config.settings import Settings
 from ..site.ondemand_table import OnDemandTable
+from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
 from .doctor import Finding
 
@@ -27,6 +28,7 @@ class CheckedSite:
     settings: Settings
     slurm: SlurmTable
     ondemand: OnDemandTable
+    owner: OwnerTable
 
     @property
     def folders(self) -> list[Path]:

@@ -17,7 +17,7 @@ from ..site.condor_table import CondorTable
 from ..site.ondemand_table import OnDemandTable
 from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
-from . import jobs, plausibility, projects, provided, reachability, surroundings
+from . import jobs, lent, plausibility, projects, provided, reachability, surroundings
 from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
@@ -34,7 +34,7 @@ def examine(here: sources.Places) -> list[Finding]:
     slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
     _, in_condor = tables.sifted(CondorTable, "condor", said.get("condor", {}), file)
     ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
-    _, in_owner = tables.sifted(OwnerTable, "owner", said.get("owner", {}), file)
+    owner, in_owner = tables.sifted(OwnerTable, "owner", said.get("owner", {}), file)
     key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_condor, *in_ondemand, *in_owner)]
     if not key_findings:
         key_findings = [
@@ -47,11 +47,13 @@ def examine(here: sources.Places) -> list[Finding]:
         settings=settings,
         slurm=slurm,
         ondemand=ondemand,
+        owner=owner,
     )
     checks = (
         plausibility.file, plausibility.sense, provided.of_images, provided.of_shares,
         reachability.inward, reachability.outward, projects.of_networks,
         surroundings.of_folders, surroundings.of_container, jobs.of_portal, jobs.of_scheduler,
+        lent.of_owner,
     )  # fmt: skip
     return [*key_findings, *(finding for check in checks for finding in check(site))]
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from ..node import host_memory
 from . import lending, logged_in
-from .lending import Policy, Seen
+from .lending import LendingDecision, Policy, Seen
 
 LOGGED_IN = "OwnerLoggedIn"
 ALLOWS = "SevenLbdOwnerAllows"
@@ -24,10 +24,12 @@ _ZONES = "/zoneinfo/"
 
 def of_node(granted: Policy) -> Mapping[str, bool | int | None]:
     """The part "owner" of this node's ClassAd, as it is now; None is `undefined`."""
-    root = logged_in.node_root()
-    memory = host_memory.look()
-    seen = Seen(logged_in.people(root), memory=memory.available if memory else None)
-    return attributes(granted, seen, datetime.now(_zone(root)))
+    return attributes(granted, *_looked())
+
+
+def decided(granted: Policy) -> LendingDecision:
+    """The same for people: with names, and why."""
+    return lending.decide(granted, *_looked())
 
 
 def attributes(granted: Policy, seen: Seen, now: datetime) -> Mapping[str, bool | int | None]:
@@ -40,6 +42,13 @@ def attributes(granted: Policy, seen: Seen, now: datetime) -> Mapping[str, bool 
         UNTIL: None if decision.until is None else int(decision.until),
         ASKED: int(now.timestamp()),
     }
+
+
+def _looked() -> tuple[Seen, datetime]:
+    """What there is on this node, and the time there."""
+    root, memory = logged_in.node_root(), host_memory.look()
+    seen = Seen(logged_in.people(root), memory=memory.available if memory else None)
+    return seen, datetime.now(_zone(root))
 
 
 def _zone(root: Path) -> tzinfo:

@@ -15,6 +15,7 @@ from sevenlbd.images.signing import signature
 from sevenlbd.outside.checks import servers, site_check
 from sevenlbd.outside.checks.doctor import Finding
 from sevenlbd.outside.node import filesystems
+from sevenlbd.outside.owner import logged_in
 
 Examine = Callable[[str], list[Finding]]
 
@@ -266,3 +267,19 @@ def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     shared = [name for name in ("", "home/ann", "my work") if filesystems.is_shared(tmp_path / name, mounts)]
     assert shared == ["home/ann", "my work"]
     assert filesystems.kind(Path("/proc")) == "proc"
+
+
+def test_whether_a_borrowed_machine_is_lent_now_is_told_and_who_is_seen(
+    examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logged_in, "node_root", lambda: tmp_path / "node")
+    owner = "[owner]\nwhen_used = []\n"
+    assert "owner: not lent now: nobody can tell who is logged in, and then it is lent never" in wrong(examine(owner))
+    sessions = tmp_path / "node" / "run/systemd/sessions"
+    sessions.mkdir(parents=True)
+    told = {found.check: found for found in examine(owner)}["owner"]
+    assert (told.level, told.text) == ("ok", "lent now: nobody is logged in, and then it is lent daily 00:00-24:00")
+    (sessions / "1").write_text("USER=ada\nCLASS=user\nTYPE=x11\n")
+    told = {found.check: found for found in examine(owner)}["owner"]
+    assert told.text == "not lent now: ada (x11) is logged in, and then it is lent never"
+    assert "owner" not in {found.check for found in examine("")}
