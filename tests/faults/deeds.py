@@ -15,7 +15,7 @@ from pathlib import Path
 import harness
 from harness import Session
 
-from .draws import TO_ONE, Fault
+from .draws import READY, TO_ONE, Fault
 from .ground import Ground
 
 _WORDS = {
@@ -24,7 +24,11 @@ _WORDS = {
     "qemu": "qemu-system", "swtpm": "bin/swtpm", "relay": "sevenlbd.outside.egress.relay ",
     "broker": "sevenlbd.outside.egress.relay.broker",
 }  # fmt: skip
-_COMING = {"preparing": ("none", "preparing"), "booting": ("booting", "guest-up")}
+_COMING = {
+    "preparing": ("none", "preparing"),
+    "booting": ("booting", "guest-up"),
+    **dict.fromkeys(READY, ("guest-up", "ready")),  # this guest is ready before all of its services are
+}
 """What a session says of itself while processes begin that may be met in a phase of ours."""
 COMES_SECONDS = 8.0  # on a busy machine; who is not there by then does not come
 _LOOK_SECONDS = 0.02  # to meet a process soon after its begin, at little cost

@@ -145,8 +145,8 @@ def test_a_process_that_is_still_to_come_is_waited_for_and_met(tmp_path: Path) -
     victim = Victim(session, Ground(tmp_path, 0, small=False), tmp_path / "0.sif", tmp_path / "image")
     try:
         victim.suffer(Fault(0, "preparing", 0.0, "kill", "smbd", 0.1))
-        session.events.append({"event": "phase", "phase": "ready"})
-        victim.suffer(Fault(0, "ready", 0.0, "kill", "smbd", 0.1))
+        session.events.append({"event": "phase", "phase": "stopping"})
+        victim.suffer(Fault(0, "stopping", 0.0, "kill", "smbd", 0.1))
         assert [done.missed for done in victim.record] == ["", "there is no smbd"]
         assert victim.is_hurt
     finally:
