@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from types import ModuleType
 
 from .builder import Builder
 from .init import namespace, process_limit
@@ -29,10 +30,29 @@ def main() -> None:
         return
     namespace.close_the_curtain()
     process_limit.limit_session()
-    builder = Builder()
-    from . import keeper
-
+    keeper, builder = _loaded(wire)
     keeper.main(wire, builder)
+
+
+def _loaded(wire: socket.socket) -> tuple[ModuleType, Builder]:
+    """The keeper and its builder; ends without a word when whoever wanted them was killed, as the SIF went with it."""
+    try:
+        builder = Builder()
+        from . import keeper
+    except (OSError, ImportError):
+        if _is_alone(wire):
+            sys.exit(1)
+        raise
+    return keeper, builder
+
+
+def _is_alone(wire: socket.socket) -> bool:
+    try:
+        return not wire.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ class Builder:
 def _build(plan: int, trouble: int) -> int:
     try:
         from . import setup
-
+    except (OSError, ImportError) as error:
+        # The SIF is gone, and what prints a traceback cannot be loaded either; the keeper tells it, if it is there.
+        os.write(trouble, str(error).encode(errors="replace")[:_MAX_WHY])
+        return 1
+    try:
         with os.fdopen(plan, "rb") as pipe:
             setup.build(pipe.read())
     except BaseException as error:
