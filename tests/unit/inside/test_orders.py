@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 from sevenlbd.inside.orders import Orders
 from sevenlbd.inside.reports import Reports
-from sevenlbd.inside.vm.agent import AgentError
+from sevenlbd.inside.vm.agent import AgentError, Ended
 from sevenlbd.inside.vm.machine import Machine
 from sevenlbd.inside.vm.migration import MachineError
 from sevenlbd.wire import packets
-from sevenlbd.wire.keeper import EVENTS, ORDERS, EventKind, GoOn, Hold, NewCertificates, Notice, Order, Stop
+from sevenlbd.wire.keeper import EVENTS, ORDERS, EventKind, GoOn, Hold, NewCertificates, Notice, Order, RunJob, Stop
 
 HOOK = ("/usr/lib/notice",)
 FLUSH = ("/usr/bin/sync",)
@@ -191,3 +191,38 @@ def test_the_supervisors_end_is_the_keepers(monkeypatch: pytest.MonkeyPatch) -> 
     with theirs:
         asyncio.run(listen())
     assert codes == [0]
+
+
+class JobGuest(Guest):
+    """Runs the hook of a job."""
+
+    async def follow(self, hook: Sequence[str], given: bytes, silent: float) -> Ended:
+        self.asked.append((tuple(hook), given))
+        return Ended(0, b"", b"")
+
+
+@pytest.mark.parametrize("hook", [("/usr/lib/exec",), ()])
+def test_a_job_is_run_by_the_images_hook_and_in_a_session_of_jobs_only(
+    hook: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    guest = JobGuest()
+
+    async def give() -> None:
+        orders = Orders(theirs, Reports(theirs), print, (), (), job_hook=hook, job_facts="user=a\npassword=b\n")
+        both = [asyncio.create_task(orders.listen()), asyncio.create_task(orders.obey(cast("Machine", guest)))]
+        await _send(ours, [RunJob(3, "71")])
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+    ours, theirs = packets.pair()
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+        asyncio.run(give())
+        if hook:
+            answer = EVENTS.unpack(ours.recv(packets.MAX_MESSAGE)).answer
+            assert answer is not None
+            assert (answer.number, answer.code) == (3, 0)
+    assert guest.asked == ([(hook, b"user=a\npassword=b\njob=71\n")] if hook else [])
