@@ -12,6 +12,7 @@ So what a check says of an odd guest can be tried without one.
 - desktop_visits: log-ins, right and wrong, by the page's own client
 - overlay_growth: what the overlay takes when, and whether trim gives it back
 - share_files: files each way, as the guest sees the share
+- exec_trial: a command as a job, in a machine of its own
 - idle_network: open ports, and what the guest sends while nobody uses it
 - inside_look: a process of its own that looks at the guest from inside the wall
 - criteria/: what is checked, a module a group

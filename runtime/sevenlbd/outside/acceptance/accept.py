@@ -132,6 +132,7 @@ def _course(context: CommandContext, image: Image, base: Path) -> CourseOptions:
         run_options=tuple(words),
         ready_timeout=settings.ready_timeout,
         stop_grace=settings.stop_grace,
+        exec_options=tuple(word for word in words if word not in ("--web", "off")),
     )
 
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from ...base.errors import visible
 from ...images.description import Description
-from . import examined_session, guest_scripts, rdp_certificate
+from . import examined_session, exec_trial, guest_scripts, rdp_certificate
 from .criteria.evidence import ClockReading, Evidence, SessionRecord
+from .criteria.exec_criteria import FOUND
 from .examined_session import ExaminedSession
 
 SCRIPTS = ("setup", "machine", "account", "hygiene", "licence")
@@ -36,6 +37,8 @@ class CourseOptions:
     """For `run`: the image and what else was asked for."""
     ready_timeout: float
     stop_grace: float
+    exec_options: tuple[str, ...] = ()
+    """For `exec`: the same without ways in."""
 
 
 class Gatherer(Protocol):
@@ -73,6 +76,8 @@ class Course:
         self._cold(end_by="button", ask=False)
         for _ in range(0 if self._options.quick else _COLD_STARTS - len(self._evidence.cold)):
             self._cold(end_by="agent", ask=False)
+        if self._evidence.description.exec_hook and not self._options.quick:
+            self._exec()
         if not self._evidence.no_warm:
             self._warm(idle=True)
             self._warm(idle=False)
@@ -88,6 +93,15 @@ class Course:
             if ask:
                 self._ask_all(session, record)
             self._end(session, record, end_by)
+
+    def _exec(self) -> None:
+        self._tell("a command as a job")
+        try:
+            windows = self._evidence.is_windows
+            found = exec_trial.tried(self._options.exec_options, self._options.base, windows=windows)
+        except OSError as error:
+            found = visible(str(error))
+        self._evidence.first_cold().more[FOUND] = found
 
     def _warm(self, *, idle: bool) -> None:
         record = SessionRecord(warm=True)

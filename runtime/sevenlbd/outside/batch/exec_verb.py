@@ -13,7 +13,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         *("memory", "cpus", "cpu_model", "accel", "timezone", "network", "network_rate", "egress"),
     ),
     "the node": (
-        *("background", "background_memory", "time_limit", "ready_timeout"),
+        *("background", "background_memory", "time_limit", "ready_timeout", "stop_grace"),
         *("name", "session_dir", "min_space", "state_dir", "json_events"),
     ),
     "more files": ("shares", "home_share", "cached_shares", "protect_dot_files"),

@@ -11,6 +11,7 @@
 - account_criteria: the account and its groups
 - certificate_criteria: the RDP server's certificate
 - end_criteria: shut-down and notices
+- exec_criteria: a command as a job
 - warm_criteria: warm starts
 - desktop_criteria: log-ins, and the picture
 - files_criteria: the share

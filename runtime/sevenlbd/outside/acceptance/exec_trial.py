@@ -1,0 +1,37 @@
+"""One command in a machine of its own, as `7lbd exec` runs it for a user: both its outputs, its code, its folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...base import process
+from ...base.errors import visible
+
+_SAID, _CODE = "7lbd accepted", 7
+_FILE = "accepted.txt"
+_COMMANDS = {
+    True: ("cmd", "/c", f"echo {_SAID}& echo {_SAID}>{_FILE}& exit {_CODE}"),
+    False: ("sh", "-c", f"echo {_SAID}; echo {_SAID} >{_FILE}; exit {_CODE}"),
+}
+
+
+def tried(options: Sequence[str], base: Path, *, windows: bool) -> str:
+    """Why it did not do as it should, or nothing. Raises OSError."""
+    with tempfile.TemporaryDirectory(dir=base) as place:
+        words = [*options, "--session-dir", str(base), "--no-stdin", "--output", _FILE, "--", *_COMMANDS[windows]]
+        # By a shell, which alone can be told to begin in another folder.
+        script = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', place, *process.python("sevenlbd"), "exec", *words]
+        with process.piped(script, environment=os.environ) as running:
+            assert running.stdout
+            printed = running.stdout.read().decode(errors="replace")
+        if running.returncode != _CODE:
+            return f"it ended with {running.returncode}: {visible(printed.strip()[-200:])}"
+        if _SAID not in printed.splitlines():
+            return f"what it prints does not come through: {visible(printed.strip()[-200:])}"
+        made = Path(place) / _FILE
+        if not made.is_file() or made.read_text(errors="replace").strip() != _SAID:
+            return "its file does not come back"
+    return ""
