@@ -53,7 +53,7 @@ mkdir ccd
 """
 _SHAPE = """
 import asyncio
-from pyroute2 import AsyncIPRoute
+from sevenlbd.inside.net.netlink import AsyncIPRoute
 from sevenlbd.inside.net import shaping
 
 async def shape() -> None:

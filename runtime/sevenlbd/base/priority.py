@@ -8,7 +8,6 @@ is: he has to be quick when they are to leave.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 _NICEST = "19"  # setpriority(2)
@@ -36,6 +35,8 @@ def settle(pid: int, proc: Path = Path("/proc"), tries: int = _TRIES) -> None:
     try:
         (proc / str(pid) / "autogroup").write_text(_NICEST)
     except BlockingIOError:
+        import asyncio  # whoever calls has it; a session's check has not, and does without its 30 ms
+
         if tries:
             asyncio.get_running_loop().call_later(_AGAIN_SECONDS, settle, pid, proc, tries - 1)
     except OSError:

@@ -5,7 +5,6 @@ It must not know what it starts, and never puts a secret into an argument or the
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 import signal
@@ -15,6 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 from . import priority
 
@@ -59,6 +62,8 @@ async def spawn(
 
     Raises OSError when the program cannot be started.
     """
+    import asyncio  # those without an event loop, a session's checker say, do without its 30 ms
+
     log.debug("+ %s", shlex.join(command))
     output = log_file.open("ab", buffering=0) if log_file else None
     try:
@@ -162,6 +167,8 @@ async def finish(command: Sequence[str], *, stdin: bytes = b"") -> str:
 
     Raises RuntimeError with the command, its exit code and its output when it fails.
     """
+    import asyncio
+
     log.debug("+ %s", shlex.join(command))
     process = await asyncio.create_subprocess_exec(
         *_confined(command),

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pyroute2 import AsyncIPRoute
 
 from ..base.addresses import GUEST, HOST, HOST_V6, MAC, PREFIX_LENGTH, PREFIX_LENGTH_V6
 from ..wire import shared_files
@@ -17,6 +16,7 @@ from ..wire.private_network import Project
 from ..wire.tls import AUTHORITY, SERVER
 from .init.root import SESSION, all_shares
 from .net import network, project_link, shaping
+from .net.netlink import AsyncIPRoute
 from .services import filenames, native_rdp, samba
 
 _templates = Environment(

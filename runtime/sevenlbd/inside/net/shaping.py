@@ -14,10 +14,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from . import network
+from .netlink import AsyncIPRoute, NetlinkError
 
 BRIDGE, WIRE = "bridge0", "wire0"
 # The largest segment that QEMU hands on at once passes whole; at high rates, what comes between two looks.

@@ -5,13 +5,11 @@ Whatever fails of ours ends with 125, so that a workflow can tell it from what t
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...base.errors import ExitCode, Refusal
-from ..session import keeper_link
 from ..session.preflight.checker import Checker
 from .request import JobRequest
 from .verdict import OwnCode
@@ -37,7 +35,10 @@ def run(words: Sequence[str], umask: int) -> int:
             from ..cli import dispatch
 
             return dispatch.run(words, umask)
-        return asyncio.run(_run(Checker(words, umask, _planned)))
+        checker = Checker(words, umask, _planned)
+        import asyncio  # beside the check
+
+        return asyncio.run(_run(checker))
     except Refusal as refusal:
         terminal.say_text(f"7lbd: {refusal}", error=True)
     except KeyboardInterrupt:
@@ -64,6 +65,8 @@ def _planned(
 
 
 async def _run(checker: Checker) -> int:
+    from ..session import keeper_link
+
     async with keeper_link.started() as link:
         from ..session import supervisor
         from . import sinks

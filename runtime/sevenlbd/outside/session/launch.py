@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
-from . import keeper_link
 from .preflight.checker import Checker
 
 
 def run(words: Sequence[str], umask: int) -> int:
     """Start a desktop and stay until it ends; returns the exit code. Raises Refusal."""
-    return asyncio.run(_run(Checker(words, umask)))
+    checker = Checker(words, umask)
+    import asyncio
+
+    return asyncio.run(_run(checker))
 
 
 async def _run(checker: Checker) -> int:
     """Without a plan the keeper does nothing, so a refusal needs nothing undone but the keeper."""
+    from . import keeper_link
+
     async with keeper_link.started() as link:
         from ..console import display
         from ..presence import records

@@ -202,7 +202,7 @@ os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
 from sevenlbd.inside import setup
 from sevenlbd.wire.plan import PLANS
 plan = PLANS.unpack(pathlib.Path(sys.argv[1]).read_bytes())
-from pyroute2 import IPRoute
+from pyroute2.iproute.linux import IPRoute
 with IPRoute() as ip:
     if plan.network == "tap":
         ip.link("add", ifname="tap0", kind="veth", peer="guest0")  # a tap needs a device file

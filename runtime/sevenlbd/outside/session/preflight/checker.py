@@ -5,7 +5,8 @@ The models of settings and images are large. They go with this process, before t
 
 from __future__ import annotations
 
-import asyncio
+import gc
+import importlib
 import os
 import pickle
 import signal
@@ -14,7 +15,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
@@ -66,6 +68,7 @@ class Checker:
         if self._pid == 0:
             os.close(self._answer)
             _end_with(parent)
+            gc.disable()  # it ends before there is garbage to speak of
             with os.fdopen(answer, "wb") as pipe:
                 pickle.dump(_checked(words, umask, make or _desktop), pipe)
             os._exit(0)
@@ -73,6 +76,8 @@ class Checker:
 
     async def answer(self) -> Answer:
         """Wait for the check to end."""
+        import asyncio  # the check itself does without
+
         reader = asyncio.StreamReader()
         pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._answer, "rb")
@@ -95,6 +100,7 @@ def _end_with(parent: int) -> None:
 def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
     """The whole check, in the fork. What it prints (help, usage) is out before this returns."""
     as_json, sif, report = False, "", ""
+    sys.modules.setdefault("importlib.metadata", _WithoutPlugins("importlib.metadata"))
     try:
         from ....config import sources as places
         from ...cli import command_line
@@ -128,6 +134,24 @@ def _desktop(
     options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None
 ) -> tuple[Prepared, None]:
     return prepared(options, chosen, here, umask, job), None
+
+
+class _WithoutPlugins(ModuleType):
+    """`importlib.metadata` as pydantic takes it: it asks for its plugins, and here are none (__main__.py).
+
+    The module itself, with all that it loads, costs 12 ms; who takes anything else out of it gets that.
+    """
+
+    @staticmethod
+    def entry_points(**_: str) -> tuple[()]:
+        """None."""
+        return ()
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # the import's own questions
+            raise AttributeError(attribute)
+        sys.modules.pop(self.__name__, None)
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
