@@ -89,8 +89,9 @@ class Lookout:
     def take_out(self, job: Job, called: str) -> str:
         """Take a job that waits out of its queue; returns what it is called there. Raises Refusal."""
         meant = job.task(called.removeprefix("job")) or job.id
+        queues, _ = self._jobs()  # one that does not answer is no reason against the other
         for scheduler in self._schedulers:
-            if any(one.id == job.id and one.waits for one in scheduler.jobs()):
+            if any(one.id == job.id and one.waits for one in queues[scheduler.name] or ()):
                 scheduler.cancel(meant)
                 return meant
         raise Refusal(ExitCode.NO_SESSION, f"job {meant} does not wait any more", hint="7lbd status")

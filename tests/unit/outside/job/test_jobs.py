@@ -404,3 +404,20 @@ def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
     view = lookout.look([tmp_path / "none"])
     assert [one.state.id for one in view.sessions] == ["job7"], "who cannot be asked has not said no"
     assert "Unable to contact" in view.trouble
+
+
+def test_a_scheduler_that_does_not_answer_does_not_keep_a_job_in_the_others_queue(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin", "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    ads = json.dumps([{"ClusterId": 7, "ProcId": 0, "JobStatus": 1, "JobBatchName": "7lbd", "TotalSubmitProcs": 1}])
+    program(tmp_path / "bin", "condor_q", f"echo '{ads}'")
+    program(tmp_path / "bin", "condor_rm", f"echo $1 > {tmp_path}/removed")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    lookout = elsewhere.Lookout(sources.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
+    view = lookout.look([tmp_path / "none"])
+    job = elsewhere.waiting(view, "7")
+    assert job
+    assert lookout.take_out(job, "7") == "7.0"
+    assert (tmp_path / "removed").read_text() == "7.0\n"
