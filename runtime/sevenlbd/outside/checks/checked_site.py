@@ -9,6 +9,7 @@ from pathlib import Path
 from ...base.errors import Refusal
 from ...config import sources
 from ...config.settings import Settings
+from ..site.condor_table import CondorTable
 from ..site.ondemand_table import OnDemandTable
 from ..site.owner_table import OwnerTable
 from ..site.site_tables import SlurmTable
@@ -27,6 +28,7 @@ class CheckedSite:
     said: Mapping[str, object]
     settings: Settings
     slurm: SlurmTable
+    condor: CondorTable
     ondemand: OnDemandTable
     owner: OwnerTable
 

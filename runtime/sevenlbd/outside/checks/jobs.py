@@ -1,11 +1,12 @@
-"""What a portal or Slurm would make of the site's file: Slurm is asked, with jobs that are only tried."""
+"""What a portal or a scheduler would make of the site's file: it is asked, with jobs that are only tried."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ...base.errors import Refusal
-from ..job import job_script
+from ..job import condor_description, job_script
+from ..job.condor_description import CondorJob
 from ..node.node_programs import Missing, NodePrograms
 from ..site.ondemand_table import amiss
 from ..site.site_tables import SlurmTable
@@ -27,8 +28,10 @@ def of_portal(site: CheckedSite) -> Iterator[Finding]:
 def of_scheduler(site: CheckedSite) -> Iterator[Finding]:
     """Whether sbatch would take each job (sbatch(1), --test-only): partition, account, features, sizes."""
     programs = NodePrograms(site.here.environment)
+    if "condor" in site.said:
+        yield _tried_in_condor(site, programs)
     if not programs.has("sbatch"):
-        if "slurm" in site.said or "ondemand" in site.said:
+        if "slurm" in site.said or ("ondemand" in site.said and "slurm" in site.ondemand.schedulers):
             yield Finding("scheduler", "warning", "sbatch cannot be called from here, so no job was tried", CALLED)
         return
     for what, slurm in _jobs(site):
@@ -59,3 +62,22 @@ def _tried(site: CheckedSite, programs: NodePrograms, what: str, slurm: SlurmTab
             "scheduler", "error", f"{what} would be refused: {said}", "see [slurm] of the site's file, and: sinfo"
         )
     return Finding("scheduler", "ok", f"{what}: {said}")
+
+
+def _tried_in_condor(site: CheckedSite, programs: NodePrograms) -> Finding:
+    """Whether condor_submit would take the job (-dry-run). Which nodes there are it does not look at."""
+    try:
+        made = condor_description.text(
+            CondorJob(site.condor, (), time_said=False), site.settings, site.here, "7lbd doctor"
+        )
+        done = programs.run("condor_submit", "-dry-run", "/dev/null", "-", stdin=made)
+    except Missing as missing:
+        return Finding("scheduler", "warning", f"{missing.what}, so no job was tried", CALLED)
+    except Refusal as refusal:
+        return refused("scheduler", refusal, "warning")
+    if done.code:
+        said = " ".join(done.said.split()) or f"it ended with {done.code}"
+        return Finding(
+            "scheduler", "error", f"the job of [condor] would be refused: {said}", "see [condor] of the file"
+        )
+    return Finding("scheduler", "ok", "the job of [condor]: condor_submit takes it")

@@ -32,7 +32,7 @@ def examine(here: sources.Places) -> list[Finding]:
         return [_none(here)]
     settings, wrong = _settings(file, said)
     slurm, in_slurm = tables.sifted(SlurmTable, "slurm", said.get("slurm", {}), file)
-    _, in_condor = tables.sifted(CondorTable, "condor", said.get("condor", {}), file)
+    condor, in_condor = tables.sifted(CondorTable, "condor", said.get("condor", {}), file)
     ondemand, in_ondemand = tables.sifted(OnDemandTable, "ondemand", said.get("ondemand", {}), file)
     owner, in_owner = tables.sifted(OwnerTable, "owner", said.get("owner", {}), file)
     key_findings = [refused("keys", refusal) for refusal in (*wrong, *in_slurm, *in_condor, *in_ondemand, *in_owner)]
@@ -46,6 +46,7 @@ def examine(here: sources.Places) -> list[Finding]:
         said,
         settings=settings,
         slurm=slurm,
+        condor=condor,
         ondemand=ondemand,
         owner=owner,
     )

@@ -283,3 +283,29 @@ def test_whether_a_borrowed_machine_is_lent_now_is_told_and_who_is_seen(
     told = {found.check: found for found in examine(owner)}["owner"]
     assert told.text == "not lent now: ada (x11) is logged in, and then it is lent never"
     assert "owner" not in {found.check for found in examine("")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("cat > {0}/job", "the job of [condor]: condor_submit takes it"),
+        (
+            "cat > {0}/job; echo 'ERROR: on line 9' >&2; exit 1",
+            "the job of [condor] would be refused: ERROR: on line 9",
+        ),
+        ("", "`condor_submit` cannot be reached from inside the container, so no job was tried"),
+    ],
+)
+def test_condor_submit_is_asked_with_a_job_that_is_only_tried(
+    examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, said: str
+) -> None:
+    if answer:
+        program = tmp_path / "bin" / "condor_submit"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\n[ "$1" = -dry-run ] || exit 9\n{answer.format(tmp_path)}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    findings = examine('image = "win"\n[condor]\nrequirements = "SevenLbdKvm"\n')
+    assert said in [found.text for found in findings if found.check == "scheduler"]
+    if answer:
+        assert "requirements = (SevenLbdKvm) && stringListMember" in (tmp_path / "job").read_text()
