@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from . import (
     background,
     boot,
+    commands,
     density,
     egress,
     facts,
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "share": share.run,
     "boot": boot.run,
     "warm": warm.run,
+    "commands": commands.run,
     "suspend": suspend.run,
     "job": job.run,
     "density": density.run,
