@@ -60,6 +60,7 @@ def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Setti
             "exit_when_ready": False,
             "resume": "",
             "resume_if_there": "",
+            "passphrase_file": "",
             "at_end": AtEnd.SHUTDOWN,
             "checkpoint_every": 0,
             "end_notice": 0,

@@ -114,3 +114,10 @@ def test_an_image_without_a_hook_is_refused(ask: Ask, monkeypatch: pytest.Monkey
     _, options = command_line.parse(["exec", "--", "x"])
     with pytest.raises(Refusal, match="old@1: cannot run commands"):
         planned.planned(options, Settings(), None, 0o022, None)  # type: ignore[arg-type]  # where we are does not matter
+
+
+def test_whoever_prepares_a_session_finds_every_option_of_run_in_exec_too() -> None:
+    """Beside the settings, which are asked of another place: an option that `run` gains would end every `exec`."""
+    _, run = command_line.parse(["run"])
+    _, command = command_line.parse(["exec", "--", "x"])
+    assert set(vars(run)) - set(Settings.model_fields) <= set(vars(command))
