@@ -26,5 +26,5 @@ def run(bench: Bench) -> None:
                 lost, taken = owners_work.losses(qemu, rounds), owners_work.taken(qemu, rounds)
             limit = _PROMISED if options else None
             share = f"of the CPU time of both, that of a guest {title}"
-            bench.add(share, "%", [100 * part for part in taken], limit=limit, note="holds on a busy machine, too")
+            bench.add(share, "%", [100 * part for part in taken], limit=limit, note="a busy machine blurs it less")
             bench.add(f"lost beside a session {title}", "%", [100 * share for share in lost], limit=limit)
