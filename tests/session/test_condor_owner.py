@@ -68,10 +68,13 @@ def desk(site: Path, work: Path) -> Iterator[Desk]:
     configuration = work / "70-7lbd"
     configuration.write_text(f"{rendered}\nSTARTD_CRON_SEVENLBD_PERIOD = 2s\n")
     options = {"LOCAL_CONFIG_FILE": str(configuration)}
-    with condor.running(work / "p", memory_mb=4000, options=options) as pool:
-        desk.pool = pool
-        yield desk
-    (site / "7lbd.toml").unlink()
+    try:
+        with condor.running(work / "p", memory_mb=4000, options=options) as pool:
+            desk.pool = pool
+            yield desk
+    finally:  # the site's folder is the others', too
+        for name in ("7lbd.toml", "7lbd"):
+            (site / name).unlink()
 
 
 def told(pool: CondorPool, *names: str, wanted: list[str]) -> None:
