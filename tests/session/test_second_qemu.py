@@ -60,7 +60,8 @@ def test_a_newer_qemu_goes_on_from_a_desktop_or_says_that_it_cannot_and_nothing_
                 back, 3, ["cannot go on here", f"QEMU {newer.read_text().strip()} when suspended, and the older 1:10."]
             )
             return
-        told = again.events[-1]
+        again.wait_end()
+        told = next(event for event in reversed(again.events) if event.get("reason"))
     finally:
         again.kill()
     assert "QEMU's migrate-incoming failed" in told["reason"]

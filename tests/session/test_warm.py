@@ -164,8 +164,7 @@ def test_a_warm_state_that_is_in_use_is_not_replaced(start: StartSession, image:
     image.rename(version)
     here = ("--image-dir", str(work / "used"))
     session = start(*here, "--image", "demo@1")
-    session.wait_phase("guest-up", 30)
-    assert "thawed" in milestones(session)
+    assert "thawed" in session.wait_phase("ready")["milestones"]
     refusal(image_warm(*here, "demo@1", "--again"), 3, ["is in use", "--as VERSION"])
     session.send(signal.SIGTERM)
     assert session.wait_end(90) in (0, 143)

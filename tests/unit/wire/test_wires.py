@@ -121,6 +121,7 @@ def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
         "outside.batch.kept_machine",  # what `exec --json` prints
         "inside.gateway.api",  # what a browser sends and gets
         "inside.vm.qemu",  # QEMU's command line
+        "outside.ondemand.app_files",  # what the portal's Ruby reads as a literal
         "outside.access.tls_files",  # what the maker of certificates is asked, on its standard input
         "outside.egress.relay.pac",  # a page in JavaScript
     }

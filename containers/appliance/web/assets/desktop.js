@@ -3,7 +3,7 @@
 
 import { Backoff } from "./lib/backoff.js";
 import { download } from "./lib/client-file.js";
-import { fetchRest } from "./lib/client-parts.js";
+import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
 import { at, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
@@ -48,6 +48,8 @@ let follows = true;
 /** In a row. */
 let failures = 0;
 let wayOutTold = false;
+/** The client's rest did not come, so that it cannot be used again. */
+let isCutOff = false;
 /** @type {Words | null} Why the last attempt failed: it stays in sight during the next. */
 let reason = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -68,6 +70,7 @@ const clipboard = new Clipboard(at("clipboard"), current, (note) => {
 async function open(quiet = false) {
   const mine = ++turn;
   clearTimeout(timer);
+  if (isCutOff) return beginAnew(mine);
   close();
   if (quiet) document.body.dataset["state"] = "resizing";
   else veil("connecting", reason ? { ...reason, text: "Trying again …" } : { title: "Connecting …" });
@@ -341,6 +344,30 @@ function onCrash(reason) {
   });
 }
 
+/**
+ * The line broke while the client was not whole: the page begins anew as soon as there is a line.
+ * @param {ErrorEvent | PromiseRejectionEvent} event
+ * @param {unknown} reason
+ */
+function onCutOff(event, reason) {
+  if (!(reason instanceof CutOff)) return;
+  event.preventDefault();
+  if (isCutOff) return;
+  isCutOff = true;
+  connection = null;
+  keys.release();
+  void open();
+}
+
+/** @param {number} mine */
+async function beginAnew(mine) {
+  veil("reconnecting", { title: "Connection lost", text: "Trying again …", again: "Try now" });
+  const link = await feed.ask();
+  if (mine !== turn || stands()) return;
+  if (link === "live") return location.reload();
+  timer = setTimeout(() => mine === turn && void open(), backoff.next());
+}
+
 function main() {
   if (led) history.replaceState(null, "", location.pathname);
   serveMenu();
@@ -353,6 +380,8 @@ function main() {
       native: true,
     });
   }
+  addEventListener("error", (event) => onCutOff(event, event.error));
+  addEventListener("unhandledrejection", (event) => onCutOff(event, event.reason));
   addEventListener("error", (event) => onCrash(event.error));
   addEventListener("unhandledrejection", (event) => onCrash(event.reason));
   servePointer(at("stage"), view, current);

@@ -84,6 +84,7 @@ def test_what_is_printed_as_it_is_is_a_file_that_was_asked_for() -> None:
     whole = {
         "outside/commands/node_verbs.py",
         "outside/cli/completion.py",
+        "outside/job/condor_node.py",
         "outside/job/rendering.py",
         "outside/console/terminal.py",
     }

@@ -389,21 +389,22 @@ def order_to_read(path: Path) -> Read:
     return Read(str(path), "", opening.facts, digest, str(path.parent), "", (1 << 30,) * 3)
 
 
-def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path) -> None:
+class KillsReaders(set[int]):
+    """The processes that were started, of which a reader is killed with its first instruction."""
+
+    def add(self, pid: int) -> None:
+        super().add(pid)
+        if "saved.reader" in _command(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = savable(tmp_path)
     came, _, _ = suspended(made, SuspendOrder(), stop=False)
-    path = Path(came)
-    order = order_to_read(path)
-
-    async def killed() -> None:
-        beginning = asyncio.create_task(_run(replace(made, resume=order)))
-        while not (readers := [pid for pid in process.started if "saved.reader" in _command(pid)]):
-            await asyncio.sleep(0.001)
-        os.kill(readers[0], signal.SIGKILL)
-        await beginning
-
+    order = order_to_read(Path(came))
+    monkeypatch.setattr(process, "started", KillsReaders())
     with pytest.raises(Refusal, match="died"):
-        asyncio.run(asyncio.wait_for(killed(), 30))
+        asyncio.run(asyncio.wait_for(_run(replace(made, resume=order)), 30))
     assert not made.where.exists()
 
 

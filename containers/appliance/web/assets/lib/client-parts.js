@@ -18,6 +18,9 @@ const LINK = Uint8Array.of(
 /** @type {(() => Promise<void>) | undefined} */
 let join;
 
+/** The rest was wanted at once, and the line is gone: this client can go on no more, and another has to be begun. */
+export class CutOff extends Error {}
+
 /** Fetches the rest, so that it is there when something calls it. What does not come now is asked for by its first call. */
 export function fetchRest() {
   join?.().catch(() => {});
@@ -67,7 +70,11 @@ function fetchedAtOnce() {
   request.open("GET", file, false);
   // Whoever waits like this cannot have bytes: this coding has each of them as a letter, high ones from U+F700 on.
   request.overrideMimeType("text/plain; charset=x-user-defined");
-  request.send();
+  try {
+    request.send();
+  } catch (error) {
+    throw new CutOff("the line broke before the client was whole", { cause: error });
+  }
   if (request.status !== 200) throw new Error(`the gateway answers ${request.status}`);
   return Uint8Array.from(request.responseText, (letter) => letter.charCodeAt(0) & 0xff);
 }
