@@ -13,6 +13,8 @@ from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
+from . import qmp_link
+
 _WARM, _SUSPENDED = "x-ignore-shared", "mapped-ram"
 _IN_PARALLEL = "multifd"
 """Two threads write at once, which halves the time; what they have written is read best by one."""
@@ -96,7 +98,7 @@ async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object], *
     with qmp.listener(("MIGRATION",)) as events:
         await execute(qmp, command, arguments)
         try:
-            reached = await asyncio.wait_for(_end_of(events), seconds)
+            reached = await asyncio.wait_for(_end_of(events, qmp), seconds)
         except TimeoutError:
             raise MachineError(f"QEMU's {command} did not end within {seconds:.0f} s") from None
     if reached != "completed":
@@ -105,7 +107,20 @@ async def _migrate(qmp: QMPClient, command: str, arguments: dict[str, object], *
         raise MachineError(f"QEMU's {command} {reached}: {why}")
 
 
-async def _end_of(events: EventListener) -> str:
+async def _end_of(events: EventListener, qmp: QMPClient) -> str:
+    """What it came to. Raises MachineError when QEMU is gone before."""
+    reached, gone = asyncio.create_task(_last_status(events)), asyncio.create_task(qmp_link.gone(qmp))
+    try:
+        await asyncio.wait((reached, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not reached.done():
+            raise MachineError("QEMU ended while the machine's state was written or read")
+        return reached.result()
+    finally:
+        reached.cancel()
+        gone.cancel()
+
+
+async def _last_status(events: EventListener) -> str:
     async for event in events:
         data = event["data"]
         status = str(data.get("status")) if isinstance(data, dict) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import QMPClient, QMPError, Runstate
 
 
 class NoAnswer(Exception):
@@ -33,6 +33,12 @@ async def connect(qmp: QMPClient, wire: socket.socket) -> None:
         await qmp.connect(wire)
     except (QMPError, AssertionError) as error:
         raise NoAnswer(str(error)) from error
+
+
+async def gone(qmp: QMPClient) -> None:
+    """Wait until the connection has broken; who listens for an event is not told of that by the library."""
+    while qmp.runstate is Runstate.RUNNING:
+        await qmp.runstate_changed()
 
 
 async def hang_up(qmp: QMPClient) -> None:
