@@ -293,6 +293,22 @@ def test_a_line_that_breaks_is_told_and_mended_by_itself(
     web.until_shown(page, "web-line-mended.png", mark, 20_000)
 
 
+def test_a_line_that_breaks_before_the_client_is_whole_begins_the_page_anew(
+    demo: Session, new_visitor: NewVisitor, line: Line
+) -> None:
+    visitor = new_visitor(line.address)
+    visitor.context.add_init_script(web.KEEPS_CLIENT)
+    page = visitor.open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    assert page.evaluate("() => { window.isOld = true; return client['7lbd-apart'].value; }") == 1
+    line.cut()
+    page.evaluate("() => { setTimeout(() => client.rdpfile_create()); }")
+    wait_state(page, "reconnecting", seconds=20)
+    line.mend()
+    wait_state(page, "connected", seconds=40)
+    assert page.evaluate("() => window.isOld") is None
+
+
 def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
     demo: Session, guest: Console, new_visitor: NewVisitor, line: Line
 ) -> None:

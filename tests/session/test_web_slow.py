@@ -61,11 +61,11 @@ def test_the_desktop_comes_over_a_slow_line_with_a_bar_and_again_without_the_cli
         print(f"first {first:.1f} s, {bytes_first} bytes; again {again:.1f} s, {line.received - before} bytes")
 
 
-def progress(page: Page) -> tuple[int, int]:
+def progress(page: Page) -> tuple[int, ...]:
     """Bytes that are there, and all of them; nothing while there is no bar."""
     script = "() => { const bar = document.querySelector('#download-bar'); return [bar?.value ?? 0, bar?.max ?? 0]; }"
     done, total = page.evaluate(script)
-    return (done, total) if done else ()  # type: ignore[return-value]  # nothing is not yet
+    return (done, total) if done else ()
 
 
 def test_no_page_asks_for_more_than_a_few_things(demo: Session, new_visitor: NewVisitor) -> None:
@@ -94,13 +94,9 @@ def test_the_client_is_compiled_while_it_comes(demo: Session, new_visitor: NewVi
 def test_the_rest_of_the_client_comes_behind_the_picture_or_when_it_is_called(
     demo: Session, new_visitor: NewVisitor
 ) -> None:
-    keep = (
-        "const real = WebAssembly.instantiateStreaming; WebAssembly.instantiateStreaming = async (...given) => {"
-        " const made = await real.apply(WebAssembly, given); window.client = made.instance.exports; return made; };"
-    )
     for called in (False, True):
         visitor = new_visitor(web.url(demo))
-        visitor.context.add_init_script(keep)
+        visitor.context.add_init_script(web.KEEPS_CLIENT)
         page = log_in(visitor, demo)
         asked = requests_of(page)
         page.goto(web.url(demo) + "desktop")

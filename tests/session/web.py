@@ -114,6 +114,13 @@ class Visitor:
         return page
 
 
+KEEPS_CLIENT = (
+    "const real = WebAssembly.instantiateStreaming; WebAssembly.instantiateStreaming = async (...given) => {"
+    " const made = await real.apply(WebAssembly, given); window.client = made.instance.exports; return made; };"
+)
+"""A page's script that has the first part of the desktop's client as `client`."""
+
+
 NewVisitor = Callable[[str], Visitor]
 
 
