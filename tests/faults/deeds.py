@@ -7,8 +7,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,22 +209,21 @@ def _fill_up(filler: Path) -> None:
     try:
         with filler.open("wb", buffering=0) as file:
             free = max(_CHUNK, shutil.disk_usage(filler.parent).free - _CHUNK)
-            with suppress_full():
+            with full_disk_passes():
                 os.posix_fallocate(file.fileno(), 0, free)  # at once what would take long to write
             file.seek(0, os.SEEK_END)
-            with suppress_full():
+            with full_disk_passes():
                 while True:
                     file.write(bytes(_CHUNK))
     except FileNotFoundError:
         raise Missed("there is no folder to fill") from None
 
 
-class suppress_full:  # noqa: N801  # like contextlib.suppress, which it is for one errno
+@contextmanager
+def full_disk_passes() -> Iterator[None]:
     """Let a full disk pass, and nothing else."""
-
-    def __enter__(self) -> None:
-        """Nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Whether it was that."""
-        return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

@@ -17,17 +17,16 @@ from .summing import Row
 from .world import World
 
 BUILT = harness.REPO / "build" / "faults"
-_world: World | None = None
 
 
 def rows(world: World, seeds: Iterable[int], beside: int) -> Iterator[Row]:
     """What became of each round, as they end. Each process is a subreaper of its own, which fork would not make it."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(beside, context, initializer=_settle, initargs=(world,)) as pool:
+    with ProcessPoolExecutor(beside, context) as pool:
         waiting: set[Future[Row]] = set()
         try:
             for seed in seeds:
-                waiting.add(pool.submit(play, seed))
+                waiting.add(pool.submit(play, world, seed))
                 while len(waiting) > beside:  # one more than play, so that nobody waits for us
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in done)
@@ -37,16 +36,10 @@ def rows(world: World, seeds: Iterable[int], beside: int) -> Iterator[Row]:
                 one.cancel()
 
 
-def _settle(world: World) -> None:
-    global _world  # noqa: PLW0603  # what an executor's processes share between tasks
-    _world = world
-
-
-def play(seed: int) -> Row:
+def play(world: World, seed: int) -> Row:
     """A round, and what became of it."""
-    assert _world
     drawn = draws.of(seed)
-    played = rounds.Played(_world, drawn)
+    played = rounds.Played(world, drawn)
     began = time.monotonic()
     row: Row = {"seed": seed, "date": time.strftime("%Y-%m-%d"), "failed": ""}
     try:
