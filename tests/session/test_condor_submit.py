@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,87 +15,30 @@ from typing import Any
 import condor
 import harness
 import pytest
+import submit_node
 from condor import CondorPool
+from submit_node import SubmitNode
 
 BROKE, USAGE = 8, 2
 
 
 @dataclass
-class Login:
-    """A submit node as far as a program can tell: a host name and a /tmp of its own, the `7lbd` command, HTCondor's."""
+class Login(SubmitNode):
+    """With HTCondor's commands."""
 
     pool: CondorPool
-    folder: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What a user has there."""
-        return {
-            **self.pool.env,
-            "PATH": f"{self.folder}/site:{self.pool.env['PATH']}",
-            "TMPDIR": str(self.folder / "login"),
-            "SEVENLBD_STATE_DIR": str(self.folder / "state"),
-        }
-
-    def call(self, *words: str, code: int = 0) -> str:
-        """What a command prints there; `code` is how it must end."""
-        apart = [
-            "unshare",
-            "--map-current-user",
-            "--keep-caps",
-            "--uts",
-            "sh",
-            "-ec",
-            'hostname submit1; exec "$@"',
-            "sh",
-        ]
-        done = subprocess.run(
-            [*apart, *words], capture_output=True, text=True, timeout=150, check=False, cwd=self.pool.jobs,
-            env=harness.environment(self.env),
-        )  # fmt: skip
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        notes = [line for line in done.stderr.splitlines() if not line.startswith("WARNING: While bind mounting")]
-        return done.stdout + "\n".join(notes)
-
-    def until(self, words: str, *command: str, seconds: float = 90) -> str:
-        """Repeat a command until it prints this."""
-        deadline = time.monotonic() + seconds
-        while words not in (told := self.call(*command)):
-            assert time.monotonic() < deadline, f"no '{words}' in: {told}\n{self.outputs()}"
-            time.sleep(0.5)
-        return told
-
-    def outputs(self) -> str:
-        """What the jobs have printed, for a failed assertion."""
-        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')}" for log in self.pool.jobs.glob("*.log"))
-
-    def records(self) -> list[str]:
-        """Who has left word."""
-        with contextlib.suppress(FileNotFoundError):
-            return sorted(path.name for path in (self.folder / "state" / "sessions").iterdir())
-        return []
 
 
 @pytest.fixture(scope="module")
 def login(work: Path) -> Iterator[Login]:
-    """A pool, and a site's folder with the SIF, its settings, and the command that it renders."""
+    """A pool, and its submit node."""
     place = work / "c"
-    for name in ("site", "login"):
-        (place / name).mkdir(parents=True)
-    (place / "site" / "7lbd.sif").symlink_to(harness.SIF)
-    binds = [str(harness.REPO), *filter(None, os.environ.get("APPTAINER_BIND", "").split(","))]
+    (place / "login").mkdir(parents=True)
     setup = f"export SEVENLBD_STATE_DIR={place}/state PATH=/usr/local/bin:/usr/bin:/bin"
-    (place / "site" / "7lbd.toml").write_text(
-        f'[condor]\nbinds = {binds}\nsetup = ["{setup}"]\ndisk = "100M"\n'.replace("'", '"')
-    )
-    call = harness.command("render", "command", options=["--bind", f"{place}/site"], sif=place / "site" / "7lbd.sif")
-    command = place / "site" / "7lbd"
-    command.write_text(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
-    command.chmod(0o755)
+    submit_node.site(place, "condor", setup=[setup], disk="100M")
     before = harness.my_processes()
     with condor.running(work / "p", cpus=2, memory_mb=3000) as pool:
-        yield Login(pool, place)
+        yield Login(place, "submit1", pool.jobs, pool.env, pool)
     assert not harness.wait_until_gone(harness.my_processes() - before)
 
 

@@ -7,10 +7,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,109 +18,48 @@ import pexpect
 import pool
 import pytest
 import strange
+import submit_node
 from pool import Pool
+from submit_node import SubmitNode
 
 BROKE, NO_SESSION, NODE, INTERRUPTED = 8, 9, 4, 130
 READY_SECONDS = 400
 
 
 @dataclass
-class Login:
-    """A login node as far as a program can tell: a name and a /tmp of its own, the `7lbd` command, and Slurm's."""
+class Login(SubmitNode):
+    """With Slurm's commands."""
 
     slurm: Pool
-    folder: Path
-
-    @property
-    def prefix(self) -> list[str]:
-        """Runs a command there: in a namespace with another host name (uts_namespaces(7))."""
-        return [
-            "unshare",
-            "--map-current-user",
-            "--keep-caps",
-            "--uts",
-            "sh",
-            "-ec",
-            'hostname login1; exec "$@"',
-            "sh",
-        ]
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What a user has there. Jobs get it, too (sbatch(1), --export)."""
-        return {
-            **self.slurm.env,
-            "PATH": f"{self.folder}/site:{os.environ['PATH']}",
-            "TMPDIR": str(self.folder / "login"),
-            "SEVENLBD_STATE_DIR": str(self.folder / "state"),
-        }
 
     @property
     def sessions(self) -> Path:
         """Where sessions are on the nodes; not seen from the login node."""
         return self.folder / "node" / f"7lbd-{os.getuid()}"
 
-    def records(self) -> list[str]:
-        """Who has left word."""
-        with suppress(FileNotFoundError):
-            return sorted(path.name for path in (self.folder / "state" / "sessions").iterdir())
-        return []
-
-    def call(self, *words: str, code: int = 0) -> str:
-        """What a command prints there; `code` is how it must end."""
-        done = subprocess.run(
-            [*self.prefix, *words], capture_output=True, text=True, timeout=120, check=False, cwd=self.folder / "home",
-            env=harness.environment(self.env)
-        )  # fmt: skip
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        # The site's folders may be bound by the machine that tests, too.
-        notes = [line for line in done.stderr.splitlines() if not line.startswith("WARNING: While bind mounting")]
-        return done.stdout + "\n".join(notes)
-
     def refused(self, *words: str, code: int, says: list[str]) -> None:
         """A command is refused, and says why and what helps."""
-        done = subprocess.run(
-            [*self.prefix, *words], capture_output=True, text=True, timeout=120, check=False, cwd=self.folder / "home",
-            env=harness.environment(self.env),
-        )  # fmt: skip
-        strange.refusal(done, code, says)
+        strange.refusal(self.ended(*words), code, says)
 
     def terminal(self, *words: str) -> Any:
         """A command on a terminal there."""
         whole = [*self.prefix, *words]
         return pexpect.spawn(
-            whole[0], whole[1:], cwd=str(self.folder / "home"), timeout=60, encoding="utf-8", dimensions=(50, 200),
+            whole[0], whole[1:], cwd=str(self.cwd), timeout=60, encoding="utf-8", dimensions=(50, 200),
             env=harness.environment({**self.env, "TERM": "xterm", "NO_COLOR": "1"}),
         )  # fmt: skip
-
-    def until(self, words: str, *command: str, seconds: float = 60) -> str:
-        """Repeat a command until it prints this."""
-        deadline = time.monotonic() + seconds
-        while words not in (told := self.call(*command)):
-            assert time.monotonic() < deadline, f"no '{words}' in: {told}"
-            time.sleep(0.5)
-        return told
 
 
 @pytest.fixture(scope="module")
 def cluster(work: Path) -> Iterator[Login]:
-    """A pool of two nodes, and a site's folder with the SIF, its settings, and the command that it renders."""
+    """A pool of two nodes, and its login node."""
     place = work / "c"
-    for name in ("site", "login", "node", "home"):
+    for name in ("login", "node", "home"):
         (place / name).mkdir(parents=True)
-    (place / "site" / "7lbd.sif").symlink_to(harness.SIF)
-    binds = [str(harness.REPO), *filter(None, os.environ.get("APPTAINER_BIND", "").split(","))]
-    (place / "site" / "7lbd.toml").write_text(
-        f'[slurm]\ntime = "20m"\nbinds = {binds}\nsetup = ["export TMPDIR={place}/node"]\n'.replace("'", '"')
-    )
-    call = harness.command("render", "command", options=["--bind", f"{place}/site"], sif=place / "site" / "7lbd.sif")
-    command = place / "site" / "7lbd"
-    command.write_text(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
-    command.chmod(0o755)
+    submit_node.site(place, "slurm", time="20m", setup=[f"export TMPDIR={place}/node"])
     before = harness.my_processes()
     with pool.running(place / "pool", nodes=2, cpus=2, memory_mb=3000) as slurm:
-        yield Login(slurm, place)
+        yield Login(place, "login1", place / "home", slurm.env, slurm)
     assert not harness.wait_until_gone(harness.my_processes() - before)
 
 
