@@ -143,7 +143,17 @@ def story(work: Path, spare: Path) -> Story:
     image = work / "elsewhere"
     subprocess.run(["cp", "--archive", str(spare), str(work / "first")], check=True)
     story = Story(work / "state", homes, image, sessions, live=work / "live.7lbd")
-    session = story.start("run", "--image", str(work / "first"), "--name", "wanderer", folder="a")
+    _suspended(story, work / "first")
+    (work / "first").rename(image)
+    story.path = story.state / "saved" / "wanderer.7lbd"
+    story.written = hashlib.sha256((homes / "large").read_bytes()).hexdigest()
+    _gone_on_and_saved_live(story, work)
+    _suspended_at_its_end(story)
+    return story
+
+
+def _suspended(story: Story, image: Path) -> None:
+    session = story.start("run", "--image", str(image), "--name", "wanderer", folder="a")
     try:
         session.wait_phase("ready")
         shell = Console(session)
@@ -156,16 +166,17 @@ def story(work: Path, spare: Path) -> Story:
         story.left = tuple(path.name for path in session.base.iterdir()) if session.base.exists() else ()
     finally:
         session.kill()
-    (work / "first").rename(image)
-    story.path = story.state / "saved" / "wanderer.7lbd"
-    story.written = hashlib.sha256((homes / "large").read_bytes()).hexdigest()
-    again = story.start("resume", "--image", str(image), "wanderer", folder="b")
+
+
+def _gone_on_and_saved_live(story: Story, work: Path) -> None:
+    other = ("resume", "--image", str(story.image), "--name", "other")
+    again = story.start("resume", "--image", str(story.image), "wanderer", folder="b")
     try:
         again.wait_phase("ready")
         story.second_token = token(again)
-        story.twice = story.call("resume", "--image", str(image), "--name", "other", "wanderer")
+        story.twice = story.call(*other, "wanderer")
         shutil.copy(story.path, work / "copy.7lbd")
-        story.twin_of_it = story.call("resume", "--image", str(image), "--name", "other", str(work / "copy.7lbd"))
+        story.twin_of_it = story.call(*other, str(work / "copy.7lbd"))
         shell = Console(again)
         story.found = lived_after(shell)
         shell.run(f"(setsid sh -c '{BUSY}' </dev/null >/dev/null 2>&1 &)")
@@ -180,13 +191,16 @@ def story(work: Path, spare: Path) -> Story:
         time.sleep(2)
         story.counted = (first, shell.run("tail -1 ~/count"))
         story.whole = story.call("saved", "check", *story.passphrase, to)
-        story.without = story.call("resume", "--image", str(image), "--name", "other", to)
+        story.without = story.call(*other, to)
         story.events = tuple(again.events)
     finally:
         again.kill()
+
+
+def _suspended_at_its_end(story: Story) -> None:
     at_end = ("--at-end", "suspend", "--stop-grace", "100")
-    words_of_it = (*story.passphrase, str(story.live))
-    third = story.start("resume", "--image", str(image), *at_end, *words_of_it, folder="c", shares=(), umask=0o777)
+    words = (*story.passphrase, str(story.live))
+    third = story.start("resume", "--image", str(story.image), *at_end, *words, folder="c", shares=(), umask=0o777)
     try:
         third.wait_phase("ready")
         story.twin = lived_on(Console(third))
@@ -195,7 +209,6 @@ def story(work: Path, spare: Path) -> Story:
         story.last_at_end = third.events[-1]
     finally:
         third.kill()
-    return story
 
 
 def test_a_suspended_desktop_ends_and_is_a_file_of_its_users(story: Story) -> None:
