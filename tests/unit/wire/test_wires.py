@@ -117,8 +117,6 @@ def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
     speaking = {name for name, found in GRAPH.items() if ends & {one.target for one in found}}
     by_hand = {name for name in speaking if re.search(r"\bjson\.(loads?|dumps?)\(", MODULES[name].read_text())}
     assert by_hand == {
-        "outside.acceptance.examined_session",  # what `run --json` prints
-        "outside.batch.kept_machine",  # what `exec --json` prints
         "inside.gateway.api",  # what a browser sends and gets
         "inside.vm.qemu",  # QEMU's command line
         "outside.ondemand.app_files",  # what the portal's Ruby reads as a literal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ from ...wire import shared_files, state
 from ...wire.keeper import GuestAnswer
 from ...wire.state import FINAL, Phase, SessionState
 from ..access import credentials
+from ..console import printed_events
 from ..folders import session_folders
 from ..session import control
 from . import guest_scripts
@@ -48,12 +48,9 @@ class ExaminedSession:
 
     def _read(self) -> None:
         assert self.running.stdout
-        for line in self.running.stdout:
-            said: object = None
-            with suppress(ValueError, RecursionError):
-                said = json.loads(line)
-            if not isinstance(said, dict):
-                self._words.append(line.decode(errors="replace").rstrip())
+        for said in printed_events.read(self.running.stdout):
+            if isinstance(said, str):
+                self._words.append(said)
             elif said.get("event") == "refused":
                 self._words.append(str(said.get("what")))
             elif said.get("event") == "finished":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ...base import process
 from ...base.errors import visible
+from ..console import printed_events
 from ..session import control
 
 _LAST_WORDS = 5  # lines of one that did not become ready
@@ -28,12 +28,9 @@ class KeptMachine:
     def listen(self) -> None:
         """Until it says no more: a thread's whole life."""
         assert self._running.stdout
-        for line in self._running.stdout:
-            said: object = None
-            with suppress(ValueError, RecursionError):
-                said = json.loads(line)
-            if not isinstance(said, dict):
-                self._words.append(visible(line.decode(errors="replace").strip()))
+        for said in printed_events.read(self._running.stdout):
+            if isinstance(said, str):
+                self._words.append(said)
             elif said.get("event") == "ready":
                 self.folder = Path(str(said.get("folder")))
                 self._ready.set()

@@ -8,6 +8,7 @@
 - output: the one output of all of these
 - passphrase: one from its user
 - plain_lines: progress in a job's log
+- printed_events: what a session of our own prints for programs, read
 - progress_bar: how far something long has come
 - progress_notes: the same among a session's notes
 - terminal: the one place that writes for people
