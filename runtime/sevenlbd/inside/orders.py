@@ -79,16 +79,19 @@ class Orders:
         """Do as the supervisor orders, from now on. A second, more urgent order to stop cuts the first one short."""
         climbing: asyncio.Task[None] | None = None
         holding: asyncio.Task[None] | None = None
+        going_on: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as under_way:
             while True:
                 match await self._waiting.get():
                     case Notice(text):
                         under_way.create_task(self._show_user(vm, text, _NOTICE_SECONDS))
                     case Hold(live):
+                        if going_on:
+                            await asyncio.wait([going_on])  # it empties the file that this one fills
                         holding = under_way.create_task(self._hold(vm, live=live))
                     case GoOn():
                         await _given_up(holding)
-                        under_way.create_task(self._go_on(vm))
+                        going_on = under_way.create_task(self._go_on(vm))
                     case GuestCommand() as order:
                         under_way.create_task(self._run(vm, order))
                     case RunJob() as order:

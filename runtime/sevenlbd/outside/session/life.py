@@ -35,6 +35,7 @@ from .suspending import Advance, Suspending, SuspendOrder
 
 # Who sends these has not asked the desktop's user.
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+_SAVABLE = (Phase.READY, Phase.SUSPENDING)
 _ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 
@@ -144,7 +145,7 @@ class Session:
         self._signal, self._signalled_at = signal.Signals(number), now
         why, notice = f"{self._signal.name} came", self._going() if number in _UNASKED else ""
         fits = 0 < self._options.suspend_seconds <= self._options.stop_grace
-        if number in _UNASKED and fits and not again and self.state.phase is Phase.READY:
+        if number in _UNASKED and fits and not again and self.state.phase in _SAVABLE:
             self._suspend_or_stop(why, self._options.stop_grace, notice)
         else:
             self.stop(why, now=again, notice=notice)
@@ -164,31 +165,42 @@ class Session:
 
     def _on_end(self, why: str) -> None:
         """Its time is up."""
-        if self._options.suspend_seconds and self.state.phase is Phase.READY:
+        if self._options.suspend_seconds and self.state.phase in _SAVABLE:
             self._suspend_or_stop(why, self._options.suspend_seconds)
         else:
             self.stop(why)
 
-    def _on_low_memory(self, why: str, now: bool) -> None:
-        """The node's memory is needed by others, and this session gives way; `now` without order."""
-        on_its_way = self.state.phase in (Phase.STOPPING, Phase.SUSPENDING)
-        if self.state.phase in FINAL or self._is_saved or (on_its_way and not now):
-            return
+    def _on_low_memory(self, why: str, now: bool) -> bool:
+        """The node's memory is needed by others, and this session gives way; `now` without order.
+
+        Returns whether it does: what its user suspends may yet go on, and is then asked again.
+        """
+        has_ended = self.state.phase in FINAL or self._is_saved
+        if has_ended or (self.state.phase is Phase.STOPPING and not now):
+            return True
+        if self.state.phase is Phase.SUSPENDING and not now and not self._options.suspend_seconds:
+            return False
         self.warn(why)
         if self.state.phase is not Phase.STOPPING:
             self._code = ExitCode.RESOURCES
-        if self._options.suspend_seconds and self.state.phase is Phase.READY and not now:
+        if self._options.suspend_seconds and self.state.phase in _SAVABLE and not now:
             self._suspend_or_stop(why, self._options.suspend_seconds, self._going())
         else:
             self.stop(why, now=now, notice=self._going())
+        return True
 
     def _suspend_or_stop(self, why: str, within: float, notice: str = "") -> None:
         """Suspend for whoever wants its end; what is not done within so many seconds is shut down."""
+        if self._is_saved or (self._ending_task and not self._ending_task.done()):
+            return
 
         async def suspend() -> None:
             try:
                 async with asyncio.timeout(within):
-                    await self.suspend(SuspendOrder(), lambda _done, _total: None)
+                    if self._writing and not self._writing.done():
+                        await asyncio.wait([self._writing])  # it is saved beside itself, or its user suspends it
+                    if not self._is_saved:
+                        await self.suspend(SuspendOrder(), lambda _done, _total: None)
                 self._code = ExitCode.SUSPENDED
             except (Refusal, TimeoutError) as error:
                 self._warn(f"there was no suspending within {within:.0f} s, so it is shut down: {error}")

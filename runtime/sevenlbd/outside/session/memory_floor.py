@@ -18,14 +18,14 @@ _DIRE = 0.5  # of the floor: what is left then is not enough for a shutdown of m
 # Of the time, with everybody waiting for memory: a guess; a node that swaps a little shows a few hundredths.
 _STALLED = 0.3
 
-type Act = Callable[[str, bool], None]
+type Act = Callable[[str, bool], bool]
 
 
 class MemoryFloor:
     """The watch over one session. A floor of 0 is none."""
 
     def __init__(self, least: int, act: Act, look: Callable[[], HostMemory | None] = host_memory.look) -> None:
-        """`act(why, now)` has the session leave, with `now` at once."""
+        """`act(why, now)` has the session leave, with `now` at once; it is asked again if it says that it does not."""
         self._least = least
         self._act = act
         self._look = look
@@ -58,11 +58,9 @@ class MemoryFloor:
         if self._low < _TWICE:
             return
         if not self._told:
-            self._told = True
-            self._act(self._why(memory), False)
+            self._told = self._act(self._why(memory), False)
         elif memory.available < self._least * _DIRE and not self._told_dire:
-            self._told_dire = True
-            self._act(self._why(memory), True)
+            self._told_dire = self._act(self._why(memory), True)
 
     def _why(self, memory: HostMemory) -> str:
         if memory.available < self._least:

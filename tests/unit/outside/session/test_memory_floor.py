@@ -49,7 +49,11 @@ def node(tmp_path: Path) -> Node:
 
 
 def watched(node: Node, acts: list[tuple[str, bool]]) -> MemoryFloor:
-    return MemoryFloor(GIB, lambda why, now: acts.append((why, now)), node.look)
+    def act(why: str, now: bool) -> bool:
+        acts.append((why, now))
+        return True
+
+    return MemoryFloor(GIB, act, node.look)
 
 
 def test_a_moment_is_no_reason(node: Node) -> None:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -454,6 +455,42 @@ def test_what_does_not_fit_is_shut_down_in_order(tmp_path: Path) -> None:
     shown, code = ending(made, keeper, terminate, stop_grace=5.0, suspend_seconds=10.0)
     assert (code, shown.every[-2:]) == (ExitCode.OK, [Phase.STOPPING, Phase.ENDED])
     assert keeper.heard == []
+
+
+class LateKeeper(HoldingKeeper):
+    """Its machine takes a while until it is held the first time."""
+
+    def send_hold(self, *, live: bool) -> None:
+        late = 0.0 if self.heard else 1.0
+        asyncio.get_running_loop().call_later(late, partial(super().send_hold, live=live))
+        if late:
+            self.heard.append("begins")
+
+
+@pytest.mark.parametrize(("keep_running", "held"), [(True, ["save running", "go on", "hold"]), (False, ["hold"])])
+def test_an_end_that_comes_while_it_is_saved_waits_for_that(
+    keep_running: bool, held: list[str], tmp_path: Path
+) -> None:
+    made = savable(tmp_path)
+    keeper = LateKeeper(made.where / "a1")
+    made = replace(made, options=replace(made.options, stop_grace=20.0, suspend_seconds=10.0))
+    shown = Watching()
+
+    async def live() -> int:
+        life = asyncio.create_task(supervisor.run(cast("KeeperLink", keeper), made, shown))
+        while Phase.READY not in shown.phases:
+            await asyncio.sleep(0.01)
+        order = SuspendOrder(keep_running=keep_running)
+        asked = asyncio.create_task(asyncio.to_thread(control.send_suspend, made.where / "a1", order, lambda *_: None))
+        while not keeper.heard:
+            await asyncio.sleep(0.01)
+        terminate()
+        await asked
+        return await life
+
+    assert asyncio.run(asyncio.wait_for(live(), 30)) == ExitCode.SUSPENDED
+    assert shown.every[-1] is Phase.SUSPENDED
+    assert keeper.heard[1:] == held
 
 
 class SlowKeeper(HoldingKeeper):
