@@ -18,7 +18,7 @@ const LINK = Uint8Array.of(
 /** @type {(() => Promise<void>) | undefined} */
 let join;
 
-/** The rest was wanted at once, and the line is gone: this client can go on no more, and another has to be begun. */
+/** The rest was wanted at once, and did not come: this client can go on no more, and another has to be begun. */
 export class CutOff extends Error {}
 
 /** Fetches the rest, so that it is there when something calls it. What does not come now is asked for by its first call. */
@@ -48,7 +48,7 @@ function joined(made, imports) {
     apart.value = 0;
   };
   const now = () => {
-    new WebAssembly.Instance(new WebAssembly.Module(fetchedAtOnce()), all);
+    new WebAssembly.Instance(compiled(fetchedAtOnce()), all);
     apart.value = 0;
   };
   const link = new WebAssembly.Instance(new WebAssembly.Module(LINK), { a: { b: now } });
@@ -75,8 +75,19 @@ function fetchedAtOnce() {
   } catch (error) {
     throw new CutOff("the line broke before the client was whole", { cause: error });
   }
-  if (request.status !== 200) throw new Error(`the gateway answers ${request.status}`);
+  if (request.status !== 200) throw new CutOff(`the gateway answers ${request.status}`);
   return Uint8Array.from(request.responseText, (letter) => letter.charCodeAt(0) & 0xff);
+}
+
+/**
+ * @param {BufferSource} bytes what came, which a portal on the way may have answered with a page of its own
+ */
+function compiled(bytes) {
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (error) {
+    throw new CutOff("what came is not the client", { cause: error });
+  }
 }
 
 /** What the client's own script takes for the browser's WebAssembly, to make its instance. */
