@@ -15,6 +15,7 @@ from pathlib import Path
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
 from ...base.heartbeat import Heartbeat
+from . import places
 
 CLAIMS = "claims"
 """The folder in that of the saved desktops."""
@@ -69,7 +70,7 @@ class Claim:
     def _hold(self, place: Path, held: ExitStack) -> None:
         try:
             if self.folder and place.parent != self.path.parent:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                places.made(self.folder)
                 place.parent.mkdir(mode=0o700, exist_ok=True)
             heartbeat.take_away(place, self._is_earlier_life)
             held.enter_context(heartbeat.kept(place, str(self)))
