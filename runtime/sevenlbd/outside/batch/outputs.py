@@ -25,7 +25,8 @@ def check(pattern: str) -> None:
 def found(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Name and size of each file that a pattern names; no link is followed, and none is named.
 
-    `*` stands for what is in one folder, as in a shell; `**` for any number of folders.
+    `*` stands for what is in one folder, as in a shell; `**` for any number of folders. Neither stands for a name that
+    begins with a dot: in a home these are programs' own, and a guest would say what runs there.
     """
     for pattern in patterns:
         check(pattern)
@@ -37,7 +38,9 @@ def found(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _part(part: str) -> re.Pattern[str] | None:
-    return None if part == "**" else re.compile(translate(part), re.DOTALL)
+    if part == "**":
+        return None
+    return re.compile(("" if part.startswith(".") else r"(?!\.)") + translate(part), re.DOTALL)
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[re.Pattern[str] | None]) -> bool:
@@ -49,7 +52,8 @@ def _fits(parts: Sequence[str], pattern: Sequence[re.Pattern[str] | None]) -> bo
             if place < len(pattern):
                 rule = pattern[place]
                 if rule is None:
-                    stepped.add(place)
+                    if not part.startswith("."):
+                        stepped.add(place)
                 elif rule.match(part):
                     stepped.add(place + 1)
         at = _beyond(stepped, pattern)
