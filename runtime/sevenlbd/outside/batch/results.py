@@ -49,7 +49,9 @@ class Results:
         self._lock = threading.Lock()
         self._events: sinks.Sinks = sinks.Json() if common.as_json else sinks.Raw()
         try:
-            self._folder.mkdir(mode=0o777 & ~common.umask, parents=True, exist_ok=True)
+            if not self._folder.is_dir():
+                self._folder.mkdir(parents=True)
+                self._folder.chmod(0o777 & ~common.umask)  # our own umask lets nobody else in
             atomic.replace(self._folder / TABLE, _HEAD.encode())
         except OSError as error:
             what = f"--results {folder}: cannot be made: {error.strerror}"
