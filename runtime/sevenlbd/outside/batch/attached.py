@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...base.errors import Refusal
+from ...base.errors import ExitCode, Refusal
 from ...wire.job_files import JOB, WORK
 from ..session import control
 from . import transfer
@@ -52,22 +54,43 @@ class GuestJob:
         return end
 
     def _run(self) -> CommandEnd:
+        request, work = self._request, self._session / WORK
+        if not request.apart:
+            return self._in_guest()
+        with _alone(work):
+            transfer.bring(request.inputs, work)
+            end = self._in_guest()
+            urged = self._running.urged
+            return transfer.fetched(work, request, end, lambda: self._running.urged > urged) if end.own else end
+
+    def _in_guest(self) -> CommandEnd:
         request, folder = self._request, self._hook.folder
         assert request.order is not None, "a machine that is only kept runs nothing"
-        work = self._session / WORK
-        if request.apart:
-            transfer.bring(request.inputs, work)
         folder.mkdir(mode=0o700)
+        end = None
         try:
             request.order.write(folder, windows=self._windows)
             self._hook.start()
             end = self._running.wait()
+            return end
         finally:
-            # What a hostile guest has put there is not followed; the session's end takes what is left.
-            shutil.rmtree(folder, ignore_errors=True)
-        if request.apart and end.own:
-            return transfer.fetched(work, request, end)
-        return end
+            # What a guest that does not listen may yet hear stays, until the session's end. No link is followed.
+            if end is None or not end.lost:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """One command at a time works on copies in a machine. Raises Refusal."""
+    folder = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        what = "another command works on copies in this machine (--input, --output), and its files would be lost"
+        raise Refusal(ExitCode.RESOURCES, what, hint="wait for it, or exec without --session") from None
+    finally:
+        os.close(folder)
 
 
 class _Hook(threading.Thread):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,8 +17,6 @@ from .attached import GuestJob
 from .request import JobRequest
 from .verdict import CommandEnd, OwnCode
 
-_ONE_SIGNAL_SECONDS = 1.0  # a Ctrl-C comes from the terminal and again from Apptainer, within milliseconds
-
 
 class JobDisplay(Output):
     """A display (console/display.py) that has the command run. Standard output is the command's alone."""
@@ -30,17 +27,13 @@ class JobDisplay(Output):
         self._last: Phase | None = None
         self._job: GuestJob | None = None
         self._end: CommandEnd | None = None
-        self._signalled_at = float("-inf")
         self._sinks: sinks.Sinks = sinks.Json() if request.as_json else sinks.Raw()
 
     def hear(self, _number: int) -> bool:
         """A signal: the command's, while there is one; a machine that has none, or no more, is ended."""
         if self._job is None or self._end is not None:
             return False
-        now = asyncio.get_running_loop().time()
-        if now - self._signalled_at >= _ONE_SIGNAL_SECONDS:
-            self._signalled_at = now
-            self._job.urge()
+        self._job.urge()
         return True
 
     def exit_code(self, session: ExitCode) -> int:

@@ -23,7 +23,7 @@ from .order import Order
 from .request import JobRequest
 from .results import JobResult, Results
 from .sinks import Sinks
-from .verdict import CommandEnd, OwnCode, failed
+from .verdict import CommandEnd, OwnCode, failed, lost
 
 _SOME_FAILED = 123  # xargs(1): of the commands, some failed
 _LOST_TRIES = 2  # a command whose machine was lost is run once more; one that loses two loses every one
@@ -35,7 +35,8 @@ def run(context: CommandContext) -> int:
     options = context.options
     number = _number(options)
     common = planned.request(options, context.umask, as_json=context.settings.json_events)
-    commands = command_list.read(options.list, options.command)
+    assert common.order is not None, "a list of commands has an order to begin from"
+    commands = command_list.read(options.list, common.order.command)
     number = min(number, len(commands))
     words = machine_words.of(context, number)
     with Results(options.results, common) as kept:
@@ -83,6 +84,7 @@ class _Pool:
     _tasks: queue.SimpleQueue[_Task] = field(default_factory=queue.SimpleQueue)
     _over: bool = False
     _jobs: set[GuestJob] = field(default_factory=set)
+    _starting: set[KeptMachine] = field(default_factory=set)
     _trouble: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -104,10 +106,12 @@ class _Pool:
             self._done(task, failed(why), 0.0, advance)
 
     def on_signal(self, _number: int, _frame: object) -> None:
-        """No more is begun, and those that run are asked to end; the second time at once."""
+        """No more is begun, and those that run are asked to end; the second time at once. Machines on their way end."""
         self._over = True
         for job in list(self._jobs):
             job.urge()
+        for one in list(self._starting):
+            one.end()
 
     def _next(self) -> _Task | None:
         try:
@@ -122,7 +126,12 @@ class _Pool:
             count += 1
             with ExitStack() as stack:
                 one = stack.enter_context(kept_machine.started([*self.words, "--keep", f"{name}-{count}"]))
-                if trouble := one.wait():
+                self._starting.add(one)
+                if self._over:
+                    return
+                trouble = one.wait()
+                self._starting.discard(one)
+                if trouble:
                     self._trouble = trouble
                     return
                 while not self._over and (task := self._next()) is not None:
@@ -137,17 +146,16 @@ class _Pool:
             with self.kept.sinks(task.number) as sinks:
                 end = self._ended(one.folder, task, sinks)
         except Refusal as refusal:
-            end = failed(refusal.what)
+            end = lost(refusal.what)
         except OSError as error:
             end = failed(f"{error.filename or self.options.results}: {error.strerror}")
         task.runs += 1
-        lost = not end.own and end.code == OwnCode.FAILED
-        task.lost += lost
-        if not self._over and (task.lost < _LOST_TRIES if lost else self._again(task, end)):
+        task.lost += end.lost
+        if not self._over and (task.lost < _LOST_TRIES if end.lost else self._again(task, end)):
             self._tasks.put(task)
         else:
             self._done(task, end, time.monotonic() - began, advance)
-        return end.own and not self.options.fresh
+        return not end.lost and end.code != OwnCode.TIMED_OUT and not self.options.fresh
 
     def _ended(self, folder: Path, task: _Task, sinks: Sinks) -> CommandEnd:
         """How one run of it ends. Raises Refusal when the machine takes none."""
@@ -155,6 +163,8 @@ class _Pool:
         job = GuestJob(folder, request, sinks, windows=in_session.running(folder).runs == "windows")
         with self._lock:
             self._jobs.add(job)
+        if self._over:  # the signal came before it could be told
+            job.urge()
         try:
             return job.run()
         finally:

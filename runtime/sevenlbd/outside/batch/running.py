@@ -6,18 +6,19 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...base import atomic
 from ...wire.job_files import KILL, STOP
 from .pieces import MAX_PIECE, PieceReader, PieceWriter
-from .verdict import CommandEnd, OwnCode, failed
+from .verdict import CommandEnd, OwnCode, failed, lost
 from .verdict import read as read_verdict
 
 _POLL = 0.02  # seconds; what a line of output waits for at most, beside the share
 _POLITE_SECONDS = 10.0  # a guess: as docker stop, for a solver to write what it has
 _LAST_ROUNDS = 8  # a guess: a killed command's output waits for nobody: more than a window of pieces
+_ONE_SIGNAL_SECONDS = 1.0  # a Ctrl-C comes from the terminal and again from Apptainer, within milliseconds
 _KILL_SECONDS = 20.0  # a guess: for the guest to say so; a busy node under emulation needs some
 
 
@@ -34,13 +35,22 @@ class Running:
     timeout: float | None = None
     polite: float = _POLITE_SECONDS
     _urge: int = field(default=0, init=False)
+    _urged_at: float = field(default=float("-inf"), init=False)
     _because: CommandEnd | None = field(default=None, init=False)
     _kill_at: float = field(default=float("inf"), init=False)
     _give_up_at: float = field(default=float("inf"), init=False)
 
     def urge(self) -> None:
         """Ask it to end: politely, and the second time at once. May be called by a signal handler."""
-        self._urge += 1
+        now = time.monotonic()
+        if now - self._urged_at >= _ONE_SIGNAL_SECONDS:
+            self._urged_at = now
+            self._urge += 1
+
+    @property
+    def urged(self) -> int:
+        """How often it was asked to end."""
+        return self._urge
 
     def wait(self) -> CommandEnd:
         """Move its streams until it has ended, and all that it printed is here.
@@ -59,18 +69,26 @@ class Running:
                     _drain(streams)
                     return self._because or verdict
                 if (why := self.ask_alive()) and (verdict := read_verdict(self.folder)) is None:
-                    return self._because or failed(why)
+                    return self._because or lost(why)
                 if verdict is not None:
                     continue
                 if gone := self._pressed(began):
                     return gone
                 given = self._feed(given, 0.0 if moved else _POLL)
         except BrokenPipeError:
-            self._order(KILL)
-            return failed("nobody reads what the command prints")
+            return self._killed("nobody reads what the command prints")
         except OSError as error:
-            self._order(KILL)
-            return failed(f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
+            return self._killed(f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
+
+    def _killed(self, why: str) -> CommandEnd:
+        """It goes no further; told when the guest has ended it, since it would run on beside the next one."""
+        self._order(KILL)
+        until = time.monotonic() + _KILL_SECONDS
+        while time.monotonic() < until:
+            if read_verdict(self.folder) is not None or self.ask_alive():
+                return failed(why)
+            time.sleep(_POLL)
+        return lost(f"{why}, and the guest does not end it")
 
     def _pressed(self, began: float) -> CommandEnd | None:
         """Ask it to end when it is time to, and harder when it does not."""
@@ -85,7 +103,7 @@ class Running:
             self._order(KILL)
             self._give_up_at = now + _KILL_SECONDS
         if now > self._give_up_at:
-            return self._because or failed("the guest does not end it")
+            return replace(self._because, lost=True) if self._because else lost("the guest does not end it")
         return None
 
     def _order(self, name: str) -> None:

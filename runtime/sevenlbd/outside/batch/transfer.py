@@ -5,10 +5,11 @@ What comes back was made by the guest: plain files only, no link followed, no fi
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -42,18 +43,22 @@ def bring(files: Iterable[str], work: Path) -> None:
             raise Refusal(ExitCode.USAGE, f"--input {name}: cannot be copied: {why}") from None
 
 
-def fetched(work: Path, request: JobRequest, end: CommandEnd) -> CommandEnd:
-    """Copy what the patterns name to the user's folder. Returns `end`, or why that is not all."""
+def fetched(
+    work: Path, request: JobRequest, end: CommandEnd, is_over: Callable[[], bool] = lambda: False
+) -> CommandEnd:
+    """Copy what the patterns name to the user's folder, until it `is_over`. Returns `end`, or why that is not all."""
     done = 0
     missing = []
     try:
         for pattern in request.outputs:
             before = done
             for name, _ in outputs.found(work, [pattern]):
-                _fetch(work, name, Path(request.folder), 0o666 & ~request.umask)
+                _fetch(work, name, Path(request.folder), request.umask, is_over)
                 done += 1
             if done == before:
                 missing.append(pattern)
+    except InterruptedError:
+        return failed(f"interrupted: only {done} of its files came back, and it ended with {end.code}")
     except OSError as error:
         where = error.filename or request.folder
         return failed(f"{where}: {error.strerror}: only {done} of its files came back, and it ended with {end.code}")
@@ -62,46 +67,70 @@ def fetched(work: Path, request: JobRequest, end: CommandEnd) -> CommandEnd:
     return end
 
 
-def _fetch(work: Path, name: str, folder: Path, mode: int) -> None:
-    """One file, seen whole or not at all. Raises OSError."""
+def _fetch(work: Path, name: str, folder: Path, umask: int, is_over: Callable[[], bool]) -> None:
+    """One file, seen whole or not at all. Raises OSError, and InterruptedError when it is over before."""
     *steps, last = PurePosixPath(name).parts
-    with _below(folder, steps) as at, foreign_files.opened(work, name) as source:
+    with _below(folder, steps, umask) as at, foreign_files.opened(work, name) as source:
         new = f".{last[:100]}.{secrets.token_hex(6)}.new"
         made = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
         try:
             try:
-                _copy(source, made)
-                os.fchmod(made, mode)
+                _copy(source, made, is_over)
+                os.fchmod(made, 0o666 & ~umask)
             finally:
                 os.close(made)
             os.rename(new, last, src_dir_fd=at, dst_dir_fd=at)
         except BaseException as error:
             with suppress(OSError):
                 os.unlink(new, dir_fd=at)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, InterruptedError):
                 raise OSError(error.errno, error.strerror, str(folder / name)) from None
             raise
 
 
-def _copy(source: int, made: int) -> None:
+def _copy(source: int, made: int, is_over: Callable[[], bool]) -> None:
+    """What it holds, its holes left out: a guest makes them of any size for nothing (lseek(2), SEEK_DATA)."""
+    size = os.fstat(source).st_size
+    at = 0
+    while (at := _next_data(source, at)) < size:
+        end = min(os.lseek(source, at, os.SEEK_HOLE), size)
+        os.lseek(made, at, os.SEEK_SET)
+        while at < end:
+            if is_over():
+                raise InterruptedError
+            copied = _moved(source, made, at, min(_CHUNK, end - at))
+            if not copied:  # it is shorter by now
+                return
+            at += copied
+    os.ftruncate(made, size)
+
+
+def _next_data(source: int, at: int) -> int:
+    try:
+        return os.lseek(source, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return os.fstat(source).st_size
+
+
+def _moved(source: int, made: int, at: int, count: int) -> int:
     """As the kernel does it best: blocks are shared where the file system can (copy_file_range(2))."""
-    while True:
-        try:
-            copied = os.copy_file_range(source, made, _CHUNK)
-        except OSError:
-            copied = os.sendfile(made, source, None, _CHUNK)
-        if not copied:
-            return
+    try:
+        return os.copy_file_range(source, made, count, at)
+    except OSError:
+        return os.sendfile(made, source, at, count)
 
 
 @contextmanager
-def _below(folder: Path, steps: list[str]) -> Iterator[int]:
+def _below(folder: Path, steps: list[str], umask: int) -> Iterator[int]:
     """A folder some folders deep, made where it is not there; below the user's own no link is followed."""
     at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in steps:
             with suppress(FileExistsError):
                 os.mkdir(step, dir_fd=at)
+                os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
             below = os.open(step, _STEP, dir_fd=at)
             os.close(at)
             at = below

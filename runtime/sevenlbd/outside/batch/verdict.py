@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class CommandEnd:
     full: int | None = None
     """All of the number: Windows' has 32 bits, of which a process of the node's can pass on 8."""
     said: str = ""
+    lost: bool = False
+    """The machine did not bring it to an end, and cannot be trusted with another one."""
 
     def event(self) -> dict[str, object]:
         """As `--json` prints it."""
@@ -53,6 +55,11 @@ class CommandEnd:
 def failed(said: str, code: OwnCode = OwnCode.FAILED) -> CommandEnd:
     """It is not the program that has ended."""
     return CommandEnd(int(code), own=False, said=visible(said, _MAX_SAID))
+
+
+def lost(said: str) -> CommandEnd:
+    """It has not ended: its machine is gone, or answers no more."""
+    return replace(failed(said), lost=True)
 
 
 def read(folder: Path) -> CommandEnd | None:

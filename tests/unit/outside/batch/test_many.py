@@ -14,9 +14,9 @@ from sevenlbd.outside.batch import in_session, kept_machine, many
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.batch.results import TABLE, JobResult, Results
-from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed
+from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed, lost
 
-LOST = failed("the session has ended")
+LOST = lost("the session has ended")
 
 
 class Job:
@@ -27,6 +27,14 @@ class Job:
 
     def urge(self) -> None:
         """Nobody does here."""
+
+
+class Machine:
+    """One that is ready, or in trouble."""
+
+    def __init__(self, folder: Path, trouble: str) -> None:
+        self.folder = folder
+        self.wait = lambda: trouble
 
 
 class World:
@@ -42,7 +50,7 @@ class World:
     @contextmanager
     def started(self, words: list[str]) -> Iterator[Any]:
         self.machines.append(words[-1])
-        yield Namespace(folder=self.at, wait=lambda: self.trouble)
+        yield Machine(self.at, self.trouble)
 
     def job(self, _folder: Path, request: JobRequest, sinks: Any, *, windows: bool) -> Any:
         assert request.order is not None
@@ -93,6 +101,17 @@ def test_one_whose_machine_is_lost_runs_once_more_in_another_machine(
     results = run(world, monkeypatch, "a", "b")
     assert [(result.end.code, result.runs) for result in results] == [(0, 2), (125, 2)]
     assert len(world.machines) > 2
+
+
+def test_a_failure_of_ours_in_a_machine_that_is_well_is_retried_as_asked_and_costs_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = failed("it left no file that --output names")
+    world = World(tmp_path, {"a": [none], "b": [none]})
+    assert [(result.end.code, result.runs) for result in run(world, monkeypatch, "a", "b")] == [(125, 1)] * 2
+    assert len(world.machines) <= 2
+    world = World(tmp_path, {"a": [none, none, CommandEnd(0, full=0)]})
+    assert [(result.end.code, result.runs) for result in run(world, monkeypatch, "a", retries="2")] == [(0, 3)]
 
 
 def test_after_a_time_out_the_machine_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.batch import outputs, pieces, verdict
+from sevenlbd.outside.batch import outputs, pieces, running, verdict
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.running import Running
 from sevenlbd.wire.job_files import ENDED
@@ -180,12 +180,23 @@ def test_a_disk_that_is_full_here_is_told_and_ends_it(job: Job) -> None:
 
     with job.guest("sh", "-c", "while :; do echo more; done"):
         ended = Running(job.folder, None, full, full, lambda: "").wait()
-    assert ended.code == 125
+        assert (job.folder / ENDED).exists(), "it is told when the guest has ended it"
+    assert (ended.code, ended.lost) == (125, False)
     assert "No space left" in ended.said
 
 
+def test_one_ctrl_c_that_comes_twice_is_one(job: Job) -> None:
+    running = job.running(polite=5)
+    with job.guest("sh", "-c", "trap 'sleep 0.5; echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"):
+        asking = threading.Thread(target=lambda: [job.urge_when_up(running), running.urge()])
+        asking.start()
+        assert running.wait().code == 3
+    assert bytes(job.out) == b"up\nsaved\n"
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
-def test_what_is_no_piece_is_never_read(job: Job, kind: str, tmp_path: Path) -> None:
+def test_what_is_no_piece_is_never_read(job: Job, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_KILL_SECONDS", 0.1)  # nobody is there to end it
     (tmp_path / "secret").write_bytes(b"secret")
     hostile = job.folder / "stdout.0"
     match kind:
@@ -197,7 +208,8 @@ def test_what_is_no_piece_is_never_read(job: Job, kind: str, tmp_path: Path) -> 
             hostile.mkdir()
         case "large":
             hostile.write_bytes(bytes(pieces.MAX_PIECE + 1))
-    assert job.running().wait().code == 125
+    ended = job.running().wait()
+    assert (ended.code, ended.lost) == (125, True)
     assert not job.out
 
 
@@ -270,6 +282,15 @@ def test_outputs_are_plain_files_of_the_folder_alone(job: Job, tmp_path: Path) -
     every = [name for name, _ in outputs.found(job.work, ["**/*.csv"])]
     assert every == ["one.csv", "a/two.csv", "a/b/odd\n\x1b.csv", "a/b/three.csv"]
     assert [name for name, _ in outputs.found(job.work, ["a/**"])] == every[1:]
+
+
+def test_a_name_with_a_dot_comes_back_only_when_it_is_named(job: Job) -> None:
+    (job.work / ".ssh").mkdir()
+    for name in (".bashrc", ".ssh/authorized_keys", "x"):
+        (job.work / name).touch()
+    for pattern in ("*", "**", "**/*", "?bashrc", "[.]bashrc", "*/*"):
+        assert [name for name, _ in outputs.found(job.work, [pattern])] in (["x"], []), pattern
+    assert [name for name, _ in outputs.found(job.work, [".ssh/*", ".bash*"])] == [".bashrc", ".ssh/authorized_keys"]
 
 
 @pytest.mark.parametrize("pattern", ["", "/etc/*", "../x", "a/../../x", "."])

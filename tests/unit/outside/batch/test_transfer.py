@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,24 @@ def test_what_fits_comes_back_with_the_users_own_modes(work: Path) -> None:
     mine = work.parent / "mine"
     assert names(mine) == ["a/b/x.csv", "y.csv"]
     assert stat.S_IMODE((mine / "y.csv").stat().st_mode) == 0o640
+    assert stat.S_IMODE((mine / "a" / "b").stat().st_mode) == 0o750
+
+
+def test_holes_of_the_guests_cost_nothing_and_a_copy_can_be_interrupted(work: Path) -> None:
+    with (work / "huge").open("wb") as file:
+        file.seek(3 << 20)
+        file.write(b"in the middle")
+        file.truncate(1 << 40)
+    assert back(work, "huge") == WELL
+    came = work.parent / "mine" / "huge"
+    assert (came.stat().st_size, came.stat().st_blocks * 512 < 1 << 20) == (1 << 40, True)
+    with came.open("rb") as file:
+        file.seek(3 << 20)
+        assert file.read(13) == b"in the middle"
+    came.unlink()
+    request = JobRequest(Order(("x",)), outputs=("huge",), folder=str(came.parent))
+    assert "interrupted: only 0" in transfer.fetched(work, request, WELL, lambda: True).said
+    assert names(came.parent) == []
 
 
 def test_ten_thousand_files_come_back(work: Path) -> None:
@@ -92,11 +111,11 @@ def test_a_full_disk_is_told_with_what_came_back_and_leaves_no_half_of_a_file(
         (work / name).write_bytes(bytes(1 << 16))
     copied = transfer._copy
 
-    def full(source: int, made: int) -> None:
+    def full(source: int, made: int, is_over: Callable[[], bool]) -> None:
         if os.fstat(source).st_ino == (work / "b").stat().st_ino:
             os.write(made, b"half")
             raise OSError(28, "No space left on device")
-        copied(source, made)
+        copied(source, made, is_over)
 
     monkeypatch.setattr(transfer, "_copy", full)
     end = back(work, "*")
