@@ -56,9 +56,18 @@ def _zone(root: Path) -> tzinfo:
     for place in (root / "etc/localtime", Path("/etc/localtime")):
         try:
             if place.is_symlink() and _ZONES in (name := str(place.readlink())):
-                return ZoneInfo(name.rpartition(_ZONES)[2])
+                return _named(root, name.rpartition(_ZONES)[2])
             with place.open("rb") as rules:
                 return ZoneInfo.from_file(rules)
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError):
             continue
     return UTC
+
+
+def _named(root: Path, zone: str) -> ZoneInfo:
+    """By the node's own rules, which may know zones that ours do not. Raises LookupError or ValueError."""
+    try:
+        with (root / "usr/share/zoneinfo" / zone).open("rb") as rules:
+            return ZoneInfo.from_file(rules, key=zone)
+    except OSError:
+        return ZoneInfo(zone)

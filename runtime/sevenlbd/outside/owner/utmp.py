@@ -6,6 +6,7 @@ off the machine; nobody is taken away by it whom logind knows.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -52,9 +53,20 @@ def _people(content: bytes) -> Iterator[UtmpLine]:
         name, tty, where = _text(user), _text(line), _text(host)
         if kind != USER_PROCESS or not name or _MULTIPLEXERS.fullmatch(where):
             continue
-        if sees_all and pid > 0 and not Path(f"/proc/{pid}").exists():
+        if sees_all and pid > 0 and _is_gone(pid):
             continue  # it was killed, and nobody took the line away
         yield UtmpLine(Person(name, float(max(seconds, 0)), _kind(tty, where)), tty)
+
+
+def _is_gone(pid: int) -> bool:
+    """By a signal that is none (kill(2)): a /proc with hidepid shows nobody else's processes."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _kind(tty: str, host: str) -> str:

@@ -183,6 +183,23 @@ def test_a_node_tells_its_own_time_whatever_the_callers_zone_is(monkeypatch: pyt
     assert abs(int(told["SevenLbdOwnerAsked"] or 0) - before) < 5
 
 
+def test_a_zone_that_only_the_node_knows_is_taken_from_there_and_one_that_nobody_knows_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    rules = tmp_path / "usr" / "share" / "zoneinfo" / "Mars" / "Olympus"
+    (tmp_path / "etc").mkdir()
+    rules.parent.mkdir(parents=True)
+    rules.write_bytes(Path("/usr/share/zoneinfo/Asia/Kathmandu").read_bytes())
+    (tmp_path / "etc" / "localtime").symlink_to("/usr/share/zoneinfo/Mars/Olympus")
+    zone = advertised._zone(tmp_path)
+    assert (str(zone), datetime(2026, 1, 1, tzinfo=zone).utcoffset()) == (
+        "Mars/Olympus",
+        timedelta(hours=5, minutes=45),
+    )
+    rules.unlink()
+    assert advertised._zone(tmp_path) is not None
+
+
 def test_a_zone_that_a_link_names_is_the_nodes(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Kathmandu")
