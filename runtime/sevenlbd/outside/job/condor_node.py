@@ -30,7 +30,8 @@ _NICEST = 19  # setpriority(2)
 def condor_node(context: CommandContext) -> int:
     """Print the configuration."""
     site = site_tables.read(context.here)
-    command = context.options.command or str(Path(appliance_call.sif(site.slurm, context.here)).parent / "7lbd")
+    table = site.job_table("condor" if "condor" in site.said else "slurm")
+    command = context.options.command or str(Path(appliance_call.sif(table, context.here)).parent / "7lbd")
     if not command.startswith("/") or not command.isprintable():
         what = f"{command!r} is not a path from the root, on one line"
         raise Refusal(ExitCode.USAGE, what, hint="--command /apps/7lbd/7lbd")

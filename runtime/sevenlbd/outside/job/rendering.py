@@ -50,7 +50,7 @@ def condor(context: CommandContext) -> int:
 
 def command(context: CommandContext) -> int:
     """Print the launcher."""
-    known = site_tables.read(context.here).slurm
+    known = site_tables.read(context.here).only_table
     setup = "\n".join(f"    {line}" for line in known.setup)
     ready = f"command -v {shlex.quote(known.apptainer)} >/dev/null || {{\n{setup}\n}}\n" if setup else ""
     sif = appliance_call.sif(known, context.here)

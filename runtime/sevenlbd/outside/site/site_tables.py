@@ -72,6 +72,11 @@ class Site:
         """That of a scheduler, by its name."""
         return self.condor if scheduler == "condor" else self.slurm
 
+    @property
+    def only_table(self) -> JobTable:
+        """That of the scheduler which the site has told of; Slurm's where it has told of both, or of none."""
+        return self.job_table("condor" if "condor" in self.said and "slurm" not in self.said else "slurm")
+
 
 def read(here: sources.Places) -> Site:
     """The tables of the site's file. Raises Refusal that names the key."""
