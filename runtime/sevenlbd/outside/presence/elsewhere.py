@@ -71,7 +71,8 @@ class Lookout:
         """Everything of this user's that is not alive in `bases`, this node's own folders of sessions."""
         records = [record for record in register.records(self._register) if not _is_in(bases, record.state)]
         jobs, trouble = self._jobs()
-        gone = [record for record in records if _is_gone(record, records, jobs)]
+        whole = {one.name: jobs[one.name] for one in self._schedulers if one.knows_all}
+        gone = [record for record in records if _is_gone(record, records, whole)]
         sessions = tuple(
             Elsewhere(record.state, record.folder, _job_of(record.state, jobs))
             for record in records

@@ -31,6 +31,7 @@ class Condor:
     """A Scheduler."""
 
     name = "condor"
+    knows_all = False  # condor_q asks one schedd of several, and each counts its own
 
     def __init__(self, programs: NodePrograms) -> None:
         self._programs = programs

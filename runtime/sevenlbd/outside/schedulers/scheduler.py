@@ -92,6 +92,10 @@ class Scheduler(Protocol):
     def name(self) -> str:
         """What its table in the site's file is called, and what a session says of whose job it is in."""
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether a job that it does not tell of is no more, wherever it was handed in."""
+
     def is_here(self) -> bool:
         """Whether it can be asked."""
 

@@ -23,6 +23,7 @@ class Slurm:
     """A Scheduler."""
 
     name = "slurm"
+    knows_all = True
 
     def __init__(self, programs: NodePrograms) -> None:
         self._programs = programs
