@@ -74,9 +74,9 @@ def text(want: CondorJob, settings: Settings, here: Places, made_by: str) -> str
     """The description. Raises Refusal when it cannot be said what the job needs."""
     settings = job_script.with_end(settings, here)
     suspends = settings.at_end is AtEnd.SUSPEND
-    if suspends and want.time_said:
-        what = "a desktop that is suspended at its end goes on by itself in HTCondor, so its job has no time"
-        raise Refusal(ExitCode.USAGE, what, hint="leave --time out, or say --at-end shutdown")
+    if suspends and (want.time_said or settings.time_limit):
+        what = "a desktop that is suspended at its end goes on in HTCondor, so its job has no time (--time, --for)"
+        raise Refusal(ExitCode.USAGE, what, hint="leave these out, or say --at-end shutdown")
     lines = [
         f"# A desktop as a job of HTCondor's. Made by: {made_by}",
         *_asked(want.table, settings, here, timed=not suspends),
@@ -106,7 +106,9 @@ def _asked(table: CondorTable, settings: Settings, here: Places, *, timed: bool)
     yield "stream_output = true"
     yield "stream_error = true"
     if table.disk:
-        yield f"request_disk = {math.ceil(table.disk / (1 << 20))}M"
+        # Suspended, its memory is beside its disk; and once more while it is written anew.
+        disk = table.disk if timed else table.disk + 2 * (memory or 0)
+        yield f"request_disk = {math.ceil(disk / (1 << 20))}M"
     if table.account:
         yield f"accounting_group = {table.account}"
     if timed and table.time:

@@ -84,8 +84,10 @@ def test_a_suspended_desktop_goes_from_node_to_node(site: Path, capsys: pytest.C
     assert script.endswith('--resume-if-there="$PWD/7lbd-saved/desktop.7lbd"')
     assert "--resume=" not in script
     assert int(told["job_max_vacate_time"]) > 35, "an eviction leaves the time to write it"
-    with pytest.raises(Refusal, match="so its job has no time"):
-        described(capsys, *IMAGE, "--at-end", "suspend", "--time", "1h")
+    assert told["request_disk"] == "13312M", "its memory is beside its disk, and once more while it is written anew"
+    for option in ("--time", "--for"):
+        with pytest.raises(Refusal, match="so its job has no time"):
+            described(capsys, *IMAGE, "--at-end", "suspend", option, "1h")
 
 
 def test_the_script_comes_to_bash_as_it_is(
