@@ -81,6 +81,11 @@ class Facts:
     desktop: Printable = ""
     """A random number in hex, the same in every file of this desktop and in every copy of one."""
 
+    @property
+    def image_name(self) -> str:
+        """The image as `--image` takes it."""
+        return f"{self.image}@{self.version}" if self.version else self.image
+
 
 @dataclass(frozen=True)
 class Secrets:

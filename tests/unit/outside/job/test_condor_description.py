@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.cli import dispatch
+from sevenlbd.outside.saved import saved_format
+from sevenlbd.outside.saved.facts import Facts, MachineFacts, SavedHeader
 
 # The site's folder, and an Apptainer that prints its words, are those of the jobs of Slurm's.
 from test_jobs import apptainer, mounted, site  # noqa: F401
@@ -72,10 +74,17 @@ def test_an_image_that_is_a_path_is_the_jobs_own_affair(site: Path, capsys: pyte
 def test_a_suspended_desktop_goes_from_node_to_node(site: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     saved = site / "state dir" / "saved"
     saved.mkdir(parents=True, mode=0o700)
-    (saved / "my desk.7lbd").write_bytes(b"")
-    told = described(
-        capsys, *IMAGE, "--at-end", "suspend", "--suspended-exit-code", "77", "--resume", str(saved / "my desk.7lbd")
+    machine = MachineFacts(
+        *("1:10.0", "pc-q35-10.0", "tcg", "max", 3, 4 << 30, "tap", "52:54:00:07:1b:d0"),
+        *("uefi", False, "virtio", "virtio", "virtio", "linux", "utc", 1 << 30),
     )
+    facts = Facts("one", "win11", "2", "win11@2", "user1", "ann", machine, ())
+    (saved / "my desk.7lbd").write_bytes(saved_format.pack_header(SavedHeader(facts, ())))
+    told = described(
+        capsys, "--at-end", "suspend", "--suspended-exit-code", "77", "--resume", str(saved / "my desk.7lbd")
+    )
+    assert told["+vm_name"] == '"win11@2"', "it goes where its image is"
+    assert (told["request_memory"], told["request_cpus"]) == ("4608M", "3"), "and has the room that it had"
     assert told["when_to_transfer_output"] == "ON_EXIT_OR_EVICT"
     assert (told["checkpoint_exit_code"], told["transfer_output_files"]) == ("77", "7lbd-saved")
     assert told["transfer_input_files"] == str(saved / "my desk.7lbd")

@@ -138,7 +138,6 @@ def machine_of(desktop: SavedDesktop) -> AsSaved:
 def settings_for(settings: Settings, desktop: SavedDesktop) -> tuple[Settings, list[str]]:
     """The settings with all that must be as it was; and what is therefore not as they say."""
     facts, machine = desktop.facts, desktop.facts.machine
-    image = f"{facts.image}@{facts.version}" if facts.version else facts.image
     was = {
         "memory": machine.memory,
         "cpus": machine.cpus,
@@ -154,7 +153,7 @@ def settings_for(settings: Settings, desktop: SavedDesktop) -> tuple[Settings, l
         if getattr(settings, name) not in (getattr(usual, name), value)
     ]
     name = settings.name or (session_folders.new_name() if desktop.copied else facts.session)
-    return settings.model_copy(update={**was, "image": settings.image or image, "name": name}), notes
+    return settings.model_copy(update={**was, "image": settings.image or facts.image_name, "name": name}), notes
 
 
 def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepared:
