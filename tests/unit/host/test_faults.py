@@ -79,9 +79,9 @@ def test_all_of_a_session_stands_still_and_goes_on(victim: Victim) -> None:
 
 
 def test_only_a_full_disk_is_let_pass(tmp_path: Path) -> None:
-    with deeds.suppress_full():
+    with deeds.full_disk_passes():
         raise OSError(28, "No space left on device")
-    with pytest.raises(PermissionError), deeds.suppress_full():
+    with pytest.raises(PermissionError), deeds.full_disk_passes():
         raise PermissionError(13, "no")
     with pytest.raises(deeds.Missed):
         deeds._fill_up(tmp_path / "none" / "filler")

@@ -188,8 +188,9 @@ def test_a_disk_that_is_full_here_is_told_and_ends_it(job: Job) -> None:
 def test_one_ctrl_c_that_comes_twice_is_one(job: Job) -> None:
     running = job.running(polite=5)
     with job.guest("sh", "-c", "trap 'sleep 0.5; echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"):
-        asking = threading.Thread(target=lambda: [job.urge_when_up(running), running.urge()])
-        asking.start()
+        asking = [threading.Thread(target=job.urge_when_up, args=(running,)) for _ in range(2)]
+        for one in asking:
+            one.start()
         assert running.wait().code == 3
     assert bytes(job.out) == b"up\nsaved\n"
 
