@@ -12,7 +12,7 @@ _AS_A_NEIGHBOUR = ["unshare", "--user", "--map-auto", "--map-root-user", "--setu
 _HELD = 400
 
 _HELLOS = """
-import socket, ssl, sys
+import itertools, socket, ssl, sys
 port, count, most = map(int, sys.argv[1:])
 context, hello = ssl._create_unverified_context(), ssl.MemoryBIO()
 try:
@@ -20,7 +20,9 @@ try:
 except ssl.SSLWantReadError:
     pass
 hello, held = hello.read(), []
-for number in range(count):
+for number in itertools.count():
+    if number == count:
+        print("greeted", flush=True)
     one = socket.create_connection(("127.0.0.1", port), 60)
     held.append(one)
     try:
@@ -34,9 +36,12 @@ for number in range(count):
 
 @contextmanager
 def greeting(port: int, count: int) -> Iterator[subprocess.Popen[bytes]]:
-    """While it lasts: so many connections, of which three in four begin TLS, and none goes on. Holds hundreds."""
+    """While it lasts: connections, of which three in four begin TLS, and none goes on. Holds hundreds.
+
+    It says so once there were `count` of them, and goes on.
+    """
     command = [*_AS_A_NEIGHBOUR, sys.executable, "-c", _HELLOS, str(port), str(count), str(_HELD)]
-    flood = subprocess.Popen(command)
+    flood = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         yield flood
     finally:

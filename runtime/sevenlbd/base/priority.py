@@ -8,12 +8,32 @@ is: he has to be quick when they are to leave.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 _NICEST = "19"  # setpriority(2)
-_COMMAND = ("/usr/bin/nice", "-n", _NICEST, "/usr/bin/ionice", "-c", "idle", "-t", "--")
-# The kernel takes ten such orders a second from all users together (kernel/sched/autogroup.c).
-_AGAIN_SECONDS, _TRIES = 0.13, 100
+# The kernel takes ten such orders a second from all users together (kernel/sched/autogroup.c): the first free moment is
+# waited for, three seconds at most. By the program itself, before it becomes what it is to be: nobody may give such an
+# order for one that holds secrets (PR_SET_DUMPABLE(2const)).
+_WEIGHED_LEAST = f"""
+own=/proc/self/autogroup tries=100
+while [ -w $own ] && [ $tries -gt 0 ] && ! echo {_NICEST} >$own; do
+    tries=$((tries - 1))
+    sleep 0.03
+done 2>/dev/null
+exec "$@"
+"""
+_COMMAND = (
+    "/usr/bin/nice",
+    "-n",
+    _NICEST,
+    "/usr/bin/ionice",
+    "-c",
+    "idle",
+    "-t",
+    "--",
+    "/bin/sh",
+    "-c",
+    _WEIGHED_LEAST,
+    "sh",
+)
 _in_force: list[str] = []
 """What stands before each command; nothing for who does not give way."""
 
@@ -24,20 +44,5 @@ def let_children_give_way() -> None:
 
 
 def prefix() -> list[str]:
-    """What stands before a command."""
+    """What stands before a command that is started in a session of its own."""
     return list(_in_force)
-
-
-def settle(pid: int, proc: Path = Path("/proc"), tries: int = _TRIES) -> None:
-    """A program has been started in a session of its own, by such a command, in this event loop."""
-    if not _in_force:
-        return
-    try:
-        (proc / str(pid) / "autogroup").write_text(_NICEST)
-    except BlockingIOError:
-        import asyncio  # whoever calls has it; a session's check has not, and does without its 30 ms
-
-        if tries:
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, settle, pid, proc, tries - 1)
-    except OSError:
-        return

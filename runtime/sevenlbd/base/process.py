@@ -78,8 +78,6 @@ async def spawn(
             start_new_session=True,
         )
         started.add(process.pid)
-        if not in_a_hurry:
-            priority.settle(process.pid)
         return process
     finally:
         if output:
