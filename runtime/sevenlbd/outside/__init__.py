@@ -9,6 +9,7 @@
 - console/: What a user reads on the terminal
 - egress/: The way out
 - folders/: Folders on this node
+- grid/: Borrowed machines and the pool's service
 - imaging/: The verb `image`
 - job/: A scheduler's job
 - node/: What this node is and has

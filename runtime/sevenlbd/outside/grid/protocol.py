@@ -1,0 +1,361 @@
+"""What a borrowed machine and the pool's service say to each other, over HTTPS: JSON, a record a message.
+
+    POST /v1/enrol    Enrolling -> Enrolled      once, with a code instead of a token
+    GET  /v1/waiting            -> Waiting       what is wanted, and where the pool is
+    GET  /v1/images             -> Images        the current version of each image
+    GET  /v1/images/NAME/VERSION/FILE            a file of a version, with Range; paid for with a ticket
+    POST /v1/state    Report    -> Heard         what the machine does
+    POST /v1/worker   WorkerOrder -> WorkerPass  a token for one VM that joins the pool
+
+Neither side trusts the other: both read with the same code, and a record that exists is within its limits. A request
+carries the machine's token as `Authorization: Bearer`; the answer's `RENEWED` header is the next one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ...base import hostnames
+from ...images import names
+from ...images.layout import MANIFEST
+from ...wire.codec import MAX_TEXT, Codec, Lenient, Malformed, Printable
+
+ENROL, WAITING, IMAGES, STATE, WORKER = "/v1/enrol", "/v1/waiting", "/v1/images", "/v1/state", "/v1/worker"
+RENEWED = "X-7lbd-Token"
+"""The header of an answer that has the machine's next token. The present one is good until that one was used."""
+
+MOST_BYTES = {
+    # Of a body. All that the limits below let through, and it is never held by more than one request of a machine.
+    ENROL: 16 << 10,
+    WAITING: 512 << 10,
+    IMAGES: 4 << 20,
+    STATE: 256 << 10,
+    WORKER: 16 << 10,
+}
+MOST_DEMANDS = 1000  # a guess: names that jobs wait for at once, times the sizes that they ask for
+MOST_IMAGES = 1000  # a guess: a large site has dozens
+MOST_FILES = 64  # of a version; with a warm state and a signature there are about ten
+MOST_SLOTS = 256  # a guess: VMs of one machine
+_MOST = 1 << 53  # of any count, as JSON's numbers go (RFC 8259, 6)
+_MOST_TOKEN = 8 << 10  # letters; HTCondor's are of some 500
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what a header may hold (RFC 6750, 2.1)
+_PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DEEPEST = 4  # folders of a file in a version; there is one, of the warm state
+_MOST_MACHINE = 63  # letters, as of a host's first label
+
+
+def is_machine(text: str) -> bool:
+    """Whether a machine may be called so: it becomes a file's name and part of an attribute in the pool."""
+    return len(text) <= _MOST_MACHINE and hostnames.is_node_name(text) and ".." not in text
+
+
+def is_file(text: str) -> bool:
+    """Whether a version may have a file of that path."""
+    pieces = text.split("/")
+    return len(pieces) <= _DEEPEST and all(_PIECE.fullmatch(piece) and ".." not in piece for piece in pieces)
+
+
+def _need(good: object, what: str) -> None:
+    if not good:
+        raise Malformed(what)
+
+
+def _need_counts(*numbers: int) -> None:
+    _need(all(0 <= number < _MOST for number in numbers), "a number makes no sense")
+
+
+def _need_secret(text: str) -> None:
+    _need(len(text) <= _MOST_TOKEN and _SECRET.fullmatch(text), "a secret is none")
+
+
+def _need_moment(seconds: float) -> None:
+    _need(math.isfinite(seconds) and 0 <= seconds < _MOST, "a time makes no sense")
+
+
+def _need_version(name: str, version: str) -> None:
+    _need(names.is_name(name) and names.is_version(version), "an image's name is none")
+
+
+def _need_address(text: str) -> None:
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    known = hostnames.is_address(bare) or hostnames.is_name(host.lower())
+    good = colon and known and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 1 << 16
+    _need(good, "an address is none")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The body of every answer that is a refusal."""
+
+    what: Printable
+    why: Printable = ""
+    mend: Printable = ""
+
+
+@dataclass(frozen=True)
+class Enrolling:
+    """A machine wants to belong to the pool."""
+
+    code: str
+    machine: str
+    """How it wants to be called; the answer says how it is."""
+
+    def __post_init__(self) -> None:
+        _need_secret(self.code)
+        _need(is_machine(self.machine), "a machine's name is none")
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """It does now."""
+
+    machine: str
+    token: str
+
+    def __post_init__(self) -> None:
+        _need(is_machine(self.machine), "a machine's name is none")
+        _need_secret(self.token)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the service wants to be asked, in seconds. The machine keeps to limits of its own."""
+
+    poll: float = 30.0
+    """Between two questions, less or more by a part that each machine draws for itself."""
+    longest: float = 900.0
+    """The most that it waits when the service does not answer; it doubles up to there."""
+
+    def __post_init__(self) -> None:
+        _need_moment(self.poll)
+        _need_moment(self.longest)
+
+
+@dataclass(frozen=True)
+class PoolAddress:
+    """Where a VM joins the pool."""
+
+    collector: str
+    """`host:port`."""
+    trust_domain: str
+
+    def __post_init__(self) -> None:
+        _need_address(self.collector)
+        _need(re.fullmatch(r"[A-Za-z0-9._-]{1,253}", self.trust_domain), "a trust domain is none")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Idle jobs that name one image and need the same. A name may stand in several."""
+
+    vm_name: str
+    jobs: int
+    cpus: int
+    memory: int
+    """Bytes."""
+    disk: int
+    """Bytes."""
+
+    def __post_init__(self) -> None:
+        _need(names.is_name(self.vm_name), "an image's name is none")
+        _need_counts(self.jobs, self.cpus, self.memory, self.disk)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is wanted now, the oldest jobs first."""
+
+    pool: PoolAddress
+    demands: tuple[Demand, ...]
+    images: str
+    """Changes whenever the answer of `IMAGES` does."""
+    pace: Lenient[Pace] = Pace()
+
+    def __post_init__(self) -> None:
+        _need(len(self.demands) <= MOST_DEMANDS, "too many demands")
+        _need(_HASH.fullmatch(self.images), "a digest is none")
+
+
+@dataclass(frozen=True)
+class OfferedFile:
+    """One file of a version, the signature's among them."""
+
+    name: str
+    """Its path in the version's folder."""
+    size: int
+
+    def __post_init__(self) -> None:
+        _need(is_file(self.name), "a file's name is none")
+        _need_counts(self.size)
+
+
+@dataclass(frozen=True)
+class OfferedImage:
+    """The current version of an image. What it is worth is told by its signature, not by who offers it."""
+
+    name: str
+    version: str
+    manifest: str
+    """SHA-256 of manifest.json, in hexadecimal."""
+    files: tuple[OfferedFile, ...]
+
+    def __post_init__(self) -> None:
+        _need_version(self.name, self.version)
+        _need(_HASH.fullmatch(self.manifest), "a digest is none")
+        there = [file.name for file in self.files]
+        _need(len(there) <= MOST_FILES and len({name.lower() for name in there}) == len(there), "too many files")
+        _need(MANIFEST in there, "a version without a manifest")
+        folders = {name[:at] for name in there for at, letter in enumerate(name) if letter == "/"}
+        _need(not folders & set(there), "a file is a folder, too")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Images:
+    """All that the pool offers, and what a file is fetched with."""
+
+    images: tuple[OfferedImage, ...]
+    ticket: str
+    """The bearer's token of requests for files: it lets nothing else be done, and is not renewed by them."""
+    expires: float
+    """When the ticket does, in seconds from now."""
+
+    def __post_init__(self) -> None:
+        there = {image.name for image in self.images}
+        _need(len(self.images) <= MOST_IMAGES and len(there) == len(self.images), "too many images")
+        _need_secret(self.ticket)
+        _need_moment(self.expires)
+
+
+class Owner(StrEnum):
+    """Whether the machine's owner is there."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class VmPhase(StrEnum):
+    """How far a VM is."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    """It has joined the pool, and nobody has claimed it."""
+    BUSY = "busy"
+    SUSPENDING = "suspending"
+    SUSPENDED = "suspended"
+    RESUMING = "resuming"
+    ENDING = "ending"
+
+
+@dataclass(frozen=True)
+class RunningVm:
+    """One VM of a machine."""
+
+    slot: int
+    image: str
+    version: str
+    phase: VmPhase
+    since: float
+    """When this phase began, in seconds before the report."""
+    cpus: int = 0
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        _need_version(self.image, self.version)
+        _need_counts(self.slot, self.cpus, self.memory)
+        _need_moment(self.since)
+
+
+@dataclass(frozen=True)
+class HeldImage:
+    """A version in a machine's own repository."""
+
+    name: str
+    version: str
+    size: int = 0
+    whole: bool = True
+    """False while it is being fetched."""
+
+    def __post_init__(self) -> None:
+        _need_version(self.name, self.version)
+        _need_counts(self.size)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a machine does. The counts are since its coordinator began."""
+
+    owner: Owner
+    lends: bool
+    """Whether VMs may run on it now."""
+    slots: int
+    vms: tuple[RunningVm, ...] = ()
+    images: tuple[HeldImage, ...] = ()
+    reason: Printable = ""
+    """Why it lends or does not, in its policy's words."""
+    fetched: int = 0
+    """Bytes of images."""
+    started: int = 0
+    """VMs that were."""
+    evictions: int = 0
+    failures: int = 0
+    """VMs and fetches that failed."""
+    appliance: Printable = ""
+    """Its version."""
+
+    def __post_init__(self) -> None:
+        _need(self.slots <= MOST_SLOTS and len(self.vms) <= MOST_SLOTS, "too many slots")
+        _need(len(self.images) <= MOST_IMAGES, "too many images")
+        _need(max(len(self.reason), len(self.appliance)) <= MAX_TEXT, "a text is too long")
+        _need_counts(self.slots, self.fetched, self.started, self.evictions, self.failures)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The service has noted a report."""
+
+    pace: Lenient[Pace] = Pace()
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """A machine is about to start a VM of this name in this slot."""
+
+    vm_name: str
+    slot: int
+
+    def __post_init__(self) -> None:
+        _need(names.is_name(self.vm_name), "an image's name is none")
+        _need_counts(self.slot)
+
+
+@dataclass(frozen=True)
+class WorkerPass:
+    """What the VM joins the pool with. It is never written to a disk of the machine."""
+
+    pool: PoolAddress
+    token: str
+    """An IDTOKEN of HTCondor's, which lets its bearer advertise a startd, and no more."""
+    lifetime: float
+    """Seconds from now."""
+
+    def __post_init__(self) -> None:
+        _need_secret(self.token)
+        _need_moment(self.lifetime)
+
+
+PROBLEM = Codec[Problem](Problem)
+ENROLLING, ENROLLED = Codec[Enrolling](Enrolling), Codec[Enrolled](Enrolled)
+WAITING_ANSWER, IMAGES_ANSWER = Codec[Waiting](Waiting), Codec[Images](Images)
+REPORT, HEARD = Codec[Report](Report), Codec[Heard](Heard)
+WORKER_ORDER, WORKER_PASS = Codec[WorkerOrder](WorkerOrder), Codec[WorkerPass](WorkerPass)
