@@ -49,7 +49,7 @@ class World:
     def copy_image(self, image: Path, start: str, *, tpm: bool) -> None:
         """An image that one session may lose; for a warm start with the state for it, which takes no room."""
         if start == "warm":
-            frozen.link_image(self._warm, image)
+            frozen.copy_image(self._warm, image)
             return
         shutil.copytree(self._image, image)
         (image / "image.toml").write_text(_DESCRIBED.format("uefi-secure" if tpm else "bios"))
