@@ -50,10 +50,12 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _serves_a_container(entry: Path) -> bool:
+    """By its command line, which is empty for a process that is just ending, and whatever it likes for any other."""
     with suppress(OSError):
         words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        program, *rest = [argument for argument in words if argument]
-        return Path(program).name.startswith(_PROGRAM) and rest[-2].startswith(_SOURCE) and _PLACE in rest[-1]
+        match [argument for argument in words if argument]:
+            case [program, *_, source, place]:
+                return Path(program).name.startswith(_PROGRAM) and source.startswith(_SOURCE) and _PLACE in place
     return False
 
 
