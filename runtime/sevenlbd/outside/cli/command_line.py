@@ -67,6 +67,7 @@ _FAMILIES: Mapping[str, _Family] = {
     "image": _Family("verbs", "VERB", "`image` wants a verb", "is not a verb of `image`", _ABOUT_IMAGES),
     "image build": _Family("systems", "SYSTEM"),
     "saved": _Family("verbs", "VERB", "`saved` wants a verb", "is not a verb of `saved`"),
+    "grid": _Family("verbs", "VERB", "`grid` wants a verb", "is not a verb of `grid`"),
     "render": _Family("things", "THING", "`render` wants to know what", "is nothing that `render` makes"),
 }
 

@@ -164,6 +164,8 @@ VERBS = (
         _S,
         "commands.advertising",
     ),
+    Verb("grid", "lend this machine to a pool, and keep the pool's service", _S),
+    Verb("grid enrol", "make this machine belong to a pool, by a code of its administrator's", _S, "grid.enrolment"),
     Verb("config", "show the settings in force", _S, "commands.node_verbs"),
     Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
     Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),

@@ -1,4 +1,8 @@
 """The grid: borrowed machines that run research VMs, and the pool's service that tells them what is wanted.
 
 - protocol: what a machine and the pool's service say to each other
+- https_exchange: one request to one server that is known by its key, with an end to everything
+- membership: the pool that this machine belongs to, and its token
+- client: the service, asked by such a machine
+- enrolment: `grid enrol`
 """
