@@ -76,6 +76,16 @@ def remove_held(lock: int, folder: Path) -> None:
         _remove_tree(folder)
 
 
+def remove_own(made: int, folder: Path) -> None:
+    """Remove the folder, if it is the one that the descriptor `made` holds: its mark went when somebody removed it.
+
+    Whoever did that meanwhile may have met a file of ours that was just being written, and left the folder for it.
+    """
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(made), folder.lstat()):
+            shutil.rmtree(folder)
+
+
 def remove_dead(folder: Path) -> None:
     """Remove a folder that bears our mark and that nobody holds; what else there is stays."""
     with suppress(OSError), _opened(folder, os.O_RDWR) as lock:

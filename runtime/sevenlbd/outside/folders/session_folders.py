@@ -77,6 +77,9 @@ def session_folder(where: Path, name: str) -> Iterator[Path]:
     with ExitStack() as undo:
         undo.callback(_remove_empty, where)
         undo.callback(os.close, lock)
+        made = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        undo.callback(os.close, made)
+        undo.callback(folder_lock.remove_own, made, where / name)
         for left in (fresh, where / name):
             undo.callback(folder_lock.remove_held, lock, left)
         with trouble_told(where):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,24 @@ def test_a_folder_lives_as_long_as_its_session(tmp_path: Path) -> None:
         with pytest.raises(Refusal, match="is running already"):
             session_folders.check_name(base, "one")
     assert not base.exists()
+
+
+def test_a_folder_that_somebody_removed_but_for_the_last_file_written_is_gone_at_the_end(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    with session_folders.session_folder(base, "one") as place:
+        shutil.rmtree(place / "logs")
+        (place / folder_lock.LOCK).unlink()
+        (place / session_folders.STATE).write_text("{}")
+    assert not base.exists()
+
+
+def test_another_folder_in_its_place_stays(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    with session_folders.session_folder(base, "one") as place:
+        place.rename(tmp_path / "moved")
+        place.mkdir()
+        (place / "thesis").write_text("of somebody's")
+    assert (place / "thesis").read_text() == "of somebody's"
 
 
 def test_a_folder_that_the_container_does_not_show_is_told_and_not_taken(tmp_path: Path) -> None:
