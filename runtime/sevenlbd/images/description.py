@@ -151,6 +151,22 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs to have the command done that "
         "lies on the share `job`: `user=`, `password=` and `job=`, its folder there, come on its standard input",
     )
+    join_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(),
+        description="a program in the guest, with its arguments, that the agent runs when the guest is to join a pool: "
+        "the pool's `collector=` and the rest of the record of `run --join` come on its standard input, a line each",
+    )
+    join_status: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f]{0,255}$",
+        description="a file in the guest whose one line says what the worker does: joining, idle, busy, refused or "
+        "left, and after it why",
+    )
+    desktop: bool = Field(
+        default=True,
+        description="whether there is a desktop that its RDP server shows; without one a session is ready when the "
+        "agent answers, and has no page",
+    )
     at_end: Literal["shutdown", "suspend"] = Field(
         default="shutdown",
         description="what becomes of a desktop when its time is up, where neither site nor user has set `at_end`",

@@ -13,4 +13,5 @@
 - reports: what the supervisor is told
 - session_stack: brings all of it up, watches it, takes it down
 - setup: the network and the servers' configuration, made once
+- worker_report: a guest that joins a pool, and what it says of itself
 """

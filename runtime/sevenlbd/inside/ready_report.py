@@ -32,8 +32,11 @@ class ReadyReport:
         self._vm = vm
         self._reports = reports
 
-    async def report(self, line: ReadyLine, served: asyncio.Event) -> None:
-        """Tell when the desktop is ready; when it is not in time, tell that and end the machine."""
+    async def report(self, line: ReadyLine, served: asyncio.Event) -> bool:
+        """Tell when the desktop is ready, and return whether it is used then.
+
+        When it is not in time, tell that and end the machine.
+        """
         reached: list[str] = []
         mending = asyncio.create_task(self._mend_stall())
 
@@ -55,22 +58,24 @@ class ReadyReport:
                 f"the desktop was not ready within {limit:.0f} s; of the guest there was: {so_far}",
                 "; a slow node needs a longer --ready-timeout",
             )
+            return False
         else:
-            await self._finish(line, milestone)
+            return await self._finish(line, milestone)
         finally:
             mending.cancel()
 
-    async def _finish(self, line: ReadyLine, milestone: Callable[[str], None]) -> None:
-        """Of a desktop that is ready."""
+    async def _finish(self, line: ReadyLine, milestone: Callable[[str], None]) -> bool:
+        """Of a desktop that is ready. Whether it is used from now on."""
         if self._plan.freeze and self._plan.logon_hook and not await self._logged_on(line, milestone):
-            return
+            return False
         # Last: a guest may make another one until it is ready, and after a warm start when the frozen one has lapsed.
-        if not self._plan.batch:
+        if self._plan.shows_desktop:
             await self._tell_certificate()
         if self._plan.freeze:
             await self._freeze()
         else:
             self._reports.tell(EventKind.READY)
+        return not self._plan.freeze
 
     async def _give_up(self, what: str, more: str = "") -> None:
         with suppress(Exception):

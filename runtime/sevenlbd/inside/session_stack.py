@@ -11,6 +11,7 @@ from ..base.process import python
 from ..wire import shared_files
 from ..wire.keeper import GUEST_SHUT_DOWN, EventKind
 from ..wire.plan import PLANS, Plan
+from . import worker_report
 from .builder import Builder
 from .init.root import SESSION
 from .net import network, router, ways_out
@@ -57,14 +58,16 @@ class SessionStack:
             line, served = ReadyLine(), asyncio.Event()
             ready = asyncio.create_task(ReadyReport(self._plan, vm, self._reports).report(line, served))
             session_stack.callback(ready.cancel)
+            joining = asyncio.create_task(self._join(vm, ready))
+            session_stack.callback(joining.cancel)
             await _gone(builder.pid)
             builder.finish()
             await self._serve(session_stack, line)
             served.set()
-            if self._plan.goes_on and not self._plan.batch:
+            if self._plan.goes_on and self._plan.shows_desktop:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
-            if not self._plan.batch:
+            if self._plan.shows_desktop:
                 await outer_stack.enter_async_context(self._gateway())
             if "rdp-tls" in self._sockets:
                 await session_stack.enter_async_context(self._native.running())
@@ -76,7 +79,7 @@ class SessionStack:
         tap = session_stack.enter_context(network.tap_descriptor(plan.network))
         # Without what it has no use for.
         project = replace(plan.project, credentials="") if plan.project else None
-        builder.begin(PLANS.pack(replace(plan, certificates={}, project=project)))
+        builder.begin(PLANS.pack(replace(plan, certificates={}, project=project, join=None)))
         native_rdp.write(plan.certificates)
         await session_stack.enter_async_context(
             tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
@@ -116,6 +119,11 @@ class SessionStack:
         await session_stack.enter_async_context(
             helpers.kept_running("smbd", samba.smbd(plan), smbd_out, self._reports.warn)
         )
+
+    async def _join(self, vm: machine.Machine, ready: asyncio.Task[bool]) -> None:
+        """Of a guest that joins a pool: for as long as it is there."""
+        if self._plan.join and await ready:
+            await worker_report.kept(self._plan.join, vm.agent, self._reports)
 
     async def _machine(self, session_stack: AsyncExitStack, tap: int | None) -> machine.Machine:
         """The machine, from its warm state if it has one that QEMU takes; else from a cold boot."""

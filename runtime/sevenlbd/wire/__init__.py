@@ -8,6 +8,7 @@
 - forwards: what leads out
 - job_files: names on the shares of a session that runs commands
 - private_network: a project's private network
+- worker_words: a guest that joins a pool
 - shared_files: the files that both sides touch
 - inner_files: the files by which the processes inside find each other
 - state: a session's phases, and `session.json`

@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     BROKE = "broke"
     ENDED = "ended"
     """The text says why, for instance GUEST_SHUT_DOWN."""
+    WORKER = "worker"
+    """What a guest that joins a pool says of itself: a WorkerPhase, and why."""
     PROJECT = "project"
     """The text is what `private_network.UP` and `private_network.DOWN` say."""
     ANSWER = "answer"
@@ -43,7 +45,7 @@ class EventKind(StrEnum):
 
 GUEST_SHUT_DOWN = "the guest shut down"
 MILESTONES = frozenset(
-    {"thawed", "clock", "session", "logon", "flushed", "frozen"}
+    {"thawed", "clock", "session", "logon", "flushed", "frozen", "told-pool"}
     | {"dhcp", "ready-line", "agent", "password", "rdp", "notice"}
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from .codec import Codec
 from .forwards import Egress
 from .private_network import Project
+from .worker_words import Join
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,10 @@ class Plan:
     """Whether the supervisor may have programs run in the guest, to examine it."""
     batch: Batch | None = None
     """That it runs commands; None for a desktop."""
+    headless: bool = False
+    """Whether its system has no desktop at all."""
+    join: Join | None = None
+    """The pool that the guest joins when it is ready."""
 
     background: bool = False
     """Whether all of it gives way to whatever else the node does."""
@@ -167,6 +172,11 @@ class Plan:
     def goes_on(self) -> bool:
         """Whether the guest is there already, and need not boot."""
         return self.warm is not None or self.resumed is not None
+
+    @property
+    def shows_desktop(self) -> bool:
+        """Whether there is a desktop that somebody comes for."""
+        return not (self.batch or self.headless)
 
     @property
     def hook(self) -> tuple[str, ...]:

@@ -156,6 +156,17 @@ class Agent:
         out, err = _decoded(status.get("out-data")), _decoded(status.get("err-data"))
         return Ended(code if isinstance(code, int) else -1, out, err)
 
+    async def read(self, path: str, most: int) -> bytes:
+        """How a file in the guest begins: at most `most` bytes. Raises AgentError."""
+        handle = await self._execute("guest-file-open", lambda: {"path": path, "mode": "r"})
+        if not isinstance(handle, int):
+            raise AgentError(f"{path} in the guest has no number to read it by")
+        try:
+            piece = await self._execute("guest-file-read", lambda: {"handle": handle, "count": most})
+        finally:
+            await self._execute("guest-file-close", lambda: {"handle": handle})
+        return _decoded(piece.get("buf-b64"))[:most] if isinstance(piece, dict) else b""
+
     async def shutdown(self, mode: str = "powerdown") -> None:
         """Ask for a power-off, or a `reboot`; the agent sends no answer when it obeys."""
         async with self._turn:

@@ -31,7 +31,7 @@ async def wait_until_ready(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell
         await guest_ready
     finally:
         guest_ready.cancel()
-    if plan.batch:
+    if not plan.shows_desktop:
         return
     await _until_rdp(plan)
     if plan.freeze and plan.guest.smbios:
@@ -63,7 +63,7 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
             await asyncio.sleep(0)
             if await adoption.set_password(plan.guest.account, plan.password, agent, warn, needed=True):
                 tell("password")
-        if plan.batch:
+        if not plan.shows_desktop:
             return
         await answers
         # The hook may have given the server another certificate.

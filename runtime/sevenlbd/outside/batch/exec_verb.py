@@ -52,7 +52,7 @@ def _options(parser: Parser) -> None:
     several.add_argument("--fresh", action="store_true", help="a new machine for each command of the list")
     for title, names in _GROUPS.items():
         options(parser.add_argument_group(title), *names)
-    parser.set_defaults(form="", goes_on=False, acceptance=False, copy=False, passphrase=False, command=())
+    parser.set_defaults(form="", join="", goes_on=False, acceptance=False, copy=False, passphrase=False, command=())
 
 
 def call(context: CommandContext) -> int:

@@ -33,7 +33,7 @@ def _options(parser: Parser) -> None:
     form = "what a portal's form asks for, checked against the site's table [ondemand]"
     parser.add_argument("--form", metavar="FILE", default="", help=form)
     parser.set_defaults(goes_on=False)
-    _copy(parser)
+    _of_both(parser)
     accept = "for `image accept`: the session's owner may have the agent run programs in the guest"
     parser.add_argument("--acceptance", action="store_true", help=accept)
 
@@ -41,7 +41,7 @@ def _options(parser: Parser) -> None:
 def _resume_options(parser: Parser) -> None:
     _groups(parser, ("resume", "resume_if_there"))
     parser.set_defaults(form="", goes_on=True, acceptance=False)
-    _copy(parser)
+    _of_both(parser)
     saved = "its name, or its file; not needed when you have only one"
     parser.add_argument("resume", nargs="?", metavar="NAME|FILE", default="", help=saved)
 
@@ -53,7 +53,9 @@ def _groups(parser: Parser, left_out: Collection[str]) -> None:
         options(group, *(name for name in names if name not in left_out))
 
 
-def _copy(parser: Parser) -> None:
+def _of_both(parser: Parser) -> None:
+    joins = "have the guest join a pool as a worker, by the record in FILE (JSON; /dev/fd/N, or - for standard input)"
+    parser.add_argument("--join", metavar="FILE", default="", help=joins)
     copied = "go on from a saved desktop even if another session does: both then hold the same licences and files"
     parser.add_argument("--copy", action="store_true", help=copied)
     closed = "ask for the passphrase of the saved desktop, or for the one that this desktop shall be saved with"

@@ -30,6 +30,9 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Something that happens while the session runs, and that nobody need mend."""
 
+    def worker(self, state: SessionState) -> None:
+        """A guest that joins a pool says something else of itself."""
+
     def ready(self, state: SessionState) -> None:
         """The desktop is ready: how to connect."""
 

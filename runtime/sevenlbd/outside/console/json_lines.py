@@ -29,6 +29,9 @@ class JsonLines(Output):
     def note(self, text: str) -> None:
         self._print("note", {"text": text})
 
+    def worker(self, state: SessionState) -> None:
+        self._print("worker", {"phase": state.worker, "why": state.worker_why})
+
     def ready(self, state: SessionState) -> None:
         self._print("ready", {"id": state.id, "folder": state.folder, "url": state.url})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...wire.state import SessionState
 from .terminal import say_on
 
 
@@ -15,6 +16,9 @@ class Output:
 
     trouble = ""
     told = False
+
+    def worker(self, state: SessionState) -> None:
+        """Of a guest that joins a pool; nothing where no such guest can be."""
 
     def unheard(self) -> str:
         """Why nothing of this is read, the first time that there is a reason."""

@@ -57,6 +57,9 @@ class Lines(Output):
     def note(self, text: str) -> None:
         output.say(f"7lbd: {_clock()}: {text}")
 
+    def worker(self, state: SessionState) -> None:
+        self.note(words.worker(state))
+
     def ready(self, state: SessionState) -> None:
         output.say("", *ready_block(state, self._sif, self._link).split("\n"), "")
 

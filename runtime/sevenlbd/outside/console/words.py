@@ -19,6 +19,8 @@ MILESTONES = {
     "agent": "the guest's agent answers",
     "password": "the password is set",
     "rdp": "the remote desktop answers",
+    "told-pool": "the guest knows the pool that it joins",
+    "joined": "the pool knows the guest",
     "notice": "the desktop's user was told of the end",
 }
 """By the words of the wire (wire/keeper.py)."""
@@ -27,6 +29,11 @@ MILESTONES = {
 def step(name: str) -> str:
     """A milestone's or a phase's name, and what it means."""
     return f"{name}: {MILESTONES[name]}" if name in MILESTONES else name
+
+
+def worker(state: SessionState) -> str:
+    """What a guest that joins a pool says of itself."""
+    return f"worker {state.joins}: {state.worker}" + (f": {state.worker_why}" if state.worker_why else "")
 
 
 def latest(state: SessionState) -> str:

@@ -1,5 +1,6 @@
 """The grid: borrowed machines that run research VMs, and the pool's service that tells them what is wanted.
 
+- join_record: the pool that a guest joins, as `run --join` is given it
 - protocol: what a machine and the pool's service say to each other
 - https_exchange: one request to one server that is known by its key, with an end to everything
 - membership: the pool that this machine belongs to, and its token

@@ -15,4 +15,5 @@
 - overlay_disk: the session's own layer
 - supervisor: a session from its folder to its end
 - suspending: a session becomes a file
+- worker_standing: what a guest that joins a pool says of itself
 """

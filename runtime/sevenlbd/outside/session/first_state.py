@@ -9,6 +9,7 @@ from ...base.errors import visible
 from ...wire.job_files import WORK
 from ...wire.state import SessionState
 from .preflight.prepared import Prepared
+from .worker_standing import joined_as
 
 _SIGNALS = {
     "slurm": "Slurm signals to the job's script (the end of its time ahead, scancel --batch)",
@@ -35,6 +36,7 @@ def first_state(prepared: Prepared) -> SessionState:
         account=plan.guest.account,
         project=plan.project.name if plan.project else "",
         notes=list(map(visible, prepared.notes)),
+        joins=joined_as(plan.join),
         runs=plan.guest.os if plan.batch else "",
         works_in=next((share.path for share in plan.shares if plan.batch and share.name == WORK), ""),
         background=prepared.background,

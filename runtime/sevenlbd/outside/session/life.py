@@ -17,6 +17,7 @@ from ...images import image_lock
 from ...wire import shared_files, tls
 from ...wire.keeper import MILESTONES, Event, EventKind
 from ...wire.state import FINAL, Phase, SessionState
+from ...wire.worker_words import WorkerPhase
 from ..console.progress_notes import ProgressNotes
 from ..egress import relay_link as egress_link
 from ..egress.relay.allowed import Allowed
@@ -24,7 +25,7 @@ from ..egress.relay_link import EgressLink
 from ..folders import session_folders
 from ..job.leads import AFTER_GUEST_SECONDS
 from ..project import standing
-from . import mishap
+from . import mishap, worker_standing
 from .audience import Audience
 from .ending import Ending, going_now
 from .guest_calls import GuestCalls
@@ -39,6 +40,7 @@ _SAVABLE = (Phase.READY, Phase.SUSPENDING)
 _ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 
+_MOST_OF_WORKER = 100_000  # a guess: a job every few seconds for days; one that was taken over may say any number
 _MOST_TOLD = 50  # a guess: how often a job's log says that its project's network came or went
 
 
@@ -71,6 +73,7 @@ class Session:
         """The saved desktop is being read, before there is a machine."""
         self._progress = ProgressNotes("the saved desktop is read")
         self._project_told = 0
+        self._worker_told = 0
         self.overlay = plan.overlay
         """The disk that is written to."""
         self.state = state
@@ -321,6 +324,8 @@ class Session:
                 return
             case EventKind.PROJECT:
                 self._project(event.text)
+            case EventKind.WORKER:
+                self._on_worker(event.text)
             case EventKind.WARNING:
                 self._warn(event.text)
             case EventKind.PAUSED:
@@ -375,6 +380,19 @@ class Session:
         tell = self._display.note if self.state.project_address else self._display.warn
         tell(f"the project's network: {standing.spelled(self.state)}")
 
+    def _on_worker(self, text: str) -> None:
+        """What a guest that joins a pool says of itself. One that was never let in is of no use."""
+        was_in = worker_standing.has_joined(self.state)
+        if not worker_standing.hear(self.state, text):
+            return
+        self._worker_told += 1
+        if self._worker_told <= _MOST_OF_WORKER:
+            self._display.worker(self.state)
+        if self.state.worker == WorkerPhase.REFUSED and not was_in:
+            self._fail(
+                ExitCode.NOT_READY, worker_standing.spelled(self.state), "its record (--join) is of no use there"
+            )
+
     def tell_progress(self, done: int, total: int) -> None:
         """How far the saved desktop is read, for whoever watches the start."""
         if text := self._progress.told(done, total):
@@ -420,7 +438,7 @@ class Session:
             self._advance(Phase.SUSPENDED)
             return
         if self.state.phase is not Phase.STOPPING:
-            self.state.reason = why
+            self.state.reason = worker_standing.parting(self.state) or why
             self._advance(Phase.STOPPING)
         self._advance(Phase.ENDED)
 

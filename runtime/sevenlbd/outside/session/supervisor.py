@@ -114,7 +114,7 @@ async def _furnished(
     with session_folders.trouble_told(folder):
         shared_files.make(folder, prepared.plan)
         sockets |= session_stack.enter_context(
-            connectors.unix_sockets(folder, console=ways.console, desktop=prepared.plan.batch is None)
+            connectors.unix_sockets(folder, console=ways.console, desktop=prepared.plan.shows_desktop)
         )
         overlay = await _disk(prepared, session)
         session.overlay = overlay

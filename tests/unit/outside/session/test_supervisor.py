@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ from sevenlbd.outside.session.preflight.prepared import Prepared, SessionOptions
 from sevenlbd.wire.keeper import Event, EventKind
 from sevenlbd.wire.plan import Guest, Plan
 from sevenlbd.wire.state import Phase, SessionState
+from sevenlbd.wire.worker_words import Join
 
 NORMAL = (EventKind.BOOTING, EventKind.MILESTONE, EventKind.READY, EventKind.ENDED)
 
@@ -34,7 +36,7 @@ NORMAL = (EventKind.BOOTING, EventKind.MILESTONE, EventKind.READY, EventKind.END
 class Keeper:
     """Stands for the wire to a keeper that says `kinds`, and after the order to stop nothing any more."""
 
-    def __init__(self, *kinds: str) -> None:
+    def __init__(self, *kinds: str | Event) -> None:
         self.plan: Plan | None = None
         self.sockets: dict[str, bool] = {}
         self.stops: list[float] = []
@@ -42,7 +44,7 @@ class Keeper:
         self.left = False
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         for kind in kinds:
-            self._events.put_nowait(Event(kind, "dhcp"))
+            self._events.put_nowait(kind if isinstance(kind, Event) else Event(kind, "dhcp"))
 
     def send_plan(self, plan: Plan, listeners: Sequence[socket.socket]) -> None:
         self.plan = plan
@@ -75,6 +77,7 @@ class Shown:
         self.phases: list[Phase] = []
         self.last: SessionState | None = None
         self.end: Phase | None = None
+        self.worker_phases: list[str] = []
 
     def update(self, state: SessionState) -> None:
         self.last = state
@@ -92,6 +95,9 @@ class Shown:
 
     def note(self, text: str) -> None:
         pass
+
+    def worker(self, state: SessionState) -> None:
+        self.worker_phases.append(state.worker)
 
     def kept(self, place: Path) -> None:
         pass
@@ -181,6 +187,40 @@ def test_a_session_goes_from_its_folder_to_its_end_and_leaves_nothing(tmp_path: 
     assert {"web", "rdp", "vnc", "link"} & set(keeper.sockets) == {"web", "rdp", "vnc", "link"}
     assert all(keeper.sockets.values())
     assert not made.where.exists()
+
+
+def worker_session(tmp_path: Path, *said: str) -> tuple[ExitCode, Shown]:
+    """What becomes of a session whose guest joins a pool and says this of itself."""
+
+    async def session() -> ExitCode:
+        events = [Event(EventKind.WORKER, text) for text in said]
+        keeper = Keeper(*NORMAL[:-1], *events, Event(EventKind.ENDED, "the guest shut down"))
+        return await supervisor.run(cast("KeeperLink", keeper), joining, shown)
+
+    made, shown = prepared(tmp_path), Shown()
+    joining = replace(made, plan=replace(made.plan, join=Join(("/join",), "machine=lab-7\nslot=2\n")))
+    return asyncio.run(session()), shown
+
+
+def test_a_worker_that_leaves_by_itself_is_a_good_end_and_each_of_its_words_is_told(tmp_path: Path) -> None:
+    code, shown = worker_session(tmp_path, "joining", "idle", "busy", "idle", "left: no job for 60 s")
+    assert code is ExitCode.OK
+    assert shown.worker_phases == ["joining", "idle", "busy", "idle", "left"]
+    assert shown.last
+    assert shown.last.reason == "worker lab-7/2 has left its pool: no job for 60 s"
+
+
+def test_a_worker_that_the_pool_never_let_in_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    code, shown = worker_session(tmp_path, "joining", "refused: the token is not taken")
+    assert code is ExitCode.NOT_READY
+    assert shown.last
+    assert shown.last.reason == "the pool has not let worker lab-7/2 in: the token is not taken"
+
+
+def test_a_worker_that_is_refused_later_keeps_its_jobs(tmp_path: Path) -> None:
+    code, shown = worker_session(tmp_path, "idle", "busy", "refused: the token is not taken")
+    assert code is ExitCode.OK
+    assert shown.worker_phases == ["idle", "busy", "refused"]
 
 
 @pytest.mark.parametrize(

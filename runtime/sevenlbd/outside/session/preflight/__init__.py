@@ -3,6 +3,7 @@
 - checker: the fork that checks while the supervisor is loaded
 - giving_way: a session in the background: whether there is room for it
 - guest_machine: what machine the image asks for and the node gives
+- pool_session: a session whose guest joins a pool
 - prepare: the checks, and the plan that comes of them
 - prepared: a session that can begin
 - private_places: folders of ours that no share shows

@@ -155,7 +155,17 @@ class _WithoutPlugins(ModuleType):
 
 
 def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
-    """A session that begins, or one that goes on from a saved desktop. Raises Refusal."""
+    """A session that begins, or one that goes on from a saved desktop; its guest may join a pool. Raises Refusal."""
+    if not options.join:
+        return _begun(options, chosen, here, umask, job)
+    from ...grid import join_record
+    from . import pool_session
+
+    record = join_record.read(options.join)
+    return pool_session.joined(_begun(options, pool_session.settings_for(chosen, record), here, umask, job), record)
+
+
+def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
     from ....config import sources as places
     from ...console.passphrase import PassphraseSource
     from . import prepare

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,7 +15,7 @@ from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
 from ....config import sources
 from ....config.settings import Settings
-from ....images import evaluation
+from ....images import evaluation, layout
 from ....images.description import Description
 from ....images.image_lock import Identity
 from ....images.lookup import image as images
@@ -35,7 +37,7 @@ from ...project.joined import JoinedProject
 from ...saved import estimate, places
 from . import giving_way, guest_machine, private_places, savable, timezones
 from .guest_machine import AsSaved, Platform
-from .prepared import Prepared, SessionOptions
+from .prepared import Prepared, SessionOptions, WorkerImage
 from .remarks import Remarks
 
 _OFTENEST = 10  # seconds; what is saved of a small guest takes some of them
@@ -98,6 +100,7 @@ def prepare(
         savable=savable.of(settings, environment, image, plan, login),
         title=image.description.title,
         exec_hook=image.description.exec_hook if checked.guest.agent else (),
+        worker=_worker(image) if checked.guest.agent else None,
         background=giving_way.sentence(settings, image.description),
     )
 
@@ -114,6 +117,8 @@ def _checked(
     _refuse_root()
     image, identities = _image(settings, environment, folders)
     described = image.description
+    if not described.desktop:
+        settings = _without_desktop(settings)
     if described.last_day and (told := evaluation.warning(described.last_day, date.today())):
         remarks.warnings.append(told)
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
@@ -134,6 +139,24 @@ def _checked(
     return _Checked(
         image, identities, ways, platform, where, name, egress, inside, project, shared, guest, warm, is_direct, zone
     )
+
+
+def _without_desktop(settings: Settings) -> Settings:
+    """Nobody comes for what is not there."""
+    closed = {"web": "off", "web_certificate": "", "web_key": "", "rdp_tls": "", "console": False}
+    return settings.model_copy(update=closed)
+
+
+def _worker(image: Image) -> WorkerImage | None:
+    """How it joins a pool; None of an image that cannot."""
+    described = image.description
+    if not described.join_hook:
+        return None
+    digest = ""
+    if image.folder:
+        with suppress(OSError):
+            digest = hashlib.sha256((image.folder / layout.MANIFEST).read_bytes()).hexdigest()
+    return WorkerImage(described.join_hook, described.join_status, digest)
 
 
 def _image(
@@ -181,6 +204,7 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         hidden=private_places.hidden(settings, environment, checked.shares),
         notice_hook=described.notice_hook if guest.agent else (),
         suspend_hook=described.suspend_hook if guest.agent else (),
+        headless=not described.desktop,
     )
 
 

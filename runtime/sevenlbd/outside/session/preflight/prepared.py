@@ -60,6 +60,16 @@ class Savable:
 
 
 @dataclass(frozen=True)
+class WorkerImage:
+    """How an image joins a pool."""
+
+    hook: tuple[str, ...]
+    status: str
+    digest: str = ""
+    """SHA-256 of its manifest, in hexadecimal; empty when it has none."""
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A checked session: its plan, without connectors yet, its disk, and what the user should be told."""
 
@@ -97,6 +107,8 @@ class Prepared:
     """How the image's description calls it in front of people; empty when it does not."""
     exec_hook: tuple[str, ...] = ()
     """What the agent runs in the guest for a command; empty where the image has none, or no agent."""
+    worker: WorkerImage | None = None
+    """How its guest joins a pool; None where the image has no hook for that, or no agent."""
     copied: bool = False
     """Whether another session may go on from the same one."""
 
