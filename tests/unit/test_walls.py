@@ -57,6 +57,17 @@ PROCESSES = {
     # The libraries of compression and encryption, and the user's key, for as long as a file is written or read.
     "writer of saved desktops": Process(("outside.saved.writer",), _SAVING),
     "reader of saved desktops": Process(("outside.saved.reader",), _SAVING),
+    # A guest's or the pool's words come to it as records alone.
+    "coordinator": Process(
+        ("outside.grid.coordinator.coordinator_verb",),
+        ("base", "wire", "config", "images", "outside"),
+        but=(
+            "outside.session.preflight.prepare",
+            "outside.session.supervisor",
+            "outside.imaging",
+            "outside.egress.policy",
+        ),
+    ),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),

@@ -85,7 +85,9 @@ async def spawn(
 
 
 @contextmanager
-def piped(command: Sequence[str], *, environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[Piped]:
+def piped(
+    command: Sequence[str], *, environment: Mapping[str, str] = ENVIRONMENT, pass_fds: Sequence[int] = ()
+) -> Iterator[Piped]:
     """A helper whose output, errors included, is read as it comes; it ends with us: when we are interrupted, it is.
 
     For programs without an event loop. Another `environment` is for the appliance itself: it reads its settings there.
@@ -97,6 +99,7 @@ def piped(command: Sequence[str], *, environment: Mapping[str, str] = ENVIRONMEN
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,
+        pass_fds=pass_fds,
         start_new_session=True,
     )
     started.add(running.pid)

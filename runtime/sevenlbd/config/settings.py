@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..base.errors import ExitCode, Refusal
 
 PREFIX = "SEVENLBD_"
-TABLES = ("slurm", "condor", "ondemand", "owner")
+TABLES = ("slurm", "condor", "ondemand", "owner", "grid")
 """Tables of the site's file that are no settings of a session: what `render` makes of the site."""
 NETWORK = "network"
 """A setting; where a site has private networks, a table of its file, with the setting as `mode` in it."""
@@ -116,6 +116,11 @@ class Settings(BaseModel):
     image_cache_rate: Size = _setting(0, "Most bytes a second that fetching may take; 0 is no limit.", metavar="SIZE")
     require_signed: bool = _setting(False, "Refuse images that no key of trusted_keys has signed.", site=True)
     trusted_keys: Words = _setting((), "Public keys (ed25519) whose signed images are trusted.", site=True)
+    signed_by: Words = _setting(
+        (),
+        "Refuse images that no such key (ed25519) has signed, whatever else is trusted; may be given several times.",
+        metavar="KEY",
+    )
     warm: bool = _setting(True, "Start from the image's warm state when it has one that fits.")
     warm_cpu_model: str = _setting(
         "auto",

@@ -33,7 +33,7 @@ _MOST_BYTES = 4 << 20  # a KiB for each of so many files
 _MOST_FILES = 4096  # a guess: an image has about ten
 _MOST_SIZE = 1 << 48  # bytes; 256 TiB, more than a disk has
 # The leaves of 2 TiB.
-_MOST_SIGNED = 16 << 20
+MOST_SIGNED = 16 << 20
 _HASH = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "copy it anew from where it came from; if it was changed on purpose: 7lbd image sign"
 _PLAIN = "a version consists of plain files only: remove what does not belong there"
@@ -158,8 +158,8 @@ def read_signed(folder: Path, name: str) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Altered(f"{path}: is not a regular file")
-        content = file.read(_MOST_SIGNED + 1)
-    if len(content) > _MOST_SIGNED:
+        content = file.read(MOST_SIGNED + 1)
+    if len(content) > MOST_SIGNED:
         raise Altered(f"{path}: is far too long")
     return content
 

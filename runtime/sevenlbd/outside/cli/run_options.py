@@ -10,7 +10,8 @@ from .parser import Parser, options
 # What a session's settings are about, in the order in which people come upon it.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "what runs": (
-        *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "warm", "warm_cpu_model"),
+        *("image", "image_dirs", "image_cache", "image_cache_quota", "image_cache_rate", "signed_by"),
+        *("warm", "warm_cpu_model"),
         *("memory", "cpus", "cpu_model", "accel", "timezone"),
     ),
     "suspended desktops": (

@@ -152,6 +152,12 @@ VERBS = (
         "job.condor_node",
     ),
     Verb(
+        "render grid-unit",
+        "print the grid coordinator's unit for its user's systemd",
+        _S,
+        "grid.coordinator.unit_file",
+    ),
+    Verb(
         "render completion",
         "print what lets bash complete the `7lbd` command, its verbs and options",
         _S,
@@ -166,6 +172,25 @@ VERBS = (
     ),
     Verb("grid", "lend this machine to a pool, and keep the pool's service", _S),
     Verb("grid enrol", "make this machine belong to a pool, by a code of its administrator's", _S, "grid.enrolment"),
+    Verb(
+        "grid coordinator",
+        "lend this machine to its pool while its owner does not need it: fetch, verify and run the VMs that jobs name",
+        _S,
+        "grid.coordinator.coordinator_verb",
+    ),
+    Verb(
+        "grid show",
+        "show what may run on this lent machine and signed by whom, when, how much, and what runs now",
+        _S,
+        "grid.coordinator.owner_verbs",
+    ),
+    Verb(
+        "grid pause",
+        "have a lent machine for yourself: all that others run on it ends at once",
+        _S,
+        "grid.coordinator.owner_verbs",
+    ),
+    Verb("grid resume", "lend a machine again after `grid pause`", _S, "grid.coordinator.owner_verbs"),
     Verb("config", "show the settings in force", _S, "commands.node_verbs"),
     Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
     Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),

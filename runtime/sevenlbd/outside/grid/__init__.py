@@ -6,4 +6,5 @@
 - membership: the pool that this machine belongs to, and its token
 - client: the service, asked by such a machine
 - enrolment: `grid enrol`
+- coordinator/: what lends a machine, and is gone when its owner returns
 """

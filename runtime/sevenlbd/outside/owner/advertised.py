@@ -24,12 +24,12 @@ _ZONES = "/zoneinfo/"
 
 def of_node(granted: Policy) -> Mapping[str, bool | int | None]:
     """The part "owner" of this node's ClassAd, as it is now; None is `undefined`."""
-    return attributes(granted, *_looked())
+    return attributes(granted, *looked())
 
 
 def decided(granted: Policy) -> LendingDecision:
     """The same for people: with names, and why."""
-    return lending.decide(granted, *_looked())
+    return lending.decide(granted, *looked())
 
 
 def attributes(granted: Policy, seen: Seen, now: datetime) -> Mapping[str, bool | int | None]:
@@ -44,7 +44,7 @@ def attributes(granted: Policy, seen: Seen, now: datetime) -> Mapping[str, bool 
     }
 
 
-def _looked() -> tuple[Seen, datetime]:
+def looked() -> tuple[Seen, datetime]:
     """What there is on this node, and the time there."""
     root, memory = logged_in.node_root(), host_memory.look()
     seen = Seen(logged_in.people(root), memory=memory.available if memory else None)

@@ -6,6 +6,7 @@
 - network_table: `[network.project.NAME]`
 - ondemand_table: `[ondemand]`
 - owner_table: `[owner]`
+- grid_table: `[grid]`
 - site_file: `render site`: the file, made from the declarations
 - site_tables: the tables, each key declared once
 """

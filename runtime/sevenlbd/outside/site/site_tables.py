@@ -13,6 +13,7 @@ from ...config import sources
 from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Options, Place, Table, checked, key
 from .condor_table import CondorTable
+from .grid_table import GridTable
 from .ondemand_table import OnDemandTable
 from .owner_table import OwnerTable
 
@@ -53,6 +54,7 @@ TABLES: Mapping[str, type[Table]] = {
     "condor": CondorTable,
     "ondemand": OnDemandTable,
     "owner": OwnerTable,
+    "grid": GridTable,
 }
 
 
@@ -65,6 +67,7 @@ class Site:
     condor: CondorTable
     ondemand: OnDemandTable
     owner: OwnerTable
+    grid: GridTable
     said: frozenset[str] = frozenset()
     """Which of them the file has."""
 
@@ -87,5 +90,6 @@ def read(here: sources.Places) -> Site:
         condor=checked(CondorTable, "condor", tables.get("condor", {}), file),
         ondemand=checked(OnDemandTable, "ondemand", tables.get("ondemand", {}), file),
         owner=checked(OwnerTable, "owner", tables.get("owner", {}), file),
+        grid=checked(GridTable, "grid", tables.get("grid", {}), file),
         said=frozenset(tables),
     )

@@ -164,7 +164,7 @@ def _image(
 ) -> tuple[Image, dict[str, Identity]]:
     """The image, and its files as they were when they were checked. Raises Refusal."""
     image = images.resolve(settings.image, folders, sources.image_cache(settings))
-    if settings.require_signed:
+    if settings.require_signed or settings.signed_by:
         from . import trust  # costs time, so only where it is wanted
 
         return trust.checked(settings, image, environment)

@@ -13,7 +13,7 @@ from ....images import image_lock
 from ....images.cache import node_cache as copies
 from ....images.lookup import image as images
 from ....images.lookup.image import Image
-from ....images.signing import verified
+from ....images.signing import signature, verified
 from ...console import progress_bar
 
 
@@ -25,7 +25,8 @@ def checked(
     Raises Refusal when the image is unsigned, altered, or signed by somebody else.
     """
     if image.folder is None:
-        what = f"{image.layers[0].path}: is a bare disk, which cannot be signed, and this site requires signed images"
+        whose = "this site requires signed images" if settings.require_signed else "a signed image is asked for"
+        what = f"{image.layers[0].path}: is a bare disk, which cannot be signed, and {whose}"
         raise Refusal(ExitCode.IMAGE, what, hint="7lbd image add makes a version of it, and sign signs that")
     memory = verified.memory_file(environment)
     cache = sources.image_cache(settings)
@@ -34,8 +35,23 @@ def checked(
         cache is not None and cache.is_dir() and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
     )
     arrived = copies.arrived(cache, image.folder) if cache and vouched else None
-    identities = verified.ensure(image.folder, settings.trusted_keys, memory, progress_bar.shown, arrived)
+    identities = verified.ensure(image.folder, _keys(settings), memory, progress_bar.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
     again = replace(images.from_folder(image.folder), name=image.name, version=image.version)
     return again, {str(image.folder / name): (device, *identity) for name, identity in identities.items()}
+
+
+def _keys(settings: Settings) -> tuple[str, ...]:
+    """Whose signature counts: `signed_by` narrows what the site trusts, and never widens it. Raises Refusal."""
+    if not settings.signed_by:
+        return settings.trusted_keys
+    named = signature.trusted(settings.signed_by)
+    if not settings.require_signed:
+        return named
+    trusted = signature.trusted(settings.trusted_keys)
+    both = tuple(key for key in named if key in trusted)
+    if not both:
+        what = f"none of the keys of signed_by is trusted by this site (trusted_keys: {', '.join(trusted) or 'none'})"
+        raise Refusal(ExitCode.IMAGE, what, hint="name another key, or ask the site")
+    return both

@@ -1,0 +1,106 @@
+"""What is asked of the pool's service, in a thread of its own: who waits for a network must not keep the owner waiting.
+
+Also the files of images are had here. Whatever the service or the line does becomes one happening with one reason.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from ....base.errors import Refusal
+from ..client import MachineBarred, PoolDeclined
+from ..protocol import Images, OfferedImage, Report, Waiting, WorkerOrder, WorkerPass
+from .happenings import Happening, ImagesTold, PoolSilent, PoolTold
+
+type Tell = Callable[[Happening], None]
+
+
+class PoolService(Protocol):
+    """What a coordinator needs of it: a `PoolClient`. Every method raises Refusal."""
+
+    def waiting(self) -> Waiting:
+        """What is wanted."""
+
+    def images(self) -> Images:
+        """What is offered."""
+
+    def report(self, report: Report) -> object:
+        """What we do."""
+
+    def worker(self, order: WorkerOrder) -> WorkerPass:
+        """A token for one VM."""
+
+    def file(self, image: OfferedImage, name: str, begin: int, end: int, ticket: str) -> Iterator[bytes]:
+        """Bytes of a file."""
+
+
+class PoolTalk:
+    """All that goes to the service and comes from it."""
+
+    def __init__(self, service: PoolService, tell: Tell) -> None:
+        self._service, self._tell = service, tell
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._listed = ""
+        self._ticket = ""
+        self._lock = threading.Lock()
+        threading.Thread(target=self._work, daemon=True, name="pool").start()
+
+    def ask(self, report: Report) -> None:
+        """Say what we do and hear what is wanted: PoolTold and, when it has changed, ImagesTold before that."""
+        self._jobs.put(lambda: self._ask(report))
+
+    def pass_for(self, order: WorkerOrder, done: Callable[[WorkerPass | str], None]) -> None:
+        """A token, or why there is none; in this thread."""
+        self._jobs.put(lambda: done(self._pass_for(order)))
+
+    def get(self, image: OfferedImage, name: str, begin: int, end: int) -> Iterator[bytes]:
+        """Bytes of a file, in the caller's thread. A ticket that is over is replaced once. Raises Refusal."""
+        with self._lock:
+            ticket = self._ticket
+        try:
+            yield from self._service.file(image, name, begin, end, ticket)
+            return
+        except MachineBarred:
+            fresh = self._new_ticket(ticket)
+        yield from self._service.file(image, name, begin, end, fresh)
+
+    def _new_ticket(self, old: str) -> str:
+        with self._lock:
+            if self._ticket == old:
+                self._ticket = self._service.images().ticket
+            return self._ticket
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+
+    def _ask(self, report: Report) -> None:
+        try:
+            waiting = self._service.waiting()
+            if waiting.images != self._listed:
+                images = self._service.images()
+                with self._lock:
+                    self._ticket = images.ticket
+                self._tell(ImagesTold(images.images))
+                self._listed = waiting.images
+            self._report(report)
+            self._tell(PoolTold(waiting))
+        except MachineBarred as barred:
+            self._tell(PoolSilent(barred.what, final=True))
+        except Refusal as refusal:
+            self._tell(PoolSilent(refusal.what))
+
+    def _report(self, report: Report) -> None:
+        """Nobody waits for it: one that is declined changes nothing."""
+        with suppress(PoolDeclined):
+            self._service.report(report)
+
+    def _pass_for(self, order: WorkerOrder) -> WorkerPass | str:
+        try:
+            return self._service.worker(order)
+        except Refusal as refusal:
+            return refusal.what

@@ -1,0 +1,320 @@
+"""The loop: what happens is told to the state machine, and what it wants done is begun.
+
+One thread does all that must be in time: it looks every few seconds, and waits for nothing else. What may take long,
+the network, a check of many gigabytes, a session, has a thread of its own and tells what it came to.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from random import Random
+
+from ....base.errors import Refusal
+from ....images.signing import signature
+from ...cli.command import CommandContext
+from ...console import terminal
+from ...node import abilities
+from ..protocol import WorkerOrder, WorkerPass
+from . import acts, bandwidth, overview, own_report, owner_socket
+from .acts import Act
+from .happenings import (
+    Began,
+    Happening,
+    ImageChecked,
+    Looked,
+    MachineEnds,
+    OwnerOrder,
+    SavedVm,
+    VmGone,
+    VmReady,
+    VmSaved,
+)
+from .image_fetch import ImageFetch
+from .image_store import ImageStore
+from .own_files import KnownState, KnownVm, OwnFiles
+from .owner_look import OwnerLook, terms
+from .owner_socket import OwnerCall
+from .pool_talk import PoolService, PoolTalk
+from .stages import RUNNING, Stage, Vm
+from .state_machine import StateMachine
+from .terms import Terms
+from .vm_sessions import VmOrder, VmSessions
+
+_LOOK_SECONDS = 2.0  # a look costs a millisecond; of the owner's time none is to be lost
+_ANSWER_SECONDS = 4.0  # less than who asks waits
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pool that the machine belongs to."""
+
+    service: PoolService
+    machine: str
+    url: str
+
+
+def clock() -> float:
+    """Seconds that go on while the machine sleeps (clock_gettime(2), CLOCK_BOOTTIME): no clock that people set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Service:
+    """One coordinator, from its begin to its end."""
+
+    def __init__(self, context: CommandContext, files: OwnFiles, pool: Pool, look: OwnerLook) -> None:
+        self._queue: queue.SimpleQueue[Happening | Callable[[], None]] = queue.SimpleQueue()
+        self._context, self._files, self._pool, self._look = context, files, pool, look
+        self._store = ImageStore(files.images)
+        self._talk = PoolTalk(pool.service, self._queue.put)
+        self._sessions = VmSessions(files, self._queue.put, context.here.environment)
+        self._rate = bandwidth.ChangingRate()
+        self._fetch: ImageFetch | None = None
+        self._awaited: set[str] = set()
+        """VMs for which a token was asked: they begin when it has come, if they are still to."""
+        self._kept = KnownState()
+        look.read()
+        self._machine = StateMachine(self._terms(), Random(os.urandom(16)))
+
+    def run(self) -> None:
+        """Until it is told to end, and nothing of it runs any more."""
+        with self._files.held(), self._signals(), owner_socket.served(self._answer) as deaf:
+            if deaf:
+                terminal.warn(deaf)
+            try:
+                self._handle(self._began())
+                self._resume_pause()
+                while not self._machine.left:
+                    self._turn()
+            finally:
+                self._sessions.close()
+
+    def _turn(self) -> None:
+        """Look, then take what happens until it is time for the next look."""
+        busy = sum(vm.stage in RUNNING for vm in self._machine.vms.values())
+        looked = self._look.look(busy * self._machine.terms.slot_cpus)
+        self._machine.terms = self._terms()
+        self._rate.set(bandwidth.of_images(self._look.grid.rate, self._machine.terms.slots, busy))
+        self._handle(looked)
+        until = time.monotonic() + _LOOK_SECONDS
+        while not self._machine.left and (left := until - time.monotonic()) > 0:
+            try:
+                told = self._queue.get(timeout=left)
+            except queue.Empty:
+                return
+            if callable(told):
+                told()
+            else:
+                self._handle(told)
+
+    def _handle(self, happening: Happening) -> None:
+        for act in self._machine.handle(happening, clock()):
+            self._do(act)
+        match happening:
+            case VmGone() | VmSaved():
+                self._sessions.over(happening.vm)
+            case VmReady():
+                self._sessions.drop(happening.vm)  # what it has gone on from is old now
+        self._tell()
+        if not isinstance(happening, Looked):
+            self._keep()
+
+    def _do(self, act: Act) -> None:
+        match act:
+            case acts.AskPool():
+                self._talk.ask(own_report.of(self._machine, clock()))
+                self._touch()
+            case acts.FetchImage(image=image):
+                self._fetch = ImageFetch(image, self._store, self._keys(), self._talk.get, self._rate)
+                self._in_thread(self._fetch.run)
+            case acts.StopFetch() if self._fetch:
+                self._fetch.over.set()
+            case acts.DropImage(digest=digest):
+                with suppress(OSError):
+                    self._store.drop(digest)
+            case acts.CheckImage(vm=vm):
+                self._check(vm)
+            case acts.StartVm(vm=vm):
+                self._awaited.add(vm.id)
+                order = WorkerOrder(vm.image.name, vm.slot)
+                self._talk.pass_for(order, lambda got: self._queue.put(lambda: self._start(vm, got)))
+            case acts.SuspendVm(vm=vm):
+                self._sessions.suspend(vm.id)
+            case acts.EndVm(vm=vm) | acts.KillVm(vm=vm):
+                self._end(vm, hard=isinstance(act, acts.KillVm))
+            case acts.DropSaved(vm=vm):
+                self._sessions.drop(vm.id)
+
+    def _end(self, vm: Vm, *, hard: bool) -> None:
+        if vm.id in self._awaited:  # there is no session yet
+            self._awaited.discard(vm.id)
+            self._queue.put(VmGone(vm.id, failed=False, why="it had not begun"))
+        elif hard:
+            self._sessions.kill(vm.id)
+        else:
+            self._sessions.end(vm.id)
+
+    def _check(self, vm: Vm) -> None:
+        image, name, keys = vm.image, vm.id, self._keys()
+        memory = self._files.place / "cache" / "7lbd" / "verified.json"
+        self._in_thread(lambda: ImageChecked(name, self._store.check(image, keys, memory)))
+
+    def _start(self, vm: Vm, got: WorkerPass | str) -> None:
+        """The token is there, or is not; and meanwhile the owner may have come."""
+        if vm.id not in self._awaited:
+            return
+        self._awaited.discard(vm.id)
+        if isinstance(got, str):
+            self._queue.put(VmGone(vm.id, failed=True, why=got))
+            return
+        machine_terms = self._machine.terms
+        record = {
+            "collector": got.pool.collector,
+            "trust_domain": got.pool.trust_domain,
+            "token": got.token,
+            "vm_name": vm.image.name,
+            "machine": self._pool.machine,
+            "slot": vm.slot + 1,  # as people count
+            "idle_seconds": int(machine_terms.idle),
+        }
+        self._sessions.start(
+            VmOrder(
+                vm=vm,
+                repository=self._store.repository(vm.image),
+                keys=self._keys(),
+                cpus=machine_terms.slot_cpus,
+                memory=machine_terms.slot_memory,
+                megabits=bandwidth.of_vm(self._look.grid.rate, machine_terms.slots),
+                memory_left=machine_terms.memory_left,
+                record=record,
+            )
+        )
+
+    def _in_thread(self, work: Callable[[], Happening]) -> None:
+        threading.Thread(target=lambda: self._queue.put(work()), daemon=True).start()
+
+    def _keys(self) -> tuple[str, ...]:
+        """The coordinator's own, or else the site's; what is no key counts for nothing."""
+        with suppress(Refusal):
+            return signature.trusted(self._look.grid.trusted_keys or self._context.settings.trusted_keys)
+        return ()
+
+    def _terms(self) -> Terms:
+        memory = min([_physical_memory(), *(limit.size for limit in abilities.cgroup_limits())])
+        return terms(self._look.grid, self._look.owner, abilities.cpus(), memory)
+
+    def _began(self) -> Began:
+        known = self._files.known
+        running = set(self._sessions.sweep())
+        saved = []
+        for vm in known.vms:
+            if vm.saved_at and self._sessions.saved_file(vm.id).is_file():
+                age = max(0.0, time.time() - vm.saved_at)
+                saved.append(SavedVm(vm.id, vm.slot, vm.name, vm.version, vm.digest, age))
+        lost = {vm.id for vm in known.vms if not vm.saved_at} | running
+        self._remove_unknown({one.vm for one in saved})
+        return Began(self._store.held(), tuple(saved), tuple(sorted(lost)))
+
+    def _remove_unknown(self, known: set[str]) -> None:
+        """Saved VMs that no state tells of: nobody would ever go on from them."""
+        folder = self._sessions.saved_file("x").parent
+        with suppress(OSError):
+            for path in folder.iterdir():
+                if path.name.startswith(".") or (path.suffix == ".7lbd" and path.stem not in known):
+                    path.unlink()
+
+    def _resume_pause(self) -> None:
+        """What the owner has said holds, though the coordinator was killed or the machine started anew."""
+        known = self._files.known
+        left = known.paused_until - time.time() if known.paused_until else 0.0
+        if known.paused and left >= 0:
+            self._handle(OwnerOrder(pause=True, who=known.paused_by, seconds=left))
+
+    def _tell(self) -> None:
+        changes, self._machine.changes = self._machine.changes, []
+        for change in changes:
+            terminal.say_on(str(change))
+        if changes:
+            self._files.log(changes, time.time())
+
+    def _keep(self) -> None:
+        """The state for the next life; a full disk must not end this one."""
+        now, wall = clock(), time.time()
+        paused = self._machine.paused
+        state = KnownState(
+            vms=tuple(
+                KnownVm(
+                    *(vm.id, vm.slot, vm.image.name, vm.image.version, vm.image.digest),
+                    saved_at=round(wall - (now - vm.saved_at)) if vm.saved else 0.0,
+                )
+                for vm in self._machine.vms.values()
+                if vm.stage is not Stage.CHECKING or vm.saved
+            ),
+            paused=self._machine.is_paused(now),
+            paused_by=paused.who if paused else "",
+            paused_until=round(wall + self._machine.paused_until - now) if paused and paused.seconds else 0.0,
+        )
+        if state != self._kept:
+            with suppress(OSError):
+                self._files.keep(state)
+                self._kept = state
+
+    def _touch(self) -> None:
+        now, wall = clock(), time.time()
+        for holding in self._machine.holdings.here:
+            if holding.wanted:
+                self._store.touch(holding.image.digest, wall - (now - holding.wanted))
+
+    def _answer(self, call: OwnerCall, own: bool) -> dict[str, object]:
+        """To the owner, from the thread that hears her: the machine is the main thread's."""
+        answers: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
+        self._queue.put(lambda: answers.put(self._obey(call, own=own)))
+        try:
+            return answers.get(timeout=_ANSWER_SECONDS)
+        except queue.Empty:
+            return {"trouble": "the coordinator is busy"}
+
+    def _obey(self, call: OwnerCall, *, own: bool) -> dict[str, object]:
+        paused = self._machine.paused
+        match call.order:
+            case "pause":
+                who = call.who or ("the coordinator's user" if own else "the owner")
+                self._handle(OwnerOrder(True, who, call.at_once, max(0.0, call.seconds), own))
+            case "resume" if paused and paused.own and not own:
+                return {"trouble": f"{paused.who} took the machine, and lends it again"}
+            case "resume":
+                self._handle(OwnerOrder(False, call.who or "the owner"))
+            case "show":
+                pass
+            case other:
+                return {"trouble": f"there is no order {other!r}"}
+        seen = overview.of(
+            self._machine, clock(), self._look.owner, self._look.grid, self._keys(), self._pool.url, self._files
+        )
+        return dict(seen)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        """A SimpleQueue may be put to from a signal's handler."""
+        self._queue.put(MachineEnds(f"the service is told to end ({signal.Signals(number).name})"))
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

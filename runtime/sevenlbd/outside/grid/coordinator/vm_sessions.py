@@ -1,0 +1,208 @@
+"""VMs as sessions of our own: `7lbd run --join`, read as programs read it, ended and suspended by their own sockets.
+
+A session dies with the coordinator (prctl(2), PR_SET_PDEATHSIG): no VM is ever on a machine with nobody to watch for
+its owner. For that it is started by the thread that lives as long as the coordinator. The token that lets its guest
+into the pool is handed over in memory (memfd_create(2)), and is on no disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ....base import process
+from ....base.errors import Refusal, visible
+from ....config.settings import PREFIX
+from ....wire.state import Phase
+from ....wire.worker_words import WorkerPhase
+from ...console import printed_events
+from ...folders import session_folders
+from ...saved import places
+from ...session import control
+from ...session.suspending import SuspendOrder
+from .happenings import VmClaimed, VmGone, VmNotSaved, VmReady, VmSaved
+from .own_files import OwnFiles
+from .pool_talk import Tell
+from .stages import Vm
+
+_LAST_WORDS = 5  # lines of a session that did not begin
+
+
+@dataclass(frozen=True)
+class VmOrder:
+    """How a VM is run. `record` is what `--join` reads."""
+
+    vm: Vm
+    repository: Path
+    keys: tuple[str, ...]
+    cpus: int
+    memory: int
+    megabits: int
+    memory_left: int
+    record: Mapping[str, object]
+
+
+@dataclass
+class _Running:
+    """One that runs."""
+
+    vm: Vm
+    process: process.Piped
+    stack: ExitStack
+    words: list[str] = field(default_factory=list)
+    saved: bool = False
+    failed: bool = True
+    why: str = ""
+
+
+class VmSessions:
+    """All sessions of one coordinator. `tell` may be called from any thread; all else is the main thread's."""
+
+    def __init__(self, files: OwnFiles, tell: Tell, environment: Mapping[str, str]) -> None:
+        self._files, self._tell = files, tell
+        self._environment = _environment(environment, files)
+        self._running: dict[str, _Running] = {}
+
+    def sweep(self) -> list[str]:
+        """Begin with nothing: what an earlier life has left is ended, and its folders go. Returns what ran."""
+        ran = []
+        for folder in session_folders.alive(self._files.sessions):
+            ran.append(folder.name)
+            with suppress(OSError, ValueError):
+                control.send_stop(folder, now=True)
+        session_folders.remove_leftovers(self._files.sessions, failed_too=True)
+        return ran
+
+    def start(self, order: VmOrder) -> None:
+        """Begin it, or go on: VmReady, and in the end VmGone or VmSaved."""
+        stack = ExitStack()
+        try:
+            descriptor = stack.enter_context(_in_memory(json.dumps(order.record).encode()))
+            command = [*process.python("sevenlbd"), *self.words(order, f"/dev/fd/{descriptor}")]
+            running = stack.enter_context(process.piped(command, environment=self._environment, pass_fds=(descriptor,)))
+        except OSError as error:
+            stack.close()
+            self._tell(VmGone(order.vm.id, failed=True, why=f"it could not be started: {error.strerror}"))
+            return
+        one = self._running[order.vm.id] = _Running(order.vm, running, stack)
+        assert running.stdout
+        threading.Thread(target=self._read, args=(one, running.stdout), daemon=True, name=order.vm.id).start()
+
+    def words(self, order: VmOrder, record: str) -> list[str]:
+        """The command line of our own."""
+        vm = order.vm
+        if vm.saved:
+            words = ["resume", str(self.saved_file(vm.id))]
+        else:
+            words = ["run", "--image", f"{vm.image.name}@{vm.image.version}"]
+            words += ["--cpus", str(order.cpus), "--memory", str(order.memory)]
+        words += ["--json", "--join", record, "--background", "--background-memory", str(order.memory_left // 2)]
+        words += ["--image-dir", str(order.repository), "--image-cache="]
+        words += [word for key in order.keys for word in ("--signed-by", key)]
+        words += ["--session-dir", str(self._files.sessions), "--state-dir", str(self._files.state_dir)]
+        words += ["--name", vm.id, "--no-home-share", "--at-end", "shutdown"]
+        return [*words, *(("--network-rate", str(order.megabits)) if order.megabits else ())]
+
+    def saved_file(self, vm: str) -> Path:
+        """What it is suspended into."""
+        return self._files.state_dir / places.SAVED / f"{vm}{places.SUFFIX}"
+
+    def suspend(self, vm: str) -> None:
+        """VmSaved when it is off the machine, or VmNotSaved."""
+        self._in_thread(vm, self._suspend)
+
+    def end(self, vm: str) -> None:
+        """In order."""
+        self._in_thread(vm, lambda one: self._stop(one, now=False))
+
+    def kill(self, vm: str) -> None:
+        """Whatever it does: with its supervisor all behind its wall dies."""
+        if one := self._running.get(vm):
+            one.process.send_signal(signal.SIGKILL)
+
+    def drop(self, vm: str) -> None:
+        """Remove what it was suspended into."""
+        with suppress(OSError):
+            self.saved_file(vm).unlink()
+
+    def over(self, vm: str) -> None:
+        """Its session was told of as gone or saved: nothing of it stays."""
+        if self._running.pop(vm, None):
+            session_folders.remove_leftovers(self._files.sessions, failed_too=True)
+
+    def close(self) -> None:
+        """End all at once."""
+        for vm, one in list(self._running.items()):
+            self.kill(vm)
+            one.process.wait()
+            self.over(vm)
+
+    def _in_thread(self, vm: str, do: Callable[[_Running], None]) -> None:
+        if one := self._running.get(vm):
+            threading.Thread(target=do, args=(one,), daemon=True).start()
+
+    def _suspend(self, one: _Running) -> None:
+        try:
+            control.send_suspend(self._files.sessions / one.vm.id, SuspendOrder(), lambda _done, _total: None)
+        except Refusal as refusal:
+            self._tell(VmNotSaved(one.vm.id, refusal.what))
+        except (OSError, ValueError) as error:
+            self._tell(VmNotSaved(one.vm.id, getattr(error, "strerror", None) or str(error)))
+
+    def _stop(self, one: _Running, *, now: bool) -> None:
+        """One that does not listen yet, or not any more, is told by a signal."""
+        try:
+            control.send_stop(self._files.sessions / one.vm.id, now=now)
+        except (OSError, ValueError):
+            one.process.send_signal(signal.SIGTERM)
+
+    def _read(self, one: _Running, lines: Iterator[bytes]) -> None:
+        """All that a session says, to its end: a thread's whole life."""
+        with suppress(ValueError):  # the pipe was closed under us: the coordinator ends
+            for said in printed_events.read(lines):
+                self._hear(one, said)
+        one.stack.close()  # here, as it waits for the process
+        saved = one.saved and self.saved_file(one.vm.id).is_file()
+        why = one.why or (one.words[-1] if one.words else "")
+        self._tell(VmSaved(one.vm.id) if saved else VmGone(one.vm.id, one.failed, why))
+
+    def _hear(self, one: _Running, said: dict[str, object] | str) -> None:
+        if isinstance(said, str):
+            one.words = [*one.words, said][-_LAST_WORDS:]
+            return
+        match said.get("event"):
+            case "ready":
+                self._tell(VmReady(one.vm.id))
+            case "worker" if said.get("phase") in (WorkerPhase.IDLE, WorkerPhase.BUSY):
+                self._tell(VmClaimed(one.vm.id, said["phase"] == WorkerPhase.BUSY))
+            case "refused":
+                one.why = visible(str(said.get("what")))
+            case "finished":
+                one.saved = said.get("phase") == Phase.SUSPENDED
+                one.failed = said.get("phase") == Phase.FAILED
+                one.why = visible(str(said.get("reason") or ""))
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor to read it from, for whoever inherits it."""
+    descriptor = os.memfd_create("join", os.MFD_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _environment(environment: Mapping[str, str], files: OwnFiles) -> dict[str, str]:
+    """What a session sees: no settings but the site's and those of its command line."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
+    return kept | {"XDG_CONFIG_HOME": str(files.place / "config"), "XDG_CACHE_HOME": str(files.place / "cache")}

@@ -1,0 +1,217 @@
+"""A coordinator's hands, each by itself: its files, its share of the line, its eyes, its ear for the owner."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sevenlbd.base.errors import Refusal
+from sevenlbd.config import sources
+from sevenlbd.outside.grid.coordinator import bandwidth, overview, owner_look, owner_socket, unit_file
+from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
+from sevenlbd.outside.grid.coordinator.change_log import Change
+from sevenlbd.outside.grid.coordinator.own_files import KnownState, KnownVm, OwnFiles
+from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
+from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
+from sevenlbd.outside.grid.coordinator.stages import ImageVersion, Stage, Vm
+from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
+from sevenlbd.outside.owner.lending import Person, Seen
+from sevenlbd.outside.site.grid_table import GridTable
+from sevenlbd.outside.site.owner_table import OwnerTable
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def hold(place: Path, held: multiprocessing.synchronize.Event) -> None:
+    with OwnFiles(place).held():
+        held.set()
+        time.sleep(60)
+
+
+def test_a_second_coordinator_of_a_user_refuses_and_says_who_the_first_is(tmp_path: Path) -> None:
+    held = multiprocessing.get_context("fork").Event()
+    first = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path, held), daemon=True)
+    first.start()
+    assert held.wait(30)
+    with pytest.raises(Refusal, match=f"runs already: process {first.pid} on "), OwnFiles(tmp_path).held():
+        pass
+    first.kill()  # by SIGKILL
+    first.join()
+    with OwnFiles(tmp_path).held():
+        pass
+
+
+def test_what_the_next_life_has_to_know_is_kept_and_half_of_it_is_nothing(tmp_path: Path) -> None:
+    files = OwnFiles(tmp_path)
+    state = KnownState((KnownVm("g0-1", 0, "win11", "1", "0" * 64, 17.0),), paused=True, paused_by="ada")
+    with files.held():
+        files.keep(state)
+        assert OwnFiles(tmp_path).known == state
+        (files.place / "state.json").write_bytes((files.place / "state.json").read_bytes()[:-5])
+        assert OwnFiles(tmp_path).known == KnownState()
+
+
+def test_every_change_is_a_line_with_its_reason_and_nothing_in_it_is_obeyed(tmp_path: Path) -> None:
+    files = OwnFiles(tmp_path)
+    with files.held():
+        files.log([Change("vm g0-1", "ending", "ada\n\x1b[2J is logged in")], 17.0)
+        line = (files.place / "changes.log").read_text()
+    assert line.count("\n") == 1
+    said = json.loads(line)
+    assert (said["at"], said["subject"], said["what"]) == (17.0, "vm g0-1", "ending")
+    assert "\x1b" not in said["why"]
+    assert files.last_changes() == [said]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize("megabits", [10, 100, 1000])
+def test_the_parts_of_vms_and_images_are_never_more_than_the_machine_may_move(slots: int, megabits: int) -> None:
+    rate = megabits * 125_000
+    for running in range(slots + 1):
+        vms = running * bandwidth.of_vm(rate, slots) * 125_000
+        assert vms + bandwidth.of_images(rate, slots, running) <= rate
+    assert bandwidth.of_vm(0, slots) == bandwidth.of_images(0, slots, 1) == 0
+
+
+def test_a_rate_holds_and_follows_what_else_goes_on() -> None:
+    now, waited = [100.0], [0.0]
+
+    class Over(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            now[0] += timeout or 0.0
+            waited[0] += timeout or 0.0
+            return False
+
+    rate = ChangingRate(lambda: now[0])
+    rate.take(GIB, Over())
+    assert waited[0] == 0, "there is no limit yet"
+    rate.set(MIB)
+    for _ in range(40):
+        rate.take(MIB // 4, Over())
+    assert 9 <= waited[0] <= 10
+    rate.set(4 * MIB)
+    waited[0] = 0.0
+    for _ in range(160):
+        rate.take(MIB // 4, Over())
+    assert 9 <= waited[0] <= 10.5
+
+
+def places(tmp_path: Path) -> sources.Places:
+    (tmp_path / "7lbd.sif").touch()
+    return sources.Places(str(tmp_path / "7lbd.sif"), (tmp_path / "7lbd.toml",), None, {})
+
+
+def look(tmp_path: Path, *people: Person, hour: int = 9) -> OwnerLook:
+    seen = Seen(list(people), memory=8 * GIB)
+    return OwnerLook(places(tmp_path), lambda: (seen, datetime(2026, 11, 26, hour, 55, tzinfo=UTC)))
+
+
+def test_the_owner_is_seen_and_her_file_is_read_again_when_she_changes_it(tmp_path: Path) -> None:
+    ada = Person("ada", 0.0, "ssh")
+    assert not look(tmp_path, ada).look(0).lent
+    assert look(tmp_path).look(0).lent
+    eyes = look(tmp_path, ada)
+    assert "ada (ssh) is logged in" in eyes.look(0).why
+    (tmp_path / "7lbd.toml").write_text('[owner]\nwhen_used = ["daily 00:00-24:00"]\n[grid]\nslots = 3\n')
+    assert eyes.look(0).lent
+    assert eyes.grid.slots == 3
+    (tmp_path / "7lbd.toml").write_text("[owner]\nwhen_used = 1\n")
+    seen = eyes.look(0)
+    assert not seen.lent
+    assert "cannot be read" in seen.why
+
+
+def test_ten_minutes_before_seven_the_machine_is_not_lent_any_more(tmp_path: Path) -> None:
+    assert look(tmp_path, Person("ada"), hour=5).look(0).lent
+    assert not look(tmp_path, Person("ada"), hour=6).look(0).lent
+
+
+def test_a_slot_has_its_part_of_what_the_owner_leaves() -> None:
+    found = owner_look.terms(GridTable(slots=3), OwnerTable(cpus=2, memory=4 * GIB), 8, 16 * GIB)
+    assert (found.slot_cpus, found.slot_memory) == (2, 4 * GIB)
+    found = owner_look.terms(GridTable(slots=2, cpus=2, memory=4 * GIB), OwnerTable(memory=4 * GIB), 8, 16 * GIB)
+    assert (found.slot_cpus, found.slot_memory) == (1, 2 * GIB)
+
+
+def test_a_rate_that_leaves_a_slot_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="must leave a megabit"):
+        GridTable(slots=4, rate=600_000)
+
+
+def test_anybody_of_the_machine_may_ask_and_order_and_a_flood_of_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    heard: list[tuple[OwnerCall, bool]] = []
+
+    def answer(call: OwnerCall, own: bool) -> dict[str, object]:
+        heard.append((call, own))
+        return {"why": "so"}
+
+    with owner_socket.served(answer, tmp_path) as trouble:
+        assert trouble == ""
+        place = tmp_path / f"7lbd-grid-{os.getuid()}"
+        assert place.stat().st_mode & 0o777 == 0o711
+        assert (place / "owner.sock").stat().st_mode & 0o777 == 0o666
+        for garbage in (b"", b"{", b"x" * 100_000, b"\n"):
+            with socket.socket(socket.AF_UNIX) as wire:
+                wire.connect(str(place / "owner.sock"))
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(owner_socket, "_SECONDS", 0.2)
+                    wire.sendall(garbage)
+        assert owner_socket.call(OwnerCall("pause", "ada", seconds=60.0), tmp_path) == [{"why": "so"}]
+    assert heard == [(OwnerCall("pause", "ada", seconds=60.0), True)]
+    with pytest.raises(Refusal, match="no coordinator of a grid runs"):
+        owner_socket.call(OwnerCall("show"), tmp_path)
+
+
+def test_where_somebody_else_has_the_sockets_place_it_is_told_and_not_used(tmp_path: Path) -> None:
+    (tmp_path / f"7lbd-grid-{os.getuid()}").symlink_to(tmp_path)
+    with owner_socket.served(lambda _call, _own: {}, tmp_path) as trouble:
+        assert "cannot ask" in trouble
+    assert list(tmp_path.glob("*.sock")) == []
+
+
+def test_a_coordinator_of_another_version_is_shown_and_breaks_nothing() -> None:
+    assert list(overview.lines({"lent": 1})) != []
+
+
+def sessions(tmp_path: Path) -> VmSessions:
+    return VmSessions(OwnFiles(tmp_path), lambda _: None, {"PATH": "/usr/bin", "SEVENLBD_SHARES": "x=/"})
+
+
+def order(tmp_path: Path, *, saved: bool = False) -> VmOrder:
+    vm = Vm("g0-1", 0, ImageVersion("win11", "3", "0" * 64), Stage.STARTING, 0.0, saved=saved)
+    return VmOrder(vm, tmp_path / "r", ("7lbd-ed25519:A", "7lbd-ed25519:B"), 2, GIB, 40, GIB, {"token": "secret"})
+
+
+def test_a_vm_gets_no_file_no_way_and_no_image_but_what_it_is_to_have(tmp_path: Path) -> None:
+    words = sessions(tmp_path).words(order(tmp_path), "/dev/fd/9")
+    line = " ".join(words)
+    assert words[:3] == ["run", "--image", "win11@3"]
+    for needed in (
+        *("--signed-by 7lbd-ed25519:A --signed-by 7lbd-ed25519:B", "--background ", "--no-home-share"),
+        *("--network-rate 40", "--join /dev/fd/9", f"--image-dir {tmp_path / 'r'}", "--image-cache= "),
+    ):
+        assert needed in line
+    assert "secret" not in line
+    assert not any(name.startswith("SEVENLBD") for name in sessions(tmp_path)._environment)
+
+
+def test_one_that_was_suspended_goes_on_from_its_file(tmp_path: Path) -> None:
+    words = sessions(tmp_path).words(order(tmp_path, saved=True), "/dev/fd/9")
+    assert words[0] == "resume"
+    assert words[1].endswith("vms/saved/g0-1.7lbd")
+    assert "--signed-by" in words
+
+
+def test_a_unit_gives_the_vms_the_time_that_the_owner_grants() -> None:
+    text = unit_file.text("/apps/7lbd/7lbd", 600.0)
+    assert "ExecStart=/apps/7lbd/7lbd grid coordinator\n" in text
+    assert "TimeoutStopSec=630\n" in text
+    assert "enable-linger" in text
+    assert unit_file.text("/a/%n/7lbd", 1).count("/a/%%n/7lbd grid coordinator") == 2

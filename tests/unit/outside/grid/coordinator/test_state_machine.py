@@ -1,0 +1,552 @@
+"""What a coordinator decides, by a model that plays owner, pool, network, disk and VMs in any order."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from random import Random
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sevenlbd.outside.grid.coordinator import acts
+from sevenlbd.outside.grid.coordinator.happenings import (
+    Began,
+    FetchEnded,
+    FetchOutcome,
+    Happening,
+    HeldVersion,
+    ImageChecked,
+    ImagesTold,
+    Looked,
+    MachineEnds,
+    OwnerOrder,
+    PoolSilent,
+    PoolTold,
+    SavedVm,
+    VmClaimed,
+    VmGone,
+    VmNotSaved,
+    VmReady,
+    VmSaved,
+)
+from sevenlbd.outside.grid.coordinator.holdings import ImageStage
+from sevenlbd.outside.grid.coordinator.stages import Stage
+from sevenlbd.outside.grid.coordinator.state_machine import StateMachine
+from sevenlbd.outside.grid.coordinator.terms import Terms
+from sevenlbd.outside.grid.protocol import Demand, OfferedFile, OfferedImage, Pace, PoolAddress, Waiting
+
+GIB = 1 << 30
+TERMS = Terms(
+    slots=2, slot_cpus=2, slot_memory=2 * GIB, memory_left=GIB, grace=60.0, idle=600.0, lease=3600.0, quota=10 * GIB
+)
+POOL = PoolAddress("pool.example.edu:9618", "pool.example.edu")
+LENT = Looked(lent=True, may_begin=True, why="nobody is logged in", memory=16 * GIB)
+OWNED = Looked(lent=False, may_begin=False, why="ada is logged in", owner=True, memory=16 * GIB)
+
+
+def image(name: str, version: str = "1", size: int = GIB) -> OfferedImage:
+    digest = f"{sum(map(ord, name + version)):064x}"
+    return OfferedImage(name, version, digest, (OfferedFile("manifest.json", 0), OfferedFile("disk.qcow2", size)))
+
+
+def waiting(*names: str, jobs: int = 1, pace: Pace = Pace(poll=30.0)) -> PoolTold:  # noqa: B008  # it is frozen
+    demands = tuple(Demand(name, jobs, 1, GIB, GIB) for name in names)
+    return PoolTold(Waiting(POOL, demands, "0" * 64, pace))
+
+
+class World:
+    """A state machine, the clock, and what it has asked for."""
+
+    def __init__(self, terms: Terms = TERMS) -> None:
+        self.machine = StateMachine(terms, Random(7))
+        self.now = 1000.0
+        self.acts: list[acts.Act] = []
+
+    def tell(self, *happenings: Happening) -> list[acts.Act]:
+        found = [act for one in happenings for act in self.machine.handle(one, self.now)]
+        self.acts += found
+        return found
+
+    def later(self, seconds: float, look: Looked = LENT) -> list[acts.Act]:
+        self.now += seconds
+        return self.tell(look)
+
+    def lent(self, *names: str, jobs: int = 1) -> list[acts.Act]:
+        return self.tell(LENT, ImagesTold(tuple(map(image, names))), waiting(*names, jobs=jobs))
+
+    def held(self, *names: str, jobs: int = 1) -> list[acts.Act]:
+        found = self.lent(*names, jobs=jobs)
+        for _ in names:
+            digest = of(found, acts.FetchImage)[0].image.manifest
+            found = self.tell(FetchEnded(digest, FetchOutcome.WHOLE, bytes=GIB))
+        return found
+
+    def running(self, name: str = "win11") -> str:
+        vm = of(self.held(name), acts.CheckImage)[0].vm.id
+        self.tell(ImageChecked(vm), VmReady(vm))
+        return vm
+
+    def stage(self, vm: str) -> Stage:
+        return self.machine.vms[vm].stage
+
+
+T = TypeVar("T")
+
+
+def of(found: list[acts.Act], kind: type[T]) -> list[T]:
+    return [act for act in found if isinstance(act, kind)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_jobs_wait_for_is_fetched_verified_and_started(world: World) -> None:
+    fetch = of(world.lent("win11"), acts.FetchImage)
+    assert [one.image.name for one in fetch] == ["win11"]
+    check = of(world.tell(FetchEnded(fetch[0].image.manifest, FetchOutcome.WHOLE)), acts.CheckImage)
+    assert of(world.acts, acts.StartVm) == []
+    started = of(world.tell(ImageChecked(check[0].vm.id)), acts.StartVm)
+    assert [one.vm.image.name for one in started] == ["win11"]
+
+
+def test_a_vm_begins_for_each_job_up_to_the_slots(world: World) -> None:
+    assert len(of(world.held("win11", jobs=5), acts.CheckImage)) == 2
+
+
+def test_the_owners_memory_stays_hers_while_several_begin(world: World) -> None:
+    world.tell(Looked(lent=True, may_begin=True, why="", memory=4 * GIB))
+    world.tell(ImagesTold((image("win11"),)))
+    world.machine.holdings.found([HeldVersion("win11", "1", image("win11").manifest, GIB, whole=True)], world.now)
+    assert len(of(world.tell(waiting("win11", jobs=2)), acts.CheckImage)) == 1
+
+
+def test_an_image_that_is_not_what_was_signed_starts_nothing_and_goes(world: World) -> None:
+    check = of(world.held("win11"), acts.CheckImage)[0]
+    found = world.tell(ImageChecked(check.vm.id, "was altered"))
+    assert of(found, acts.StartVm) == []
+    assert [one.digest for one in of(found, acts.DropImage)] == [check.vm.image.digest]
+    assert world.machine.vms == {}
+
+
+def test_a_tampered_image_is_tried_again_later_and_each_time_later(world: World) -> None:
+    tried = []
+    found = world.lent("win11")
+    for _ in range(4):
+        while not (fetch := of(found, acts.FetchImage)):
+            found = [*world.later(1.0), *world.tell(waiting("win11"))]
+        tried.append(world.now)
+        found = world.tell(FetchEnded(fetch[0].image.manifest, FetchOutcome.ALTERED, "was altered"))
+        assert of(found, acts.DropImage)
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert waits == sorted(waits)
+    assert waits[-1] > 2 * waits[0]
+
+
+def test_when_the_owner_comes_a_vm_that_jobs_could_go_on_in_is_suspended_and_another_ends(world: World) -> None:
+    vm = world.running()
+    assert [act.vm.id for act in of(world.later(1, OWNED), acts.SuspendVm)] == [vm]
+
+    other = World(Terms(**(vars(TERMS) | {"lease": 0.0})))
+    vm = other.running()
+    assert [act.vm.id for act in of(other.later(1, OWNED), acts.EndVm)] == [vm]
+
+
+def test_one_that_refuses_every_step_is_killed_within_the_grace(world: World) -> None:
+    vm = world.running()
+    began = world.now
+    steps = []
+    while not (killed := of(world.later(1, OWNED), acts.KillVm)):
+        steps.append(world.stage(vm))
+    assert [act.vm.id for act in killed] == [vm]
+    assert world.now - began < TERMS.grace
+    assert list(dict.fromkeys(steps)) == [Stage.SUSPENDING, Stage.ENDING]
+    assert of([act for _ in range(20) for act in world.later(1, OWNED)], acts.KillVm), "and again"
+
+
+def test_when_the_owner_leaves_the_suspended_vm_goes_on_in_its_slot(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    assert of(world.later(60), acts.CheckImage)[0].vm.id == vm
+    assert [act.vm.saved for act in of(world.tell(ImageChecked(vm)), acts.StartVm)] == [True]
+
+
+def test_when_the_lease_is_over_the_suspended_vm_is_dropped(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    dropped = of(world.later(TERMS.lease, OWNED), acts.DropSaved)
+    assert [act.vm.id for act in dropped] == [vm]
+    assert vm not in world.machine.vms
+
+
+def test_one_order_of_the_owner_ends_all_at_once(world: World) -> None:
+    vm = world.running()
+    found = world.tell(OwnerOrder(pause=True, who="ada"))
+    assert [act.vm.id for act in of(found, acts.KillVm)] == [vm]
+    world.tell(VmGone(vm, failed=False))
+    assert of(world.later(30), acts.CheckImage) == []
+    assert of(world.tell(OwnerOrder(pause=False, who="ada")), acts.CheckImage)
+
+
+def test_an_order_for_an_hour_ends_by_itself(world: World) -> None:
+    world.held("win11")
+    world.tell(OwnerOrder(pause=True, who="ada", seconds=3600))
+    assert world.machine.vms == {}
+    world.later(3599)
+    assert world.machine.vms == {}
+    world.later(2)
+    world.tell(waiting("win11"))
+    assert len(world.machine.vms) == 1
+
+
+def test_the_owner_who_comes_while_an_image_is_verified_finds_no_vm(world: World) -> None:
+    vm = of(world.held("win11"), acts.CheckImage)[0].vm.id
+    world.later(1, OWNED)
+    assert world.tell(ImageChecked(vm)) == []
+    assert world.machine.vms == {}
+
+
+def test_the_owner_who_comes_while_one_goes_on_leaves_it_suspended(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    world.later(1)
+    world.later(1, OWNED)
+    assert of(world.tell(ImageChecked(vm)), acts.StartVm) == []
+    assert world.stage(vm) is Stage.SUSPENDED
+
+
+def test_the_owner_who_comes_while_a_vm_starts_has_it_ended(world: World) -> None:
+    vm = of(world.held("win11"), acts.CheckImage)[0].vm.id
+    world.tell(ImageChecked(vm))
+    assert [act.vm.id for act in of(world.later(1, OWNED), acts.EndVm)] == [vm]
+
+
+def test_a_fetch_stops_while_the_owner_is_there_and_goes_on(world: World) -> None:
+    digest = of(world.lent("win11"), acts.FetchImage)[0].image.manifest
+    assert [act.digest for act in of(world.later(1, OWNED), acts.StopFetch)] == [digest]
+    world.tell(FetchEnded(digest, FetchOutcome.STOPPED))
+    assert of(world.later(1, OWNED), acts.FetchImage) == []
+    assert [act.image.manifest for act in of(world.later(1), acts.FetchImage)] == [digest]
+
+
+def test_a_vm_that_nobody_claims_ends_and_one_that_cannot_tell_is_let_be(world: World) -> None:
+    vm = world.running()
+    world.later(2 * TERMS.idle)
+    assert world.stage(vm) is Stage.JOINED, "nobody knows whether a job has it"
+    world.tell(VmClaimed(vm, claimed=True))
+    world.later(30)
+    world.tell(VmClaimed(vm, claimed=False))
+    ended = [act.vm.id for _ in range(25) for act in of(world.later(30), acts.EndVm)]
+    assert ended == [vm]
+
+
+def test_the_youngest_goes_when_memory_is_short_and_one_at_a_time(world: World) -> None:
+    first, second = [act.vm.id for act in of(world.held("win11", jobs=2), acts.CheckImage)]
+    for vm in (first, second):
+        world.tell(ImageChecked(vm))
+        world.now += 1
+        world.tell(VmReady(vm))
+    short = Looked(lent=True, may_begin=False, why="", memory=GIB // 2)
+    world.later(1, short)
+    assert (world.stage(first), world.stage(second)) == (Stage.JOINED, Stage.SUSPENDING)
+    world.later(1, short)
+    assert world.stage(first) is Stage.JOINED
+    world.tell(VmSaved(second))
+    world.later(1, short)
+    assert world.stage(first) is Stage.SUSPENDING
+
+
+def test_after_an_hour_with_the_lid_closed_what_is_overdue_is_done_at_once(world: World) -> None:
+    vm = world.running()
+    found = world.later(3600, OWNED)
+    assert of(found, acts.SuspendVm)
+    world.later(3600, OWNED)
+    assert world.stage(vm) is Stage.ENDING
+    assert any("asleep" in change.what for change in world.machine.changes)
+    assert world.later(3600, OWNED)
+    assert world.stage(vm) is Stage.KILLING
+
+
+def test_a_network_that_is_gone_for_a_day_is_asked_for_ever_more_rarely_and_never_in_step() -> None:
+    asked: list[list[float]] = []
+    for seed in (1, 2):
+        machine, now, times = StateMachine(TERMS, Random(seed)), 0.0, []
+        while now < 86400:
+            if of(machine.handle(LENT, now), acts.AskPool):
+                times.append(now)
+                machine.handle(PoolSilent("no route"), now)
+            now += 2
+        asked.append(times)
+    assert all(len(times) < 60 for times in asked)
+    assert not set(asked[0][1:]) & set(asked[1][1:40]) or asked[0] != asked[1]
+    assert asked[0] != asked[1]
+
+
+def test_a_pool_that_wants_to_be_asked_all_the_time_or_never_is_not_obeyed(world: World) -> None:
+    for pace, least, most in ((Pace(0.0, 0.0), 3.0, 7.0), (Pace(1e9, 1e9), 2600.0, 4600.0)):
+        world.tell(waiting(pace=pace))
+        began = world.now
+        while not of(world.later(1), acts.AskPool):
+            pass
+        assert least <= world.now - began <= most
+
+
+def test_jobs_of_an_answer_that_is_old_start_nothing(world: World) -> None:
+    world.lent("win11")
+    world.later(700)
+    digest = image("win11").manifest
+    assert of(world.tell(FetchEnded(digest, FetchOutcome.WHOLE)), acts.CheckImage) == []
+
+
+def test_what_nobody_wants_makes_room_the_least_recently_wanted_first(world: World) -> None:
+    old = [
+        HeldVersion(name, "1", image(name).manifest, 4 * GIB, whole=True, wanted=age)
+        for name, age in (("a", 10.0), ("b", 900.0))
+    ]
+    world.tell(Began(held=tuple(old)))
+    found = world.lent("win11")
+    assert of(found, acts.DropImage) == []
+    world.tell(FetchEnded(image("win11").manifest, FetchOutcome.WHOLE))
+    found = world.tell(ImagesTold((image("win11"), image("mac", size=2 * GIB))), waiting("mac"))
+    assert [one.digest for one in of(found, acts.DropImage)] == [image("b").manifest]
+
+
+def test_an_image_that_never_fits_is_told_once_and_not_fetched(world: World) -> None:
+    world.tell(LENT, ImagesTold((image("huge", size=99 * GIB),)))
+    found = [act for _ in range(5) for act in world.tell(waiting("huge"))]
+    assert of(found, acts.FetchImage) == []
+    assert len([change for change in world.machine.changes if "quota" in change.why]) == 1
+
+
+def test_a_full_disk_costs_the_least_wanted_image_and_the_fetch_goes_on_later(world: World) -> None:
+    world.tell(Began(held=(HeldVersion("a", "1", image("a").manifest, GIB, whole=True),)))
+    digest = of(world.lent("win11"), acts.FetchImage)[0].image.manifest
+    found = world.tell(FetchEnded(digest, FetchOutcome.FULL, "No space left on device"))
+    assert [one.digest for one in of(found, acts.DropImage)] == [image("a").manifest]
+    assert of(world.later(2), acts.FetchImage) == []
+    assert [one.image.manifest for one in of(world.later(40), acts.FetchImage)] == [digest]
+
+
+def test_a_newer_version_is_fetched_ahead_of_need_and_new_vms_get_it(world: World) -> None:
+    first = world.running()
+    found = world.tell(ImagesTold((image("win11", "2"),)), waiting("win11", jobs=2))
+    assert [one.image.version for one in of(found, acts.FetchImage)] == ["2"]
+    found = world.tell(FetchEnded(image("win11", "2").manifest, FetchOutcome.WHOLE))
+    assert [one.vm.image.version for one in of(found, acts.CheckImage)] == ["2"]
+    assert world.stage(first) is Stage.JOINED
+
+
+def test_jobs_that_need_more_than_a_slot_has_start_nothing_and_are_told_of_once(world: World) -> None:
+    world.held("win11")
+    world.machine.vms.clear()
+    world.machine.changes.clear()
+    demand = Waiting(POOL, (Demand("win11", 1, 64, GIB, GIB),), "0" * 64)
+    assert of([act for _ in range(3) for act in world.tell(PoolTold(demand))], acts.CheckImage) == []
+    assert len(world.machine.changes) == 1
+
+
+def test_a_machine_that_shuts_down_suspends_what_it_may_and_then_leaves(world: World) -> None:
+    vm = world.running()
+    found = world.tell(MachineEnds("SIGTERM"))
+    assert of(found, acts.SuspendVm)
+    assert of(found, acts.Leave) == []
+    assert of(world.tell(VmSaved(vm)), acts.Leave)
+
+
+def test_a_killed_coordinators_suspended_vms_go_on_and_its_others_are_told_as_lost(world: World) -> None:
+    saved = SavedVm("g0-0000beef", 0, "win11", "1", image("win11").manifest, age=60.0)
+    held = HeldVersion("win11", "1", image("win11").manifest, GIB, whole=True)
+    world.tell(Began(held=(held,), saved=(saved,), lost=("g1-00000bad",)))
+    assert [act.vm.id for act in of(world.tell(LENT), acts.CheckImage)] == ["g0-0000beef"]
+    assert [change.what for change in world.machine.changes if change.subject == "vm g1-00000bad"] == ["is lost"]
+
+
+def test_every_change_has_its_reason(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    assert [change for change in world.machine.changes if not change.why] == [
+        change for change in world.machine.changes if change.what == ImageStage.WHOLE
+    ]
+
+
+_NAMES = st.sampled_from(["win11", "mac", "lin"])
+_VERSIONS = st.sampled_from(["1", "2"])
+
+
+class Coordinated(RuleBasedStateMachine):
+    """Everything that can happen, in any order; the VMs of this world do what they like."""
+
+    @initialize(lease=st.sampled_from([0.0, 500.0, 1e6]), slots=st.integers(1, 3))
+    def begin(self, lease: float, slots: int) -> None:
+        self.terms = Terms(**(vars(TERMS) | {"lease": lease, "slots": slots, "quota": 3 * GIB}))
+        self.world = World(self.terms)
+        self.sessions: set[str] = set()
+        self.approved: set[str] = set()
+        self.trusted: dict[str, bool] = {}
+        self.ended: Counter[str] = Counter()
+        self.fetching: str | None = None
+        self.unwelcome_since: float | None = None
+        self.killed: dict[str, float] = {}
+
+    def do(self, happening: Happening) -> None:
+        for act in self.world.tell(happening):
+            match act:
+                case acts.StartVm(vm=vm):
+                    assert vm.id in self.approved, "it was not verified for this start"
+                    assert vm.id not in self.sessions, "it runs already"
+                    self.approved.discard(vm.id)
+                    self.sessions.add(vm.id)
+                case acts.FetchImage(image=wanted):
+                    assert self.fetching is None, "one at a time"
+                    self.fetching = wanted.manifest
+                case acts.KillVm(vm=vm):
+                    self.killed.setdefault(vm.id, self.world.now)
+                case acts.EndVm(vm=vm) | acts.SuspendVm(vm=vm):
+                    assert vm.id in self.sessions
+                case acts.DropImage(digest=digest):
+                    assert digest not in {vm.image.digest for vm in self.world.machine.vms.values()}, "it is in use"
+        free = not self.world.machine.why_not(self.world.now)
+        if free:
+            self.unwelcome_since = None
+        elif self.unwelcome_since is None:
+            self.unwelcome_since = self.world.now
+
+    @rule(
+        seconds=st.sampled_from([0.5, 2.0, 30.0, 3600.0]), lent=st.booleans(), memory=st.sampled_from([None, 0, 8, 64])
+    )
+    def time_passes(self, seconds: float, lent: bool, memory: int | None) -> None:
+        self.world.now += seconds
+        size = None if memory is None else memory * GIB
+        self.do(Looked(lent=lent, may_begin=lent, why="the owner", memory=size))
+
+    @rule(names=st.lists(_NAMES, max_size=3), jobs=st.integers(1, 4))
+    def pool_wants(self, names: list[str], jobs: int) -> None:
+        self.do(waiting(*names, jobs=jobs))
+
+    @rule(versions=st.dictionaries(_NAMES, _VERSIONS))
+    def pool_offers(self, versions: dict[str, str]) -> None:
+        self.do(ImagesTold(tuple(image(name, version) for name, version in versions.items())))
+
+    @rule(final=st.booleans())
+    def pool_is_silent(self, final: bool) -> None:
+        self.do(PoolSilent("no route", final=final))
+
+    @precondition(lambda self: self.fetching)
+    @rule(outcome=st.sampled_from(list(FetchOutcome)))
+    def fetch_ends(self, outcome: FetchOutcome) -> None:
+        digest, self.fetching = self.fetching, None
+        assert digest
+        self.do(FetchEnded(digest, outcome, "so it was"))
+
+    @precondition(lambda self: self.in_stage(Stage.CHECKING))
+    @rule(good=st.booleans(), data=st.data())
+    def check_ends(self, good: bool, data: st.DataObject) -> None:
+        vm = data.draw(st.sampled_from(self.in_stage(Stage.CHECKING)))
+        if good:
+            self.approved.add(vm)
+        self.do(ImageChecked(vm, "" if good else "was altered"))
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data(), what=st.sampled_from(["ready", "claimed", "free", "saved", "not saved", "ended", "failed"]))
+    def vm_does(self, data: st.DataObject, what: str) -> None:
+        vm = data.draw(st.sampled_from(sorted(self.sessions)))
+        stage = self.world.stage(vm)
+        if what == "saved" and stage not in (Stage.SUSPENDING, Stage.ENDING, Stage.KILLING):
+            return
+        if what in ("ended", "failed"):
+            self.sessions.discard(vm)
+            self.ended[vm] += 1
+        happened: dict[str, Happening] = {
+            "ready": VmReady(vm),
+            "claimed": VmClaimed(vm, claimed=True),
+            "free": VmClaimed(vm, claimed=False),
+            "saved": VmSaved(vm),
+            "not saved": VmNotSaved(vm, "the disk is full"),
+            "ended": VmGone(vm, failed=False),
+            "failed": VmGone(vm, failed=True, why="QEMU died"),
+        }
+        if what == "saved":
+            self.sessions.discard(vm)
+        self.do(happened[what])
+
+    @rule(vm=st.sampled_from(["g0-0", "g1-1"]))
+    def word_of_one_that_is_not_ours(self, vm: str) -> None:
+        self.do(VmGone(vm, failed=True))
+
+    @rule(pause=st.booleans(), at_once=st.booleans(), seconds=st.sampled_from([0.0, 100.0]))
+    def owner_orders(self, pause: bool, at_once: bool, seconds: float) -> None:
+        self.do(OwnerOrder(pause, "ada", at_once, seconds))
+
+    def in_stage(self, stage: Stage) -> list[str]:
+        return sorted(vm.id for vm in self.world.machine.vms.values() if vm.stage is stage)
+
+    @invariant()
+    def never_more_than_the_slots(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        assert len(self.sessions) <= self.terms.slots
+        slots = [vm.slot for vm in self.world.machine.vms.values()]
+        assert len(slots) == len(set(slots))
+        assert all(slot < self.terms.slots for slot in slots)
+
+    @invariant()
+    def every_session_is_known_and_no_slot_is_lost(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        running = {vm.id for vm in self.world.machine.vms.values() if vm.stage not in (Stage.CHECKING, Stage.SUSPENDED)}
+        assert running == self.sessions
+
+    @invariant()
+    def no_vm_ends_twice(self) -> None:
+        assert all(number == 1 for number in getattr(self, "ended", Counter()).values())
+
+    @invariant()
+    def beyond_the_grace_every_vm_was_killed(self) -> None:
+        """Killed as soon as anybody looks then: a VM that has not gone by then does not obey the kernel."""
+        if getattr(self, "unwelcome_since", None) is None or self.unwelcome_since is None:
+            return
+        looked = self.world.machine._looked_at
+        if looked - self.unwelcome_since > 3 * 3600 + self.terms.grace:
+            stages = {vm.stage for vm in self.world.machine.vms.values()}
+            assert stages <= {Stage.KILLING, Stage.SUSPENDED}
+
+    @invariant()
+    def the_quota_holds(self) -> None:
+        if hasattr(self, "world"):
+            assert sum(one.size for one in self.world.machine.holdings.here) <= self.terms.quota
+
+    def teardown(self) -> None:
+        """Whatever has happened: when the machine is lent, and all sessions have ended, every slot is used again."""
+        if not hasattr(self, "world"):
+            return
+        self.do(OWNED)
+        for vm in sorted(self.sessions):
+            self.sessions.discard(vm)
+            self.do(VmGone(vm, failed=False))
+        if self.fetching:
+            digest, self.fetching = self.fetching, None
+            self.do(FetchEnded(digest, FetchOutcome.STOPPED))
+        self.world.now += 2e6
+        self.do(OWNED)
+        assert self.world.machine.vms == {}, "a slot is lost"
+        self.do(OwnerOrder(pause=False, who="ada"))
+        self.world.held("new", jobs=9)
+        assert len(self.world.machine.vms) == self.terms.slots
+
+
+TestCoordinated = Coordinated.TestCase
+TestCoordinated.settings = settings(
+    max_examples=40,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),  # a story of fifty steps is read as it is; to shorten it takes minutes
+)
