@@ -120,10 +120,10 @@ def _saved() -> Parse:
         with suppress(saved_format.Damaged, Refusal), path.open("rb") as opened:
             saved_format.read_header(opened)
         with suppress(saved_format.Damaged):
-            reader = saved_format.Records()
+            frames = saved_format.Frames()
             for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
-                for record in reader.feed(piece):
-                    _chunk(record)
+                for frame in frames.feed(piece):
+                    _chunk(saved_format.unpacked(frame))
         _chunk(data)
 
     return parse

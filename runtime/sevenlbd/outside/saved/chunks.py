@@ -50,9 +50,9 @@ class Chunk:
     data: memoryview
 
 
-def pack(kind: bytes, part: int, runs: Sequence[Run], data: bytes | bytearray = b"") -> bytes:
+def pack(kind: bytes, part: int, runs: Sequence[Run], *data: bytes | memoryview) -> bytes:
     """A record in bytes."""
-    return b"".join((_HEAD.pack(kind, part, len(runs)), *(_RUN.pack(*run) for run in runs), data))
+    return b"".join((_HEAD.pack(kind, part, len(runs)), *(_RUN.pack(*run) for run in runs), *data))
 
 
 def unpack(record: bytes) -> Chunk:
@@ -75,16 +75,18 @@ class Gathering:
 
     def __init__(self, part: int) -> None:
         self._part = part
-        self._data = bytearray()
+        self._data: list[memoryview | bytes] = []
+        self._size = 0
         self._runs: list[Run] = []
         self._same: list[Run] = []
 
     def put(self, at: int, content: memoryview | bytes) -> Iterator[bytes]:
         """Bytes that are the session's own."""
-        if len(self._data) + len(content) > MOST_DATA or len(self._runs) >= _MOST_RUNS:
+        if self._size + len(content) > MOST_DATA or len(self._runs) >= _MOST_RUNS:
             yield from self._flush_data()
         _extend(self._runs, at, len(content))
-        self._data += content
+        self._data.append(content)
+        self._size += len(content)
 
     def same(self, at: int, length: int) -> Iterator[bytes]:
         """Bytes that are as in the base."""
@@ -99,8 +101,8 @@ class Gathering:
 
     def _flush_data(self) -> Iterator[bytes]:
         if self._runs:
-            yield pack(DATA, self._part, self._runs, self._data)
-            self._data, self._runs = bytearray(), []
+            yield pack(DATA, self._part, self._runs, *self._data)
+            self._data, self._size, self._runs = [], 0, []
 
     def _flush_same(self) -> Iterator[bytes]:
         if self._same:
@@ -149,10 +151,10 @@ def _spans(block: bytes, before: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin and end of the spans of pages in a block that are of one kind; what is zero is of none."""
     kind, begin = b"", 0
     for offset in range(0, len(block), PAGE):
-        page = block[offset : offset + PAGE]
-        if page == _ZERO_PAGE or (len(page) < PAGE and not any(page)):
+        # Compared in place: most pages differ in their first bytes, and none is copied but to be compared.
+        if block.startswith(_ZERO_PAGE, offset) or (len(block) - offset < PAGE and not any(block[offset:])):
             now = b""
-        elif before and before[offset : offset + PAGE] == page:
+        elif len(before) >= offset + PAGE and block.startswith(before[offset : offset + PAGE], offset):
             now = SAME
         else:
             now = DATA

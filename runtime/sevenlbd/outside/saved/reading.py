@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from .facts import Closing, Facts, Opening, PartFact, SavedHeader
 from .saved_format import Damaged
 
 Advance = Callable[[int], None]
+_AHEAD = 8  # records that wait to be taken apart; each has a MiB
 _BLOCK = 64 << 10  # bytes that are written or are a hole; a guess between calls and what a page of zeroes would take
 _ZEROES = bytes(_BLOCK)
 
@@ -79,12 +82,13 @@ def read(
         if expected not in (None, digest):
             raise Damaged("another file lies there now")
         parser = _Parser(told, digest, sink)
-        _decrypt(_Watched(file, advance), identity, parser)
-        parser.finish()
+        with _beside(parser) as pipe:
+            _decrypt(_Watched(file, advance), identity, pipe)
+            pipe.finish()
         return told
 
 
-def _decrypt(file: _Watched, identity: pyrage.x25519.Identity, parser: _Parser) -> None:
+def _decrypt(file: _Watched, identity: pyrage.x25519.Identity, parser: _Parser | _Pipe) -> None:
     """Raises Damaged, and what the parser raises."""
     try:
         pyrage.decrypt_io(file, parser, [identity])
@@ -153,15 +157,15 @@ class _Parser:
         self.header = header
         self._digest = digest
         self._sink = sink
-        self._records = saved_format.Records()
+        self._frames = saved_format.Frames()
         self._opened = False
         self._closed = False
         self._parts: dict[int, _PartSoFar] = {}
 
     def write(self, data: bytes) -> int:
         """The next bytes of the stream. Raises Damaged, and what the sink raises."""
-        for record in self._records.feed(data):
-            self._on_record(record)
+        for frame in self._frames.feed(data):
+            self.take(frame)
         return len(data)
 
     def flush(self) -> None:
@@ -169,11 +173,13 @@ class _Parser:
 
     def finish(self) -> None:
         """All is through. Raises Damaged when something is missing."""
-        self._records.finish()
+        self._frames.finish()
         if not self._closed:
             raise Damaged("its end is missing")
 
-    def _on_record(self, record: bytes) -> None:
+    def take(self, frame: bytes) -> None:
+        """The next record, compressed. Raises Damaged, and what the sink raises."""
+        record = saved_format.unpacked(frame)
         kind = record[:1]
         if self._closed or (kind == saved_format.OPENING) == self._opened:
             raise Damaged("its records are out of order")
@@ -216,6 +222,45 @@ class _Parser:
 
 def _agrees(part: PartFact | None, so_far: _PartSoFar) -> bool:
     return part is not None and (part.stored, part.sha256) == (so_far.stored, so_far.digest.hexdigest())
+
+
+class _Pipe:
+    """Takes what age gives, and has a parser take it apart in a thread beside: decrypting takes half of the time."""
+
+    def __init__(self, parser: _Parser, thread: Executor) -> None:
+        self.header = parser.header
+        self._parser = parser
+        self._thread = thread
+        self._frames = saved_format.Frames()
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, data: bytes) -> int:
+        """The next bytes of the stream. Raises what the parser has raised by now."""
+        for frame in self._frames.feed(data):
+            self._waiting.append(self._thread.submit(self._parser.take, frame))
+            if len(self._waiting) > _AHEAD:
+                self._waiting.popleft().result()
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def finish(self) -> None:
+        """All is through. Raises what the parser has raised, and Damaged when something is missing."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        self._frames.finish()
+        self._parser.finish()
+
+
+@contextmanager
+def _beside(parser: _Parser) -> Iterator[_Pipe]:
+    """A pipe to the parser; what fails lets nothing more through."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        yield _Pipe(parser, thread)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 class _Watched:
@@ -307,10 +352,13 @@ class Restore:
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
     """Zeroes are holes: a record of them packs to a thousandth, and would fill a disk."""
-    for begin in range(0, len(data), _BLOCK):
-        block = data[begin : begin + _BLOCK].tobytes()
-        if block != _ZEROES[: len(block)]:
-            _write_all(descriptor, memoryview(block), offset + begin)
+    begin = 0
+    for at in range(0, len(data), _BLOCK):
+        block = data[at : at + _BLOCK]
+        if not block[0] and _ZEROES.startswith(block.tobytes()):
+            _write_all(descriptor, data[begin:at], offset + begin)
+            begin = at + len(block)
+    _write_all(descriptor, data[begin:], offset + begin)
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:

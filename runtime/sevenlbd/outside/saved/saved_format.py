@@ -114,37 +114,46 @@ def compressed(record: bytes) -> bytes:
     return LENGTH.pack(len(frame)) + frame
 
 
-class Records:
-    """Takes the bytes of the decrypted stream as they come, and gives the records that they make up."""
+class Frames:
+    """Takes the bytes of the decrypted stream as they come, and gives the compressed records that they make up."""
 
     def __init__(self) -> None:
-        self._waiting = bytearray()
-        self._unpack = zstandard.ZstdDecompressor()
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._wanted = LENGTH.size
+        """Bytes without which nothing is whole."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The records that are whole now. Raises Damaged."""
-        self._waiting += data
-        whole = []
-        while len(self._waiting) >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._waiting)
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The frames that are whole now. Raises Damaged."""
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size < self._wanted:
+            return
+        whole, at = b"".join(self._waiting), 0
+        self._wanted = LENGTH.size
+        while len(whole) - at >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(whole, at)
             if not 0 < length <= 2 * _MOST_RECORD:
                 raise Damaged("a record in it is longer than any that is written")
-            if len(self._waiting) < LENGTH.size + length:
+            self._wanted = LENGTH.size + length
+            if len(whole) - at < self._wanted:
                 break
-            whole.append(self._record(bytes(self._waiting[LENGTH.size : LENGTH.size + length])))
-            del self._waiting[: LENGTH.size + length]
-        return whole
+            yield whole[at + LENGTH.size : at + self._wanted]
+            at, self._wanted = at + self._wanted, LENGTH.size
+        self._waiting, self._size = [whole[at:]], len(whole) - at
 
     def finish(self) -> None:
         """Raises Damaged when something is left over."""
-        if self._waiting:
+        if self._size:
             raise Damaged("it ends inside a record")
 
-    def _record(self, frame: bytes) -> bytes:
-        try:
-            size = zstandard.get_frame_parameters(frame).content_size
-            if not 0 < size <= _MOST_RECORD:
-                raise Damaged("a record in it says that it is larger than any that is written")
-            return self._unpack.decompress(frame, max_output_size=_MOST_RECORD)
-        except zstandard.ZstdError as error:
-            raise Damaged(f"a record in it cannot be unpacked: {error}") from None
+
+def unpacked(frame: bytes) -> bytes:
+    """The record that a frame holds. Raises Damaged."""
+    try:
+        size = zstandard.get_frame_parameters(frame).content_size
+        if not 0 < size <= _MOST_RECORD:
+            raise Damaged("a record in it says that it is larger than any that is written")
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=_MOST_RECORD)
+    except zstandard.ZstdError as error:
+        raise Damaged(f"a record in it cannot be unpacked: {error}") from None

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from . import chunks, saved_format
 from .chunks import Base
 from .facts import Closing, Opening, PartFact, SavedHeader
 
+_BRING = 32 << 20  # bytes between two words to the kernel; a guess: some tenths of a second of a disk
 _AHEAD = 8  # records that wait for a thread or for the file; each has a MiB
 
 
@@ -92,8 +93,8 @@ def write(
     """Fill the file; `passphrase` says in its header how a key comes of one. Raises OSError."""
     stream = _Stream(opening, parts, passphrase, advance)
     file.seek(saved_format.HEADER_ROOM)
-    with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool:
-        pyrage.encrypt_io(_Reader(stream.frames(pool)), file, list(recipients))
+    with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool, ThreadPoolExecutor(1) as in_order:
+        pyrage.encrypt_io(_Reader(stream.frames(pool, in_order)), _Onwards(file), list(recipients))
     file.seek(0)
     file.write(stream.header())
 
@@ -114,27 +115,56 @@ class _Stream:
         """The readable header, when all parts are through."""
         return saved_format.pack_header(SavedHeader(self._opening.facts, tuple(self._done), self._passphrase))
 
-    def frames(self, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-        """Every record, compressed, in order."""
-        waiting: deque[Future[bytes]] = deque()
-        for record in self._records():
-            waiting.append(pool.submit(saved_format.compressed, record))
+    def frames(self, pool: Executor, in_order: Executor) -> Iterator[bytes]:
+        """Every record, compressed, in order; `in_order` is one thread, which computes the digests."""
+        waiting: deque[tuple[Future[bytes], Future[None]]] = deque()
+        for record, digest in self._records(in_order):
+            waiting.append((pool.submit(saved_format.compressed, record), in_order.submit(digest.update, record)))
             if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
+                yield _done(*waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _done(*waiting.popleft())
 
-    def _records(self) -> Iterator[bytes]:
-        yield saved_format.OPENING + saved_format.OPENINGS.pack(self._opening)
+    def _records(self, in_order: Executor) -> Iterator[tuple[bytes, hashlib._Hash]]:
+        """Each record, and the digest that it belongs to."""
+        yield saved_format.OPENING + saved_format.OPENINGS.pack(self._opening), hashlib.sha256()
         for part in self._parts:
             digest, stored = hashlib.sha256(), 0
             for record in chunks.of(part.descriptor, part.number, part.base, part.size, self._advance):
-                digest.update(record)
                 stored += len(record)
-                yield record
-            self._done.append(PartFact(saved_format.PARTS[part.number], part.size, stored, digest.hexdigest()))
+                yield record, digest
+            name = saved_format.PARTS[part.number]
+            self._done.append(PartFact(name, part.size, stored, in_order.submit(digest.hexdigest).result()))
         closing = Closing(tuple(self._done), saved_format.digest_of_header(self.header()))
-        yield saved_format.CLOSING + saved_format.CLOSINGS.pack(closing)
+        yield saved_format.CLOSING + saved_format.CLOSINGS.pack(closing), hashlib.sha256()
+
+
+def _done(compressed: Future[bytes], digested: Future[None]) -> bytes:
+    digested.result()
+    return compressed.result()
+
+
+class _Onwards:
+    """A file that is brought to disk while it is written, so that little is left to wait for at its end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._written = 0
+        self._told = 0
+
+    def write(self, data: bytes) -> int:
+        """The next bytes."""
+        self._written += self._file.write(data)
+        if self._written - self._told >= _BRING:
+            # It begins to write what is dirty, waits for nothing, and lets go of what is written (posix_fadvise(2)).
+            with suppress(OSError):
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self._told = self._written
+        return len(data)
+
+    def flush(self) -> None:
+        """At the end."""
+        self._file.flush()
 
 
 class _Reader:

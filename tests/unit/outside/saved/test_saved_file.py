@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -309,9 +310,21 @@ def test_a_session_s_file_that_grows_while_it_is_written_is_taken_as_it_was(tmp_
 
 def test_a_bomb_is_not_unpacked(world: World) -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(1 << 30))
-    records = saved_format.Records()
+    [frame] = saved_format.Frames().feed(saved_format.LENGTH.pack(len(bomb)) + bomb)
     with pytest.raises(Damaged, match="larger than any"):
-        records.feed(saved_format.LENGTH.pack(len(bomb)) + bomb)
+        saved_format.unpacked(frame)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_records_are_the_same_however_their_bytes_come(records: list[bytes], sizes: list[int]) -> None:
+    stream, found, frames = b"".join(map(saved_format.compressed, records)), [], saved_format.Frames()
+    for size in itertools.cycle(sizes):
+        found += [saved_format.unpacked(frame) for frame in frames.feed(stream[:size])]
+        stream = stream[size:]
+        if not stream:
+            break
+    frames.finish()
+    assert found == records
 
 
 @pytest.mark.parametrize(
@@ -356,11 +369,11 @@ def test_a_file_that_was_changed_after_the_check_is_not_taken(world: World, tmp_
 
 @given(st.lists(st.binary(max_size=200), max_size=6))
 def test_fuzz_no_record_does_more_than_be_refused(records: list[bytes]) -> None:
-    reader = saved_format.Records()
+    reader = saved_format.Frames()
     with suppress(Damaged):
         for record in records:
             for whole in reader.feed(saved_format.LENGTH.pack(len(record)) + record):
-                chunks.unpack(whole)
+                chunks.unpack(saved_format.unpacked(whole))
         reader.finish()
 
 
