@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     NOT_READY = 7
     BROKE = 8
     NO_SESSION = 9
+    BUSY = 75
     SUSPENDED = 85
     INTERRUPTED = 130
     TERMINATED = 143
@@ -39,6 +40,7 @@ MEANING = {
     ExitCode.NOT_READY: "the desktop was not ready in time",
     ExitCode.BROKE: "the virtual machine or one of its helpers died",
     ExitCode.NO_SESSION: "there is no such session",
+    ExitCode.BUSY: "others need the node's memory (background), so nothing has begun: later it may, or elsewhere",
     ExitCode.SUSPENDED: "its time was up, and the desktop was suspended (at_end; suspended_exit_code)",
     ExitCode.INTERRUPTED: "Ctrl-C before the desktop was ready",
     ExitCode.TERMINATED: "SIGTERM or the walltime signal before the desktop was ready",

@@ -33,6 +33,8 @@ SAVED = "7lbd-saved"
 """The folder of a job in which its suspended desktop goes from node to node."""
 _DESKTOP = f"{SAVED}/desktop{places.SUFFIX}"
 _NO_IMAGE = int(ExitCode.IMAGE)
+_BUSY = int(ExitCode.BUSY)
+_BUSY_SECONDS = 600  # a guess: what others do with a node lasts minutes; and a try costs seconds
 _TRIES = 5  # a guess: an image that is nowhere whole is found out by then
 _OVER = 47  # HoldReasonCode: allowed_execute_duration is over
 
@@ -128,13 +130,23 @@ def _asked(table: CondorTable, settings: Settings, here: Places, *, timed: bool)
 def _named(table: CondorTable, settings: Settings) -> Iterator[str]:
     """The image by name, so that the job goes where it is: nodes advertise theirs. A path is the job's own affair."""
     conditions = [f"({table.requirements})"] if table.requirements else []
+    stays = []
     if table.match_images and settings.image and "/" not in settings.image:
         names.parse(settings.image)
         yield f"+vm_name = {classad.written(settings.image)}"
         conditions.append("stringListMember(MY.vm_name, TARGET.SevenLbdImages)")
         # A node that has lost it since it last said so: the job goes on waiting, for one that has spoken after that.
         conditions.append(f"(ExitCode =!= {_NO_IMAGE} || TARGET.SevenLbdAdvertised > EnteredCurrentStatus)")
-        yield f"on_exit_remove = ExitCode =!= {_NO_IMAGE} || NumJobStarts > {_TRIES}"
+        stays.append(f"(ExitCode =!= {_NO_IMAGE} || NumJobStarts > {_TRIES})")
+    if settings.background:
+        # Where others need the memory it goes on waiting: for another node, or for a while.
+        waited = f"time() > EnteredCurrentStatus + {_BUSY_SECONDS}"
+        conditions.append(
+            f'(ExitCode =!= {_BUSY} || {waited} || !stringListMember(TARGET.Machine, LastRemoteHost, "@"))'
+        )
+        stays.append(f"ExitCode =!= {_BUSY}")
+    if stays:
+        yield f"on_exit_remove = {' && '.join(stays)}"
     if conditions:
         yield f"requirements = {' && '.join(conditions)}"
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+# Of the time, with everybody waiting for memory: a guess; a node that swaps a little shows a few hundredths.
+STALLED = 0.3
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from ..node.host_memory import HostMemory
 LOOK_SECONDS = 2.0  # a look costs microseconds, and memory is eaten at gigabytes a second at most
 _TWICE = 2  # looks in a row: a moment is no reason to end somebody's desktop
 _DIRE = 0.5  # of the floor: what is left then is not enough for a shutdown of minutes
-# Of the time, with everybody waiting for memory: a guess; a node that swaps a little shows a few hundredths.
-_STALLED = 0.3
 
 type Act = Callable[[str, bool], bool]
 
@@ -53,7 +51,7 @@ class MemoryFloor:
         memory = self._look()
         if memory is None:
             return
-        is_low = memory.available < self._least or memory.stalled > _STALLED
+        is_low = memory.available < self._least or memory.stalled > host_memory.STALLED
         self._low = self._low + 1 if is_low else 0
         if self._low < _TWICE:
             return

@@ -38,6 +38,14 @@ IMAGE = ("--image", "win11", "--memory", "4G", "--cpus", "3")
 
 
 @pytest.mark.usefixtures("site")
+def test_one_in_the_background_waits_on_where_others_need_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    told = described(capsys, *IMAGE, "--background")
+    elsewhere = '!stringListMember(TARGET.Machine, LastRemoteHost, "@")'
+    assert f"(ExitCode =!= 75 || time() > EnteredCurrentStatus + 600 || {elsewhere})" in told["requirements"]
+    assert told["on_exit_remove"] == "(ExitCode =!= 3 || NumJobStarts > 5) && ExitCode =!= 75"
+
+
+@pytest.mark.usefixtures("site")
 def test_a_job_asks_for_its_size_and_for_a_node_with_its_image(capsys: pytest.CaptureFixture[str]) -> None:
     told = described(capsys, *IMAGE)
     assert (told["request_memory"], told["request_cpus"], told["request_disk"]) == ("4608M", "3", "4096M")
@@ -45,7 +53,7 @@ def test_a_job_asks_for_its_size_and_for_a_node_with_its_image(capsys: pytest.Ca
     has, spoke = told["requirements"].split(" && ")
     assert has == "stringListMember(MY.vm_name, TARGET.SevenLbdImages)"
     assert spoke == "(ExitCode =!= 3 || TARGET.SevenLbdAdvertised > EnteredCurrentStatus)"
-    assert told["on_exit_remove"] == "ExitCode =!= 3 || NumJobStarts > 5"
+    assert told["on_exit_remove"] == "(ExitCode =!= 3 || NumJobStarts > 5)"
     assert (told["kill_sig"], told["transfer_output_files"]) == ("SIGTERM", '""')
     assert "remove_kill_sig" not in told, "a starter would send it at evictions, too, and suspend nothing"
     assert "when_to_transfer_output" not in told

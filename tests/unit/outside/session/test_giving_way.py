@@ -23,10 +23,18 @@ def test_where_others_would_lack_memory_it_does_not_begin(monkeypatch: pytest.Mo
     giving_way.check(Settings(), 400 * GIB)
     with pytest.raises(Refusal, match=r"5\.0 GiB of memory that could be had.*5\.0 GiB, and 1\.0 GiB are left") as told:
         giving_way.check(BACKGROUND, 5 * GIB)
-    assert told.value.code is ExitCode.RESOURCES
+    assert told.value.code is ExitCode.BUSY
     giving_way.check(Settings(background=True, background_memory=0), 5 * GIB)
     monkeypatch.setattr(host_memory, "look", lambda: None)
     giving_way.check(BACKGROUND, 400 * GIB)
+
+
+def test_none_begins_where_it_would_be_sent_away_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_memory, "look", lambda: HostMemory(50 * GIB, stalled=0.5))
+    with pytest.raises(Refusal, match="waits for memory 50% of the time") as told:
+        giving_way.check(BACKGROUND, 5 * GIB)
+    assert told.value.code is ExitCode.BUSY
+    giving_way.check(Settings(background=True, background_memory=0), 5 * GIB)
 
 
 def test_what_is_told_is_what_will_be() -> None:

@@ -26,7 +26,10 @@ def check(settings: Settings, memory: int) -> None:
         what = f"the node has {free} of memory that could be had, the guest takes up to {units.size(memory)}, and "
         what += f"{units.size(left)} are left to others (background_memory)"
         hint = "take a smaller guest (--memory 2G), or try again when the node is less busy"
-        raise Refusal(ExitCode.RESOURCES, what, hint=hint)
+        raise Refusal(ExitCode.BUSY, what, hint=hint)
+    if left and now.stalled > host_memory.STALLED:  # where it would be sent away again at once
+        what = f"the node waits for memory {now.stalled:.0%} of the time, and a session in the background gives way"
+        raise Refusal(ExitCode.BUSY, what, hint="try again when the node is less busy")
 
 
 def sentence(settings: Settings, described: Description | None = None) -> str:
