@@ -33,8 +33,8 @@ partition = "main"
 setup = ["site_setup='it'\\"'\\"'s run; <%= 1 %>'"]
 binds = [{binds}]
 [ondemand]
-cluster = "test"
-images = ["{image}=The <b>desktop</b>", "{blank}"]
+cluster = {cluster}
+images = [{images}]
 max_hours = 8
 shares = ["data={data}:ro"]
 share_roots = ["{roots}"]
@@ -76,11 +76,13 @@ Render = Callable[..., Path]
 def render(place: Path, portal: Portal, strict: Portal, blank_image: Path) -> Render:
     """Writes the site's file and renders the app into a folder of this name."""
 
-    def made(name: str, proxy: str = "node", more: str = "") -> Path:
+    usual = f'"{harness.DEMO}=The <b>desktop</b>", "{blank_image}"'
+
+    def made(name: str, proxy: str = "node", more: str = "", images: str = usual, cluster: str = '"test"') -> Path:
         # What the tests themselves are run with must be in the job, too, whose environment is empty.
         binds = [bind for bind in os.environ.get("APPTAINER_BIND", "").split(",") if bind]
         values = {word: str(place / word) for word in ("sessions", "data", "roots", "state")}
-        values |= {"image": str(harness.DEMO), "blank": str(blank_image), "proxy": proxy, "more": more}
+        values |= {"images": images, "cluster": cluster, "proxy": proxy, "more": more}
         values |= {"portals": json.dumps([portal.origin, strict.origin])[1:-1], "binds": json.dumps(binds)[1:-1]}
         (place / "7lbd.toml").write_text(SITE.format(**values))
         rendered(place, place / name)
@@ -376,3 +378,68 @@ def test_what_the_site_writes_means_nothing_to_ruby_yaml_and_shell(
     app.pool.wait(session.job)
     assert not mark.exists()
     assert f"--comment={plain}" in app.asked(bc_num_hours="1", desktop_size="9x9")[0], "the first size"
+
+
+SAVED = {"image": "suspends", "version": "7", "title": "Suspends@7", "saved_at": 1.8e9}
+LARGE = {"cpus": 3, "memory": 12 << 30}
+
+
+def suspended_desktop(place: Path, name: str, machine: object, **more: object) -> None:
+    """What the app sees of one: its header."""
+    facts = SAVED | {"machine": machine} | more
+    text = b"7lbd saved desktop, format 1\n" + json.dumps({"facts": facts}).encode()
+    (place / "state" / "saved").mkdir(parents=True, exist_ok=True)
+    (place / "state" / "saved" / f"{name}.7lbd").write_bytes(text.ljust(32 << 10))
+
+
+def described(images: Path, blank: Path, name: str, more: str = "") -> None:
+    (images / name).mkdir(parents=True)
+    shutil.copy(blank / "disk.qcow2", images / name)
+    (images / name / "image.toml").write_text(f'name = "{name}"\nos = "linux"\n{more}')
+
+
+def test_a_job_asks_for_what_its_image_and_its_suspended_desktop_need(
+    render: Render, app_in: AppIn, place: Path, blank_image: Path
+) -> None:
+    shutil.rmtree(place / "state" / "saved", ignore_errors=True)  # with what suspending took other tests
+    described(place / "images", blank_image, "ends")
+    described(place / "images", blank_image, "suspends", 'at_end = "suspend"\n')
+    more = (
+        'condor_clusters = ["pool"]\nsizes = [{ cpus = 2, memory = "4G", options = ["--gres=a"] }, { memory = "8G" }]\n'
+    )
+    site = (place / "7lbd.toml").read_text() if (place / "7lbd.toml").exists() else ""
+    folder = render("sized", more=more, images='"ends", "suspends"', cluster='["test", "pool"]')
+    app = app_in(folder)
+
+    def asked(**form: str) -> dict[str, str]:
+        words, _ = app.asked(bc_num_hours="1", **form)
+        found = [word if isinstance(word, list) else word.partition("=")[::2] for word in words]
+        return {str(name): str(value) for name, value in found if not str(name).startswith("/")}
+
+    small, large = asked(), asked(desktop_image="suspends", desktop_size="2x8192")
+    assert (small["--mem"], small["--cpus-per-task"], small["--gres"]) == ("4096M", "2", "a")
+    lead = int(small["--signal"].removeprefix("B:USR1@"))
+    # 5 s, and one and a half times 8 GiB at 128 MiB/s; then 20 s for a shutdown, and 10 for what comes after.
+    assert int(large["--signal"].removeprefix("B:USR1@")) == max(lead, 5 + 96 + 20 + 10)
+    on_condor = asked(cluster="pool", desktop_image="suspends")
+    assert (on_condor["job_max_vacate_time"], on_condor["request_memory"]) == (str(5 + 48 + 20 + 10), "4096M")
+    assert on_condor["+vm_name"] == "'\"suspends\"'"
+    assert asked(cluster="pool")["job_max_vacate_time"] == "30"
+    suspended_desktop(place, "large", LARGE)
+    for wanted in ("large", "*"):
+        words = asked(desktop_saved=wanted, desktop_image="ends")
+        memory = (12 << 10) + 512
+        assert (words["--mem"], words["--cpus-per-task"]) == (f"{memory}M", "3")
+        assert int(words["--signal"].removeprefix("B:USR1@")) == 5 + -(-memory * 3 // 256) + 30
+        words = asked(cluster="pool", desktop_saved=wanted)
+        assert (words["+vm_name"], words["request_cpus"]) == ("'\"suspends@7\"'", "3")
+    (place / "state" / "saved" / "rate").write_text(str(16 << 20))
+    assert asked(cluster="pool", desktop_image="suspends")["job_max_vacate_time"] == str(5 + 48 * 8 + 30), "as measured"
+    evil = "7'; touch x; '"
+    suspended_desktop(place, "large", {"cpus": "3; x", "memory": -5}, version=evil)
+    words = asked(cluster="pool", desktop_saved="large")
+    assert (words["request_memory"], words["request_cpus"], words["+vm_name"]) == ("4096M", "2", "'\"suspends\"'")
+    suspended_desktop(place, "large", [])
+    assert asked(desktop_saved="large") == asked(desktop_saved="gone") == small
+    (place / "7lbd.toml").write_text(site)
+    shutil.rmtree(place / "state" / "saved")

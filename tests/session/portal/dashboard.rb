@@ -87,7 +87,8 @@ def context(app, sent)
     first = field["options"].first.last if field.is_a?(Hash) && field["options"]
     [name, (first || "").to_s]
   end
-  cluster = Array(said["cluster"]).first
+  clusters = Array(said["cluster"]) # of several it asks for one
+  cluster = clusters.include?(sent["cluster"]) ? sent["cluster"] : clusters.first
   Context.new({ "cluster" => cluster }.merge(preset).merge(sent.slice(*preset.keys)))
 end
 

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,12 +24,14 @@ from ... import __version__
 from ...base.rdp_file import FIRST_PORT, PORTS
 from ...config.settings import Settings
 from ..job import leads
+from ..job.sizing import HELPERS_MEMORY
 from ..presence import records
-from ..saved import places, saved_format
+from ..saved import estimate, places, saved_format
 from ..site import binds
-from ..site.ondemand_table import FORMAT, LAST, DesktopSize, OnDemandTable, attributes, keyed
+from ..site.ondemand_table import FORMAT, LAST, OnDemandTable, attributes, keyed
 from ..site.site_tables import Site
-from . import condor_lines
+from . import condor_lines, image_choices
+from .image_choices import ImageChoice, Look
 
 PAGES = ("view.html.erb", "info.html.erb", "completed.html.erb")
 SCRIPTS = ("before.sh", "script.sh", "after.sh", "clean.sh")
@@ -77,8 +79,12 @@ def yaml_in_erb(value: object) -> str:
     return _ERB.sub(lambda match: "\\u003c%" if match[0] == "<%" else "%\\u003e", yaml(value))
 
 
-def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) -> dict[str, File]:
-    """Every file of the app by its path. `own` is what the site has laid into `site/`."""
+def _unseen(_name: str) -> None:
+    """Nothing is known of any image."""
+
+
+def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes], look: Look = _unseen) -> dict[str, File]:
+    """Every file of the app by its path. `own` is what the site has laid into `site/`, `look` tells of an image."""
     table = site.ondemand
     environment = Environment(
         loader=PackageLoader("sevenlbd.outside.ondemand"),
@@ -91,7 +97,7 @@ def compose(site: Site, chosen: Settings, sif: str, own: Mapping[str, bytes]) ->
     environment.filters |= {
         "ruby": ruby, "words": words, "pairs": pairs, "yaml": yaml, "yaml_in_erb": yaml_in_erb, "sh": shlex.quote,
     }  # fmt: skip
-    facts = _facts(site, chosen, sif)
+    facts = _facts(site, chosen, sif) | _of_jobs(site, chosen, image_choices.of(table, chosen, look))
     texts = {name: data.decode() for name, data in own.items() if name != ICON}
 
     def made(name: str, **more: Any) -> bytes:
@@ -118,11 +124,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "format": FORMAT,
         "table": table,
         "attributes": attributes(table),
-        "sizes": {key: _asked(size) for key, size in keyed(table.sizes).items()},
-        "native": _native(site, chosen),
         "condor": list(table.condor_clusters),
-        "on_condor": condor_lines.of_size(site, chosen) if table.condor_clusters else {},
-        "vm_names": condor_lines.of_image(site, chosen) if table.condor_clusters else {},
         "condor_account": "" if {"bc_account", "auto_accounts"} & {*table.form} else site.condor.account,
         "queue": "" if {"bc_queue", "auto_queues"} & {*table.form} else slurm.partition,
         "account": "" if {"bc_account", "auto_accounts"} & {*table.form} else slurm.account,
@@ -157,14 +159,28 @@ def _named(table: OnDemandTable) -> list[str]:
     return [*images, *map(binds.path_of, table.shares), *table.share_roots]
 
 
-def _asked(size: DesktopSize) -> list[str]:
-    return [f"--cpus-per-task={size.cpus}", f"--mem={size.memory >> 20}M", *size.options]
+def _of_jobs(site: Site, chosen: Settings, choices: Sequence[ImageChoice]) -> dict[str, Any]:
+    """What the template counts with, when a form has come; durations in seconds, memory in MiB."""
+    table = site.ondemand
+    return {
+        "sizes": keyed(table.sizes),
+        "helpers": HELPERS_MEMORY >> 20,
+        "native": _native(site),
+        "suspending": [choice.name for choice in choices if choice.suspends],
+        "called": image_choices.called(choices),
+        "first_image": choices[0].name,
+        "on_condor": condor_lines.of_size(site) if table.condor_clusters else {},
+        "vm_names": condor_lines.of_image(site, choices) if table.condor_clusters else {},
+        "signal_lead": math.ceil(chosen.signal_lead),
+        "stop_grace": math.ceil(chosen.stop_grace),
+        "after_guest": math.ceil(leads.AFTER_GUEST_SECONDS),
+        "estimate": estimate,
+    }
 
 
-def _native(site: Site, chosen: Settings) -> list[str]:
-    """What sbatch is asked for in every size (sbatch(1))."""
-    lead = math.ceil(leads.of_signal(chosen, None, chosen.memory, None)) if chosen.signal_lead else 0
-    options = ["--nodes=1", "--ntasks=1", *([f"--signal=B:USR1@{lead}"] if lead else [])]
+def _native(site: Site) -> list[str]:
+    """What sbatch is asked for in every size (sbatch(1)), beside its signal."""
+    options = []
     for name, value in (("qos", site.slurm.qos), ("constraint", site.slurm.constraint)):
         options += [f"--{name}={value}"] if value else []
     return [*options, *site.slurm.options, *site.ondemand.options]
@@ -215,7 +231,7 @@ def _value(value: object) -> str:
 def _fields(table: OnDemandTable, *, saves: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """The form's own attributes."""
     if saves:
-        note = "What you suspended within the last hours is there as the last one only. Choose a size with its memory."
+        note = "What you suspended within the last hours is there as the last one only."
         found = Erb("<%= JSON.generate(choices) %>")
         yield "desktop_saved", {"widget": "select", "label": "Begin with", "options": found, "help": note}
     if len(table.images) > 1:

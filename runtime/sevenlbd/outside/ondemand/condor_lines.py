@@ -8,43 +8,35 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterator, Sequence
 
-from ...config.settings import Settings
 from ...images import names
-from ..job import leads
 from ..schedulers import classad
-from ..site.ondemand_table import keyed
+from ..site.condor_table import CondorTable
 from ..site.site_tables import Site
+from .image_choices import ImageChoice
 
 
-def of_size(site: Site, chosen: Settings) -> dict[str, dict[str, str]]:
-    """The lines for each size that may be chosen, by what the form calls it."""
-    grace = math.ceil(chosen.stop_grace + leads.AFTER_GUEST_SECONDS)
-    common = {"kill_sig": "SIGTERM", "job_max_vacate_time": str(grace)}
+def of_size(site: Site) -> dict[str, str]:
+    """The lines of every size; what a size and an image make of them is counted when a form has come."""
+    lines = {"kill_sig": "SIGTERM"}
     for command in site.condor.commands:
         name, _, value = command.partition("=")
-        common[name.strip()] = shlex.quote(value.strip())
+        lines[name.strip()] = shlex.quote(value.strip())
     if site.condor.disk:
-        common["request_disk"] = f"{math.ceil(site.condor.disk / (1 << 20))}M"
-    return {
-        name: {"request_memory": f"{size.memory >> 20}M", "request_cpus": str(size.cpus), **common}
-        for name, size in keyed(site.ondemand.sizes).items()
-    }
+        lines["request_disk"] = f"{math.ceil(site.condor.disk / (1 << 20))}M"
+    return lines
 
 
-def of_image(site: Site, chosen: Settings) -> dict[str, dict[str, str]]:
+def of_image(site: Site, choices: Sequence[ImageChoice]) -> dict[str, dict[str, str]]:
     """The lines that name the image, by the form's choices; the first is that of a form that does not ask."""
-    table = site.condor
-    choices = [name for name, _ in site.ondemand.choices()] or [chosen.image]
-    return {choice: _named(choice, table.requirements, advertised=table.match_images) for choice in choices}
+    return {choice.name: dict(_named(choice.name, site.condor)) for choice in choices}
 
 
-def _named(image: str, requirements: str, *, advertised: bool) -> dict[str, str]:
-    conditions = [f"({requirements})"] if requirements else []
-    lines = {}
-    if advertised and names.is_name(image.partition("@")[0]):
-        lines["+vm_name"] = shlex.quote(classad.written(image))
+def _named(image: str, table: CondorTable) -> Iterator[tuple[str, str]]:
+    conditions = [f"({table.requirements})"] if table.requirements else []
+    if table.match_images and names.is_name(image.partition("@")[0]):
+        yield "+vm_name", shlex.quote(classad.written(image))
         conditions.append("stringListMember(MY.vm_name, TARGET.SevenLbdImages)")
     if conditions:
-        lines["requirements"] = shlex.quote(" && ".join(conditions))
-    return lines
+        yield "requirements", shlex.quote(" && ".join(conditions))

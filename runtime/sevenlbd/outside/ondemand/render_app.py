@@ -7,11 +7,14 @@ from pathlib import Path
 from ... import __version__
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
+from ...config import sources
+from ...images.description import Description
+from ...images.lookup import image as images
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
 from ..console import terminal
 from ..site import appliance_call, ondemand_table, site_tables
-from . import app_files, placing
+from . import app_files, image_choices, placing
 
 
 def _render(context: CommandContext) -> int:
@@ -21,7 +24,7 @@ def _render(context: CommandContext) -> int:
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
     sif = appliance_call.sif(site.job_table("slurm" if "slurm" in site.ondemand.schedulers else "condor"), context.here)
     folder = user_path(context.options.folder)
-    made = app_files.compose(site, context.settings, sif, placing.read_own(folder))
+    made = app_files.compose(site, context.settings, sif, placing.read_own(folder), _look(context))
     outcome = placing.place(folder, made, __version__, force=context.options.force)
     terminal.say_text(_said(folder, outcome, sif))
     for name in outcome.kept:
@@ -30,6 +33,19 @@ def _render(context: CommandContext) -> int:
         own = folder / placing.SITE
         terminal.say(f"  put what you add into {own}/, which is woven in; --force overwrites", error=True)
     return ExitCode.OK
+
+
+def _look(context: CommandContext) -> image_choices.Look:
+    """What is seen from here of the images; one that only the nodes see is no mistake."""
+    folders, cache = context.folders, sources.image_cache(context.settings)
+
+    def described(name: str) -> Description | None:
+        try:
+            return images.resolve(name, folders, cache).description
+        except Refusal:
+            return None
+
+    return described
 
 
 def _said(folder: Path, outcome: placing.PlacingOutcome, sif: str) -> str:

@@ -8,32 +8,34 @@ from pathlib import Path
 
 from ...base import atomic, foreign_files
 
-_RATE = "rate"
+RATE = "rate"
+"""The file that has what was measured, in bytes a second of what the machine had in use."""
 _MOST = 64  # bytes of a number
-_FIRST_SECONDS = 5.0  # the guest is asked to write what it holds, and the file is brought to disk
-_USUAL_RATE = 128 << 20  # bytes of guest memory a second, a guess: a disk on a network takes so much
-_LEAST_RATE, _MOST_RATE = 4 << 20, 1 << 30  # what was measured beyond these says more of a disturbed moment
+FIRST_SECONDS = 5.0  # the guest is asked to write what it holds, and the file is brought to disk
+USUAL_RATE = 128 << 20  # bytes of guest memory a second, a guess: a disk on a network takes so much
+LEAST_RATE, MOST_RATE = 4 << 20, 1 << 30  # what was measured beyond these says more of a disturbed moment
 _USUAL_MEMORY = 4 << 30  # bytes; as of an image that says nothing (images/description.py)
-_RESERVE = 1.5  # the guest may have dirtied more by then, and the disk be slower
+RESERVE = 1.5  # the guest may have dirtied more by then, and the disk be slower
 
 
 def seconds(memory: int, folder: Path | None) -> float:
     """For a machine with so many bytes of memory, 0 if nobody knows; `folder` has what was measured."""
-    return _FIRST_SECONDS + _RESERVE * (memory or _USUAL_MEMORY) / (_measured(folder) or _USUAL_RATE)
+    return FIRST_SECONDS + RESERVE * (memory or _USUAL_MEMORY) / (_measured(folder) or USUAL_RATE)
 
 
-def remember(folder: Path, memory: int, taken: float) -> None:
-    """So long it took for so much memory. A full disk forgets it."""
-    rate = min(max(memory / max(taken, 0.001), _LEAST_RATE), _MOST_RATE)
+def remember(folder: Path, used: int, taken: float) -> None:
+    """So long it took for so many bytes that were in use: the next time, all of the memory may be. A full disk
+    forgets it."""
+    rate = min(max(used / max(taken, 0.001), LEAST_RATE), MOST_RATE)
     with suppress(OSError):
         if folder.lstat().st_uid == os.getuid():
-            atomic.replace(folder / _RATE, str(round(rate)).encode())
+            atomic.replace(folder / RATE, str(round(rate)).encode())
 
 
 def _measured(folder: Path | None) -> float:
     if folder is None:
         return 0.0
     try:
-        return min(max(float(foreign_files.read(folder, _RATE, _MOST)), _LEAST_RATE), _MOST_RATE)
+        return min(max(float(foreign_files.read(folder, RATE, _MOST)), LEAST_RATE), MOST_RATE)
     except (OSError, ValueError):
         return 0.0

@@ -51,6 +51,15 @@ def test_a_pilots_end_is_the_jobs(tmp_path: Path) -> None:
     assert read(in_pool(tmp_path, slot=f"{SLOT}GLIDEIN_ToDie = 1800000900\n")).ends == 1800000900.0
 
 
+def test_how_long_an_eviction_leaves_is_what_job_and_machine_agree_on(tmp_path: Path) -> None:
+    asks = f"{JOB}JobMaxVacateTime = 150\n"
+    assert read(in_pool(tmp_path)).vacate == 0.0
+    assert read(in_pool(tmp_path, asks)).vacate == 150.0
+    assert read(in_pool(tmp_path, asks, f"{SLOT}MachineMaxVacateTime = 60\n")).vacate == 60.0
+    assert read(in_pool(tmp_path, asks, f"{SLOT}MachineMaxVacateTime = 60 * x\n")).vacate == 150.0
+    assert read(in_pool(tmp_path, slot=f"{SLOT}MachineMaxVacateTime = 600\n")).vacate == 0.0, "who asks for nothing"
+
+
 def test_the_only_process_of_a_cluster_goes_by_the_clusters_number(tmp_path: Path) -> None:
     assert read(in_pool(tmp_path, JOB.replace("Procs = 8", "Procs = 1"))).array == "12"
 

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
-from sevenlbd.config.settings import Settings, Source
-from sevenlbd.outside.ondemand import app_files, form, placing
+from sevenlbd.config.settings import AtEnd, Settings, Source
+from sevenlbd.images.description import Description
+from sevenlbd.outside.ondemand import app_files, form, image_choices, placing
 from sevenlbd.outside.ondemand.app_files import File
 from sevenlbd.outside.saved import saved_format
 from sevenlbd.outside.saved.facts import Facts, MachineFacts, SavedHeader
@@ -406,7 +407,28 @@ def test_the_portals_own_choice_of_queue_and_account_is_not_overruled(tmp_path: 
 
 
 def test_the_signal_before_the_end_is_the_sites(tmp_path: Path) -> None:
-    assert "--signal=B:USR1@90" in compose(tmp_path)["submit.yml.erb"].content.decode()
+    """Ruby adds what it takes to suspend, where the image says so (tests/session/test_ondemand.py)."""
+    submit = compose(tmp_path)["submit.yml.erb"].content.decode()
+    assert "lead = suspending.zero? ? 90 : [90, " in submit
+    never = app_files.compose(site_of(tmp_path, BASE), Settings(signal_lead=0), "/apps/7lbd/7lbd.sif", {})
+    assert "--signal" not in never["submit.yml.erb"].content.decode()
+
+
+@pytest.mark.parametrize("at_end", ["image", "suspend", "shutdown"])
+def test_the_app_knows_which_images_desktops_are_suspended_at_their_end(tmp_path: Path, at_end: str) -> None:
+    said = {"a": "suspend", "b": "shutdown", "/i/c": "suspend"}
+    table = site_of(tmp_path, f'{BASE}images = ["a@7=One", "b", "/i/c", "unseen"]\n').ondemand
+
+    def look(name: str) -> Description | None:
+        plain = name.partition("@")[0]
+        at_end = said.get(plain)
+        return Description.model_validate({"name": "sea", "os": "linux", "at_end": at_end}) if at_end else None
+
+    choices = image_choices.of(table, Settings(at_end=AtEnd(at_end)), look)
+    everybody = ["a@7", "b", "/i/c", "unseen"]
+    expected = {"image": ["a@7", "/i/c"], "suspend": everybody, "shutdown": []}
+    assert [choice.name for choice in choices if choice.suspends] == expected[at_end]
+    assert image_choices.called(choices) == {"a": "a@7", "b": "b", "sea": "/i/c", "unseen": "unseen"}
 
 
 def test_only_the_script_is_a_program(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def read(environment: Mapping[str, str]) -> Allocation | None:
         memory=_memory(job, slot),
         cpus=classad.number(slot, "Cpus") or classad.number(job, "CpusProvisioned", "RequestCpus"),
         ends=_ends(job, slot),
+        vacate=_vacate(job, slot),
         batch=True,
         scheduler="condor",
         image=_image(job),
@@ -56,6 +57,12 @@ def _ends(job: Mapping[str, Value], slot: Mapping[str, Value]) -> float:
     if pilot := classad.number(slot, "GLIDEIN_ToDie"):
         ends.append(pilot)
     return float(min(ends, default=0))
+
+
+def _vacate(job: Mapping[str, Value], slot: Mapping[str, Value]) -> float:
+    """What the job asks for, if its machine grants so much. An expression is told by neither."""
+    told = [classad.number(job, "JobMaxVacateTime"), classad.number(slot, "MachineMaxVacateTime")]
+    return float(min(filter(None, told), default=0)) if told[0] else 0.0
 
 
 def _image(job: Mapping[str, Value]) -> str:

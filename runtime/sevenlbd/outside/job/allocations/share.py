@@ -31,6 +31,8 @@ class Allocation:
     """CPUs for one session; 0 when nobody tells."""
     ends: float = 0.0
     """When the scheduler ends the job; 0 when it does not say."""
+    vacate: float = 0.0
+    """Seconds from the scheduler's wish that it ends to its being killed; 0 when nobody tells."""
     first: int = 1
     """The number of the session's name to begin with: tasks that start at once must not want the same."""
     batch: bool = False

@@ -91,7 +91,7 @@ def prepare(
         job=job,
         egress=_orders(settings, checked),
         project_keys=checked.project.files if checked.project else None,
-        options=_options(settings, environment, image.description, checked.guest.memory),
+        options=_options(settings, environment, image.description, checked.guest.memory, job.vacate if job else 0.0),
         warnings=tuple(remarks.warnings),
         notes=tuple(remarks.notes),
         identities=checked.identities,
@@ -221,7 +221,9 @@ def _place(
     return where, name
 
 
-def _options(settings: Settings, environment: Mapping[str, str], described: Description, memory: int) -> SessionOptions:
+def _options(
+    settings: Settings, environment: Mapping[str, str], described: Description, memory: int, vacate: float
+) -> SessionOptions:
     if not 0 < settings.suspended_exit_code < 256:
         what = f"`suspended_exit_code` = {settings.suspended_exit_code}: an exit code is between 1 and 255"
         raise Refusal(ExitCode.USAGE, what, hint="--suspended-exit-code 85")
@@ -234,6 +236,7 @@ def _options(settings: Settings, environment: Mapping[str, str], described: Desc
         checkpoint_every=_checkpoints(settings),
         time_limit=settings.time_limit,
         stop_grace=settings.stop_grace,
+        evict_seconds=max(vacate - settings.stop_grace - leads.AFTER_GUEST_SECONDS, 0.0),
         exit_when_ready=settings.exit_when_ready,
         end_notice=settings.end_notice,
         signal_lead=settings.signal_lead,

@@ -29,6 +29,8 @@ class SessionOptions:
     """How long before a known end the desktop's user is told; 0 is not at all."""
     signal_lead: float = 0.0
     """How long before the end SIGUSR1 comes, where the scheduler does not say when that is."""
+    evict_seconds: float = 0.0
+    """What a scheduler that wants it gone leaves it to be suspended, before a shutdown; 0 is within `stop_grace`."""
     suspend_seconds: float = 0.0
     """How long it takes to suspend the desktop when its time is up; 0 when it is shut down then."""
     checkpoint_every: float = 0.0
