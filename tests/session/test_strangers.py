@@ -128,7 +128,7 @@ def test_a_neighbours_unfinished_handshakes_cost_no_memory_and_no_log_in(session
     gateway = session.pid_by_name("sevenlbd.inside.gateway")
     log_in_time(session)
     before = resident(gateway)
-    times = []
+    times: list[float] = []
     with neighbour.greeting(port_of(session), HANDSHAKES) as flood:
         assert flood.stdout
         while len(times) < 3 or not select.select([flood.stdout], [], [], 0.1)[0]:

@@ -24,12 +24,24 @@ from .errors import visible
 RENEW_SECONDS = 600.0  # six times in STALE_SECONDS: the file server may be away for a few of them
 STALE_SECONDS = 3600.0
 """A heartbeat that was not renewed for so long is nobody's any more."""
+_LEAST_STALE = 60.0  # seconds; whoever promises to come back sooner than that is late on any busy server
 _GOODBYE_SECONDS = 1.0  # a renewal takes milliseconds while the file server answers
 # The owner of files whose real owner a user namespace does not know (user_namespaces(7)).
 _NOBODY = 65534
 _MAX_BYTES = 2048  # a guess: a note has some hundred
 _MAX_TEXT = 64  # characters; a node's name has no more (gethostname(2), HOST_NAME_MAX)
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class HeartbeatPace:
+    """How often a heartbeat is renewed, and when one that was not is nobody's any more, in seconds. It tells so."""
+
+    renew: float = RENEW_SECONDS
+    stale: float = STALE_SECONDS
+
+
+_USUAL = HeartbeatPace()
 
 
 @dataclass(frozen=True)
@@ -45,18 +57,24 @@ class Heartbeat:
     born: int
     since: float
     seen: float
+    stale: float = STALE_SECONDS
+    """Not renewed for so long, it is nobody's."""
 
     def __str__(self) -> str:
         who = f"{self.note} of {self.user}" if self.note else f"{self.user}, process {self.pid}"
         return f"{who} on {self.host}, since {time.strftime('%Y-%m-%d %H:%M', time.localtime(self.since))}"
 
 
+Taken = Callable[[Heartbeat], None]
+
+
 @contextmanager
-def kept(path: Path, note: str = "") -> Iterator[None]:
-    """A heartbeat of this process at `path`, renewed until the end. Raises OSError when it cannot be made."""
-    place(path, note)
+def kept(path: Path, note: str = "", pace: HeartbeatPace = _USUAL, taken: Taken = lambda _: None) -> Iterator[None]:
+    """A heartbeat of this process at `path`, renewed until the end; `taken` hears, from a thread, of who took its
+    place, for whom ours was stale. Raises OSError when it cannot be made."""
+    place(path, note, pace)
     over = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(path, note, over), daemon=True)
+    renewing = threading.Thread(target=_renew, args=(path, note, pace, taken, over), daemon=True)
     renewing.start()
     try:
         yield
@@ -68,14 +86,14 @@ def kept(path: Path, note: str = "") -> Iterator[None]:
                 path.unlink()
 
 
-def place(path: Path, note: str = "") -> None:
+def place(path: Path, note: str = "", pace: HeartbeatPace = _USUAL) -> None:
     """Make a heartbeat of this process. Raises FileExistsError when there is one, or another OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o644)
     try:
         os.fchmod(descriptor, 0o644)  # whatever the umask: others must see whose it is
         with suppress(OSError):  # a full disk: the bare file still marks, until it is stale by time
-            os.write(descriptor, _ours(note))
+            os.write(descriptor, _ours(note, pace))
     finally:
         os.close(descriptor)
 
@@ -116,7 +134,7 @@ def read(path: Path) -> Heartbeat | None:
 
 def is_stale(beat: Heartbeat, now: float) -> bool:
     """Whether nobody stands behind it any more: its process on this node is gone, or it was not renewed."""
-    if abs(now - beat.seen) > STALE_SECONDS:
+    if abs(now - beat.seen) > beat.stale:
         return True
     return (beat.boot, beat.space) == (_boot(), _space()) and not _runs(beat.pid, beat.born)
 
@@ -155,18 +173,21 @@ def user_name() -> str:
         return f"uid{os.getuid()}"
 
 
-def _renew(path: Path, note: str, over: threading.Event) -> None:
-    while not over.wait(RENEW_SECONDS):
+def _renew(path: Path, note: str, pace: HeartbeatPace, taken: Taken, over: threading.Event) -> None:
+    while not over.wait(pace.renew):
         try:
+            if is_anothers(path) and (beat := read(path)):
+                taken(beat)
+                return
             os.utime(path, follow_symlinks=False)
         except FileNotFoundError:  # swept away while the file server was out of reach
             with suppress(OSError):
-                place(path, note)
+                place(path, note, pace)
         except OSError:
             continue
 
 
-def _ours(note: str) -> bytes:
+def _ours(note: str, pace: HeartbeatPace) -> bytes:
     said = {
         "host": os.uname().nodename,
         "user": user_name(),
@@ -176,6 +197,7 @@ def _ours(note: str) -> bytes:
         "pid": os.getpid(),
         "born": _born(os.getpid()),
         "since": time.time(),
+        "stale": pace.stale,
     }
     return json.dumps(said).encode() + b"\n"
 
@@ -197,6 +219,7 @@ def _understood(raw: bytes, status: os.stat_result) -> Heartbeat:
         born=int(_number(said.get("born"))),
         since=since,
         seen=status.st_mtime,
+        stale=min(max(_number(said.get("stale")) or STALE_SECONDS, _LEAST_STALE), STALE_SECONDS),
     )
 
 

@@ -7,20 +7,29 @@ file they are for whoever sees it, of any account; in the state folder for copie
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base import heartbeat
+from ...base import heartbeat, units
 from ...base.errors import ExitCode, Refusal
-from ...base.heartbeat import Heartbeat
+from ...base.heartbeat import Heartbeat, HeartbeatPace
 from . import places
 
 CLAIMS = "claims"
 """The folder in that of the saved desktops."""
+Warn = Callable[[str], None]
+PACE = HeartbeatPace(renew=30.0, stale=300.0)
+"""Its user waits for what a lost node held, so that is not long; ten times missed, by a clock of the file server's. A
+session that was cut off or stopped for longer finds out when it comes back."""
 # Where nothing can be said, but a file can be gone on from; in one's own folder only a file system's word counts.
 _ONLY_READ = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _nobody(_text: str) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +58,37 @@ class Claim:
                 raise self._taken(place, beat)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Say so, as long as this lasts. Raises Refusal when another session does."""
+    def held(self, warn: Warn = _nobody) -> Iterator[None]:
+        """Say so, as long as this lasts; `warn` is told, from a thread, when another session took over meanwhile.
+
+        Raises Refusal when another session does.
+        """
         with ExitStack() as held:
             for place in self._places():
-                self._hold(place, held)
+                self._hold(place, held, warn)
             yield
 
-    def hold_what_is_free(self, held: ExitStack) -> None:
+    def hold_what_is_free(self, held: ExitStack, warn: Warn = _nobody) -> None:
         """The same of a session that was saved and runs on: what it has, it has already."""
         for place in self._places():
             with suppress(Refusal):
-                self._hold(place, held)
+                self._hold(place, held, warn)
 
     def _places(self) -> Iterator[Path]:
         yield beside(self.path)
         if self.folder and self.desktop:
             yield self.folder / CLAIMS / self.desktop
 
-    def _hold(self, place: Path, held: ExitStack) -> None:
+    def _hold(self, place: Path, held: ExitStack, warn: Warn = _nobody) -> None:
+        def taken(beat: Heartbeat) -> None:
+            warn(f"this desktop was taken for lost, and another session goes on from it: {beat}; end one of the two")
+
         try:
             if self.folder and place.parent != self.path.parent:
                 places.made(self.folder)
                 place.parent.mkdir(mode=0o700, exist_ok=True)
             heartbeat.take_away(place, self._is_earlier_life)
-            held.enter_context(heartbeat.kept(place, str(self)))
+            held.enter_context(heartbeat.kept(place, str(self), PACE, taken))
         except FileExistsError:
             raise self._taken(place, heartbeat.read(place)) from None
         except OSError as error:
@@ -90,14 +105,29 @@ class Claim:
             return self._unsaid(place, "something is in the way")
         which = "it" if place == beside(self.path) else "a copy of it"
         what = f"{self.path}: a session goes on from {which} already: {beat}"
-        hint = "two of one desktop hold the same licences and write the same files; if that is meant: --copy"
-        return Refusal(ExitCode.USAGE, what, hint=hint)
+        again = f"7lbd resume --copy {shlex.quote(str(self.path))}"
+        hint = (
+            "two of one desktop hold the same licences and write the same files; if that is meant, as another desktop"
+        )
+        return Refusal(ExitCode.USAGE, f"{what}{_silence(place, beat)}", hint=f"{hint}: {again}")
 
     def _unsaid(self, place: Path, why: str | None) -> Refusal:
         what = f"{self.path}: it cannot be said that a session goes on from it, so another could, too: {place}: {why}"
         return Refusal(
             ExitCode.RESOURCES, what, hint="make room there, or remove what is in the way; or take a copy: --copy"
         )
+
+
+def _silence(place: Path, beat: Heartbeat) -> str:
+    """Until when a node is not known to be lost; nothing of a session that surely runs."""
+    if heartbeat.lives_here(beat):
+        return ""
+    silent = max(heartbeat.clock(place.parent) - beat.seen, 0.0)
+    left = max(beat.stale - silent, 1.0)
+    return (
+        f"; last heard of {units.duration(silent)} ago. If that node is lost, it can be gone on from in "
+        f"{units.duration(left)}"
+    )
 
 
 def beside(path: Path) -> Path:

@@ -6,6 +6,7 @@ It knows the guest only by the keeper's word.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from .suspending import Advance, Suspending, SuspendOrder
 # Who sends these has not asked the desktop's user.
 _UNASKED = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
 _SAVABLE = (Phase.READY, Phase.SUSPENDING)
+_MACHINE_GONE = (EventKind.BROKE, EventKind.ENDED)
 _ONE_SIGNAL_SECONDS = 1.0  # both come within milliseconds
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 
@@ -51,6 +53,7 @@ class Session:
         """`state` is the first one; what becomes of it is the session's to say."""
         plan = prepared.plan
         self._link = link
+        self._loop = asyncio.get_running_loop()
         self._options = prepared.options
         self._writes_to = Path(plan.overlay).parent if plan.overlay else plan.folder
         self._identities = prepared.identities
@@ -64,6 +67,7 @@ class Session:
         self._nothing_lost = _nothing_lost(prepared)
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False
+        self._is_machine_gone = False
         self._ending_task: asyncio.Task[None] | None = None
         self._pressed: asyncio.Task[None] | None = None
         self._checkpoints: asyncio.Task[None] | None = None
@@ -103,9 +107,13 @@ class Session:
         self._ending.watch(self._tell_user, self._on_end)
         self._floor.watch()
         async for event in self._link.events():
+            if event.kind in _MACHINE_GONE:
+                await self._write_without_machine()
             self._on_event(event)
             if self.state.phase in FINAL:
                 break
+        else:
+            await self._write_without_machine()
         self._ending.unwatch()
         self.guest_calls.over()
         self._floor.unwatch()
@@ -147,9 +155,10 @@ class Session:
             return
         self._signal, self._signalled_at = signal.Signals(number), now
         why, notice = f"{self._signal.name} came", self._going() if number in _UNASKED else ""
-        fits = 0 < self._options.suspend_seconds <= self._options.stop_grace
+        within = max(self._options.stop_grace, self._options.evict_seconds)
+        fits = 0 < self._options.suspend_seconds <= within
         if number in _UNASKED and fits and not again and self.state.phase in _SAVABLE:
-            self._suspend_or_stop(why, self._options.stop_grace, notice)
+            self._suspend_or_stop(why, within, notice)
         else:
             self.stop(why, now=again, notice=notice)
 
@@ -256,8 +265,10 @@ class Session:
             what = f"session {self.state.id} is being shut down, so it was not suspended"
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status") from None
         self.state.saved = str(target)
+        if order.keep_running and self._is_machine_gone:
+            raise _lost_but_saved(self.state)
         if order.keep_running:
-            self._suspending.claim(target).hold_what_is_free(self._leases)
+            self._suspending.claim(target).hold_what_is_free(self._leases, self._warn_from_thread)
             self._link.send_go_on()
             self.show()
         else:
@@ -267,9 +278,20 @@ class Session:
         return str(target)
 
     def _suspending_failed(self, why: str) -> None:
+        if self._is_machine_gone:
+            self.warn(f"the desktop was not suspended: {why}")
+            return
         if self.state.phase is Phase.SUSPENDING:
             self._advance(Phase.READY)
         self.warn(f"the desktop was not suspended, and goes on: {why}")
+
+    async def _write_without_machine(self) -> None:
+        """All that the machine was is in files out here by then, so its end is no reason to give up the newer file."""
+        if self._writing and not self._writing.done() and self._suspending.is_held:
+            self._is_machine_gone = True
+            self._warn("the machine ended while the desktop was written, which is written to its end all the same")
+            await asyncio.wait([self._writing])
+            await asyncio.sleep(0)  # whoever ordered it says first what has come of it
 
     async def _give_up_suspending(self) -> None:
         if self._writing and not self._writing.done():
@@ -350,6 +372,8 @@ class Session:
 
     def _mishap(self, text: str, hint: str) -> str:
         told = mishap.hint(text, self._log_named_in(hint), in_job=bool(self.state.job))
+        if self.state.saved:
+            told = f"it was saved, to go on from there: {_resume(self.state)}; {told}"
         return told if self._was_ready or not self._nothing_lost else f"{self._nothing_lost}; {told}"
 
     def _log_named_in(self, hint: str) -> Path:
@@ -402,6 +426,10 @@ class Session:
         """A warning that comes of itself."""
         self._warn(text)
         self.show()
+
+    def _warn_from_thread(self, text: str) -> None:
+        with suppress(RuntimeError):  # too late is not at all
+            self._loop.call_soon_threadsafe(self.warn, text)
 
     def _warn(self, text: str) -> None:
         if len(self.state.warnings) < _MAX_WARNINGS:
@@ -457,6 +485,16 @@ class Session:
     def show(self) -> None:
         """Let everybody who looks see the state as it is."""
         self._audience.show(self.state)
+
+
+def _lost_but_saved(state: SessionState) -> Refusal:
+    """What is said of a session that was saved and should have run on."""
+    what = f"session {state.id} ended while it was saved; {state.saved} is whole all the same"
+    return Refusal(ExitCode.BROKE, what, hint=f"to go on from there: {_resume(state)}")
+
+
+def _resume(state: SessionState) -> str:
+    return f"7lbd resume {shlex.quote(state.saved)}"
 
 
 def _nothing_lost(prepared: Prepared) -> str:

@@ -68,7 +68,7 @@ async def run(
     state, early = first_state(prepared), EarlyCalls()
     with _signals(early, hear):
         async with AsyncExitStack() as session_stack:
-            session_stack.enter_context(_claimed(prepared))
+            session_stack.enter_context(_claimed(prepared, early.warn_from_thread))
             joined = session_stack.enter_context(_in_project(prepared))
             sockets = session_stack.enter_context(connectors.tcp_sockets(ways))
             folder = session_stack.enter_context(session_folders.session_folder(prepared.where, prepared.plan.session))
@@ -184,14 +184,14 @@ def _signals(early: EarlyCalls, hear: Hear) -> Iterator[None]:
 
 
 @contextmanager
-def _claimed(prepared: Prepared) -> Iterator[None]:
+def _claimed(prepared: Prepared, warn: Callable[[str], None]) -> Iterator[None]:
     """Say which version is in use, then hold its files: in this order nobody can remove it unseen. Raises Refusal."""
     with ExitStack() as claim:
         if prepared.lease:
             repository, image = prepared.lease
             claim.enter_context(leases.held(repository, image.name, image.version, prepared.plan.session))
         if prepared.resume and not prepared.copied:
-            claim.enter_context(_claim_on_desktop(prepared, prepared.resume).held())
+            claim.enter_context(_claim_on_desktop(prepared, prepared.resume).held(warn))
         claim.enter_context(image_lock.in_use(_files_of_image(prepared.plan), prepared.identities))
         yield
 

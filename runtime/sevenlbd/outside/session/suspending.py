@@ -46,6 +46,14 @@ class Suspending:
         self._link = link
         self._place = place
         self._held: asyncio.Future[None] | None = None
+        self._used = 0
+        """Bytes of memory and disk that were no holes, the last time."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the machine has left all that it is in the session's files, and they are being written."""
+        held = self._held
+        return held is not None and held.done() and not held.cancelled() and held.exception() is None
 
     def check(self, order: SuspendOrder) -> Path:
         """The file that it will be. Raises Refusal when this session cannot be suspended."""
@@ -106,10 +114,9 @@ class Suspending:
                 began = time.monotonic()
                 await self._hold(live=order.keep_running)
                 try:
-                    size = await saving.write(worker, advance)
-                    if savable.folder:
-                        memory = self._prepared.plan.guest.memory
-                        estimate.remember(Path(savable.folder), memory, time.monotonic() - began)
+                    size = await saving.write(worker, self._measured(advance))
+                    if savable.folder and self._used:
+                        estimate.remember(Path(savable.folder), self._used, time.monotonic() - began)
                     return size
                 except BaseException:
                     self._link.send_go_on()
@@ -118,6 +125,15 @@ class Suspending:
             # One that was killed could not tidy up.
             places.remove_interrupted(target.parent)
             raise
+        finally:
+            self._held = None
+
+    def _measured(self, advance: Advance) -> Advance:
+        def told(done: int, total: int) -> None:
+            self._used = total
+            advance(done, total)
+
+        return told
 
     async def _hold(self, *, live: bool) -> None:
         """Have the machine's state written. Raises Refusal when it is not."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sevenlbd.base import heartbeat
+from sevenlbd.base import atomic, heartbeat
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.saved import claims, places
 from sevenlbd.outside.saved.claims import Claim
@@ -177,6 +179,54 @@ def test_it_takes_over_from_nobody_else(tmp_path: Path, where: str, note: str, u
 def test_an_earlier_life_that_still_runs_here_is_not_over(tmp_path: Path) -> None:
     with again(tmp_path).held(), pytest.raises(Refusal, match="already"):
         again(tmp_path).check()
+
+
+def silent_for(place: Path, seconds: float) -> None:
+    at = heartbeat.clock(place.parent) - seconds
+    os.utime(place, (at, at))
+
+
+def test_what_a_lost_node_held_is_free_in_minutes_and_a_refusal_tells_when(tmp_path: Path) -> None:
+    path, lease = tmp_path / "my one.7lbd", tmp_path / ".my one.7lbd.resumed"
+    heartbeat.place(lease, "session one", claims.PACE)
+    said = json.loads(lease.read_text())
+    lease.write_text(json.dumps(said | {"host": "n2", "boot": "another"}))
+    silent_for(lease, 120)
+    with pytest.raises(Refusal) as refused:
+        Claim(path, "two").check()
+    assert "last heard of 2 min 00 s ago. If that node is lost, it can be gone on from in 3 min 00 s" in str(
+        refused.value
+    )
+    assert f"7lbd resume --copy '{path}'" in refused.value.hint
+    silent_for(lease, 301)
+    with Claim(path, "two").held():
+        assert "session two" in str(heartbeat.read(lease))
+
+
+def test_what_says_no_pace_keeps_the_old_one_and_none_is_hurried_beyond_measure(tmp_path: Path) -> None:
+    """A 7lbd of before renews its own every ten minutes only."""
+    place = tmp_path / "lease"
+    on_a_lost_node(place, "session one")
+    silent_for(place, 1800)
+    assert not heartbeat.is_stale(heartbeat.read(place), heartbeat.clock(tmp_path))  # type: ignore[arg-type]
+    for said, stale in ((0.001, 60), (1e9, 3600), ("x", 3600), (-1, 3600)):
+        place.write_text(json.dumps({"host": "n2", "boot": "b", "space": 1, "pid": 7, "stale": said}))
+        beat = heartbeat.read(place)
+        assert beat
+        assert beat.stale == stale
+
+
+def test_who_was_cut_off_and_comes_back_is_told_who_goes_on_from_his_desktop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PACE", heartbeat.HeartbeatPace(renew=0.05, stale=60))
+    path, lease, told = tmp_path / "one.7lbd", tmp_path / ".one.7lbd.resumed", queue.Queue[str]()
+    with Claim(path, "one").held(told.put):
+        atomic.replace(lease, b'{"host": "n2", "boot": "another", "space": 1, "pid": 7, "note": "session two"}')
+        assert "another session goes on from it: session two" in told.get(timeout=20)
+        before = lease.stat().st_mtime_ns
+        time.sleep(0.2)
+        assert lease.stat().st_mtime_ns == before, "another's is not kept alive"
 
 
 def test_ones_own_folder_that_cannot_be_written_to_is_no_reason_to_go_without(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
-from sevenlbd.outside.saved import estimate, keys, passphrases, reading
+from sevenlbd.outside.saved import estimate, keys, passphrases, reading, saving
 from sevenlbd.outside.saved.facts import Facts, MachineFacts
 from sevenlbd.outside.saved.messages import Read
 from sevenlbd.outside.session import control, supervisor, suspending
@@ -265,6 +265,55 @@ def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path
     assert [path.name for path in (tmp_path / "saved").iterdir()] == ["key"]
 
 
+class Mortal(HoldingKeeper):
+    """Its machine has left all that it is, and then ends in such a way; None is the keeper's own death."""
+
+    def __init__(self, place: Path, end: Event | None) -> None:
+        super().__init__(place)
+        self._end = end
+
+    def send_hold(self, *, live: bool) -> None:
+        super().send_hold(live=live)
+        self._events.put_nowait(self._end)
+
+
+@pytest.mark.parametrize(
+    "end", [Event(EventKind.BROKE, "QEMU was killed by signal 9"), Event(EventKind.ENDED, "ended"), None]
+)
+def test_a_machine_that_dies_when_all_of_it_is_out_here_is_suspended(tmp_path: Path, end: Event | None) -> None:
+    made = savable(tmp_path)
+    keeper, shown = Mortal(made.where / "a1", end), Watching()
+
+    def act(place: Path) -> str:
+        return control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+
+    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 30))
+    path = tmp_path / "saved" / "a1.7lbd"
+    assert (came, code) == (str(path), ExitCode.OK)
+    assert shown.last
+    assert (shown.every[-1], shown.last.saved) == (Phase.SUSPENDED, str(path))
+    assert any("written to its end all the same" in text for text in shown.last.warnings)
+    reading.read(path, keys.identity(path.parent), reading.Check())
+
+
+@pytest.mark.parametrize("end", [Event(EventKind.BROKE, "QEMU was killed by signal 9"), None])
+def test_one_that_dies_while_it_is_saved_live_fails_and_says_what_is_whole(tmp_path: Path, end: Event | None) -> None:
+    made = savable(tmp_path)
+    keeper, shown = Mortal(made.where / "a1", end), Watching()
+
+    def act(place: Path) -> str:
+        return control.send_suspend(place, SuspendOrder(keep_running=True), lambda _done, _total: None)
+
+    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 30))
+    path = tmp_path / "saved" / "a1.7lbd"
+    assert code is ExitCode.BROKE
+    assert f"{path} is whole all the same" in came.what
+    assert shown.last
+    assert shown.last.phase is Phase.FAILED
+    assert f"it was saved, to go on from there: 7lbd resume {path}" in shown.last.hint
+    reading.read(path, keys.identity(path.parent), reading.Check())
+
+
 def _command(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
@@ -390,20 +439,11 @@ def order_to_read(path: Path) -> Read:
     return Read(str(path), "", opening.facts, digest, str(path.parent), "", (1 << 30,) * 3)
 
 
-class KillsReaders(set[int]):
-    """The processes that were started, of which a reader is killed with its first instruction."""
-
-    def add(self, pid: int) -> None:
-        super().add(pid)
-        if "saved.reader" in _command(pid):
-            os.kill(pid, signal.SIGKILL)
-
-
 def test_a_reader_that_is_killed_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = savable(tmp_path)
     came, _, _ = suspended(made, SuspendOrder(), stop=False)
     order = order_to_read(Path(came))
-    monkeypatch.setattr(process, "started", KillsReaders())
+    monkeypatch.setattr(saving, "python", lambda *_: ["/usr/bin/bash", "-c", "kill -KILL $$"])
     with pytest.raises(Refusal, match="died"):
         asyncio.run(asyncio.wait_for(_run(replace(made, resume=order)), 30))
     assert not made.where.exists()
@@ -447,6 +487,13 @@ def test_a_scheduler_that_wants_it_gone_gets_it_suspended_if_that_fits(tmp_path:
     shown, code = ending(made, HoldingKeeper(made.where / "a1"), terminate, stop_grace=20.0, suspend_seconds=10.0)
     assert code == ExitCode.SUSPENDED
     assert shown.every[-1] is Phase.SUSPENDED
+
+
+def test_what_fits_into_the_schedulers_own_grace_is_suspended(tmp_path: Path) -> None:
+    made = savable(tmp_path)
+    options = {"stop_grace": 5.0, "suspend_seconds": 10.0, "evict_seconds": 20.0}
+    shown, code = ending(made, HoldingKeeper(made.where / "a1"), terminate, **options)
+    assert (code, shown.every[-1]) == (ExitCode.SUSPENDED, Phase.SUSPENDED)
 
 
 def test_what_does_not_fit_is_shut_down_in_order(tmp_path: Path) -> None:
