@@ -195,7 +195,7 @@ def lay_out(tree: Path, parts: Parts, revision: Revision) -> None:
     put(tree / "usr/bin/7lbd", (paths.RUNTIME / "bin" / "7lbd").read_text())
     put(tree / "usr/lib/python3/dist-packages/7lbd.pth", "/usr/lib/7lbd/site\n/usr/lib/7lbd\n")
     share = tree / "usr/share/7lbd"
-    scripts = (paths.APPLIANCE / f"{name}.py" for name in ("secure_boot", "record", "selftest"))
+    scripts = (paths.APPLIANCE / f"{name}.py" for name in ("secure_boot", "record", "freeze", "selftest"))
     for source in (*RECIPE, *scripts):
         put(share / source.name, source.read_text())
     put(share / "inputs.json", json.dumps(inputs_record(revision)))

@@ -20,7 +20,8 @@ from .ground import Ground
 
 _WORDS = {
     "apptainer": "Apptainer runtime parent", "squashfuse": "squashfuse", "supervisor": "/usr/bin/7lbd",
-    "keeper": "-m sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway", "smbd": "sbin/smbd", "dnsmasq": "dnsmasq",
+    "keeper": "start.py sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway",
+    "smbd": "sbin/smbd", "dnsmasq": "dnsmasq",
     "qemu": "qemu-system", "swtpm": "bin/swtpm", "relay": "sevenlbd.outside.egress.relay ",
     "broker": "sevenlbd.outside.egress.relay.broker",
 }  # fmt: skip

@@ -190,7 +190,7 @@ def test_the_keeper_killed_ends_it_with_the_reason(start: StartSession, blank_im
     session = start("--image", str(blank_image))
     session.wait_phase("booting", 30)
     # First the one that waits in front of the wall, then the keeper, then what it has only just forked.
-    keepers = sorted(pid for pid, line in session.processes().items() if "-m sevenlbd.inside " in line)
+    keepers = sorted(pid for pid, line in session.processes().items() if "start.py sevenlbd.inside " in line)
     os.kill(keepers[1], signal.SIGKILL)
     assert session.wait_end(20) == 8
 

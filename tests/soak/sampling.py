@@ -10,7 +10,7 @@ import harness
 from harness import Session
 
 _NAMES = {
-    "supervisor": "/usr/bin/7lbd", "keeper": "-m sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway",
+    "supervisor": "/usr/bin/7lbd", "keeper": "start.py sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway",
     "smbd": "sbin/smbd", "dnsmasq": "dnsmasq", "qemu": "qemu-system",
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ def entered(runtime: str, folder: Path, start: str = "") -> subprocess.Completed
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(runtime)
+    (package / "start.py").write_text("def prepare(holds): pass")
     program = f"import runpy, signal, sys; {start}; sys.path.insert(0, sys.argv[1]); runpy.run_path(sys.argv[2])"
     command = [sys.executable, "-I", "-c", program, str(folder), str(_ENTRY)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)

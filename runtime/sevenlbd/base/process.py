@@ -28,6 +28,7 @@ started: set[int] = set()
 type Piped = subprocess.Popen[bytes]
 # What a helper sees of the world: nothing of the user's environment reaches it.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
+_START = "/usr/lib/7lbd/sevenlbd/start.py"
 _GRACE_SECONDS = 5.0  # how long a program that is told to end may tidy up
 
 
@@ -41,8 +42,8 @@ class Done:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this package in an interpreter of its own, isolated (-I)."""
-    return [sys.executable, "-I", "-m", module, *arguments]
+    """The command that runs a module of this package in an interpreter of its own, isolated and without site (-IS)."""
+    return [sys.executable, "-IS", _START, module, *arguments]
 
 
 def _confined(command: Sequence[str]) -> list[str]:

@@ -65,9 +65,9 @@ def test_the_table_says_what_is_missed() -> None:
 def test_memory_is_added_up_by_kind() -> None:
     lines = {
         1: "Apptainer runtime parent: 7lbd.sif",
-        2: "/usr/bin/python3 -I /usr/bin/7lbd run",
-        3: "/usr/bin/python3 -I -m sevenlbd.inside 64",
-        4: "/usr/bin/python3 -I -m sevenlbd.inside.gateway 7=a:1",
+        2: "/usr/bin/python3 -IS /usr/bin/7lbd run",
+        3: "/usr/bin/python3 -IS /usr/lib/7lbd/sevenlbd/start.py sevenlbd.inside 64",
+        4: "/usr/bin/python3 -IS /usr/lib/7lbd/sevenlbd/start.py sevenlbd.inside.gateway 7=a:1",
         5: "/usr/bin/qemu-system-x86_64 -name 7lbd-x",
         6: "smbd: notifyd .",
         7: "/usr/sbin/smbd --foreground",

@@ -56,7 +56,7 @@ def test_everything_that_files_asks_for_is_laid_out(
 
 def test_the_run_script_hands_nothing_of_the_callers_python_on() -> None:
     script = render(definition.DOCKER).partition("%runscript")[2].partition("%test")[0]
-    assert "exec /usr/bin/env --block-signal=INT /usr/bin/python3 -I /usr/bin/7lbd" in script
+    assert "exec /usr/bin/env --block-signal=INT /usr/bin/python3 -IS /usr/bin/7lbd" in script
     for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "PYTHON"):
         assert name in script
 
