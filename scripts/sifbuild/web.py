@@ -18,7 +18,7 @@ from sifbuild.stage import Stage
 
 LOCK = [paths.WEB / "package.json", paths.WEB / "package-lock.json"]
 PROFILE = paths.WEB / "client-profile.json"
-PAGES = ("login", "status", "desktop", "console", "native")
+PAGES = ("login", "status", "desktop", "console", "native", "pool")
 RDP, NOVNC = "@devolutions/iron-remote-desktop-rdp", "@novnc/novnc"
 
 

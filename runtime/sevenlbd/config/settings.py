@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..base.errors import ExitCode, Refusal
 
 PREFIX = "SEVENLBD_"
-TABLES = ("slurm", "condor", "ondemand", "owner", "grid")
+TABLES = ("slurm", "condor", "ondemand", "owner", "grid", "pool")
 """Tables of the site's file that are no settings of a session: what `render` makes of the site."""
 NETWORK = "network"
 """A setting; where a site has private networks, a table of its file, with the setting as `mode` in it."""

@@ -68,6 +68,7 @@ _FAMILIES: Mapping[str, _Family] = {
     "image build": _Family("systems", "SYSTEM"),
     "saved": _Family("verbs", "VERB", "`saved` wants a verb", "is not a verb of `saved`"),
     "grid": _Family("verbs", "VERB", "`grid` wants a verb", "is not a verb of `grid`"),
+    "grid pool": _Family("verbs", "VERB", "`grid pool` wants a verb", "is not a verb of `grid pool`"),
     "render": _Family("things", "THING", "`render` wants to know what", "is nothing that `render` makes"),
 }
 

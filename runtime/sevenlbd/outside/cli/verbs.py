@@ -158,6 +158,12 @@ VERBS = (
         "grid.coordinator.unit_file",
     ),
     Verb(
+        "render grid-pool-unit",
+        "print a systemd unit of the service that borrowed machines ask",
+        _S,
+        "grid.pool.pool_unit",
+    ),
+    Verb(
         "render completion",
         "print what lets bash complete the `7lbd` command, its verbs and options",
         _S,
@@ -191,17 +197,28 @@ VERBS = (
         "grid.coordinator.owner_verbs",
     ),
     Verb("grid resume", "lend a machine again after `grid pause`", _S, "grid.coordinator.owner_verbs"),
+    Verb("grid pool", "keep the service that borrowed machines ask; without a word more: serve", _S),
+    Verb("grid pool serve", "tell borrowed machines what is wanted, and give them images", _S, "grid.pool.pool_verbs"),
+    Verb("grid pool code", "make a code by which one machine enrols", _S, "grid.pool.pool_verbs"),
+    Verb("grid pool list", "show the machines that are enrolled", _S, "grid.pool.pool_verbs"),
+    Verb("grid pool revoke", "send a machine away: its token opens nothing from now on", _S, "grid.pool.pool_verbs"),
     Verb("config", "show the settings in force", _S, "commands.node_verbs"),
     Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
     Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),
 )
 
 
+_POOL = ["grid", "pool"]
+_HELP = (["-h"], ["--help"])
+
+
 def complete(arguments: Sequence[str]) -> list[str]:
-    """The arguments with their verb: without one, `run` is meant."""
+    """The arguments with their verb: without one, `run` is meant, and `serve` behind `grid pool`."""
     words = list(arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words.insert(0, "run")
+    if words[:2] == _POOL and (len(words) == len(_POOL) or words[2].startswith("-")) and words[2:3] not in _HELP:
+        words.insert(2, "serve")
     return words
 
 

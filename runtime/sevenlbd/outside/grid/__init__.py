@@ -7,4 +7,5 @@
 - client: the service, asked by such a machine
 - enrolment: `grid enrol`
 - coordinator/: what lends a machine, and is gone when its owner returns
+- pool/: `grid pool`
 """

@@ -7,6 +7,7 @@
 - ondemand_table: `[ondemand]`
 - owner_table: `[owner]`
 - grid_table: `[grid]`
+- pool_table: `[pool]`
 - site_file: `render site`: the file, made from the declarations
 - site_tables: the tables, each key declared once
 """

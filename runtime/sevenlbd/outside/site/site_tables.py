@@ -16,6 +16,7 @@ from .condor_table import CondorTable
 from .grid_table import GridTable
 from .ondemand_table import OnDemandTable
 from .owner_table import OwnerTable
+from .pool_table import PoolTable
 
 
 class SlurmTable(Table):
@@ -55,6 +56,7 @@ TABLES: Mapping[str, type[Table]] = {
     "ondemand": OnDemandTable,
     "owner": OwnerTable,
     "grid": GridTable,
+    "pool": PoolTable,
 }
 
 
@@ -68,6 +70,7 @@ class Site:
     ondemand: OnDemandTable
     owner: OwnerTable
     grid: GridTable
+    pool: PoolTable
     said: frozenset[str] = frozenset()
     """Which of them the file has."""
 
@@ -91,5 +94,6 @@ def read(here: sources.Places) -> Site:
         ondemand=checked(OnDemandTable, "ondemand", tables.get("ondemand", {}), file),
         owner=checked(OwnerTable, "owner", tables.get("owner", {}), file),
         grid=checked(GridTable, "grid", tables.get("grid", {}), file),
+        pool=checked(PoolTable, "pool", tables.get("pool", {}), file),
         said=frozenset(tables),
     )

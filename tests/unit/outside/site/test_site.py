@@ -134,9 +134,7 @@ def uncommented(text: str) -> str:
 
 def test_the_rendered_file_has_every_key_with_its_default(tmp_path: Path) -> None:
     text = site_file.text({})
-    assert tomllib.loads(text) == {"slurm": {}, "condor": {}, "ondemand": {}, "owner": {}, "grid": {}}, (
-        "as it is, it sets nothing"
-    )
+    assert tomllib.loads(text) == {name: {} for name in TABLES}, "as it is, it sets nothing"
     values = tomllib.loads(uncommented(text))
     settings = {name: value for name, value in values.items() if name not in TABLES}
     assert set(settings) == set(Settings.model_fields) - site_file.NOT_FOR_ALL
@@ -162,6 +160,7 @@ def test_what_a_site_has_set_is_in_its_new_file() -> None:
         },
         "owner": {"when_used": ["sat-sun 00:00-24:00"], "grace": "2m"},
         "grid": {"slots": 2, "images": ["win11"], "rate": "4M"},
+        "pool": {"names": ["pool.example.edu"], "rate": "100M"},
     }
     text = site_file.text(said)
     assert tomllib.loads(text) == said

@@ -1,0 +1,112 @@
+"""What machines ask: the routes of the protocol. Nothing here knows of sockets, nor of a request beyond its records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ....base.errors import Refusal
+from ....wire.codec import Codec, Malformed
+from .. import protocol
+from ..protocol import Enrolled, Heard, Images, Pace, Problem, Waiting, WorkerPass
+from . import codes
+from .fleet import Fleet
+from .members import TICKET_SECONDS, Barred, Members, PoolMember
+from .offers import Offers
+from .queue_demand import QueueDemand
+from .service_answers import Declined
+from .throttle import Throttle
+from .worker_tokens import WorkerTokens
+
+log = logging.getLogger(__name__)
+
+_LONGEST_BACKOFF = (
+    900.0  # seconds that a machine waits at most while the service is away; a guess: a quarter of an hour
+)
+_AFTER_QUEUE = 60  # seconds; a guess: a schedd is restarted in less
+
+
+@dataclass
+class PoolParts:
+    """All that the service has."""
+
+    place: Path
+    members: Members
+    offers: Offers
+    demand: QueueDemand
+    workers: WorkerTokens
+    fleet: Fleet
+    throttle: Throttle
+    poll: float
+    admin: bytes
+    """What opens the overview."""
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How often, by route and HTTP status."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """That answers took, by route."""
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.poll, max(_LONGEST_BACKOFF, self.poll))
+
+
+async def enrol(parts: PoolParts, address: str, body: bytes) -> Enrolled:
+    """Take a machine in, for a code. Raises Barred, Declined and OSError."""
+    wanted = _read(protocol.ENROLLING, body)
+    if not await asyncio.to_thread(codes.take, parts.place, wanted.code):
+        mend = "ask the pool's administrator for another: 7lbd grid pool code"
+        raise Barred("this code opens nothing: it was used, or has expired, or never was", mend=mend, status=403)
+    name, token = parts.members.enrol(wanted.machine, address)
+    log.info("enrolled %s from %s", name, address)
+    return Enrolled(name, token)
+
+
+async def waiting(parts: PoolParts, _: PoolMember, __: bytes) -> Waiting:
+    """What is wanted."""
+    inventory = await asyncio.to_thread(parts.offers.look)
+    try:
+        demands = await parts.demand.demands(inventory.names)
+    except Refusal as refusal:
+        log.warning("the queue: %s", refusal.what)
+        problem = Problem("the pool's queue does not answer", refusal.what, "it is asked again by itself")
+        raise Declined(503, problem, {"Retry-After": str(_AFTER_QUEUE)}) from None
+    return Waiting(parts.workers.address, demands, inventory.digest, parts.pace)
+
+
+async def images(parts: PoolParts, member: PoolMember, _: bytes) -> Images:
+    """What is offered."""
+    inventory = await asyncio.to_thread(parts.offers.look)
+    return Images(inventory.images, parts.members.ticket(member), TICKET_SECONDS)
+
+
+async def state(parts: PoolParts, member: PoolMember, body: bytes) -> Heard:
+    """What a machine does."""
+    parts.fleet.note(member.name, _read(protocol.REPORT, body))
+    return Heard(parts.pace)
+
+
+async def worker(parts: PoolParts, member: PoolMember, body: bytes) -> WorkerPass:
+    """A token for one VM of an image that is offered."""
+    order = _read(protocol.WORKER_ORDER, body)
+    inventory = await asyncio.to_thread(parts.offers.look)
+    if order.vm_name not in inventory.names:
+        problem = Problem(f"this pool offers no image `{order.vm_name}`", mend="ask for the images again")
+        raise Declined(404, problem)
+    try:
+        given = await parts.workers.give(member)
+    except Refusal as refusal:
+        log.warning("no token: %s", refusal.what)
+        raise Declined(503, Problem("the pool makes no tokens now", refusal.what, refusal.hint)) from None
+    log.info("%s got a token for a VM of %s", member.name, order.vm_name)
+    return given
+
+
+def _read[T](kind: Codec[T], body: bytes) -> T:
+    try:
+        return kind.unpack(body)
+    except Malformed as error:
+        problem = Problem("the request makes no sense", str(error), "bring machine and service to one version of 7lbd")
+        raise Declined(400, problem) from None
