@@ -42,6 +42,8 @@ class PoolSilent:
     why: str
     final: bool = False
     """Whether the pool does not want us any more: it is asked again, rarely."""
+    after: float = 0.0
+    """Seconds that it wants to be left alone for, at least."""
 
 
 class FetchOutcome(StrEnum):

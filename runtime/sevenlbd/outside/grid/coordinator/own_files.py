@@ -50,6 +50,8 @@ class KnownState:
     paused_by: Printable = ""
     paused_until: float = 0.0
     """Seconds since the epoch; 0: until somebody says otherwise."""
+    paused_own: bool = False
+    """Whether the coordinator's own user has said so."""
 
 
 _STATES: Codec[KnownState] = Codec(KnownState)

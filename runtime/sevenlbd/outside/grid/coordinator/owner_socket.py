@@ -21,7 +21,8 @@ from pathlib import Path
 from ....base.errors import ExitCode, Refusal
 from ....wire.codec import Codec, Malformed, Printable
 
-PLACE, SOCKET = "7lbd-grid-", "owner.sock"
+PLACE, SOCKET = "7lbd-grid-", ".sock"
+"""A folder of each user, and in it a socket of each of his coordinators, which are several in several state folders."""
 TEMPORARY = Path("/tmp")
 """Seen by all users, whatever their TMPDIR."""
 _SECONDS = 5.0  # who connects has his order ready; and who waits for an answer is at a terminal
@@ -60,7 +61,7 @@ def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
             yield ""
         finally:
             with suppress(OSError):
-                (place / SOCKET).unlink()
+                _own(place).unlink()
                 place.rmdir()
 
 
@@ -72,16 +73,33 @@ def _bound(place: Path) -> socket.socket:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise OSError(1, "is somebody else's", str(place))
     place.chmod(0o711)
+    _sweep(place)
     listener = socket.socket(socket.AF_UNIX)
     try:
-        (place / SOCKET).unlink(missing_ok=True)
-        listener.bind(str(place / SOCKET))
-        (place / SOCKET).chmod(0o666)
+        listener.bind(str(_own(place)))
+        _own(place).chmod(0o666)
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _own(place: Path) -> Path:
+    return place / f"{os.getpid()}{SOCKET}"
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed coordinators have left: nobody listens there."""
+    for path in place.glob(f"*{SOCKET}"):
+        with socket.socket(socket.AF_UNIX) as wire, suppress(FileNotFoundError):
+            wire.settimeout(_SECONDS)
+            try:
+                wire.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            except OSError:
+                continue
 
 
 def _serve(listener: socket.socket, answer: Answer) -> None:
@@ -117,11 +135,13 @@ def _is_own(wire: socket.socket) -> bool:
 def call(order: OwnerCall, temporary: Path = TEMPORARY) -> list[dict[str, object]]:
     """Ask every coordinator of this machine. Raises Refusal when there is none that answers."""
     found, silent = [], []
-    for path in sorted(temporary.glob(f"{PLACE}*/{SOCKET}")):
+    for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")):
         if not _is_coordinators(path.parent):
             continue
         try:
             found.append(_asked(path, order))
+        except (ConnectionRefusedError, FileNotFoundError):
+            continue  # it was killed, or has just ended
         except (OSError, ValueError, RecursionError):
             silent.append(path.parent.name.removeprefix(PLACE))
     if not found:

@@ -53,11 +53,11 @@ class PoolPace:
         self._longest = min(max(waiting.pace.longest, self._poll), _LATEST)
         self._ask_at = now + self._poll * self._chance.uniform(0.75, 1.25)
 
-    def silent(self, now: float, *, final: bool) -> None:
+    def silent(self, now: float, *, final: bool, after: float = 0.0) -> None:
         """It has not: each time it is left alone for longer, by half or more of what it would be."""
         self._asking = False
         self._wait = _FINAL if final else min(max(self._poll, self._wait * 2), self._longest)
-        self._ask_at = now + self._wait * self._chance.uniform(0.5, 1.0)
+        self._ask_at = now + max(self._wait * self._chance.uniform(0.5, 1.0), min(after, _LATEST))
 
     def woke(self, now: float) -> None:
         """After a sleep all is old; and a whole office of machines may have woken at this moment."""

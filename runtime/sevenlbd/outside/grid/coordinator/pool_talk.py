@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from ....base.errors import Refusal
-from ..client import MachineBarred, PoolDeclined
+from ..client import MachineBarred, PoolDeclined, PoolGone
 from ..protocol import Images, OfferedImage, Report, Waiting, WorkerOrder, WorkerPass
 from .happenings import Happening, ImagesTold, PoolSilent, PoolTold
 
@@ -91,6 +91,8 @@ class PoolTalk:
             self._tell(PoolTold(waiting))
         except MachineBarred as barred:
             self._tell(PoolSilent(barred.what, final=True))
+        except PoolGone as gone:
+            self._tell(PoolSilent(gone.what, after=gone.after))
         except Refusal as refusal:
             self._tell(PoolSilent(refusal.what))
 

@@ -48,6 +48,7 @@ from .terms import Terms
 from .vm_sessions import VmOrder, VmSessions
 
 _LOOK_SECONDS = 2.0  # a look costs a millisecond; of the owner's time none is to be lost
+_LONGEST_IDLE = 30 * 86400  # seconds; more a guest does not take (outside/grid/join_record.py)
 _ANSWER_SECONDS = 4.0  # less than who asks waits
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -182,7 +183,7 @@ class Service:
             "vm_name": vm.image.name,
             "machine": self._pool.machine,
             "slot": vm.slot + 1,  # as people count
-            "idle_seconds": int(machine_terms.idle),
+            "idle_seconds": min(int(machine_terms.idle), _LONGEST_IDLE),
         }
         self._sessions.start(
             VmOrder(
@@ -235,7 +236,7 @@ class Service:
         known = self._files.known
         left = known.paused_until - time.time() if known.paused_until else 0.0
         if known.paused and left >= 0:
-            self._handle(OwnerOrder(pause=True, who=known.paused_by, seconds=left))
+            self._handle(OwnerOrder(pause=True, who=known.paused_by, seconds=left, own=known.paused_own))
 
     def _tell(self) -> None:
         changes, self._machine.changes = self._machine.changes, []
@@ -259,6 +260,7 @@ class Service:
             ),
             paused=self._machine.is_paused(now),
             paused_by=paused.who if paused else "",
+            paused_own=bool(paused and paused.own),
             paused_until=round(wall + self._machine.paused_until - now) if paused and paused.seconds else 0.0,
         )
         if state != self._kept:

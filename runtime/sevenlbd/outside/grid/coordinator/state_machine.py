@@ -103,7 +103,7 @@ class StateMachine:
             case ImagesTold():
                 self.holdings.told(happening.images)
             case PoolSilent():
-                self.pace.silent(now, final=happening.final)
+                self.pace.silent(now, final=happening.final, after=happening.after)
                 self._tell("pool", "does not answer", happening.why)
             case FetchEnded():
                 self._fetched(happening, now)
@@ -210,6 +210,10 @@ class StateMachine:
             if holding := self.holdings.by_digest.get(vm.image.digest):
                 holding.failed(now, gone.why)
         self.counts["evictions"] += vm.evicted
+        if vm.saved and vm.evicted:  # it was going on, and had not yet: its file is as it was
+            vm.evicted, vm.leave_by = False, 0.0
+            self._enter(vm, Stage.SUSPENDED, now, gone.why or "it had not gone on yet")
+            return
         self._forget(vm, gone.why or "its session has ended")
 
     def _forget(self, vm: Vm, why: str) -> None:
@@ -225,6 +229,8 @@ class StateMachine:
         for vm in list(self.vms.values()):
             if why:
                 self._send_away(vm, why, now, evicted=True, at_once=at_once)
+            elif vm.slot >= self.terms.slots:
+                self._send_away(vm, f"the owner grants {self.terms.slots} slots", now, evicted=True)
             elif vm.stage is Stage.JOINED and vm.tells and self.terms.idle and now - vm.since >= self.terms.idle:
                 why_idle = f"nobody has claimed it for {units.duration(self.terms.idle)}"
                 self._send_away(vm, why_idle, now, evicted=False)
@@ -260,7 +266,9 @@ class StateMachine:
         """A job does not wait for ever for its VM; nor does one go on without its image."""
         for vm in [vm for vm in self.vms.values() if vm.stage is Stage.SUSPENDED]:
             holding = self.holdings.by_digest.get(vm.image.digest)
-            if now - vm.saved_at >= self.terms.lease:
+            if vm.slot >= self.terms.slots:
+                self._forget(vm, "the owner grants fewer slots")
+            elif now - vm.saved_at >= self.terms.lease:
                 self._forget(vm, "its job's lease is over: the job begins anew elsewhere")
             elif holding is None or holding.stage is not ImageStage.WHOLE:
                 self._forget(vm, "its image is not here any more")
@@ -365,7 +373,7 @@ class StateMachine:
         return current | {vm.image.digest for vm in self.vms.values()}
 
     def _ask(self, now: float) -> None:
-        if not self.left and (act := self.pace.due(now)):
+        if self.look and not self.left and (act := self.pace.due(now)):
             self._act(act)
 
     def _enter(self, vm: Vm, stage: Stage, now: float, why: str) -> None:

@@ -156,10 +156,10 @@ def test_anybody_of_the_machine_may_ask_and_order_and_a_flood_of_nothing_is_in_n
         assert trouble == ""
         place = tmp_path / f"7lbd-grid-{os.getuid()}"
         assert place.stat().st_mode & 0o777 == 0o711
-        assert (place / "owner.sock").stat().st_mode & 0o777 == 0o666
+        assert (place / f"{os.getpid()}.sock").stat().st_mode & 0o777 == 0o666
         for garbage in (b"", b"{", b"x" * 100_000, b"\n"):
             with socket.socket(socket.AF_UNIX) as wire:
-                wire.connect(str(place / "owner.sock"))
+                wire.connect(str(place / f"{os.getpid()}.sock"))
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(owner_socket, "_SECONDS", 0.2)
                     wire.sendall(garbage)
@@ -167,6 +167,19 @@ def test_anybody_of_the_machine_may_ask_and_order_and_a_flood_of_nothing_is_in_n
     assert heard == [(OwnerCall("pause", "ada", seconds=60.0), True)]
     with pytest.raises(Refusal, match="no coordinator of a grid runs"):
         owner_socket.call(OwnerCall("show"), tmp_path)
+
+
+def test_what_a_killed_coordinator_has_left_is_nobodys_and_goes(tmp_path: Path) -> None:
+    place = tmp_path / f"7lbd-grid-{os.getuid()}"
+    place.mkdir(mode=0o711)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place / "4194304.sock"))
+    with pytest.raises(Refusal, match="no coordinator of a grid runs"):
+        owner_socket.call(OwnerCall("show"), tmp_path)
+    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path):
+        assert owner_socket.call(OwnerCall("show"), tmp_path) == [{"a": 1}]
+        assert len(list(place.iterdir())) == 1
+    assert not place.exists()
 
 
 def test_where_somebody_else_has_the_sockets_place_it_is_told_and_not_used(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from sevenlbd.outside.grid.coordinator.happenings import (
     VmSaved,
 )
 from sevenlbd.outside.grid.coordinator.holdings import ImageStage
-from sevenlbd.outside.grid.coordinator.stages import Stage
+from sevenlbd.outside.grid.coordinator.stages import STAYING, Stage
 from sevenlbd.outside.grid.coordinator.state_machine import StateMachine
 from sevenlbd.outside.grid.coordinator.terms import Terms
 from sevenlbd.outside.grid.protocol import Demand, OfferedFile, OfferedImage, Pace, PoolAddress, Waiting
@@ -222,6 +222,28 @@ def test_the_owner_who_comes_while_one_goes_on_leaves_it_suspended(world: World)
     assert world.stage(vm) is Stage.SUSPENDED
 
 
+def test_one_that_had_not_gone_on_yet_when_the_owner_came_back_is_as_it_was(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    world.later(1)
+    world.tell(ImageChecked(vm))
+    assert of(world.later(1, OWNED), acts.EndVm)
+    assert of(world.tell(VmGone(vm, failed=False)), acts.DropSaved) == []
+    assert world.stage(vm) is Stage.SUSPENDED
+    world.later(1)
+    world.tell(ImageChecked(vm))
+    assert of(world.tell(VmGone(vm, failed=True, why="it is damaged")), acts.DropSaved), "one that cannot is not kept"
+
+
+def test_when_the_owner_grants_fewer_slots_the_last_ones_are_left(world: World) -> None:
+    first, second = [act.vm.id for act in of(world.held("win11", jobs=2), acts.CheckImage)]
+    world.tell(ImageChecked(first), ImageChecked(second))
+    world.machine.terms = Terms(**(vars(TERMS) | {"slots": 1}))
+    assert [act.vm.id for act in of(world.later(1), acts.EndVm)] == [second]
+    assert world.stage(first) is Stage.STARTING
+
+
 def test_the_owner_who_comes_while_a_vm_starts_has_it_ended(world: World) -> None:
     vm = of(world.held("win11"), acts.CheckImage)[0].vm.id
     world.tell(ImageChecked(vm))
@@ -296,6 +318,15 @@ def test_a_pool_that_wants_to_be_asked_all_the_time_or_never_is_not_obeyed(world
         while not of(world.later(1), acts.AskPool):
             pass
         assert least <= world.now - began <= most
+
+
+def test_a_pool_that_is_overrun_is_left_alone_for_as_long_as_it_says(world: World) -> None:
+    world.lent()
+    world.tell(PoolSilent("busy", after=300.0))
+    began = world.now
+    while not of(world.later(1), acts.AskPool):
+        pass
+    assert world.now - began >= 300
 
 
 def test_jobs_of_an_answer_that_is_old_start_nothing(world: World) -> None:
@@ -463,7 +494,6 @@ class Coordinated(RuleBasedStateMachine):
             return
         if what in ("ended", "failed"):
             self.sessions.discard(vm)
-            self.ended[vm] += 1
         happened: dict[str, Happening] = {
             "ready": VmReady(vm),
             "claimed": VmClaimed(vm, claimed=True),
@@ -476,6 +506,12 @@ class Coordinated(RuleBasedStateMachine):
         if what == "saved":
             self.sessions.discard(vm)
         self.do(happened[what])
+        self.ended[vm] += vm not in self.world.machine.vms
+
+    @rule(slots=st.integers(1, 3))
+    def owner_grants(self, slots: int) -> None:
+        self.terms = Terms(**(vars(self.terms) | {"slots": slots}))
+        self.world.machine.terms = self.terms
 
     @rule(vm=st.sampled_from(["g0-0", "g1-1"]))
     def word_of_one_that_is_not_ours(self, vm: str) -> None:
@@ -492,10 +528,10 @@ class Coordinated(RuleBasedStateMachine):
     def never_more_than_the_slots(self) -> None:
         if not hasattr(self, "world"):
             return
-        assert len(self.sessions) <= self.terms.slots
-        slots = [vm.slot for vm in self.world.machine.vms.values()]
-        assert len(slots) == len(set(slots))
-        assert all(slot < self.terms.slots for slot in slots)
+        vms = self.world.machine.vms.values()
+        assert len({vm.slot for vm in vms}) == len(vms)
+        staying = [vm for vm in vms if vm.stage in STAYING and vm.slot < self.terms.slots]
+        assert len(staying) <= self.terms.slots
 
     @invariant()
     def every_session_is_known_and_no_slot_is_lost(self) -> None:
