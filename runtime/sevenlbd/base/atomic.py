@@ -13,16 +13,28 @@ from pathlib import Path
 
 def replace(path: Path, content: bytes, *, lasting: bool = False) -> None:
     """Give `path` this content, mode 0600; with `lasting` so that it outlives a power cut. Raises OSError."""
+    _replace(path, content, None, 0o600, lasting=lasting)
+
+
+def replace_in(folder: int, name: str, content: bytes, mode: int = 0o600) -> None:
+    """The same for a name in the folder of this descriptor, whatever has become of its path. Raises OSError."""
+    _replace(Path(name), content, folder, mode, lasting=False)
+
+
+def _replace(path: Path, content: bytes, folder: int | None, mode: int, *, lasting: bool) -> None:
     new = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(new, flags, 0o600, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            if mode != 0o600:
+                os.fchmod(descriptor, mode)
             if lasting:
                 file.flush()
                 os.fsync(descriptor)
-        new.replace(path)
+        os.replace(new, path, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
-            new.unlink()
+            os.unlink(new, dir_fd=folder)
         raise

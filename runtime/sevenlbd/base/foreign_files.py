@@ -20,13 +20,17 @@ _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
+Folder = Path | int
+"""By its path, or by a descriptor: that stays the same folder whatever has become of its path."""
+
+
 @contextmanager
-def opened(folder: Path, name: str | PurePath) -> Iterator[int]:
+def opened(folder: Folder, name: str | PurePath) -> Iterator[int]:
     """A descriptor of the plain file `name`, some folders deep in `folder`. Raises OSError for anything else."""
     *steps, last = PurePath(name).parts
     if ".." in (*steps, last) or PurePath(name).is_absolute():
         raise OSError(errno.EINVAL, "is not a name in this folder", str(name))
-    at = os.open(folder, _STEP)
+    at = os.dup(folder) if isinstance(folder, int) else os.open(folder, _STEP)
     try:
         for step in steps:
             below = os.open(step, _STEP, dir_fd=at)
@@ -37,36 +41,36 @@ def opened(folder: Path, name: str | PurePath) -> Iterator[int]:
         os.close(at)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is not a plain file", str(folder / name))
+            raise OSError(errno.EINVAL, "is not a plain file", _told(folder, name))
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def read(folder: Path, name: str | PurePath, most: int) -> bytes:
+def read(folder: Folder, name: str | PurePath, most: int) -> bytes:
     """The whole file. Raises OSError, also when it has more than `most` bytes."""
     with opened(folder, name) as descriptor:
         content = _up_to(descriptor, most + 1)
     if len(content) > most:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder / name))
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), _told(folder, name))
     return content
 
 
-def tail(folder: Path, name: str | PurePath, most: int) -> bytes:
+def tail(folder: Folder, name: str | PurePath, most: int) -> bytes:
     """The last bytes of the file, `most` at most. Raises OSError."""
     with opened(folder, name) as descriptor:
         os.lseek(descriptor, max(0, os.fstat(descriptor).st_size - most), os.SEEK_SET)
         return _up_to(descriptor, most)
 
 
-def copy(folder: Path, name: str | PurePath, target: Path, most: int) -> None:
+def copy(folder: Folder, name: str | PurePath, target: Path, most: int) -> None:
     """Copy the file to a new one, with its holes. Raises OSError, also when it is longer than `most` bytes.
 
     Whoever still has it open can spoil what comes after this, but not what the copy is.
     """
     with opened(folder, name) as source:
         if os.fstat(source).st_size > most:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder / name))
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), _told(folder, name))
         made = os.open(target, _CREATE, 0o600)
         try:
             _copy_sparse(source, made, target)
@@ -76,6 +80,10 @@ def copy(folder: Path, name: str | PurePath, target: Path, most: int) -> None:
             raise
         finally:
             os.close(made)
+
+
+def _told(folder: Folder, name: str | PurePath) -> str:
+    return str(name) if isinstance(folder, int) else str(folder / name)
 
 
 def _up_to(descriptor: int, most: int) -> bytes:

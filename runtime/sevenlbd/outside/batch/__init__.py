@@ -14,6 +14,7 @@
 - attached: one command in a machine that is there
 - transfer: files that are brought to it, and what comes back
 - sinks: where its output goes
+- outlet: our standard output and error, whose reader may stall
 - windows_words: a list of arguments as the one line that Windows' programs take apart
 - order: what is to run, as it lies on the share `job`
 - pieces: a stream as numbered files on that share

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
-from ...wire.job_files import JOB, WORK
+from ...wire.job_files import WORK
+from ..folders import job_folder
 from ..session import control
 from . import transfer
 from .request import JobRequest
@@ -33,13 +33,16 @@ class GuestJob:
         self._windows = windows
         self._hook = _Hook(session, str(secrets.randbelow(_HIGHEST)))
         source = 0 if request.order and request.order.input else None
-        self._running = Running(
-            self._hook.folder, source, sinks.out, sinks.err, self._hook.why_over, timeout=request.timeout
-        )
+        self._running = Running(source, sinks, self._hook.why_over, timeout=request.timeout)
 
     def urge(self) -> None:
         """Ask it to end; the second time at once. May be called by a signal handler."""
         self._running.urge()
+
+    @property
+    def hurried(self) -> bool:
+        """Whether it was asked to end, or ran out of time: then nobody waits for whoever reads what it printed."""
+        return self._running.urged > 0
 
     def run(self) -> CommandEnd:
         """Run it to its end, and tell that."""
@@ -48,7 +51,7 @@ class GuestJob:
         except Refusal as refusal:
             end = failed(refusal.what)
         except OSError as error:
-            end = failed(f"{error.filename or self._hook.folder}: {error.strerror}")
+            end = failed(f"{error.filename or self._session}: {error.strerror}")
         with suppress(OSError):
             self._sinks.ended(end)
         return end
@@ -57,35 +60,31 @@ class GuestJob:
         request, work = self._request, self._session / WORK
         if not request.apart:
             return self._in_guest()
-        with _alone(work):
-            transfer.bring(request.inputs, work)
+        with _alone(work) as held:
+            transfer.bring(request.inputs, held)
             end = self._in_guest()
             urged = self._running.urged
-            return transfer.fetched(work, request, end, lambda: self._running.urged > urged) if end.own else end
+            return transfer.fetched(held, request, end, lambda: self._running.urged > urged) if end.own else end
 
     def _in_guest(self) -> CommandEnd:
-        request, folder = self._request, self._hook.folder
-        assert request.order is not None, "a machine that is only kept runs nothing"
-        folder.mkdir(mode=0o700)
-        end = None
-        try:
-            request.order.write(folder, windows=self._windows)
+        order = self._request.order
+        assert order is not None, "a machine that is only kept runs nothing"
+        with job_folder.made(self._session, self._hook.number) as folder:
+            order.write(folder, windows=self._windows)
             self._hook.start()
-            end = self._running.wait()
+            end = self._running.wait(folder)
+            # What a guest that does not listen may yet hear stays, until the session's end.
+            folder.stays = end.lost
             return end
-        finally:
-            # What a guest that does not listen may yet hear stays, until the session's end. No link is followed.
-            if end is None or not end.lost:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """One command at a time works on copies in a machine. Raises Refusal."""
+def _alone(work: Path) -> Iterator[int]:
+    """One command at a time works on copies in a machine: yields that folder's descriptor. Raises Refusal."""
     folder = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield folder
     except BlockingIOError:
         what = "another command works on copies in this machine (--input, --output), and its files would be lost"
         raise Refusal(ExitCode.RESOURCES, what, hint="wait for it, or exec without --session") from None
@@ -99,14 +98,13 @@ class _Hook(threading.Thread):
     def __init__(self, session: Path, number: str) -> None:
         super().__init__(daemon=True)
         self._session = session
-        self._number = number
+        self.number = number
         self._over = ""
-        self.folder = session / JOB / number
 
     def run(self) -> None:
         """The thread's whole life."""
         try:
-            answer = control.send_job(self._session, self._number)
+            answer = control.send_job(self._session, self.number)
         except (OSError, ValueError) as error:
             self._over = f"the session does not answer: {error}"
             return

@@ -79,9 +79,10 @@ async def _run(checker: Checker) -> int:
                 return OwnCode.FAILED if checked.code else ExitCode.OK
             await link.inside()
             display = JobDisplay(checked.prepared, checked.more)
-            code = await supervisor.run(link, checked.prepared, display, hear=display.hear)
+            with display.until_taken():
+                display.over(await supervisor.run(link, checked.prepared, display, hear=display.hear))
         except Refusal as refusal:
             if checked.as_json:
                 sinks.Json().refused(refusal)
             raise
-        return display.exit_code(code)
+    return display.exit_code

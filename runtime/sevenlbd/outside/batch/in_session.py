@@ -10,9 +10,11 @@ from ...base.errors import ExitCode, Refusal
 from ...wire.state import Phase, SessionState
 from ..cli.command import CommandContext
 from ..folders import bases, session_folders
-from . import planned, sinks
+from . import outlet, planned, sinks
 from .attached import GuestJob
 from .request import JobRequest
+
+_LAST_SECONDS = 2.0  # for whoever reads us, when we were asked to end
 
 
 def run(context: CommandContext) -> int:
@@ -26,7 +28,9 @@ def run(context: CommandContext) -> int:
     job = GuestJob(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=state.runs == "windows")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: job.urge())
-    return job.run().code
+    code = job.run().code
+    outlet.flush(outlet.patience(_LAST_SECONDS) if job.hurried else lambda: job.hurried)
+    return code
 
 
 def running(folder: Path) -> SessionState:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from ...wire.state import Phase, SessionState
 from ..console.output import Output
 from ..session import control
 from ..session.preflight.prepared import Prepared
-from . import sinks
+from . import outlet, sinks
 from .attached import GuestJob
 from .request import JobRequest
 from .verdict import CommandEnd, OwnCode
+
+_STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_LAST_SECONDS = 2.0  # for whoever reads us, when we were asked to end
 
 
 class JobDisplay(Output):
@@ -27,6 +31,7 @@ class JobDisplay(Output):
         self._last: Phase | None = None
         self._job: GuestJob | None = None
         self._end: CommandEnd | None = None
+        self._session: ExitCode | None = None
         self._sinks: sinks.Sinks = sinks.Json() if request.as_json else sinks.Raw()
 
     def hear(self, _number: int) -> bool:
@@ -36,11 +41,26 @@ class JobDisplay(Output):
         self._job.urge()
         return True
 
-    def exit_code(self, session: ExitCode) -> int:
+    def over(self, session: ExitCode) -> None:
+        """How the session has ended."""
+        self._session = session
+
+    @contextmanager
+    def until_taken(self) -> Iterator[None]:
+        """All that is told within is taken when this ends: by a reader who stalls only while nobody wants our end."""
+        try:
+            yield
+        finally:
+            hurried = self._session in _STOPPED or (self._job is not None and self._job.hurried)
+            outlet.flush(outlet.patience(_LAST_SECONDS) if hurried else lambda: False)
+
+    @property
+    def exit_code(self) -> int:
         """The command's; without one, ours."""
+        session = self._session
         if self._end is not None:
             return self._end.code
-        if session in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        if session is not None and session in _STOPPED:
             return session
         return ExitCode.OK if session is ExitCode.OK and self._request.order is None else OwnCode.FAILED
 

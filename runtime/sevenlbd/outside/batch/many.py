@@ -16,7 +16,7 @@ from ...base.errors import ExitCode, Refusal
 from ..cli.command import CommandContext
 from ..console import progress_bar, terminal
 from ..folders import session_folders
-from . import command_list, in_session, kept_machine, machine_words, planned, results
+from . import command_list, in_session, kept_machine, machine_words, outlet, planned, results
 from .attached import GuestJob
 from .kept_machine import KeptMachine
 from .order import Order
@@ -45,7 +45,9 @@ def run(context: CommandContext) -> int:
             signal.signal(which, pool.on_signal)
         with progress_bar.counted(f"{len(commands)} commands in {number} machines", len(commands)) as advance:
             pool.work(number, advance)
-        return _told(kept.all(), common)
+        code = _told(kept.all(), common)
+        outlet.flush(lambda: pool.is_over)
+        return code
 
 
 def _number(options: Namespace) -> int:
@@ -112,6 +114,11 @@ class _Pool:
             job.urge()
         for one in list(self._starting):
             one.end()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a signal has ended it."""
+        return self._over
 
     def _next(self) -> _Task | None:
         try:

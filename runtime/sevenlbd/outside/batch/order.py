@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
-from ...base import atomic
 from ...base.errors import ExitCode, Refusal
 from ...wire.job_files import ORDER
+from ..folders.job_folder import JobFolder
 from . import windows_words
 
 _FORMAT = 1  # of the contract in docs/exec.md
@@ -41,9 +41,9 @@ class Order:
             raise Refusal(ExitCode.USAGE, "the command and its environment are too long: 1 MB at most")
         return made
 
-    def write(self, folder: Path, *, windows: bool) -> None:
+    def write(self, folder: JobFolder, *, windows: bool) -> None:
         """Put it there; the guest sees all of it or none."""
-        atomic.replace(folder / ORDER, self.text(windows=windows).encode())
+        folder.put(ORDER, self.text(windows=windows).encode())
 
 
 def environment(settings: Sequence[str]) -> dict[str, str]:

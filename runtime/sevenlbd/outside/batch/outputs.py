@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from fnmatch import translate
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from ...base.errors import ExitCode, Refusal
 
@@ -22,7 +22,7 @@ def check(pattern: str) -> None:
         raise Refusal(ExitCode.USAGE, what, hint="--output 'results/*.csv'")
 
 
-def found(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, int]]:
+def found(folder: int, patterns: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Name and size of each file that a pattern names; no link is followed, and none is named.
 
     `*` stands for what is in one folder, as in a shell; `**` for any number of folders. Neither stands for a name that
@@ -69,9 +69,9 @@ def _beyond(places: set[int], pattern: Sequence[re.Pattern[str] | None]) -> set[
     return every
 
 
-def _plain(folder: Path) -> Iterator[tuple[str, int]]:
-    for at, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
-        below = PurePosixPath(os.path.relpath(at, folder))
+def _plain(folder: int) -> Iterator[tuple[str, int]]:
+    for at, folders, files, descriptor in os.fwalk(".", dir_fd=folder):
+        below = PurePosixPath(at)
         if len(below.parts) >= _MOST_DEEP:
             folders.clear()
         folders.sort()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...base import atomic, units
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from . import sinks
+from . import outlet, sinks
 from .request import JobRequest
 from .verdict import CommandEnd
 
@@ -39,22 +40,20 @@ class JobResult:
 
 
 class Results:
-    """The folder with all of it."""
+    """The folder with all of it, held: it may lie in the commands' own, where a guest puts a link for another."""
 
     def __init__(self, folder: str, common: JobRequest) -> None:
         """Raises Refusal when it cannot be made."""
-        self._folder = user_path(folder).absolute()
         self._common = common
         self._results: dict[int, JobResult] = {}
         self._lock = threading.Lock()
         self._events: sinks.Sinks = sinks.Json() if common.as_json else sinks.Raw()
         try:
-            if not self._folder.is_dir():
-                self._folder.mkdir(parents=True)
-                self._folder.chmod(0o777 & ~common.umask)  # our own umask lets nobody else in
-            atomic.replace(self._folder / TABLE, _HEAD.encode())
+            self._folder = _made_folder(user_path(folder), common.umask)
+            atomic.replace_in(self._folder, TABLE, _HEAD.encode())
         except OSError as error:
-            what = f"--results {folder}: cannot be made: {error.strerror}"
+            why = "it is a link" if error.errno in (errno.ELOOP, errno.ENOTDIR) else error.strerror
+            what = f"--results {folder}: cannot be made: {why}"
             raise Refusal(ExitCode.USAGE, what, hint="--results DIR, of yours") from None
 
     def __enter__(self) -> Results:
@@ -63,13 +62,15 @@ class Results:
     def __exit__(self, *_error: object) -> None:
         """The whole table, in the order of the list."""
         rows = "".join(result.row() for result in self.all())
-        atomic.replace(self._folder / TABLE, (_HEAD + rows).encode())
-        (self._folder / TABLE).chmod(0o666 & ~self._common.umask)
+        try:
+            atomic.replace_in(self._folder, TABLE, (_HEAD + rows).encode(), 0o666 & ~self._common.umask)
+        finally:
+            os.close(self._folder)
 
     @contextmanager
     def sinks(self, number: int) -> Iterator[sinks.Sinks]:
         """Two files for what one command prints; those of an earlier run are written over."""
-        out, err = (_made(self._folder / f"{number}.{kind}", self._common.umask) for kind in ("out", "err"))
+        out, err = (_made(self._folder, f"{number}.{kind}", self._common.umask) for kind in ("out", "err"))
         try:
             yield _Files(out, err)
         finally:
@@ -96,20 +97,45 @@ class _Files(sinks.Raw):
         self._out, self._err = out, err
 
     def out(self, piece: bytes) -> None:
-        sinks.write(self._out, piece)
+        outlet.write(self._out, piece)
 
     def err(self, piece: bytes) -> None:
-        sinks.write(self._err, piece)
+        outlet.write(self._err, piece)
+
+    def waiting(self, stream: str) -> int:
+        return 0
 
     def tell(self, text: str) -> None:
         self.err(f"7lbd: {text}\n".encode())
 
 
-def _made(path: Path, umask: int) -> int:
+def _made_folder(path: Path, umask: int) -> int:
+    """A descriptor of it. Below the current folder, which is the guest's, too, no link is followed."""
+    here = Path.cwd()
+    inside = path.relative_to(here) if path.is_relative_to(here) else path
+    start, steps = (inside.parent, [inside.name]) if inside.is_absolute() else (here, list(inside.parts))
+    start.mkdir(parents=True, exist_ok=True)
+    at = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for step in filter(None, steps):
+            with suppress(FileExistsError):
+                os.mkdir(step, dir_fd=at)
+                os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
+            below = os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        return at
+    except BaseException:
+        os.close(at)
+        raise
+
+
+def _made(folder: int, name: str, umask: int) -> int:
     """Empty, and nobody else's: what somebody has put there under this name is not written through."""
-    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     os.fchmod(descriptor, 0o666 & ~umask)
     return descriptor
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import threading
 from contextlib import suppress
 from typing import Protocol
 
 from ...base.errors import Refusal, visible
+from . import outlet
 from .verdict import CommandEnd, OwnCode
 
 
 class Sinks(Protocol):
-    """What hears a command. Each raises OSError when nobody takes it."""
+    """What hears a command. None of them waits for whoever reads; each raises OSError when nobody takes it."""
 
     def out(self, piece: bytes) -> None:
         """It has printed this."""
 
     def err(self, piece: bytes) -> None:
         """The same to its standard error."""
+
+    def waiting(self, stream: str) -> int:
+        """Bytes of `stdout` or `stderr` that nobody has taken yet."""
 
     def ended(self, end: CommandEnd) -> None:
         """It is over."""
@@ -36,10 +38,13 @@ class Raw:
     """Our standard output and error, byte by byte."""
 
     def out(self, piece: bytes) -> None:
-        write(1, piece)
+        outlet.of(1).put(piece)
 
     def err(self, piece: bytes) -> None:
-        write(2, piece)
+        outlet.of(2).put(piece)
+
+    def waiting(self, stream: str) -> int:
+        return outlet.of(1 if stream == "stdout" else 2).waiting()
 
     def ended(self, end: CommandEnd) -> None:
         if not end.own:
@@ -47,7 +52,7 @@ class Raw:
 
     def tell(self, text: str) -> None:
         with suppress(OSError):
-            write(2, f"7lbd: {visible(text)}\n".encode())
+            outlet.of(2).put(f"7lbd: {visible(text)}\n".encode())
 
     def event(self, name: str, fields: dict[str, object]) -> None:
         pass
@@ -62,6 +67,9 @@ class Json:
     def err(self, piece: bytes) -> None:
         self._stream("stderr", piece)
 
+    def waiting(self, stream: str) -> int:
+        return outlet.of(1).waiting()
+
     def ended(self, end: CommandEnd) -> None:
         _write_line(end.event())
 
@@ -75,6 +83,7 @@ class Json:
     def refused(self, refusal: Refusal) -> None:
         """There was no machine."""
         self.event("refused", {"what": refusal.what, "hint": refusal.hint, "code": int(OwnCode.FAILED)})
+        outlet.flush()
 
     @staticmethod
     def _stream(name: str, piece: bytes) -> None:
@@ -82,17 +91,6 @@ class Json:
             _write_line({"event": name, "base64": base64.b64encode(piece).decode()})
 
 
-_turn = threading.Lock()
-
-
 def _write_line(said: dict[str, object]) -> None:
     """Whole, though a session's events come from another thread than its command's."""
-    with _turn:
-        write(1, json.dumps(said).encode() + b"\n")
-
-
-def write(descriptor: int, piece: bytes) -> None:
-    """All of it; a reader that is slow holds up the command, as a pipe would."""
-    left = memoryview(piece)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    outlet.of(1).put(json.dumps(said).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Files that are brought to a command that works apart, and what comes back of it.
+"""Files that are brought to a command that works apart, and what comes back of it. Its folder is a descriptor.
 
 What comes back was made by the guest: plain files only, no link followed, no file executable, each whole or not there.
 """
@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -21,31 +22,65 @@ from .request import JobRequest
 from .verdict import CommandEnd, failed
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_DEEP = 64  # folders; a guess: no input goes deeper on purpose, and a link to its own folder does
 _CHUNK = 1 << 26  # bytes; a signal is heard in between
 
 
-def bring(files: Iterable[str], work: Path) -> None:
+def bring(files: Iterable[str], work: int) -> None:
     """Copy each into the command's folder, which is emptied first: nothing is left of the last one. Raises Refusal."""
-    for entry in list(work.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    for name in files:
-        source = user_path(name)
-        try:
-            if source.is_dir():
-                shutil.copytree(source, work / source.name, symlinks=False)
+    name = "the command's folder"
+    try:
+        _empty(work)
+        for name in files:
+            source = user_path(name)
+            _put(source, work, source.name, _MOST_DEEP)
+    except OSError as error:
+        what = f"--input {name}: cannot be copied: {error.filename or ''} {error.strerror}".replace(":  ", ": ")
+        raise Refusal(ExitCode.USAGE, what) from None
+
+
+def _empty(work: int) -> None:
+    with os.scandir(work) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.name, dir_fd=work)
             else:
-                shutil.copyfile(source, work / source.name)
-        except (OSError, shutil.Error) as error:
-            why = getattr(error, "strerror", None) or error
-            raise Refusal(ExitCode.USAGE, f"--input {name}: cannot be copied: {why}") from None
+                os.unlink(entry.name, dir_fd=work)
 
 
-def fetched(
-    work: Path, request: JobRequest, end: CommandEnd, is_over: Callable[[], bool] = lambda: False
-) -> CommandEnd:
+def _put(source: Path, at: int, name: str, deep: int) -> None:
+    """A file, or a folder with all that is in it, under a name that must be new: no link of the guest's is followed.
+
+    The user's own links are: what they lead to is copied.
+    """
+    if not deep:
+        raise OSError(errno.ELOOP, "has too many folders in each other", str(source))
+    if source.is_dir():
+        os.mkdir(name, 0o700, dir_fd=at)
+        below = os.open(name, _STEP, dir_fd=at)
+        try:
+            for entry in sorted(source.iterdir()):
+                _put(entry, below, entry.name, deep - 1)
+        finally:
+            os.close(below)
+        return
+    given = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(given)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no file or folder", str(source))
+        made = os.open(name, _NEW, stat.S_IMODE(status.st_mode) & 0o777 | 0o600, dir_fd=at)
+        try:
+            _copy(given, made, lambda: False)
+            os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+        finally:
+            os.close(made)
+    finally:
+        os.close(given)
+
+
+def fetched(work: int, request: JobRequest, end: CommandEnd, is_over: Callable[[], bool] = lambda: False) -> CommandEnd:
     """Copy what the patterns name to the user's folder, until it `is_over`. Returns `end`, or why that is not all."""
     done = 0
     missing = []
@@ -67,12 +102,12 @@ def fetched(
     return end
 
 
-def _fetch(work: Path, name: str, folder: Path, umask: int, is_over: Callable[[], bool]) -> None:
+def _fetch(work: int, name: str, folder: Path, umask: int, is_over: Callable[[], bool]) -> None:
     """One file, seen whole or not at all. Raises OSError, and InterruptedError when it is over before."""
     *steps, last = PurePosixPath(name).parts
     with _below(folder, steps, umask) as at, foreign_files.opened(work, name) as source:
         new = f".{last[:100]}.{secrets.token_hex(6)}.new"
-        made = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
+        made = os.open(new, _NEW, 0o600, dir_fd=at)
         try:
             try:
                 _copy(source, made, is_over)

@@ -10,11 +10,10 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from pathlib import Path
 
-from ...base import foreign_files
 from ...base.errors import visible
 from ...wire.job_files import ENDED
+from ..folders.job_folder import JobFolder
 
 _MAX_ENDED = 4096  # bytes; a number and a sentence
 _MAX_SAID = 300  # characters of it that people are shown
@@ -62,10 +61,10 @@ def lost(said: str) -> CommandEnd:
     return replace(failed(said), lost=True)
 
 
-def read(folder: Path) -> CommandEnd | None:
+def read(folder: JobFolder) -> CommandEnd | None:
     """What the guest says; None while it says nothing."""
     try:
-        text = foreign_files.read(folder, ENDED, _MAX_ENDED)
+        text = folder.read(ENDED, _MAX_ENDED)
     except FileNotFoundError:
         return None
     except OSError as error:

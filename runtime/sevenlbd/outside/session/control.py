@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base import atomic
 from ...base.errors import ExitCode, Refusal
 from ...wire.codec import Codec, Printable
-from ...wire.job_files import JOB, KILL
+from ...wire.job_files import KILL
 from ...wire.keeper import GuestAnswer, GuestCommand
+from ..folders import job_folder
+from ..folders.job_folder import JobFolder
 from ..folders.session_folders import CONTROL
 from .guest_calls import GuestCalls
 from .suspending import Advance, SuspendOrder
@@ -73,7 +74,7 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
     """Listen while the session lives; `stop(why, at_once)`, `renew()`, `suspend(order, advance)` or one of `guest` is
     called for each order."""
 
-    async def obey(order: _Order, advance: Advance) -> _Reply:
+    async def obey(order: _Order, reader: asyncio.StreamReader, advance: Advance) -> _Reply:
         match order.order:
             case "stop":
                 stop("stopped by its user", order.now)
@@ -86,7 +87,9 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
             case "shut-down":
                 guest.shut_down(order.by)
             case "job":
-                return _Reply(ok=True, answer=await guest.run_job(order.job))
+                guest.check_job(order.job)
+                with job_folder.opened(folder, order.job) as job:
+                    return _Reply(ok=True, answer=await _while_there(reader, guest.run_job(order.job), job))
             case other:
                 return _Reply(ok=False, why=f"there is no order {other!r}")
         return _Reply(ok=True)
@@ -95,10 +98,7 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
         try:
             order = _ORDERS.unpack(await asyncio.wait_for(reader.readline(), _ORDER_SECONDS))
             try:
-                obeyed = obey(order, _Teller(writer).advance)
-                # A job is its caller's: when he is gone nobody waits for it. What else is ordered is done.
-                is_job = order.order == "job"
-                reply = await (_while_there(reader, obeyed, folder / JOB / order.job) if is_job else obeyed)
+                reply = await obey(order, reader, _Teller(writer).advance)
             except Refusal as refusal:
                 reply = _Reply(ok=False, why=refusal.what, hint=refusal.hint, code=refusal.code)
             except (OSError, RuntimeError) as error:
@@ -115,12 +115,15 @@ async def serve(folder: Path, stop: Stop, renew: Renew, suspend: Suspend, guest:
         yield
 
 
-async def _while_there(reader: asyncio.StreamReader, obeyed: Coroutine[None, None, _Reply], job: Path) -> _Reply:
-    done, gone = asyncio.ensure_future(obeyed), asyncio.ensure_future(reader.read(1))
+async def _while_there(
+    reader: asyncio.StreamReader, running: Coroutine[None, None, GuestAnswer], job: JobFolder
+) -> GuestAnswer:
+    """A job is its caller's: when he is gone nobody waits for it."""
+    done, gone = asyncio.ensure_future(running), asyncio.ensure_future(reader.read(1))
     await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
     if not done.done():
         done.cancel()
-        atomic.replace(job / KILL, b"")
+        job.put(KILL)
         raise ConnectionError
     gone.cancel()
     return await done

@@ -37,16 +37,17 @@ class GuestCalls:
         finally:
             del self._pending[number]
 
-    async def run_job(self, folder: str) -> GuestAnswer:
-        """Have the guest run the job in this folder of the share `job`; returns when its hook has ended.
-
-        Raises Refusal where the session is for something else.
-        """
+    def check_job(self, folder: str) -> None:
+        """Raises Refusal where the session is for something else, or that is no folder of the share `job`."""
         if not self._jobs:
             what = "this session was not started for commands"
             raise Refusal(ExitCode.USAGE, what, hint="7lbd exec --keep NAME --image IMAGE")
         if not (folder.isascii() and folder.isdigit()):
             raise Refusal(ExitCode.USAGE, f"{folder!r} is no job's folder")
+
+    async def run_job(self, folder: str) -> GuestAnswer:
+        """Have the guest run the job in this folder of the share `job`; returns when its hook has ended."""
+        self.check_job(folder)
         number = next(self._numbers)
         self._pending[number] = asyncio.get_running_loop().create_future()
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.batch import in_session, kept_machine, many
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
@@ -132,3 +133,23 @@ def test_a_row_of_the_table_stays_one_whatever_the_command_has_in_it() -> None:
     row = JobResult(1, ("a\tb\nc",), CommandEnd(1, said="x"), 1.0, 1).row()
     assert row.count("\t") == 5
     assert row.count("\n") == 1
+
+
+def test_results_go_into_no_folder_that_the_guest_has_linked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of results lies in the commands' own: before it is made, and while commands run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "mine")
+    for name in ("results", "results/deeper", str(tmp_path / "results")):
+        with pytest.raises(Refusal, match="link"):
+            Results(name, JobRequest(Order(("x",))))
+    (tmp_path / "results").unlink()
+    with Results("results", JobRequest(Order(("x",)))) as kept:
+        (tmp_path / "results").rename(tmp_path / "aside")
+        (tmp_path / "results").symlink_to(tmp_path / "mine")
+        with kept.sinks(1) as sinks:
+            sinks.out(b"1")
+    assert list((tmp_path / "mine").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "aside").iterdir()) == ["1.err", "1.out", TABLE]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,18 +19,38 @@ from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.batch import outputs, pieces, running, verdict
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.running import Running
-from sevenlbd.wire.job_files import ENDED
+from sevenlbd.outside.batch.sinks import Raw
+from sevenlbd.outside.folders.job_folder import JobFolder
+from sevenlbd.wire.job_files import ENDED, KILL, STOP
 
 RUN_JOB = Path(__file__).parents[4] / "containers/demo-guest/mkosi.extra/usr/lib/demo-guest/run-job"
+
+
+class Sinks(Raw):
+    """What hears a command here."""
+
+    def __init__(self, out: Callable[[bytes], None], err: Callable[[bytes], None]) -> None:
+        self._out, self._err = out, err
+        self.held = 0
+
+    def out(self, piece: bytes) -> None:
+        self._out(piece)
+
+    def err(self, piece: bytes) -> None:
+        self._err(piece)
+
+    def waiting(self, stream: str) -> int:
+        return self.held if stream == "stdout" else 0
 
 
 class Job:
     """A job's two folders, and what came of it."""
 
     def __init__(self, at: Path) -> None:
-        self.folder, self.work = at / "job", at / "work"
+        self.folder, self.work = at / "job" / "7", at / "work"
         for one in (self.folder, self.work):
-            one.mkdir()
+            one.mkdir(parents=True)
+        self.held = JobFolder(os.open(self.folder, os.O_PATH))
         self.out, self.err = bytearray(), bytearray()
         self.seen = threading.Event()
 
@@ -39,7 +59,7 @@ class Job:
         self.seen.set()
 
     def running(self, source: int | None = None, timeout: float | None = None, polite: float = 10.0) -> Running:
-        return Running(self.folder, source, self.take, self.err.extend, lambda: "", timeout, polite)
+        return Running(source, Sinks(self.take, self.err.extend), lambda: "", timeout, polite)
 
     def urge_when_up(self, running: Running) -> None:
         self.seen.wait(10)
@@ -47,7 +67,7 @@ class Job:
 
     @contextmanager
     def guest(self, *command: str, given: bool = False, **environment: str) -> Iterator[None]:
-        Order(command, environment, given).write(self.folder, windows=False)
+        Order(command, environment, given).write(self.held, windows=False)
         with subprocess.Popen([sys.executable, RUN_JOB, self.folder, self.work]) as program:
             try:
                 yield
@@ -57,7 +77,7 @@ class Job:
 
     def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.CommandEnd:
         with self.guest(*command, given=source is not None, **environment):
-            return self.running(source).wait()
+            return self.running(source).wait(self.held)
 
 
 def size_now(file: Path) -> int:
@@ -65,6 +85,10 @@ def size_now(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:  # the other end has just taken it
         return 0
+
+
+def read_only(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY)
 
 
 @pytest.fixture
@@ -100,7 +124,7 @@ def test_bytes_go_both_ways_unchanged_and_little_lies_on_the_share_meanwhile(job
         most = max(most, sum(map(size_now, job.folder.glob("std*"))))
 
     with (tmp_path / "given").open("rb") as source, job.guest("cat", given=True):
-        end = Running(job.folder, source.fileno(), take, job.err.extend, lambda: "").wait()
+        end = Running(source.fileno(), Sinks(take, job.err.extend), lambda: "").wait(job.held)
     assert end == verdict.CommandEnd(0, full=0)
     assert hashlib.sha256(job.out).digest() == hashlib.sha256(given).digest()
     assert most <= 3 * (pieces.MOST_WAITING + 1) * pieces.MAX_PIECE
@@ -108,7 +132,7 @@ def test_bytes_go_both_ways_unchanged_and_little_lies_on_the_share_meanwhile(job
 
 def test_what_it_prints_is_here_while_it_runs(job: Job) -> None:
     with job.guest("sh", "-c", "echo now; while [ ! -e go ]; do sleep 0.05; done"):
-        waiting = threading.Thread(target=job.running().wait)
+        waiting = threading.Thread(target=job.running().wait, args=(job.held,))
         waiting.start()
         assert job.seen.wait(10)
         assert bytes(job.out) == b"now\n"
@@ -150,7 +174,7 @@ def test_asked_to_end_it_may_write_what_it_has(job: Job) -> None:
     with job.guest("sh", "-c", "trap 'echo saved; exit 3' TERM; echo up; while :; do sleep 0.05; done"):
         asking = threading.Thread(target=job.urge_when_up, args=(running,))
         asking.start()
-        assert running.wait().code == 3
+        assert running.wait(job.held).code == 3
     assert bytes(job.out) == b"up\nsaved\n"
 
 
@@ -159,17 +183,17 @@ def test_one_that_will_not_end_is_killed(job: Job) -> None:
     with job.guest("sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"):
         asking = threading.Thread(target=job.urge_when_up, args=(running,))
         asking.start()
-        assert running.wait().code == 128 + signal.SIGKILL
+        assert running.wait(job.held).code == 128 + signal.SIGKILL
 
 
 def test_out_of_time_is_124_whatever_it_makes_of_it(job: Job) -> None:
     with job.guest("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"):
-        ended = job.running(timeout=0.5).wait()
+        ended = job.running(timeout=0.5).wait(job.held)
     assert (ended.code, ended.own) == (124, False)
 
 
 def test_a_guest_that_dies_is_no_program_that_ended(job: Job) -> None:
-    ended = Running(job.folder, None, job.take, job.take, lambda: "QEMU has ended").wait()
+    ended = Running(None, Sinks(job.take, job.take), lambda: "QEMU has ended").wait(job.held)
     assert (ended.code, ended.own) == (125, False)
     assert "QEMU has ended" in ended.said
 
@@ -179,7 +203,7 @@ def test_a_disk_that_is_full_here_is_told_and_ends_it(job: Job) -> None:
         raise OSError(28, "No space left on device")
 
     with job.guest("sh", "-c", "while :; do echo more; done"):
-        ended = Running(job.folder, None, full, full, lambda: "").wait()
+        ended = Running(None, Sinks(full, full), lambda: "").wait(job.held)
         assert (job.folder / ENDED).exists(), "it is told when the guest has ended it"
     assert (ended.code, ended.lost) == (125, False)
     assert "No space left" in ended.said
@@ -191,7 +215,7 @@ def test_one_ctrl_c_that_comes_twice_is_one(job: Job) -> None:
         asking = [threading.Thread(target=job.urge_when_up, args=(running,)) for _ in range(2)]
         for one in asking:
             one.start()
-        assert running.wait().code == 3
+        assert running.wait(job.held).code == 3
     assert bytes(job.out) == b"up\nsaved\n"
 
 
@@ -209,7 +233,7 @@ def test_what_is_no_piece_is_never_read(job: Job, kind: str, tmp_path: Path, mon
             hostile.mkdir()
         case "large":
             hostile.write_bytes(bytes(pieces.MAX_PIECE + 1))
-    ended = job.running().wait()
+    ended = job.running().wait(job.held)
     assert (ended.code, ended.lost) == (125, True)
     assert not job.out
 
@@ -223,7 +247,7 @@ def test_a_guest_that_always_has_more_does_not_keep_it_from_ending(job: Job) -> 
         (job.folder / f"stdout.{number}").write_bytes(b"x")
 
     (job.folder / "stdout.0").write_bytes(b"x")
-    assert Running(job.folder, None, more, more, lambda: "it is over" if number > 100 else "").wait().code == 125
+    assert Running(None, Sinks(more, more), lambda: "it is over" if number > 100 else "").wait(job.held).code == 125
 
 
 def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Job, tmp_path: Path) -> None:
@@ -231,7 +255,7 @@ def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Jo
     victim.write_bytes(b"mine")
     (job.folder / "stdin.0").symlink_to(victim)
     (job.folder / "stdin.1.part").symlink_to(victim)
-    stream = pieces.PieceWriter(job.folder, "stdin")
+    stream = pieces.PieceWriter(job.held, "stdin")
     stream.write(b"x")
     with pytest.raises(FileExistsError):
         stream.write(b"y")
@@ -258,14 +282,14 @@ def test_a_name_that_the_guest_has_put_in_the_way_is_not_written_through(job: Jo
 )
 def test_what_the_guest_says_of_the_end_is_judged(job: Job, said: str, code: int, own: bool) -> None:
     (job.folder / ENDED).write_text(said)
-    ended = verdict.read(job.folder)
+    ended = verdict.read(job.held)
     assert ended
     assert (ended.code, ended.own) == (code, own)
 
 
 def test_a_hostile_sentence_cannot_speak_to_the_terminal(job: Job) -> None:
     (job.folder / ENDED).write_text(json.dumps({"failed": "x", "said": "\x1b]0;owned\x07" + "y" * 3000}))
-    ended = verdict.read(job.folder)
+    ended = verdict.read(job.held)
     assert ended
     assert "\x1b" not in ended.said
     assert len(ended.said) < 400
@@ -279,10 +303,10 @@ def test_outputs_are_plain_files_of_the_folder_alone(job: Job, tmp_path: Path) -
     (job.work / "link.csv").symlink_to(tmp_path / "secret.csv")
     (job.work / "out").symlink_to(tmp_path)
     os.mkfifo(job.work / "pipe.csv")
-    assert list(outputs.found(job.work, ["*.csv"])) == [("one.csv", 2)]
-    every = [name for name, _ in outputs.found(job.work, ["**/*.csv"])]
+    assert list(outputs.found(read_only(job.work), ["*.csv"])) == [("one.csv", 2)]
+    every = [name for name, _ in outputs.found(read_only(job.work), ["**/*.csv"])]
     assert every == ["one.csv", "a/two.csv", "a/b/odd\n\x1b.csv", "a/b/three.csv"]
-    assert [name for name, _ in outputs.found(job.work, ["a/**"])] == every[1:]
+    assert [name for name, _ in outputs.found(read_only(job.work), ["a/**"])] == every[1:]
 
 
 def test_a_name_with_a_dot_comes_back_only_when_it_is_named(job: Job) -> None:
@@ -290,8 +314,11 @@ def test_a_name_with_a_dot_comes_back_only_when_it_is_named(job: Job) -> None:
     for name in (".bashrc", ".ssh/authorized_keys", "x"):
         (job.work / name).touch()
     for pattern in ("*", "**", "**/*", "?bashrc", "[.]bashrc", "*/*"):
-        assert [name for name, _ in outputs.found(job.work, [pattern])] in (["x"], []), pattern
-    assert [name for name, _ in outputs.found(job.work, [".ssh/*", ".bash*"])] == [".bashrc", ".ssh/authorized_keys"]
+        assert [name for name, _ in outputs.found(read_only(job.work), [pattern])] in (["x"], []), pattern
+    assert [name for name, _ in outputs.found(read_only(job.work), [".ssh/*", ".bash*"])] == [
+        ".bashrc",
+        ".ssh/authorized_keys",
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["", "/etc/*", "../x", "a/../../x", "."])
@@ -304,5 +331,71 @@ def test_ten_thousand_outputs_are_found_in_a_moment(job: Job) -> None:
     for number in range(10_000):
         (job.work / f"{number}.dat").touch()
     began = time.monotonic()
-    assert sum(1 for _ in outputs.found(job.work, ["*.dat"])) == 10_000
+    assert sum(1 for _ in outputs.found(read_only(job.work), ["*.dat"])) == 10_000
     assert time.monotonic() - began < 5
+
+
+def test_a_link_in_the_folders_place_leads_nothing_of_ours_astray(job: Job, tmp_path: Path) -> None:
+    """The session's file server, taken over, puts it there while the command runs."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "stdout.0").write_bytes(b"secret")
+    (mine / ENDED).write_text('{"code": 0}')
+    aside = job.folder.rename(job.folder.with_name("aside"))
+    job.folder.symlink_to(mine)
+    (tmp_path / "given").write_bytes(b"x")
+    with (tmp_path / "given").open("rb") as source:
+        running = job.running(source.fileno(), timeout=0.1, polite=0.1)
+        ending = threading.Timer(1, (aside / ENDED).write_text, ('{"code": 0}',))
+        ending.start()
+        assert running.wait(job.held).code == 124
+    assert sorted(path.name for path in mine.iterdir()) == [ENDED, "stdout.0"]
+    assert not job.out
+    assert {STOP, KILL, "stdin.0"} <= {path.name for path in aside.iterdir()}
+
+
+def test_a_reader_that_stalls_keeps_no_time_limit_from_being_heard(job: Job) -> None:
+    """Whoever reads our standard output takes nothing more; the command is ended all the same, and told so."""
+    sinks = Sinks(job.take, job.err.extend)
+    sinks.held = 1 << 30
+    began = time.monotonic()
+    with job.guest("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done"):
+        ended = Running(None, sinks, lambda: "", timeout=0.3, polite=0.3).wait(job.held)
+    assert (ended.code, ended.own) == (124, False)
+    assert time.monotonic() - began < 15
+
+
+def test_a_reader_that_is_slow_is_waited_for_and_gets_all(job: Job) -> None:
+    sinks = Sinks(job.take, job.err.extend)
+    sinks.held = 1 << 30
+    threading.Timer(1.5, setattr, (sinks, "held", 0)).start()
+    with job.guest("sh", "-c", "echo last; exit 3"):
+        assert Running(None, sinks, lambda: "").wait(job.held).code == 3
+    assert bytes(job.out) == b"last\n"
+
+
+def test_a_second_signal_ends_the_wait_for_a_reader(job: Job) -> None:
+    sinks = Sinks(job.take, job.err.extend)
+    sinks.held = 1 << 30
+    running = Running(None, sinks, lambda: "", polite=60)
+    for seconds in (1.0, 2.2):
+        threading.Timer(seconds, running.urge).start()
+    with job.guest("echo", "last"):
+        ended = running.wait(job.held)
+    assert (ended.code, ended.own) == (125, False)
+    assert "not all that it printed was taken" in ended.said
+
+
+def test_one_that_has_much_left_loses_nothing_of_it_to_a_reader_that_takes_little(job: Job) -> None:
+    """Its end is known before its last pieces are taken, however many times we look."""
+
+    def take(piece: bytes) -> None:
+        job.out += piece
+        sinks.held += pieces.MAX_PIECE * 4
+        threading.Timer(0.03, setattr, (sinks, "held", 0)).start()
+
+    sinks = Sinks(take, job.err.extend)
+    with job.guest("sh", "-c", "head -c 15000000 /dev/zero"):
+        time.sleep(1)
+        assert Running(None, sinks, lambda: "").wait(job.held).code == 0
+    assert len(job.out) == 15_000_000

@@ -24,10 +24,14 @@ def work(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+def held(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY)
+
+
 def back(work: Path, *patterns: str, umask: int = 0o027, end: CommandEnd = WELL) -> CommandEnd:
     mine = work.parent / "mine"
     request = JobRequest(Order(("x",)), outputs=patterns, folder=str(mine), umask=umask)
-    return transfer.fetched(work, request, end)
+    return transfer.fetched(held(work), request, end)
 
 
 def names(folder: Path) -> list[str]:
@@ -60,7 +64,7 @@ def test_holes_of_the_guests_cost_nothing_and_a_copy_can_be_interrupted(work: Pa
         assert file.read(13) == b"in the middle"
     came.unlink()
     request = JobRequest(Order(("x",)), outputs=("huge",), folder=str(came.parent))
-    assert "interrupted: only 0" in transfer.fetched(work, request, WELL, lambda: True).said
+    assert "interrupted: only 0" in transfer.fetched(held(work), request, WELL, lambda: True).said
     assert names(came.parent) == []
 
 
@@ -134,11 +138,59 @@ def test_each_command_finds_its_inputs_and_nothing_of_the_last_one(work: Path) -
     (work / "left" / "x").write_text("old")
     (work / "link").symlink_to(work.parent / "mine")
     (work.parent / "case.inp").write_text("7")
-    transfer.bring([str(work.parent / "case.inp")], work)
+    transfer.bring([str(work.parent / "case.inp")], held(work))
     assert names(work) == ["case.inp"]
     assert (work.parent / "mine").is_dir()
 
 
 def test_an_input_that_cannot_be_copied_is_refused(work: Path) -> None:
     with pytest.raises(Refusal, match="--input .*: cannot be copied"):
-        transfer.bring([str(work.parent / "none")], work)
+        transfer.bring([str(work.parent / "none")], held(work))
+
+
+def test_a_folder_goes_in_with_all_in_it_and_the_users_own_links_are_followed(work: Path) -> None:
+    (work.parent / "case" / "mesh").mkdir(parents=True)
+    (work.parent / "case" / "mesh" / "a.msh").write_text("1")
+    (work.parent / "elsewhere").write_text("2")
+    (work.parent / "case" / "b").symlink_to(work.parent / "elsewhere")
+    (work.parent / "case" / "run.sh").touch(0o755)
+    transfer.bring([str(work.parent / "case")], held(work))
+    assert names(work) == ["case/b", "case/mesh/a.msh", "case/run.sh"]
+    assert not (work / "case" / "b").is_symlink()
+    assert os.access(work / "case" / "run.sh", os.X_OK)
+    (work.parent / "case" / "round").symlink_to(work.parent / "case")
+    with pytest.raises(Refusal, match="links|folders"):
+        transfer.bring([str(work.parent / "case")], held(work))
+
+
+@pytest.mark.parametrize("name", ["case.inp", "folder"])
+def test_a_link_that_the_guest_puts_in_an_inputs_place_is_not_written_through(
+    work: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Between the emptying of its folder and the copy."""
+    (work.parent / "mine" / "case.inp").write_text("precious")
+    (work.parent / "case.inp").write_text("7")
+    (work.parent / "folder").mkdir()
+    (work.parent / "folder" / "case.inp").write_text("7")
+    emptied = transfer._empty
+
+    def then_a_link(at: int) -> None:
+        emptied(at)
+        (work / name).symlink_to(work.parent / "mine" / ("case.inp" if name == "case.inp" else ""))
+
+    monkeypatch.setattr(transfer, "_empty", then_a_link)
+    with pytest.raises(Refusal, match="--input"):
+        transfer.bring([str(work.parent / name)], held(work))
+    assert (work.parent / "mine" / "case.inp").read_text() == "precious"
+
+
+def test_the_commands_folder_stays_the_one_that_was_opened(work: Path) -> None:
+    """Its path is another folder of the user's by now."""
+    (work.parent / "case.inp").write_text("7")
+    (work.parent / "mine" / "precious").touch()
+    at = held(work)
+    work.rename(work.parent / "aside")
+    work.symlink_to(work.parent / "mine")
+    transfer.bring([str(work.parent / "case.inp")], at)
+    assert names(work.parent / "mine") == ["precious"]
+    assert names(work.parent / "aside") == ["case.inp"]
