@@ -112,6 +112,8 @@ class SessionState:
     """The scheduler's id of the job that it runs in; empty outside of any."""
     scheduler: str = ""
     """Whose job that is: slurm, condor ...; empty where an older version wrote this, which knew of Slurm alone."""
+    unique_job: str = ""
+    """What no other job is called, of another queue or another year (HTCondor); empty where `job` itself is that."""
     array: str = ""
     """What people call the job when it is a task of an array, `25_3`; empty when it is none."""
     step: str = ""
@@ -130,6 +132,8 @@ class SessionState:
     """The file that it was suspended into last."""
     runs: str = ""
     """The system for which it runs commands, `windows` or `linux`; empty for a desktop."""
+    desktop: bool = False
+    """Whether a command can have the account's visible desktop."""
     works_in: str = ""
     """The node's folder in which the commands work; empty where that is one of the session's own."""
 

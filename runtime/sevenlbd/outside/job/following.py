@@ -51,7 +51,7 @@ def follow(scheduler: Scheduler, where: Path | None, job: str, watcher: JobWatch
         queue.ask()
         if not queue.began:
             over = started
-        record = _record(where, job, over) if queue.began else None
+        record = _record(where, job, queue.unique, over) if queue.began else None
         if record:
             started = record.state.started
             watcher.session(record.state)
@@ -73,6 +73,8 @@ class _Queue:
         self._next = 0.0
         self.began = 0.0
         """When the job began, by our own clock; 0 as long as it waits."""
+        self.unique = ""
+        """What no other job is called, if its scheduler's numbers are not that."""
 
     def ask(self) -> None:
         """Ask, when it is time. Raises Refusal when the job has ended, or nobody has answered for long."""
@@ -87,6 +89,7 @@ class _Queue:
                 raise
             return  # a controller that is started anew: the job goes on
         self._heard = now
+        self.unique = job.unique if job else ""
         if job is None or not (job.waits or job.runs):
             raise _ended(self._scheduler, self._job, job)
         if job.waits:
@@ -97,9 +100,10 @@ class _Queue:
             self._told.runs(job)
 
 
-def _record(where: Path | None, job: str, after: float) -> PresenceRecord | None:
+def _record(where: Path | None, job: str, unique: str, after: float) -> PresenceRecord | None:
     """The newest word of the job's session, of one that began later than `after`."""
     candidates = [record for record in records.records(where) if record.state.job == job and not record.stale]
+    candidates = [record for record in candidates if record.state.unique_job in ("", unique)]
     candidates = [record for record in candidates if record.state.phase not in FINAL and record.state.started > after]
     return max(candidates, key=lambda record: record.state.started, default=None)
 

@@ -158,7 +158,7 @@ class Lookout:
         if not session.state.job:
             return Refusal(ExitCode.NO_SESSION, what, hint=f"ssh {session.state.host} {shlex.quote(call)}")
         scheduler = next((one for one in self._every if one.name == _whose(session.state)), None)
-        there = scheduler.way_there(session.state.job, call) if scheduler else f"ssh {session.state.host} ..."
+        there = scheduler.way_there(_target(session), call) if scheduler else f"ssh {session.state.host} ..."
         hint = f"there: {there}; or, to do it from here: {NO_WAY}"
         return Refusal(ExitCode.NO_SESSION, what, hint=hint)
 
@@ -173,14 +173,20 @@ def choose(view: View, name: str) -> Elsewhere | None:
 
 
 def names(state: SessionState) -> set[str]:
-    """What a session may be called: its id, its job's number, and that of an array's task, as squeue shows it."""
+    """What a session may be called: its id, its job's number, and that of an array's task, as squeue shows it.
+
+    Where two queues have given the same number, the node tells them apart: `job12-0@node7`.
+    """
     jobs = {state.job, state.array} - {""}
-    return {state.id, *jobs, *(f"job{job}" for job in jobs)}
+    return {state.id, f"{state.id}@{state.host}", *jobs, *(f"job{job}" for job in jobs)}
 
 
 def named(sessions: Iterable[Elsewhere]) -> str:
     """Sessions, for a person who must choose."""
-    return ", ".join(f"{one.state.id} ({one.place})" for one in sessions)
+    every = list(sessions)
+    ids = [one.state.id for one in every]
+    called = [one.state.id if ids.count(one.state.id) == 1 else f"{one.state.id}@{one.state.host}" for one in every]
+    return ", ".join(f"{name} ({one.place})" for name, one in zip(called, every, strict=True))
 
 
 def waiting(view: View, name: str) -> Job | None:
@@ -200,13 +206,18 @@ def _is_gone(record: PresenceRecord, others: Iterable[PresenceRecord], jobs: _Qu
     if state.job and jobs.get(_whose(state)) is not None and _job_of(state, jobs) is None:
         return True
     # A job that was started anew, on another node: what its earlier life left is not its session.
-    later = (other.state for other in others if other.state.job and other.state.job == state.job)
+    later = (other.state for other in others if other.state.job and _names(other.state) == _names(state))
     return any(other.id == state.id and other.started > state.started for other in later)
+
+
+def _names(state: SessionState) -> tuple[str, str]:
+    return state.job, state.unique_job
 
 
 def _job_of(state: SessionState, jobs: _Queues) -> Job | None:
     found = jobs.get(_whose(state)) or ()
-    return next((job for job in found if job.id == state.job and not job.waits), None)
+    same = (job for job in found if job.id == state.job and not job.waits)
+    return next((job for job in same if not (job.unique and state.unique_job) or job.unique == state.unique_job), None)
 
 
 def _whose(state: SessionState) -> str:
@@ -215,4 +226,6 @@ def _whose(state: SessionState) -> str:
 
 def _target(session: Elsewhere) -> JobSession:
     state = session.state
-    return JobSession(state.job, session.job.nodes if session.job else "", state.step, state.leads_job)
+    if session.job:  # the queue that was asked has this very job
+        return JobSession(state.job, session.job.nodes, state.step, state.leads_job)
+    return JobSession(state.job, "", state.step, state.leads_job, state.unique_job)

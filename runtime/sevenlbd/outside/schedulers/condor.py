@@ -18,6 +18,7 @@ from .scheduler import Job, JobEnd, JobSession
 # Attributes and JobStatus: HTCondor's manual, "Job ClassAd Attributes".
 _ATTRIBUTES = (
     "ClusterId", "ProcId", "JobStatus", "RemoteHost", "Iwd", "HoldReason", "JobBatchName", "TotalSubmitProcs",
+    "GlobalJobId",
 )  # fmt: skip
 _END = ("JobStatus", "ExitCode", "ExitSignal", "Out", "Iwd", "HoldReason", "RemoveReason")
 _STATES = {
@@ -56,7 +57,10 @@ class Condor:
 
     def cancel(self, job: str) -> None:
         """Take a job out of the queue; one that runs is told so, and has its grace to end."""
-        done = self._programs.run("condor_rm", job)
+        self._remove(job)
+
+    def _remove(self, job: str, *queue: str) -> None:
+        done = self._programs.run("condor_rm", *queue, job)
         if done.code:
             raise Refusal(ExitCode.NO_SESSION, f"condor_rm {job}: {_wrong(done)}", hint="7lbd status")
 
@@ -67,7 +71,8 @@ class Condor:
         """
         if self.reaches(session):
             return False
-        self.cancel(session.job)
+        self._check(session)
+        self._remove(session.job, *_queue(session))
         return True
 
     def reaches(self, session: JobSession) -> bool:
@@ -75,10 +80,12 @@ class Condor:
 
     def on_node(self, session: JobSession, call: Sequence[str], seconds: float) -> Done:
         """By condor_ssh_to_job: a shell there reads the words, so they go as one."""
-        return self._programs.run("condor_ssh_to_job", session.job, shlex.join(call), seconds=seconds)
+        self._check(session)
+        words = (*_queue(session), session.job, shlex.join(call))
+        return self._programs.run("condor_ssh_to_job", *words, seconds=seconds)
 
-    def way_there(self, job: str, call: str) -> str:
-        return f"condor_ssh_to_job {job} {shlex.quote(call)}"
+    def way_there(self, session: JobSession, call: str) -> str:
+        return shlex.join(["condor_ssh_to_job", *_queue(session), session.job, call])
 
     def own_words(self, line: str) -> bool:
         return line.startswith(_NOISE)
@@ -100,6 +107,18 @@ class Condor:
         signal = f"signal {_number(ad, 'ExitSignal')}" if "ExitSignal" in ad else ""
         out = _text(ad, "Out")
         return JobEnd(state, code or signal, str(Path(_text(ad, "Iwd"), out)) if out else "", look)
+
+    def _check(self, session: JobSession) -> None:
+        """Each queue counts for itself, and one that is made anew begins at 1: the number alone may be another's.
+
+        Raises Refusal when the queue that the session's job was handed in to has not that job.
+        """
+        if not session.unique:  # it was begun by an older version
+            return
+        found = self._ads("condor_q", (*_queue(session), session.job), ("GlobalJobId",))
+        if not any(_text(ad, "GlobalJobId") == session.unique for ad in found):
+            what = f"job {session.unique} is in its queue no more: {session.job} would be another job by now"
+            raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status")
 
     def _ads(self, command: str, which: Sequence[str], attributes: Iterable[str]) -> list[Mapping[str, Any]]:
         """Jobs as the queue or the history has them. Raises Missing and Refusal."""
@@ -127,7 +146,17 @@ def _job(ad: Mapping[str, Any]) -> Job:
         reason=_text(ad, "HoldReason"),
         name=_text(ad, "JobBatchName"),
         array=str(cluster) if _number(ad, "TotalSubmitProcs") == 1 else "",
+        unique=_text(ad, "GlobalJobId"),
     )
+
+
+def _queue(session: JobSession) -> tuple[str, ...]:
+    """Options that name the queue, as the job's unique name begins with it: SCHEDD#12.0#TIME.
+
+    A name that would be read as an option, or is none, is left out, and the check finds no such job here.
+    """
+    name = session.unique.partition("#")[0]
+    return ("-name", name) if name and not name.startswith("-") else ()
 
 
 def _number(ad: Mapping[str, Any], name: str) -> int:

@@ -30,6 +30,8 @@ class Job:
     name: str
     array: str = ""
     """The number of an array and of its tasks in this row, `25_3` or `25_[4-7,9%2]`; `25_N/A` when it is no array."""
+    unique: str = ""
+    """What no other job is called, of another queue or another year; empty where `id` itself is that."""
 
     @property
     def waits(self) -> bool:
@@ -83,6 +85,8 @@ class JobSession:
     step: str = ""
     leads: bool = False
     """Whether what the scheduler signals to the job's own program comes to the session."""
+    unique: str = ""
+    """What no other job is called: where queues count each for itself, a number alone may be another's."""
 
 
 class Scheduler(Protocol):
@@ -117,7 +121,7 @@ class Scheduler(Protocol):
     def on_node(self, session: JobSession, call: Sequence[str], seconds: float) -> Done:
         """Run a command there, in the job's own allocation."""
 
-    def way_there(self, job: str, call: str) -> str:
+    def way_there(self, session: JobSession, call: str) -> str:
         """The line that does it, for people to type."""
 
     def own_words(self, line: str) -> bool:

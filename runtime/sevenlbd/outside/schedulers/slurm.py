@@ -91,8 +91,8 @@ class Slurm:
         ]
         return self._programs.run("srun", *step, *call, seconds=seconds)
 
-    def way_there(self, job: str, call: str) -> str:
-        return f"srun --jobid={job} --overlap {call}"
+    def way_there(self, session: JobSession, call: str) -> str:
+        return f"srun --jobid={session.job} --overlap {call}"
 
     def own_words(self, line: str) -> bool:
         return line.startswith(("srun: ", "slurmstepd"))

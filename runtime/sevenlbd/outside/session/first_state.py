@@ -38,13 +38,14 @@ def first_state(prepared: Prepared) -> SessionState:
         notes=list(map(visible, prepared.notes)),
         joins=joined_as(plan.join),
         runs=plan.guest.os if plan.batch else "",
+        desktop=bool(plan.batch and prepared.exec_desktop),
         works_in=next((share.path for share in plan.shares if plan.batch and share.name == WORK), ""),
         background=prepared.background,
         suspend_seconds=prepared.options.suspend_seconds,
     )
     if job:
         state.job, state.step, state.restarts, state.scheduler = job.job, job.step, job.restarts, job.scheduler
-        state.array = job.array
+        state.array, state.unique_job = job.array, job.unique
         state.leads_job = lineage.ours()
         state.warnings += _of_deaf_shell(prepared)
     return state

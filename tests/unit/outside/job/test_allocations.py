@@ -45,6 +45,16 @@ def test_a_job_of_htcondors_tells_all_of_it(tmp_path: Path) -> None:
     assert (found.memory.size, found.cpus, found.ends) == (1024 * MIB, 2, 1800003600.0)
     assert "request_memory = 1536M" in found.memory.more.format(mib=1536, kib=0)
     assert found.name(tmp_path) == "job12-3"
+    assert found.unique == ""
+
+
+def test_what_no_other_queue_calls_a_job_is_told_for_one_line_of_text(tmp_path: Path) -> None:
+    assert (
+        read(in_pool(tmp_path, f'{JOB}GlobalJobId = "s1@pool#12.3#1800000000"\n')).unique == "s1@pool#12.3#1800000000"
+    )
+    hostile = read(in_pool(tmp_path, f'{JOB}GlobalJobId = "\x1b]0;x{"y" * 5000}"\n')).unique
+    assert "\x1b" not in hostile
+    assert len(hostile) < 500
 
 
 def test_a_pilots_end_is_the_jobs(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sevenlbd.base import heartbeat, lineage
@@ -363,14 +364,14 @@ def test_walltimes_are_as_sbatch_takes_them() -> None:
 # What is known from another node, by records and the scheduler together.
 
 
-def left_word(register: Path, host: str, job: str, started: float) -> None:
+def left_word(register: Path, host: str, job: str, started: float, **more: Any) -> None:
     """A session's record whose process, this one, is alive."""
-    place = register / f"job{job}@{host}"
+    place = register / f"job{job.replace('.', '-')}@{host}"
     place.mkdir()
     heartbeat.place(place / "mark")
     state = SessionState(
-        id=f"job{job}", user="u", host=host, image="i", accel="kvm", network="tap", pid=1, folder="/t", job=job,
-        started=started,
+        id=f"job{job.replace('.', '-')}", user="u", host=host, image="i", accel="kvm", network="tap", pid=1,
+        folder="/t", job=job, started=started, **more,
     )  # fmt: skip
     state.write(place / "session.json")
 
@@ -404,6 +405,34 @@ def test_a_record_is_believed_as_long_as_the_scheduler_has_its_job(
     view = lookout.look([tmp_path / "none"])
     assert [one.state.id for one in view.sessions] == ["job7"], "who cannot be asked has not said no"
     assert "Unable to contact" in view.trouble
+
+
+def test_two_queues_with_a_job_of_the_same_number_are_two_jobs(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = tmp_path / "state" / "sessions"
+    register.mkdir(mode=0o700, parents=True)
+    left_word(register, "n1", "7.0", 100, scheduler="condor", unique_job="s1@pool#7.0#100")
+    left_word(register, "n2", "7.0", 200, scheduler="condor", unique_job="s2@pool#7.0#150")
+    (tmp_path / "bin").mkdir()
+    ad = {"ClusterId": 7, "ProcId": 0, "JobStatus": 2, "RemoteHost": "slot1@n2", "GlobalJobId": "s2@pool#7.0#150"}
+    program(tmp_path / "bin", "condor_q", f"[ $1 = -json ] || exit 0; echo '{json.dumps([ad])}'")
+    program(tmp_path / "bin", "condor_ssh_to_job", f'echo "$1 $2 $3" >> {tmp_path}/reached')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    lookout = elsewhere.Lookout(sources.look_around(os.environ), Settings(state_dir=str(tmp_path / "state")))
+    view = lookout.look([tmp_path / "none"])
+    assert sorted((one.state.host, one.job is not None) for one in view.sessions) == [("n1", False), ("n2", True)]
+    with pytest.raises(Refusal, match=r"job7-0@n1 \(on n1, job 7.0\), job7-0@n2|job7-0@n2 .*, job7-0@n1"):
+        elsewhere.choose(view, "7.0")
+    theirs = elsewhere.choose(view, "job7-0@n1")
+    assert theirs
+    with pytest.raises(Refusal, match="no more"):
+        lookout.stop(theirs, now=False)
+    assert not (tmp_path / "reached").exists()
+    ours = elsewhere.choose(view, "job7-0@n2")
+    assert ours
+    lookout.stop(ours, now=False)
+    assert (tmp_path / "reached").read_text().startswith("7.0 ")
 
 
 def test_a_scheduler_that_does_not_answer_does_not_keep_a_job_in_the_others_queue(

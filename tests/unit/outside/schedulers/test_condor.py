@@ -90,6 +90,29 @@ def test_a_session_is_ended_on_its_node_where_that_can_be_reached(tmp_path: Path
     assert not (tmp_path / "removed").exists()
 
 
+def test_a_job_is_asked_for_in_its_own_queue_and_never_another_one_of_the_same_number(
+    tmp_path: Path, programs: NodePrograms
+) -> None:
+    """Two queues have each a job 7.0; and one that is made anew counts from 1."""
+    program(tmp_path, "condor_rm", f'echo "$@" >> {tmp_path}/removed')
+    answer(tmp_path, "condor_q", {"GlobalJobId": "s2@pool#7.0#200"})
+    condor = Condor(programs)
+    theirs = JobSession("7.0", "", unique="s1@pool#7.0#100")
+    with pytest.raises(Refusal, match=r"job s1@pool#7.0#100 is in its queue no more"):
+        condor.end(theirs, now=True)
+    program(tmp_path, "condor_ssh_to_job", f'echo "$@" >> {tmp_path}/reached')
+    with pytest.raises(Refusal, match="no more"):
+        condor.on_node(theirs, ["true"], 10)
+    assert not (tmp_path / "removed").exists()
+    assert not (tmp_path / "reached").exists()
+    program(tmp_path, "condor_q", f'echo "$1 $2 $3" > {tmp_path}/asked; cat {tmp_path}/condor_q.json')
+    mine = JobSession("7.0", "", unique="s2@pool#7.0#200")
+    condor.on_node(mine, ["true"], 10)
+    assert (tmp_path / "asked").read_text() == "-name s2@pool 7.0\n"
+    assert (tmp_path / "reached").read_text() == "-name s2@pool 7.0 true\n"
+    assert condor.way_there(mine, "7lbd stop") == "condor_ssh_to_job -name s2@pool 7.0 '7lbd stop'"
+
+
 def test_words_for_the_node_come_there_as_they_are(tmp_path: Path, programs: NodePrograms) -> None:
     program(tmp_path, "condor_ssh_to_job", 'shift; sh -c "$*"')
     done = Condor(programs).on_node(JobSession("7.0", "n"), ["printf", "%s|", "a b", "it's", "$(id)", '"'], 10)

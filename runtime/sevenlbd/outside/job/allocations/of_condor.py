@@ -17,6 +17,7 @@ from .share import Allocation
 VM_NAMES = ("vm_name", "SevenLbdImage")
 """Attributes of a job by which it names its image: +vm_name in its description."""
 _MIB = 1 << 20  # bytes
+_LONGEST = 400  # characters; a guess: a host's name, two numbers and a time
 _MORE = "ask HTCondor for more (request_memory = {mib}M)"
 
 
@@ -38,6 +39,7 @@ def read(environment: Mapping[str, str]) -> Allocation | None:
         batch=True,
         scheduler="condor",
         image=_image(job),
+        unique=visible(classad.text(job, "GlobalJobId"), _LONGEST),
     )
 
 

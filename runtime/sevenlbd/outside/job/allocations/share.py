@@ -43,6 +43,8 @@ class Allocation:
     """Whose job it is."""
     image: str = ""
     """The image that the job itself names, in its ad; empty when it names none."""
+    unique: str = ""
+    """What no other job is called, of another queue or another year; empty where `job` itself is that."""
 
     def name(self, where: Path) -> str:
         """The session's id: `job123`, or `job123-2` when that one runs in `where` already."""
