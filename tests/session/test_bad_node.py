@@ -46,6 +46,23 @@ def test_the_doctor_finds_what_the_node_lacks(base: Path) -> None:
     assert "modprobe tun" in findings["tap network"]["mend"]
 
 
+def test_a_node_that_covers_a_piece_of_proc_is_told_with_what_covers_it(
+    start: StartSession, blank_image: Path, base: Path, tmp_path: Path
+) -> None:
+    """As LXCFS does, and containers: the kernel makes no /proc that would show what is beneath."""
+    (tmp_path / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 8000000 kB\n")
+    covered = node(f"mount --bind {tmp_path}/meminfo /proc/meminfo")
+    session = start("--image", str(blank_image), prefix=covered)
+    assert session.wait_end(60) == BROKE, session.story()
+    last = session.wait_event("finished")
+    assert "mounted over /proc/meminfo" in last["reason"]
+    assert "LXCFS" in last["hint"]
+    done = harness.run("doctor", "--json", "--session-dir", str(base), prefix=covered)
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert findings["user namespaces"]["level"] == "error", findings["user namespaces"]
+    assert "LXCFS" in findings["user namespaces"]["mend"]
+
+
 def test_without_kvm_accel_kvm_is_refused(refuse: Refuse, blank_image: Path) -> None:
     asked = ("--image", str(blank_image), "--accel", "kvm")
     refuse(*asked, code=NODE, says=["accel = kvm", "/dev/kvm", "modprobe"], prefix=node(NO_KVM))

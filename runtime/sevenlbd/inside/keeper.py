@@ -77,6 +77,8 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
             await session.keep(builder, outer_stack)
         except MachineError as error:
             reports.tell(EventKind.BROKE, str(error), "the session's logs/qemu.log has more")
+        except root.CoveredProc as error:
+            reports.tell(EventKind.BROKE, f"the session could not be set up: {error.strerror}")
         except Exception as error:  # the last one who can tell
             log.exception("the keeper failed")
             hint = "the session's logs/keeper.log has more"

@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     """What became of a GuestCommand, or of a RunJob."""
 
 
+NO_PROC = "it has no /proc of its own"
 GUEST_SHUT_DOWN = "the guest shut down"
 MILESTONES = frozenset(
     {"thawed", "clock", "session", "logon", "flushed", "frozen", "told-pool"}

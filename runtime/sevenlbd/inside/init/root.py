@@ -38,6 +38,7 @@ from ...base.syscalls import (
 )
 from ...wire import job_files, shared_files
 from ...wire.inner_files import PRIVATE
+from ...wire.keeper import NO_PROC
 from ...wire.plan import Plan, Share
 from . import mounts
 
@@ -54,6 +55,7 @@ _APPLIANCE = ("usr", "etc", "var", "opt", "bin", "sbin", "lib", "lib64", ".singu
 _DEVICES = ("null", "zero", "random", "urandom")  # what --contain leaves, too
 _OWN = {"proc", "dev", "tmp", "run", "sys", *_APPLIANCE}
 _SAFE = MS_NOSUID | MS_NODEV
+_NAMED = 3  # of what covers /proc: enough to know whose work it is
 _ST_NOSYMFOLLOW = 0x2000  # statfs(2); Python does not know it
 # A remount may add flags, but must repeat those that the node set: statvfs(3) flag, mount(2) flag.
 _KEPT_FLAGS = (
@@ -90,11 +92,26 @@ def move_into(plan: Plan) -> None:
     mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m,nr_inodes=4096")
     _appliance(new)
     _devices(new, plan)
-    mount("proc", _folder(new / "proc"), "proc", _SAFE | MS_NOEXEC)
+    _proc(_folder(new / "proc"))
     mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m,nr_inodes=4096")
     _shares(new, plan)
     _private(new, plan)
     syscalls.change_root(new)
+
+
+class CoveredProc(OSError):
+    """The kernel makes no /proc of our own, since it would show what this node covers (mount_namespaces(7))."""
+
+
+def _proc(target: Path) -> None:
+    try:
+        mount("proc", target, "proc", _SAFE | MS_NOEXEC)
+    except PermissionError as error:
+        covers = [str(one.point) for one in mounts.below(Path("/proc"))[1:]]
+        if not covers:
+            raise
+        what = f"{NO_PROC}, because something is mounted over {', '.join(covers[:_NAMED])}"
+        raise CoveredProc(error.errno, what) from None
 
 
 def _appliance(new: Path) -> None:

@@ -12,7 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base import syscalls
+
 _USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+_COVERED = 255  # an exit code that is no errno
+UNCOVERED = "outside of a container whose /proc LXCFS serves, or that masks pieces of it"
 _CPUINFO = Path("/proc/cpuinfo")
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
@@ -95,6 +99,9 @@ def user_namespaces() -> Ability:
     if child == 0:
         os._exit(_try_namespaces())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == _COVERED:
+        what = "namespaces get no /proc of their own: files are mounted over the node's"
+        return Ability(False, what, f"be {UNCOVERED}")
     return Ability(True) if code == 0 else without_namespaces(code)
 
 
@@ -109,8 +116,20 @@ def _try_namespaces() -> int:
     try:
         os.unshare(os.CLONE_NEWUSER)
         os.unshare(os.CLONE_NEWNET | os.CLONE_NEWNS | os.CLONE_NEWPID | os.CLONE_NEWIPC | os.CLONE_NEWUTS)
+        child = os.fork()  # the first process in there
     except OSError as error:
         return error.errno or 1
+    if child == 0:
+        os._exit(_try_proc())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _try_proc() -> int:
+    try:
+        syscalls.mount("none", Path("/"), "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("proc", Path("/proc"), "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    except OSError:
+        return _COVERED
     return 0
 
 

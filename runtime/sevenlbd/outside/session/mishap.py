@@ -9,6 +9,7 @@ import re
 import signal
 from pathlib import Path
 
+from ...wire.keeper import NO_PROC
 from ..node import abilities
 
 _SIGNAL = re.compile(r"\bsignal (\d{1,2})\b")
@@ -18,6 +19,8 @@ def hint(message: str, log: Path, *, in_job: bool) -> str:
     """What helps, and where there is more. `in_job` is whether a scheduler gave the memory."""
     exit_signal = _SIGNAL.search(message)
     more = f"its log: {log}"
+    if NO_PROC in message:
+        return f"start it {abilities.UNCOVERED}; {more}"
     match int(exit_signal[1]) if exit_signal else 0:
         case signal.SIGKILL:
             return f"{_killed(in_job=in_job)}; {more}"
