@@ -188,6 +188,15 @@ class Site:
         self.server.kill()
         self.server.wait()
 
+    async def refuses(self, name: str, seconds: float = 60) -> bool:
+        """Wait until the server says that somebody has come with this key, and that it is revoked."""
+        deadline = time.monotonic() + seconds
+        log = Path("server.log")
+        while not any("certificate revoked" in line and f"CN={name}" in line for line in log.read_text().splitlines()):
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            await asyncio.sleep(0.1)
+        return True
+
     def revoke(self, name: str) -> None:
         sh(f"openssl ca -config ca.cnf -revoke {name}.crt; openssl ca -config ca.cnf -gencrl -out crl.pem")
 
@@ -320,8 +329,9 @@ async def play() -> dict[str, Any]:
     site.start()
     found["not in the prefix"] = [await two.wait("down the server gives"), *await two.guest.ask(("10.99.0.1", 9618))]
     before = len(one.told)
-    await asyncio.sleep(2.5)
-    found["revoked"] = [one.told[-1], one.told[before:], *await one.guest.ask((SUBMIT, 9618))]
+    await site.refuses("one")
+    last = await one.wait("down the server hangs up")
+    found["revoked"] = [last, one.told[before:], *await one.guest.ask((SUBMIT, 9618))]
     site.stop()
     site.give("two", other)
     site.start()
