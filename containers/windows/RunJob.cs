@@ -3,7 +3,7 @@
 // By the account's own token, and not by a scheduled task: so the command is a child of whoever moves its streams, in a job
 // object from its first instruction, and the account sees neither the share `job` nor the handles of anybody else.
 // C# 5: what the compiler of the .NET Framework knows, which every Windows has.
-// Sources: learn.microsoft.com, CreateProcessAsUserW, "Job Objects", "Process Connection to a Window Station".
+// Sources: learn.microsoft.com, CreateProcessAsUserW, WTSQueryUserToken, "Job Objects", "Process Connection to a Window Station".
 using System;
 using System.Collections.Generic;
 using System.ComponentModel;
@@ -26,29 +26,48 @@ namespace SevenLBD
         }
     }
 
+    public static class Screen
+    {
+        // The session of the machine's own screen.
+        public static int Session() { return Native.WTSGetActiveConsoleSessionId(); }
+    }
+
     public sealed class GuestJob
     {
-        const int MaxPiece = 1 << 20, MostWaiting = 16, Poll = 20, MostPoll = 200;
+        const int MaxPiece = 1 << 20, MostWaiting = 16, Poll = 20, MostPoll = 200, MostAsking = 5000;
         readonly string folder;
+        readonly IntPtr token;
+        readonly bool seen;
         readonly ManualResetEvent over = new ManualResetEvent(false);
         volatile bool killed;
         IntPtr job;
         int leader;
 
-        GuestJob(string folder) { this.folder = folder; }
+        GuestJob(string folder, IntPtr token, bool seen)
+        {
+            this.folder = folder;
+            this.token = token;
+            this.seen = seen;
+        }
 
-        // Returns what ended.json is to say. `shares` are further ones that the command may use by their paths.
+        // Returns what ended.json is to say. `shares` are further ones that the command may use by their paths. `session` is
+        // the one in which the account's desktop stands, where the command is to be seen on it; 0 is none of anybody's.
         public static string Run(string folder, string line, IDictionary<string, string> environment, bool input,
-            string account, string accountPassword, string letter, string work, string[] shares, string user)
+            string account, string accountPassword, string letter, string work, string[] shares, string user, int session)
         {
             try
             {
                 IntPtr token;
+                if (session != 0)
+                {
+                    // Of whoever is logged on there, with the profile that he has loaded.
+                    if (!Native.WTSQueryUserToken(session, out token)) throw new Win32Exception();
+                }
                 // Interactive: the one kind of log-on that every account of Users has a right to.
-                if (!Native.LogonUserW(account, ".", accountPassword, 2, 0, out token)) throw new Win32Exception();
+                else if (!Native.LogonUserW(account, ".", accountPassword, 2, 0, out token)) throw new Win32Exception();
                 var profile = new Native.ProfileInfo { UserName = account, Flags = 1 };
                 profile.Size = Marshal.SizeOf(typeof(Native.ProfileInfo));
-                bool loaded = Native.LoadUserProfileW(token, ref profile);
+                bool loaded = session == 0 && Native.LoadUserProfileW(token, ref profile);
                 try
                 {
                     // Drives and passwords belong to a logon session, and this one is new.
@@ -59,7 +78,7 @@ namespace SevenLBD
                         foreach (string share in shares) Share.Connect(share, null, user, accountPassword);
                     }
                     finally { Native.RevertToSelf(); }
-                    return new GuestJob(folder).Live(token, line, Block(token, environment), input, letter + "\\");
+                    return new GuestJob(folder, token, session != 0).Live(line, Block(token, environment), input, letter + "\\");
                 }
                 finally
                 {
@@ -70,7 +89,7 @@ namespace SevenLBD
             catch (Win32Exception error) { return Failed("bad-order", error.Message); }
         }
 
-        string Live(IntPtr token, string line, string block, bool input, string directory)
+        string Live(string line, string block, bool input, string directory)
         {
             IntPtr childIn, childOut, childErr, ourIn, ourOut, ourErr;
             Pipe(out childIn, out ourIn, true);
@@ -81,7 +100,7 @@ namespace SevenLBD
             if (!Native.SetInformationJobObject(job, 9, ref limits, Marshal.SizeOf(typeof(Native.ExtendedLimits))))
                 throw new Win32Exception();
             Native.ProcessInformation made;
-            int error = Native.Start(token, line, block, directory, childIn, childOut, childErr, out made);
+            int error = Native.Start(token, line, block, directory, seen, childIn, childOut, childErr, out made);
             foreach (IntPtr handle in new[] { childIn, childOut, childErr }) Native.CloseHandle(handle);
             if (error != 0) return Failed(Kind(error), new Win32Exception(error).Message);
             leader = made.ProcessId;
@@ -206,7 +225,7 @@ namespace SevenLBD
                 else if (!asked && File.Exists(Path.Combine(folder, "stop")))
                 {
                     asked = true;
-                    Break();
+                    if (seen) CloseWindows(); else Break();
                 }
             }
         }
@@ -222,6 +241,18 @@ namespace SevenLBD
             Native.GenerateConsoleCtrlEvent(1, 0);
             Thread.Sleep(MostPoll);
             Native.FreeConsole();
+        }
+
+        // From within the desktop's own session: neither a message nor a console's event crosses to another. A window is
+        // asked to close; of a console's, its programs hear that (CTRL_CLOSE_EVENT).
+        void CloseWindows()
+        {
+            Native.ProcessInformation made;
+            string line = "taskkill.exe /T /PID " + leader, block = Block(token, new Dictionary<string, string>());
+            if (Native.Start(token, line, block, null, false, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, out made) != 0) return;
+            Native.ResumeThread(made.Thread);
+            Native.WaitForSingleObject(made.Process, MostAsking);
+            foreach (IntPtr handle in new[] { made.Thread, made.Process }) Native.CloseHandle(handle);
         }
 
         // The account's own variables and those of the order, in the order in which Windows wants them.
@@ -315,8 +346,9 @@ namespace SevenLBD
             public IntPtr ReservedBytes, Input, Output, Error, Attributes;
         }
 
-        // Suspended, in a console without a window, and with these three handles only. Returns Windows' error, or 0.
-        public static int Start(IntPtr token, string line, string block, string directory,
+        // Suspended, and with these three handles only, or none: in a console without a window, or on the desktop of the
+        // token's session, with a console that is seen. Returns Windows' error, or 0.
+        public static int Start(IntPtr token, string line, string block, string directory, bool seen,
             IntPtr input, IntPtr output, IntPtr error, out ProcessInformation made)
         {
             made = new ProcessInformation();
@@ -331,12 +363,15 @@ namespace SevenLBD
                 // PROC_THREAD_ATTRIBUTE_HANDLE_LIST
                 if (!UpdateProcThreadAttribute(attributes, 0, new IntPtr(0x20002), handles.AddrOfPinnedObject(),
                         new IntPtr(3 * IntPtr.Size), IntPtr.Zero, IntPtr.Zero)) return Marshal.GetLastWin32Error();
-                var start = new StartupInfoEx { Flags = 0x100, Input = input, Output = output, Error = error };
+                bool streams = input != IntPtr.Zero;
+                var start = new StartupInfoEx { Flags = streams ? 0x100 : 0, Input = input, Output = output, Error = error };
                 start.Size = Marshal.SizeOf(typeof(StartupInfoEx));
-                start.Attributes = attributes;
-                // CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, EXTENDED_STARTUPINFO_PRESENT, CREATE_NO_WINDOW
-                const uint flags = 0x4 | 0x400 | 0x80000 | 0x08000000;
-                return CreateProcessAsUserW(token, null, new StringBuilder(line), IntPtr.Zero, IntPtr.Zero, true, flags,
+                start.Attributes = streams ? attributes : IntPtr.Zero;
+                start.Desktop = seen ? "winsta0\\default" : null;
+                // CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, EXTENDED_STARTUPINFO_PRESENT; CREATE_NEW_CONSOLE or
+                // CREATE_NO_WINDOW
+                uint flags = 0x4 | 0x400 | 0x80000 | (seen ? 0x10u : 0x08000000u);
+                return CreateProcessAsUserW(token, null, new StringBuilder(line), IntPtr.Zero, IntPtr.Zero, streams, flags,
                     variables, directory, ref start, out made) ? 0 : Marshal.GetLastWin32Error();
             }
             finally
@@ -352,6 +387,12 @@ namespace SevenLBD
 
         [DllImport("advapi32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
         public static extern bool LogonUserW(string user, string domain, string password, int kind, int provider, out IntPtr token);
+
+        [DllImport("wtsapi32.dll", SetLastError = true)]
+        public static extern bool WTSQueryUserToken(int session, out IntPtr token);
+
+        [DllImport("kernel32.dll")]
+        public static extern int WTSGetActiveConsoleSessionId();
 
         [DllImport("advapi32.dll", SetLastError = true)]
         public static extern bool ImpersonateLoggedOnUser(IntPtr token);

@@ -450,10 +450,38 @@ function Invoke-Job {
     $order = [IO.File]::ReadAllText("$at\order.json") | ConvertFrom-Json
     $variables = New-Object 'Collections.Generic.Dictionary[string,string]'
     foreach ($one in $order.environment.PSObject.Properties) { $variables[$one.Name] = $one.Value }
-    $ended = [SevenLBD.GuestJob]::Run($at, $order.line, $variables, $order.input, (Get-Account), $Session['password'], 'W:',
-        "$root\work", [string[]]@(Get-OtherShare $root), $Session['user'])
+    $seen = 0
+    $ended = ''
+    if ($order.PSObject.Properties['desktop'] -and $order.desktop) {
+        try {
+            $seen = Start-Desktop -Password $Session['password']
+        } catch {
+            $ended = ConvertTo-Json @{ failed = 'no-desktop'; said = $_.Exception.Message } -Compress
+        }
+    }
+    if (-not $ended) {
+        $ended = [SevenLBD.GuestJob]::Run($at, $order.line, $variables, $order.input, (Get-Account), $Session['password'], 'W:',
+            "$root\work", [string[]]@(Get-OtherShare $root), $Session['user'], $seen)
+    }
     [IO.File]::WriteAllText("$at\ended.json.part", $ended)
     [IO.File]::Move("$at\ended.json.part", "$at\ended.json")
+}
+
+# The number of the session with the account's desktop. Where there is none, the machine's own screen logs it on: its session
+# is ended, and the new one that Windows makes for the screen finds that somebody is to be logged on. Nobody comes by RDP.
+function Start-Desktop {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Password)
+    if (-not (Get-Desktop) -and $PSCmdlet.ShouldProcess((Get-Account), 'log on')) {
+        Set-AutomaticLogon -Password $Password
+        try {
+            & logoff.exe ([SevenLBD.Screen]::Session())
+            Wait-Until -Seconds 300 -What "a desktop of the account's" -Test { Get-Desktop }
+        } finally {
+            Stop-AutomaticLogon
+        }
+    }
+    [int]@(Get-Desktop)[0]
 }
 
 # Those that the session has beside a job's own.
@@ -626,15 +654,24 @@ function Stop-AutomaticLogon {
     }
 }
 
+# Whoever may read that knows the session's password already: the account itself. Gone as soon as it has logged on.
+function Set-AutomaticLogon {
+    [CmdletBinding(SupportsShouldProcess)]
+    param([Parameter(Mandatory)][string]$Password)
+    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $Password }
+    foreach ($name in $values.Keys) {
+        if ($PSCmdlet.ShouldProcess($name, 'set')) {
+            New-ItemProperty -LiteralPath $Winlogon -Name $name -Value $values[$name] -PropertyType String -Force | Out-Null
+        }
+    }
+}
+
 # At the next start the account logs on once by itself, so that its profile is in the image: to make one takes half a minute or
 # more of black screen, which each session would pay for. Its password is this session's own, worth nothing afterwards.
 function Start-FirstLogon {
     param([AllowEmptyString()][AllowNull()][string]$Password)
     if (-not $Password) { throw 'there is no password of this session to log on with' }
-    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $Password }
-    foreach ($name in $values.Keys) {
-        New-ItemProperty -LiteralPath $Winlogon -Name $name -Value $values[$name] -PropertyType String -Force | Out-Null
-    }
+    Set-AutomaticLogon -Password $Password
     Save-Text -Path $FirstLogonFile -Text 'begun'
 }
 

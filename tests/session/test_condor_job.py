@@ -41,7 +41,7 @@ def pool(work: Path, repositories: Path) -> Iterator[CondorPool]:
     sif = work / "s" / "7lbd.sif"
     sif.parent.mkdir()
     sif.symlink_to(harness.SIF)
-    options = {"STARTD_CRON_JOBLIST": "SEVENLBD", "STARTD_CRON_MAX_JOB_LOAD": "5"}
+    options = {"STARTD_CRON_JOBLIST": "SEVENLBD", "STARTD_CRON_MAX_JOB_LOAD": "5", "RANK": "TARGET.Urgent =?= True"}
     for node in ("node1", "node2"):
         words = ["advertise", "--image-dir", f"{repositories}/{node}"]
         call = harness.command(*words, options=["--bind", str(work)], sif=sif)
@@ -190,19 +190,40 @@ def _with_commands(pool: CondorPool) -> dict[str, str]:
     return {**pool.env, "PATH": pool.env["PATH"]}
 
 
-def test_what_is_evicted_returns_to_where_it_was(pool: CondorPool) -> None:
+def desktop(told_to_go: str) -> str:
     """A stand-in for a desktop: suspended when it is told to go, and after a checkpoint of its own; none is lost."""
-    desktop = "7lbd-saved/desktop.7lbd"
+    saved = "7lbd-saved/desktop.7lbd"
     steps = (
-        f"mkdir -p 7lbd-saved; echo life >> {desktop}; trap 'echo evicted >> {desktop}; exit 85' TERM; "
-        f"case $(grep -c life {desktop}) in 1) sleep 60 & wait;; 2) echo checkpoint >> {desktop}; exit 85;; esac; "
-        f"cat {desktop}"
+        f"mkdir -p 7lbd-saved; echo life >> {saved}; trap 'echo {told_to_go} >> {saved}; exit 85' TERM; "
+        f"case $(grep -c life {saved}) in 1) sleep 90 & wait;; 2) echo checkpoint >> {saved}; exit 85;; esac; "
+        f"cat {saved}"
     )
     kept = rendered("--image", "alpha", "--at-end", "suspend")
-    job = pool.submit(PLAIN + kept + script(steps) + "output = lives.txt\nerror = lives.err\n")
+    return PLAIN + kept + script(steps) + f"output = {told_to_go}.txt\nerror = {told_to_go}.err\n"
+
+
+def lives(pool: CondorPool, told_to_go: str) -> list[str]:
+    """What such a one has seen, in all its lives."""
+    return (pool.jobs / f"{told_to_go}.txt").read_text().split()
+
+
+def test_what_is_evicted_returns_to_where_it_was(pool: CondorPool) -> None:
+    job = pool.submit(desktop("evicted"))
     pool.wait(job, condor.RUNNING)
     time.sleep(1)
     pool.call("condor_vacate_job", job)
     assert pool.wait(job, timeout=90) == condor.COMPLETED
-    lives = (pool.jobs / "lives.txt").read_text().split()
-    assert lives == ["life", "evicted", "life", "checkpoint", "life"], (pool.jobs / "lives.err").read_text()
+    assert lives(pool, "evicted") == ["life", "evicted", "life", "checkpoint", "life"]
+
+
+def test_one_that_the_node_ranks_higher_takes_its_place_and_it_returns_after_that(pool: CondorPool) -> None:
+    """By the node's RANK (the pool's configuration): the desktop is suspended, waits, and goes on."""
+    job = pool.submit(desktop("preempted") + "request_cpus = 2\n")
+    pool.wait(job, condor.RUNNING)
+    time.sleep(1)
+    urgent = f"+Urgent = true\nrequest_cpus = 2\n{_requirements()}" + '+vm_name = "alpha"\n'
+    higher = pool.submit(PLAIN + urgent + script("date +%s"))
+    assert pool.wait(higher, timeout=90) == condor.COMPLETED
+    assert pool.status(job) != condor.COMPLETED
+    assert pool.wait(job, timeout=90) == condor.COMPLETED
+    assert lives(pool, "preempted") == ["life", "preempted", "life", "checkpoint", "life"]

@@ -16,7 +16,7 @@ from typing import Any
 import harness
 import pytest
 
-SECONDS = 240.0
+SECONDS = 600.0
 
 
 class Kept:
@@ -102,7 +102,7 @@ def test_arguments_folder_and_variables_come_as_they_are(kept: Kept) -> None:
 
 
 def test_bytes_go_both_ways_unchanged(kept: Kept) -> None:
-    given = os.urandom(6 << 20)
+    given = os.urandom(1 << 20) * 50
     done = kept.run("sh", "-c", "cat; printf end >&2", given=given)
     assert (done.returncode, done.stderr) == (0, b"end")
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(given).digest()
@@ -125,6 +125,57 @@ def test_how_it_ended_is_told_by_the_exit_code(
     done = kept.run(*command, options=options)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+def test_all_that_it_has_started_ends_with_it(kept: Kept) -> None:
+    """Children of children, in sessions and groups of their own, deaf to every polite word."""
+    tree = (
+        "import os, signal, sys\n"
+        "def grow(deep):\n"
+        "    for _ in range(3):\n"
+        "        if os.fork() == 0:\n"
+        "            os.setsid()\n"
+        "            [signal.signal(which, signal.SIG_IGN) for which in (1, 2, 15)]\n"
+        "            grow(deep - 1) if deep else None\n"
+        "            os.execvp('sleep', ['sleep', '5000'])\n"
+        "grow(2)\n"
+        "print('grown', flush=True)\n"
+        "os._exit(6)\n"
+    )
+    done = kept.run("python3", "-c", tree)
+    assert (done.returncode, done.stdout) == (6, b"grown\n"), done.stderr
+    assert kept.run("pgrep", "-c", "-f", "^sleep 5000").returncode == 1
+
+
+def test_a_reader_that_stalls_is_waited_for_but_not_past_the_time_limit(kept: Kept) -> None:
+    with subprocess.Popen(
+        kept.call("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done", options=("--timeout", "3s")),
+        cwd=kept.folder,
+        stdout=subprocess.PIPE,
+    ) as stalled:
+        assert stalled.wait(90) == 124
+    with subprocess.Popen(
+        kept.call("sh", "-c", "head -c 3000000 /dev/zero; exit 5"), cwd=kept.folder, stdout=subprocess.PIPE
+    ) as slow:
+        assert slow.stdout
+        time.sleep(8)
+        assert slow.poll() is None
+        assert len(slow.stdout.read()) == 3_000_000
+        assert slow.wait(30) == 5
+
+
+def test_a_disk_that_is_full_where_its_output_goes_is_ours_to_tell(kept: Kept) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            kept.call("sh", "-c", "while :; do echo more; done"),
+            cwd=kept.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert done.returncode == 125
+    assert b"No space left" in done.stderr
 
 
 def test_another_folder_is_refused_and_not_worked_in(kept: Kept, tmp_path: Path) -> None:
@@ -161,7 +212,72 @@ def test_who_is_killed_leaves_no_command_behind(kept: Kept) -> None:
         assert time.monotonic() < deadline, "the command runs on"
 
 
+def test_an_agent_that_is_silent_for_a_while_or_starts_anew_is_told_from_the_command(kept: Kept) -> None:
+    """What it has printed is on the share: the agent is asked for the beginning alone. One that dies takes it along."""
+    silent = "sudo pkill -STOP qemu-ga; sleep 3; sudo pkill -CONT qemu-ga; exit 4"
+    assert kept.run("sh", "-c", silent).returncode == 4
+    dead = kept.run("sh", "-c", "echo up; sudo pkill -KILL qemu-ga; sleep 300")
+    assert (dead.returncode, dead.stdout) == (125, b"up\n"), dead.stderr
+    assert b"7lbd: " in dead.stderr
+    deadline = time.monotonic() + 60
+    while (again := kept.run("echo", "back")).returncode != 0:
+        assert time.monotonic() < deadline, again.stderr
+    assert again.stdout == b"back\n"
+
+
+def test_a_program_that_ends_as_windows_programs_do_is_told_whole_in_json(kept: Kept) -> None:
+    """The guest's program is made to say what Windows' would."""
+    change = """sudo sed -i 's/else {"code": code}/else {"code": code and 3221225477}/' /usr/lib/demo-guest/run-job"""
+    assert kept.run("sh", "-c", change).returncode == 0
+    done = kept.run("false", options=("--json",))
+    ended = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, ended["code"], ended["full"], ended["program"]) == (5, 5, 0xC0000005, True), done.stdout
+
+
 def test_a_guest_that_dies_is_ours_to_tell(kept: Kept) -> None:
-    done = kept.run("sh", "-c", "echo up; sudo -n poweroff -ff || echo o >/proc/sysrq-trigger; sleep 300")
+    done = kept.run("sh", "-c", "echo up; sudo -n poweroff -ff; sleep 300")
     assert done.returncode == 125, done.stderr
     assert b"session" in done.stderr
+
+
+def test_a_list_is_done_by_two_machines_with_retries_and_a_table(tmp_path: Path, base: Path) -> None:
+    """A script and its arguments, a line each; each command's files come back, and what it prints is kept by number."""
+    before = harness.my_processes()
+    (tmp_path / "case.inp").write_text("7\n")
+    (tmp_path / "step.sh").write_text(
+        "case $1 in\nflaky) [ -e /tmp/been ] || { : >/tmp/been; exit 9; } ;;\nbad) echo no >&2; exit 3 ;;\nesac\n"
+        'mkdir -p "out/$1"\nfor n in $(seq 20); do echo "$1 $n" >"out/$1/$n.txt"; done\n'
+        'printf "%s of %s: %s %s" "$1" "$(cat case.inp)" "$2" "$STUDY"\n'
+    )
+    lines = ["1 'a b'", "", "# no command", "2 c\\d", '["3", "\u65e5 \\"x"]', "flaky", "bad"]
+    words = ["--image", str(harness.DEMO), "--session-dir", str(base), "--parallel", "2", "--retries", "2"]
+    words += ["--input", "case.inp", "--output", "out/**", "--env", "STUDY=s"]
+    words += ["--shell", "sh", "step.sh", "--results", "kept", "--"]
+    done = subprocess.run(
+        harness.command("exec", *words),
+        cwd=tmp_path,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 123, done.stderr
+    assert "4 of 5 ended with 0" in done.stderr
+    head, *rows = (tmp_path / "kept" / "results.tsv").read_text().splitlines()
+    assert head.split("\t") == ["number", "code", "seconds", "runs", "command", "why"]
+    told = [row.split("\t") for row in rows]
+    assert [row[0] for row in told] == [str(number) for number in range(1, 6)]
+    assert [row[1] for row in told] == ["0", "0", "0", "0", "3"], rows
+    assert (int(told[3][3]) in (2, 3), told[4][3]) == (True, "3"), "one more than --retries at most"
+    assert (tmp_path / "kept" / "1.out").read_text() == "1 of 7: a b s"
+    assert (tmp_path / "kept" / "2.out").read_text() == "2 of 7: c\\d s"
+    assert (tmp_path / "kept" / "3.out").read_text() == '3 of 7: \u65e5 "x s'
+    assert (tmp_path / "kept" / "5.err").read_text() == "no\n"
+    for name in ("1", "2", "3", "flaky"):
+        files = sorted((tmp_path / "out" / name).iterdir())
+        assert len(files) == 20, name
+        assert all(file.read_text() == f"{name} {file.stem}\n" for file in files)
+    assert not (tmp_path / "out" / "bad").exists()
+    assert harness.wait_until_gone(harness.my_processes() - before) == set()
+    assert not base.exists()

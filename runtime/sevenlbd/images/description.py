@@ -151,6 +151,10 @@ class Description(BaseModel):
         description="a program in the guest, with its arguments, that the agent runs to have the command done that "
         "lies on the share `job`: `user=`, `password=` and `job=`, its folder there, come on its standard input",
     )
+    exec_desktop: bool = Field(
+        default=False,
+        description="whether the `exec_hook` can give a command the account's visible desktop (`exec --desktop`)",
+    )
     join_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=(),
         description="a program in the guest, with its arguments, that the agent runs when the guest is to join a pool: "

@@ -13,7 +13,7 @@ from ...base.errors import visible
 from ...images.description import Description
 from . import examined_session, exec_trial, guest_scripts, rdp_certificate
 from .criteria.evidence import ClockReading, Evidence, SessionRecord
-from .criteria.exec_criteria import FOUND
+from .criteria.exec_criteria import FOUND, ON_DESKTOP
 from .examined_session import ExaminedSession
 
 SCRIPTS = ("setup", "machine", "account", "hygiene", "licence")
@@ -96,12 +96,16 @@ class Course:
 
     def _exec(self) -> None:
         self._tell("a command as a job")
-        try:
-            windows = self._evidence.is_windows
-            found = exec_trial.tried(self._options.exec_options, self._options.base, windows=windows)
-        except OSError as error:
-            found = visible(str(error))
-        self._evidence.first_cold().more[FOUND] = found
+        trials = {FOUND: exec_trial.tried}
+        if self._evidence.description.exec_desktop:
+            trials[ON_DESKTOP] = exec_trial.on_desktop
+        for name, trial in trials.items():
+            try:
+                windows = self._evidence.is_windows
+                found = trial(self._options.exec_options, self._options.base, windows=windows)
+            except OSError as error:
+                found = visible(str(error))
+            self._evidence.first_cold().more[name] = found
 
     def _warm(self, *, idle: bool) -> None:
         record = SessionRecord(warm=True)

@@ -31,6 +31,10 @@ def _options(parser: Parser) -> None:
         metavar=("SHELL", "FILE"),
         help="run a script: powershell, cmd or sh, and its file; what stands behind `--` are its arguments",
     )
+    desktop = (
+        "give it the account's visible desktop, for a program that draws windows to be seen (image.toml: exec_desktop)"
+    )
+    job.add_argument("--desktop", action="store_true", help=desktop)
     job.add_argument("--timeout", metavar="DURATION", help="end it after this time, and with exit code 124")
     job.add_argument("--no-stdin", action="store_true", help="do not hand our standard input on to it")
     apart = "copy this file or folder into a folder of the session's, where it works instead of in your current one"

@@ -25,6 +25,7 @@ def run(context: CommandContext) -> int:
     wanted = planned.request(options, context.umask, as_json=settings.json_events)
     state = running(folder)
     _check_folder(state, wanted)
+    planned.check_desktop(wanted, f"the image of session {state.id}", can=state.desktop)
     job = GuestJob(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=state.runs == "windows")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: job.urge())

@@ -19,6 +19,9 @@ def of(context: CommandContext, number: int) -> list[str]:
     """For `exec --keep`. Raises Refusal when the node, or the job, has no room for so many."""
     options, settings, environment = context.options, context.settings, context.here.environment
     described = images.resolve(settings.image, context.folders, sources.image_cache(settings)).description
+    if options.desktop and not described.exec_desktop:
+        what = f"--desktop: {settings.image} gives commands no visible desktop: its description has no exec_desktop"
+        raise Refusal(ExitCode.IMAGE, what, hint="without --desktop")
     memory, job = settings.memory or described.memory, allocation.of(environment)
     for limit in filter(None, (job.memory if job else None, abilities.memory_limit(environment))):
         need = number * (memory + limit.beside)

@@ -20,11 +20,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")  # with the brackets of Windows'
 
 @dataclass(frozen=True)
 class Order:
-    """A command, its environment beside the account's own, and whether anything comes on its standard input."""
+    """A command, its environment beside the account's own, and what it has: an input, a visible desktop."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     input: bool = False
+    desktop: bool = False
 
     def text(self, *, windows: bool) -> str:
         """The file. Raises Refusal for a command that cannot be said."""
@@ -35,7 +36,7 @@ class Order:
         said: dict[str, object] = {"format": _FORMAT, "command": list(self.command)}
         if windows:
             said["line"] = windows_words.line(self.command)
-        said |= {"environment": dict(self.environment), "input": self.input}
+        said |= {"environment": dict(self.environment), "input": self.input, "desktop": self.desktop}
         made = json.dumps(said)
         if len(made) > _MAX_ORDER:
             raise Refusal(ExitCode.USAGE, "the command and its environment are too long: 1 MB at most")

@@ -31,6 +31,11 @@ class PieceWriter:
         oldest = self._next - MOST_WAITING
         return oldest >= 0 and self._folder.has(f"{self._name}.{oldest}")
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether the guest has taken all that was written."""
+        return self._next == 0 or not self._folder.has(f"{self._name}.{self._next - 1}")
+
     def write(self, piece: bytes) -> None:
         """A piece, of MAX_PIECE bytes at most; the empty one ends the stream. Raises OSError.
 

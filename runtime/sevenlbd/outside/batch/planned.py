@@ -33,11 +33,19 @@ def planned(
     if not session.exec_hook:
         what = f"{session.image_title}: cannot run commands: its description has no exec_hook, or it has no agent"
         raise Refusal(ExitCode.IMAGE, what, hint="what the image needs for that: docs/exec.md")
+    check_desktop(wanted, session.image_title, can=session.exec_desktop)
     if wanted.order:
         wanted.order.text(windows=session.plan.guest.os == "windows")
     folder = Path(session.plan.folder)
     batch = Batch(session.exec_hook, str(folder / JOB), str(folder / WORK) if wanted.apart else "")
     return replace(session, plan=replace(session.plan, batch=batch)), wanted
+
+
+def check_desktop(wanted: JobRequest, image: str, *, can: bool) -> None:
+    """Raises Refusal for a desktop that the image does not give: its guest would pass over the wish."""
+    if wanted.order and wanted.order.desktop and not can:
+        what = f"--desktop: {image} gives commands no visible desktop: its description has no exec_desktop"
+        raise Refusal(ExitCode.IMAGE, what, hint="without --desktop, or an image of `7lbd image build windows`")
 
 
 def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Settings:
@@ -78,10 +86,10 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     made = None
     if command:
         given = not options.no_stdin and attached.has_stdin()
-        made = Order(command, order.environment(options.env), given)
+        made = Order(command, order.environment(options.env), given, options.desktop)
         made.text(windows=False)
     elif options.parallel:
-        made = Order((), order.environment(options.env))
+        made = Order((), order.environment(options.env), desktop=options.desktop)
     elif not options.keep:
         raise Refusal(ExitCode.USAGE, "there is no command", hint="7lbd exec --image NAME -- PROGRAM ARGUMENTS")
     return JobRequest(

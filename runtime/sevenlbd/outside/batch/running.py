@@ -32,6 +32,7 @@ class Running:
     ask_alive: Callable[[], str]
     timeout: float | None = None
     polite: float = _POLITE_SECONDS
+    _rest: bytearray = field(default_factory=bytearray, init=False)
     _urge: int = field(default=0, init=False)
     _urged_at: float = field(default=float("-inf"), init=False)
     _because: CommandEnd | None = field(default=None, init=False)
@@ -134,24 +135,34 @@ class Running:
         return None
 
     def _feed(self, given: PieceWriter | None, seconds: float) -> PieceWriter | None:
-        """Hand on some of the standard input, or wait a moment. Returns None when all is said."""
-        if given is None or self.source is None or given.full:
+        """Hand on some of the standard input, or wait a moment. Returns None when all is said.
+
+        At once to a command that waits for it; while it has enough to read, in large pieces: each costs round trips.
+        """
+        if given is None or self.source is None or len(self._rest) == MAX_PIECE:
             time.sleep(seconds)
+        elif select.select([self.source], [], [], seconds)[0]:
+            more = _gathered(self.source, MAX_PIECE - len(self._rest))
+            self._rest += more
+            if not more:
+                self.source = None
+        if given is None or given.full:
             return given
-        ready, _, _ = select.select([self.source], [], [], seconds)
-        if not ready:
-            return given
-        piece = _gathered(self.source)
-        given.write(piece)
-        return given if piece else None
+        if self._rest and (self.source is None or len(self._rest) == MAX_PIECE or given.is_taken):
+            given.write(bytes(self._rest))
+            self._rest.clear()
+        if self.source is None and not self._rest and not given.full:
+            given.write(b"")
+            return None
+        return given
 
 
-def _gathered(source: int) -> bytes:
-    """What is there by now, as one piece: a pipe gives 64 KiB at a time, and each piece costs the guest round trips."""
-    piece = os.read(source, MAX_PIECE)
-    while piece and len(piece) < MAX_PIECE and select.select([source], [], [], 0)[0]:
-        more = os.read(source, MAX_PIECE - len(piece))
-        if not more:  # the end is the next piece
+def _gathered(source: int, most: int) -> bytes:
+    """What is there by now: a pipe gives 64 KiB at a time. Nothing at its end."""
+    piece = os.read(source, most)
+    while piece and len(piece) < most and select.select([source], [], [], 0)[0]:
+        more = os.read(source, most - len(piece))
+        if not more:  # the end is told the next time
             break
         piece += more
     return piece

@@ -154,6 +154,7 @@ def _described(context: CommandContext, title: str, evaluation_ends: str) -> Des
         notice_hook=NOTICE,
         logon_hook=LOGON,
         exec_hook=EXEC,
+        exec_desktop=True,
         evaluation_ends=evaluation_ends,
     )
 

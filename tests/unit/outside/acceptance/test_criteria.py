@@ -84,11 +84,11 @@ def record(number: int, *, warm: bool) -> SessionRecord:
 def good() -> Evidence:
     described = Description.model_validate(
         {"disk": "d.qcow2", "os": "windows", "firmware": "uefi-secure", "channels": ["agent"], "notice_hook": ["n"]}
-        | {"exec_hook": ["e"]}
+        | {"exec_hook": ["e"], "exec_desktop": True}
     )
     cold = [record(1, warm=False), record(2, warm=False)]
     complete(cold[0])
-    cold[0].more["exec"] = ""
+    cold[0].more["exec"] = cold[0].more["exec-desktop"] = ""
     return Evidence(described, NODE, quick=False, cold=cold, warm=[record(3, warm=True), record(4, warm=True)])
 
 
@@ -167,6 +167,10 @@ def runs_nothing(evidence: Evidence) -> None:
     evidence.cold[0].more["exec"] = "it ended with 125: no such account"
 
 
+def shows_nothing(evidence: Evidence) -> None:
+    evidence.cold[0].more["exec-desktop"] = "it ended with 1: "
+
+
 def boots_anyway(evidence: Evidence) -> None:
     evidence.warm[0].state = state(30.0, thawed=False)
 
@@ -191,6 +195,7 @@ def refuses_flags(evidence: Evidence) -> None:
         (deaf_to_the_button, "end.button"),
         (silent, "notice.shown"),
         (runs_nothing, "exec.runs"),
+        (shows_nothing, "exec.desktop"),
         (boots_anyway, "warm.thaw"),
         (busy, "warm.idle"),
         (refuses_flags, "node.flags"),

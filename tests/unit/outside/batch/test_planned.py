@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config.settings import Settings
-from sevenlbd.outside.batch import planned
+from sevenlbd.outside.batch import command_list, planned
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.cli import command_line
 from sevenlbd.outside.session.preflight import checker
@@ -53,6 +54,26 @@ def test_what_stands_behind_the_dashes_is_the_commands_and_no_option_of_ours(ask
 def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str, ask: Ask) -> None:
     with pytest.raises(Refusal, match=said):
         ask(*words)
+
+
+def test_a_shell_script_of_a_list_gets_each_lines_words_as_its_arguments(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "run.ps1").touch()
+    (tmp_path / "list").write_text("-Case 7 -Name 'a b'\n")
+    order = ask("--parallel", "2", "--list", "list", "--shell", "powershell", "run.ps1", "--", "-Quiet").order
+    assert order is not None
+    (command,) = command_list.read("list", order.command)
+    assert command[-6:] == ("run.ps1", "-Quiet", "-Case", "7", "-Name", "a b")
+
+
+def test_a_visible_desktop_is_asked_for_only_of_an_image_that_gives_one(ask: Ask) -> None:
+    """A guest passes over what it does not know: its command would have run without."""
+    wanted = ask("--desktop", "--", "x")
+    planned.check_desktop(wanted, "win11", can=True)
+    planned.check_desktop(ask("--", "x"), "old", can=False)
+    with pytest.raises(Refusal, match="--desktop: old gives commands no visible desktop"):
+        planned.check_desktop(wanted, "old", can=False)
+    assert wanted.order is not None
+    assert json.loads(wanted.order.text(windows=True))["desktop"] is True
 
 
 def test_two_inputs_of_one_name_are_refused(ask: Ask, tmp_path: Path) -> None:
@@ -108,6 +129,7 @@ def test_a_share_of_our_own_name_is_refused(name: str, ask: Ask) -> None:
 def test_an_image_without_a_hook_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     class Session:
         exec_hook = ()
+        exec_desktop = False
         image_title = "old@1"
 
     monkeypatch.setattr(checker, "prepared", lambda *_words: Session())

@@ -399,3 +399,23 @@ def test_one_that_has_much_left_loses_nothing_of_it_to_a_reader_that_takes_littl
         time.sleep(1)
         assert Running(None, sinks, lambda: "").wait(job.held).code == 0
     assert len(job.out) == 15_000_000
+
+
+def test_input_that_trickles_in_goes_on_in_large_pieces_while_the_command_has_enough_to_read(job: Job) -> None:
+    read, write = os.pipe()
+    ending = threading.Timer(3, (job.folder / ENDED).write_text, ('{"code": 0}',))
+    ending.start()
+
+    def trickle() -> None:
+        for _ in range(50):
+            os.write(write, b"x" * 1000)
+            time.sleep(0.02)
+        os.close(write)
+
+    trickling = threading.Thread(target=trickle)
+    trickling.start()
+    assert job.running(read).wait(job.held).code == 0
+    trickling.join()
+    sizes = [(job.folder / f"stdin.{number}").stat().st_size for number in range(3)]
+    assert sizes[0] >= 1000, "the first at once"
+    assert (sum(sizes), sizes[2]) == (50_000, 0), "and what nobody waits for in one"

@@ -101,6 +101,7 @@ def prepare(
         title=image.description.title,
         exec_hook=image.description.exec_hook if checked.guest.agent else (),
         worker=_worker(image) if checked.guest.agent else None,
+        exec_desktop=image.description.exec_desktop,
         background=giving_way.sentence(settings, image.description),
     )
 

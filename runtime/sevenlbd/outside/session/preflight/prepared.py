@@ -108,6 +108,7 @@ class Prepared:
     title: str = ""
     """How the image's description calls it in front of people; empty when it does not."""
     exec_hook: tuple[str, ...] = ()
+    exec_desktop: bool = False
     """What the agent runs in the guest for a command; empty where the image has none, or no agent."""
     worker: WorkerImage | None = None
     """How its guest joins a pool; None where the image has no hook for that, or no agent."""
