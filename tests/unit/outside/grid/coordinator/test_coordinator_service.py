@@ -1,0 +1,227 @@
+"""The coordinator's loop, with a pool and sessions in the test's hand; store, checks, owner and files are real."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.config import sources
+from sevenlbd.outside.cli.command import CommandContext
+from sevenlbd.outside.grid.coordinator import service as services
+from sevenlbd.outside.grid.coordinator.happenings import VmGone, VmReady, VmSaved
+from sevenlbd.outside.grid.coordinator.own_files import OwnFiles
+from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
+from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
+from sevenlbd.outside.grid.coordinator.service import Pool, Service
+from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
+from sevenlbd.outside.grid.protocol import (
+    Demand,
+    Images,
+    OfferedImage,
+    Pace,
+    PoolAddress,
+    Report,
+    Waiting,
+    WorkerOrder,
+    WorkerPass,
+)
+from sevenlbd.outside.owner.lending import Person, Seen
+from test_image_fetch import Pool as Offering
+
+GIB = 1 << 30
+ADDRESS = PoolAddress("pool.example.edu:9618", "pool.example.edu")
+
+
+class FakePool:
+    """A pool's service in this process."""
+
+    def __init__(self, offering: Offering) -> None:
+        self.offering = offering
+        self.wanted = 1
+        self.reports: list[Report] = []
+        self.orders: list[WorkerOrder] = []
+        self.gives_passes = True
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def waiting(self) -> Waiting:
+        demands = (Demand("lab", self.wanted, 1, 1, 1),) if self.wanted else ()
+        return Waiting(ADDRESS, demands, "0" * 64, Pace(5.0, 5.0))
+
+    def images(self) -> Images:
+        return Images((self.offering.offered,), "a-ticket", 60.0)
+
+    def report(self, report: Report) -> None:
+        self.reports.append(report)
+
+    def worker(self, order: WorkerOrder) -> WorkerPass:
+        self.orders.append(order)
+        self.answers.wait(30)
+        if not self.gives_passes:
+            raise Refusal(ExitCode.NODE, "there are workers enough")
+        return WorkerPass(ADDRESS, "a.b.c", 60.0)
+
+    def file(self, image: OfferedImage, name: str, begin: int, end: int, _ticket: str) -> Iterator[bytes]:
+        return self.offering.get(image, name, begin, end)
+
+
+class FakeSessions(VmSessions):
+    """VMs that come up at once, and do what they are told."""
+
+    started: list[VmOrder]
+
+    def start(self, order: VmOrder) -> None:
+        self.started.append(order)
+        self._tell(VmReady(order.vm.id))
+
+    def suspend(self, vm: str) -> None:
+        self.saved_file(vm).parent.mkdir(parents=True, exist_ok=True)
+        self.saved_file(vm).touch()
+        self._tell(VmSaved(vm))
+
+    def end(self, vm: str) -> None:
+        self._tell(VmGone(vm, failed=False))
+
+    kill = end
+
+
+class Desk:
+    """One machine: its coordinator's lives, and who is logged in."""
+
+    def __init__(self, folder: Path, offering: Offering) -> None:
+        self.folder = folder
+        self.people: list[Person] = []
+        self.pool = FakePool(offering)
+        (folder / "7lbd.sif").touch()
+        self.grants("")
+
+    def grants(self, more: str) -> None:
+        key = self.pool.offering.key
+        text = f'[owner]\nwhen_used = []\nmemory = "1M"\n[grid]\ntrusted_keys = ["{key}"]\nmemory = "1G"\n{more}\n'
+        (self.folder / "7lbd.toml").write_text(text)
+
+    def live(self) -> Service:
+        here = sources.Places(str(self.folder / "7lbd.sif"), (self.folder / "7lbd.toml",), None, {})
+        context = SimpleNamespace(here=here, settings=SimpleNamespace(trusted_keys=()))
+        look = OwnerLook(here, lambda: (Seen(self.people, memory=64 * GIB), datetime.now(UTC)))
+        files = OwnFiles(self.folder / "grid")
+        files.place.mkdir(parents=True, exist_ok=True)
+        life = Service(cast(CommandContext, context), files, Pool(self.pool, "lab-01", "https://pool"), look)
+        self.sessions = FakeSessions(files, life._queue.put, {})
+        self.sessions.started = []
+        life._sessions = self.sessions
+        life._handle(life._began())
+        life._resume_pause()
+        return life
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr(services, "_LOOK_SECONDS", 0.05)
+    return Desk(tmp_path, Offering(tmp_path))
+
+
+def until(life: Service, is_so: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, life._files.last_changes()
+        life._turn()
+
+
+def changes(life: Service) -> str:
+    return " ".join(f"{one['subject'].split()[0]}:{one['what']}" for one in cast(Any, life._files.last_changes()))
+
+
+def test_from_a_waiting_job_to_a_vm_with_its_token_and_off_again_when_the_owner_comes(desk: Desk) -> None:
+    life = desk.live()
+    until(life, lambda: desk.sessions.started)
+    (order,) = desk.sessions.started
+    record = {"collector": ADDRESS.collector, "trust_domain": ADDRESS.trust_domain, "token": "a.b.c", "vm_name": "lab"}
+    assert order.record == {**record, "machine": "lab-01", "slot": 1, "idle_seconds": 1200}
+    assert order.keys == (desk.pool.offering.key,)
+    assert (order.repository / "lab" / "1" / "image.toml").is_file()
+    assert (order.memory, order.memory_left) == (GIB, 1 << 20)
+    until(life, lambda: "vm:joined" in changes(life))
+    desk.people = [Person("ada")]
+    until(life, lambda: not life._machine.vms)
+    assert changes(life).endswith("vm:joined vm:ending vm:gone")
+    assert all("a.b.c" not in path.read_text(errors="replace") for path in life._files.place.glob("*.*"))
+
+
+def test_the_owner_who_comes_while_the_token_is_awaited_finds_no_session(desk: Desk) -> None:
+    desk.pool.answers.clear()
+    life = desk.live()
+    until(life, lambda: desk.pool.orders)
+    desk.people = [Person("ada")]
+    until(life, lambda: not life._machine.vms)
+    desk.pool.answers.set()
+    for _ in range(3):
+        life._turn()
+    assert desk.sessions.started == []
+
+
+def test_a_pool_that_gives_no_token_starts_nothing_and_is_not_pressed(desk: Desk) -> None:
+    desk.pool.gives_passes = False
+    life = desk.live()
+    until(life, lambda: "vm:gone" in changes(life))
+    for _ in range(10):
+        life._turn()
+    assert desk.sessions.started == []
+    assert len(desk.pool.orders) == 1
+
+
+def test_what_was_suspended_goes_on_in_the_next_life_and_what_ran_is_told_as_lost(desk: Desk) -> None:
+    desk.grants('lease = "1h"')
+    life = desk.live()
+    until(life, lambda: any(vm.stage == "joined" for vm in life._machine.vms.values()))
+    (name,) = life._machine.vms
+    desk.people = [Person("ada")]
+    until(life, lambda: life._machine.vms[name].stage == "suspended")
+
+    desk.people = []
+    next_life = desk.live()
+    until(next_life, lambda: desk.sessions.started)
+    assert [order.vm.id for order in desk.sessions.started] == [name]
+    until(next_life, lambda: next_life._machine.vms[name].stage == "joined")
+    assert not desk.sessions.saved_file(name).exists()
+
+    desk.pool.wanted = 0
+    last = desk.live()
+    assert f"vm {name}" in {one["subject"] for one in last._files.last_changes() if one["what"] == "is lost"}
+    assert last._machine.vms == {}
+
+
+def test_what_the_owner_has_said_holds_when_the_coordinator_is_killed(desk: Desk) -> None:
+    life = desk.live()
+    until(life, lambda: life._machine.vms)
+    shown = life._obey(OwnerCall("pause", "ada"), own=False)
+    assert (shown["paused"], shown["lent"]) == (True, False)
+    until(life, lambda: not life._machine.vms)
+    next_life = desk.live()
+    for _ in range(5):
+        next_life._turn()
+    assert next_life._machine.vms == {}
+    assert next_life._obey(OwnerCall("resume", "bob"), own=False)["paused"] is False
+    until(next_life, lambda: next_life._machine.vms)
+
+
+def test_what_the_coordinators_own_user_took_no_other_lends_again(desk: Desk) -> None:
+    life = desk.live()
+    life._obey(OwnerCall("pause", "ada"), own=True)
+    assert "lends it again" in str(life._obey(OwnerCall("resume", "bob"), own=False)["trouble"])
+    assert desk.live()._obey(OwnerCall("resume", "bob"), own=False)["trouble"]
+
+
+def test_who_is_there_is_not_told_to_the_pool(desk: Desk) -> None:
+    desk.people = [Person("ada")]
+    life = desk.live()
+    until(life, lambda: desk.pool.reports)
+    assert "ada" not in str(desk.pool.reports)
+    assert desk.pool.reports[-1].lends is False
