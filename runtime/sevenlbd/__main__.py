@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
+from .base import later
 from .base.errors import ExitCode, Refusal
 from .outside.cli import verbs
 from .outside.console import terminal
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     umask = os.umask(0o077)
     # Nobody's plugins have a place in here; to look for some, pydantic reads every package's metadata: 20 ms.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    later.put_off()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments, umask)
@@ -71,6 +74,7 @@ def _run(arguments: Sequence[str], umask: int) -> int:
         from .outside.session import launch
 
         return launch.run(words, umask)
+    gc.disable()  # until all is loaded (dispatch.py)
     from .outside.cli import dispatch
 
     return dispatch.run(words, umask)

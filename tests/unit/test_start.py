@@ -26,14 +26,15 @@ from sevenlbd.outside.session.preflight import prepare
     )
     assert there("pydantic")
     assert there("sevenlbd.outside.session.preflight.prepare")
-    assert not any(map(there, ("asyncio", "ssl", "zipfile", "email", "jinja2", "pyroute2")))
+    assert not any(map(there, ("asyncio", "ssl", "zipfile", "email", "jinja2", "pyroute2", "hmac")))
 
 
 def test_what_else_is_wanted_of_the_packages_metadata_is_there() -> None:
     code = """
 import sys
-from sevenlbd.outside.session.preflight import checker
-sys.modules["importlib.metadata"] = checker._WithoutPlugins("importlib.metadata")
+from sevenlbd.base import later
+sys.modules.pop("importlib.metadata", None)
+later.put_off()
 from importlib.metadata import entry_points, version
 assert entry_points(group="pydantic") == ()
 try:
@@ -44,6 +45,20 @@ else:
     raise AssertionError
 """
     assert loaded(code)("zipfile")
+
+
+def test_tokens_are_made_by_what_is_loaded_for_them_then() -> None:
+    begun = """
+import sys
+sys.modules.pop("secrets", None)
+from sevenlbd.base import later
+later.put_off()
+import secrets
+from sevenlbd.base import heartbeat
+"""
+    assert not loaded(begun)("hmac")
+    used = "assert len(secrets.token_hex(16)) == 32 and secrets.token_hex(16) != secrets.token_hex(16)"
+    assert loaded(f"{begun}{used}; from secrets import choice; assert choice([7]) == 7")("hmac")
 
 
 def test_of_pyroute2_only_the_part_is_loaded_that_is_used() -> None:

@@ -8,6 +8,7 @@
 - foreign_files: files that somebody else may have written
 - heartbeat: files that say who is at something, and go stale with him
 - hostnames: names and addresses of hosts, told by their spelling
+- later: modules of the library that are loaded when they are used
 - lineage: whose child we are
 - logs: the programs' own logs, one line a record
 - ownership: whose a folder must be

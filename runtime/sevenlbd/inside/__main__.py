@@ -6,12 +6,14 @@ keeper while the supervisor still checks the session. Usage: python -I -m sevenl
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
 from contextlib import suppress
 from types import ModuleType
 
+from ..base import later
 from .builder import Builder
 from .init import namespace, process_limit
 
@@ -36,6 +38,8 @@ def main() -> None:
 
 def _loaded(wire: socket.socket) -> tuple[ModuleType, Builder]:
     """The keeper and its builder; ends without a word when whoever wanted them was killed, as the SIF went with it."""
+    later.put_off()
+    gc.disable()  # nothing that is loaded is garbage
     try:
         builder = Builder()
         from . import keeper
@@ -43,6 +47,7 @@ def _loaded(wire: socket.socket) -> tuple[ModuleType, Builder]:
         if _is_alone(wire):
             sys.exit(1)
         raise
+    gc.enable()
     return keeper, builder
 
 

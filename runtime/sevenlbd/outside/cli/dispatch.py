@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,6 +21,7 @@ def run(words: Sequence[str], umask: int) -> int:
     _unwind_on_interrupt()
     if command.checks_settings:
         _ = context.settings
+    gc.enable()
     if verb.group is Group.IMAGES:
         # What is half made is taken back, as after Ctrl-C.
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -6,7 +6,6 @@ The models of settings and images are large. They go with this process, before t
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import pickle
 import signal
@@ -15,9 +14,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ....base import later
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
 
@@ -100,7 +99,7 @@ def _end_with(parent: int) -> None:
 def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
     """The whole check, in the fork. What it prints (help, usage) is out before this returns."""
     as_json, sif, report = False, "", ""
-    sys.modules.setdefault("importlib.metadata", _WithoutPlugins("importlib.metadata"))
+    later.put_off()
     try:
         from ....config import sources as places
         from ...cli import command_line
@@ -134,24 +133,6 @@ def _desktop(
     options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None
 ) -> tuple[Prepared, None]:
     return prepared(options, chosen, here, umask, job), None
-
-
-class _WithoutPlugins(ModuleType):
-    """`importlib.metadata` as pydantic takes it: it asks for its plugins, and here are none (__main__.py).
-
-    The module itself, with all that it loads, costs 12 ms; who takes anything else out of it gets that.
-    """
-
-    @staticmethod
-    def entry_points(**_: str) -> tuple[()]:
-        """None."""
-        return ()
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # the import's own questions
-            raise AttributeError(attribute)
-        sys.modules.pop(self.__name__, None)
-        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 def prepared(options: Namespace, chosen: Settings, here: Places, umask: int, job: Allocation | None) -> Prepared:
