@@ -14,6 +14,7 @@ import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ TEMPORARY = Path("/tmp")
 """Seen by all users, whatever their TMPDIR."""
 _SECONDS = 5.0  # who connects has his order ready; and who waits for an answer is at a terminal
 _MOST_ORDER, _MOST_ANSWER = 4 << 10, 4 << 20  # bytes; an order is a line of some hundred, an answer tells of all images
+_AT_ONCE = 100  # sockets; a guess: a machine has one coordinator, or a few
 _BACKLOG = 8  # a guess: more people do not look at once
 _NOBODY = 65534  # whom a user namespace does not know (user_namespaces(7))
 
@@ -134,21 +136,27 @@ def _is_own(wire: socket.socket) -> bool:
 
 def call(order: OwnerCall, temporary: Path = TEMPORARY) -> list[dict[str, object]]:
     """Ask every coordinator of this machine. Raises Refusal when there is none that answers."""
-    found, silent = [], []
-    for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")):
-        if not _is_coordinators(path.parent):
-            continue
-        try:
-            found.append(_asked(path, order))
-        except (ConnectionRefusedError, FileNotFoundError):
-            continue  # it was killed, or has just ended
-        except (OSError, ValueError, RecursionError):
-            silent.append(path.parent.name.removeprefix(PLACE))
+    places = [path for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")) if _is_coordinators(path.parent)]
+    # All at once: whoever else makes such sockets, and does not answer there, must not keep the owner waiting.
+    with ThreadPoolExecutor(_AT_ONCE) as asking:
+        answers = list(asking.map(lambda path: _answer_of(path, order), places))
+    found = [answer for answer in answers if isinstance(answer, dict)]
     if not found:
-        why = f": that of user {', '.join(silent)} does not answer" if silent else ""
+        silent = ", ".join(dict.fromkeys(filter(None, (answer for answer in answers if isinstance(answer, str)))))
+        why = f": that of user {silent} does not answer" if silent else ""
         what = f"no coordinator of a grid runs on {os.uname().nodename}{why}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd grid coordinator begins one")
     return found
+
+
+def _answer_of(path: Path, order: OwnerCall) -> dict[str, object] | str:
+    """Or whose coordinator does not answer; nothing for one that was killed, or has just ended."""
+    try:
+        return _asked(path, order)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return ""
+    except (OSError, ValueError, RecursionError):
+        return path.parent.name.removeprefix(PLACE)
 
 
 def _is_coordinators(place: Path) -> bool:

@@ -49,6 +49,7 @@ from .vm_sessions import VmOrder, VmSessions
 
 _LOOK_SECONDS = 2.0  # a look costs a millisecond; of the owner's time none is to be lost
 _LONGEST_IDLE = 30 * 86400  # seconds; more a guest does not take (outside/grid/join_record.py)
+_LONGEST_PAUSE = 10 * 365 * 86400.0  # seconds; a guess: whoever wants more says nothing of an end
 _ANSWER_SECONDS = 4.0  # less than who asks waits
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -288,7 +289,8 @@ class Service:
         match call.order:
             case "pause":
                 who = call.who or ("the coordinator's user" if own else "the owner")
-                self._handle(OwnerOrder(True, who, call.at_once, max(0.0, call.seconds), own))
+                seconds = min(max(0.0, call.seconds), _LONGEST_PAUSE)  # also of what is no number
+                self._handle(OwnerOrder(True, who, call.at_once, seconds, own))
             case "resume" if paused and paused.own and not own:
                 return {"trouble": f"{paused.who} took the machine, and lends it again"}
             case "resume":

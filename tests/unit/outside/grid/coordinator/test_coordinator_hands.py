@@ -182,6 +182,24 @@ def test_what_a_killed_coordinator_has_left_is_nobodys_and_goes(tmp_path: Path) 
     assert not place.exists()
 
 
+def test_sockets_of_strangers_that_do_not_answer_keep_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_socket, "_SECONDS", 1.0)
+    place = tmp_path / f"7lbd-grid-{os.getuid()}"
+    place.mkdir(mode=0o711)
+    deaf = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+    for number, one in enumerate(deaf):
+        one.bind(str(place / f"1{number:04}.sock"))
+        one.listen()
+    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path):
+        began = time.monotonic()
+        assert owner_socket.call(OwnerCall("pause"), tmp_path) == [{"a": 1}]
+        assert time.monotonic() - began < 20, "one after the other it would be forty"
+    for one in deaf:
+        one.close()
+
+
 def test_where_somebody_else_has_the_sockets_place_it_is_told_and_not_used(tmp_path: Path) -> None:
     (tmp_path / f"7lbd-grid-{os.getuid()}").symlink_to(tmp_path)
     with owner_socket.served(lambda _call, _own: {}, tmp_path) as trouble:

@@ -212,6 +212,14 @@ def test_what_the_owner_has_said_holds_when_the_coordinator_is_killed(desk: Desk
     until(next_life, lambda: next_life._machine.vms)
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e300])
+def test_no_number_of_a_strangers_ends_the_coordinator(desk: Desk, seconds: float) -> None:
+    life = desk.live()
+    assert life._obey(OwnerCall("pause", "ada", seconds=seconds), own=False)["paused"]
+    life._turn()
+    assert desk.live()._machine.is_paused(services.clock())
+
+
 def test_what_the_coordinators_own_user_took_no_other_lends_again(desk: Desk) -> None:
     life = desk.live()
     life._obey(OwnerCall("pause", "ada"), own=True)
