@@ -30,7 +30,7 @@ def main(saved: Path, memory: Path, folder: Path) -> None:
     opening, _ = reading.opening(saved, keys.identity(saved.parent))
     most = saved_format.most_of_parts(opening.facts.machine)
     with ExitStack() as stack:
-        descriptors = [_opened(stack, folder / name) for name in saved_format.PARTS]
+        descriptors = [_opened(stack, folder / name) for name in saved_format.PARTS[: saved_format.MEMORY_PART]]
         base = os.open(memory, os.O_RDONLY | os.O_CLOEXEC)
         targets = {number: reading.RestoreTarget(file, most[number]) for number, file in enumerate(descriptors)}
         told = reading.read(saved, keys.identity(saved.parent), reading.Restore(opening.facts, targets, base))

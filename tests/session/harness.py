@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import os
@@ -9,6 +10,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -324,14 +326,25 @@ def is_private(folder: Path) -> None:
             assert path.stat().st_mode & 0o077 == 0, path
 
 
+def as_root(session: Session, script: str) -> str:
+    """Run a shell script as root in the guest of a session with `--acceptance`, and return what it prints."""
+    command = {"number": 0, "command": ["/bin/sh", "-es"], "given": base64.b64encode(script.encode()).decode()}
+    order = {"order": "guest", "guest": command | {"seconds": 120.0}}
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(str(session.folder / "control.sock"))
+        wire.sendall(json.dumps(order).encode() + b"\n")
+        answer = json.loads(wire.makefile("rb").readline())
+    assert answer["ok"], answer
+    assert answer["answer"]["code"] == 0, base64.b64decode(answer["answer"]["err"])
+    return base64.b64decode(answer["answer"]["out"]).decode()
+
+
 class Console:
     """A shell in the guest on its serial console, driven by pexpect."""
 
     PROMPT = "7lbd-test-prompt> "
 
     def __init__(self, session: Reachable) -> None:
-        import socket
-
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(session.folder / "serial.sock"))
         self._shell = pexpect.fdpexpect.fdspawn(self._socket, timeout=90, encoding="utf-8", codec_errors="replace")

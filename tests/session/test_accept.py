@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -91,18 +90,6 @@ def test_the_demo_guest_passes_and_what_cannot_be_told_says_why(work: Path) -> N
     assert "clock.warm" in report
 
 
-def in_guest(session: Session, script: str) -> None:
-    """Run a shell script as root in the guest of a session that is examined."""
-    command = {"number": 0, "command": ["/bin/sh", "-es"], "given": base64.b64encode(script.encode()).decode()}
-    order = {"order": "guest", "guest": command | {"seconds": 120.0}}
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(str(session.folder / "control.sock"))
-        wire.sendall(json.dumps(order).encode() + b"\n")
-        answer = json.loads(wire.makefile("rb").readline())
-    assert answer["ok"], answer
-    assert answer["answer"]["code"] == 0, base64.b64decode(answer["answer"]["err"])
-
-
 def ended(session: Session) -> None:
     """Let a session come to its end, so that nothing of it is left."""
     session.send(signal.SIGTERM)
@@ -114,7 +101,7 @@ def broken(work: Path, spare: Path, start: StartSession) -> Path:
     """An image with all these faults: a layer on top of the demo guest's disk, written by a warm session."""
     session = start("--image", str(harness.DEMO), "--acceptance")
     session.wait_phase("ready")
-    in_guest(session, "\n".join(["set -e", *BREAKAGES.values(), "sync"]))
+    harness.as_root(session, "\n".join(["set -e", *BREAKAGES.values(), "sync"]))
     folder = work / "broken"
     folder.mkdir()
     disk, frozen, base = (folder / name for name in ("disk.qcow2", "frozen.qcow2", "base.qcow2"))
@@ -140,5 +127,5 @@ def test_a_session_that_is_not_examined_runs_nothing_for_anybody(start: StartSes
     session = start("--image", str(harness.DEMO))
     session.wait_phase("ready")
     with pytest.raises(AssertionError, match="not started for an acceptance"):
-        in_guest(session, "id")
+        harness.as_root(session, "id")
     ended(session)

@@ -68,6 +68,9 @@ PROCESSES = {
             "outside.egress.policy",
         ),
     ),
+    "maker of encrypted disks": Process(
+        ("images.encryption.maker",), ("images.encryption", "images.cache.sparse", "images.qcow2")
+    ),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),

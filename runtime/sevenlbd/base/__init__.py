@@ -4,6 +4,7 @@
 - atomic: files replaced in one step
 - belongings: whose a file is that was found, not named
 - container: what of the node the container shows
+- core_dumps: what a crash leaves on the node's disk
 - errors: refusals and exit codes
 - foreign_files: files that somebody else may have written
 - heartbeat: files that say who is at something, and go stale with him

@@ -164,7 +164,7 @@ def _run(
     return Done(running.returncode, printed, said.strip())
 
 
-async def finish(command: Sequence[str], *, stdin: bytes = b"") -> str:
+async def finish(command: Sequence[str], *, stdin: bytes = b"", pass_fds: Sequence[int] = ()) -> str:
     """Run a short command to its end and return what it printed.
 
     Raises RuntimeError with the command, its exit code and its output when it fails.
@@ -178,6 +178,7 @@ async def finish(command: Sequence[str], *, stdin: bytes = b"") -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env=ENVIRONMENT,
+        pass_fds=pass_fds,
         start_new_session=True,
     )
     started.add(process.pid)

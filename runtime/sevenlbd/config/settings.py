@@ -121,6 +121,22 @@ class Settings(BaseModel):
         "Refuse images that no such key (ed25519) has signed, whatever else is trusted; may be given several times.",
         metavar="KEY",
     )
+    encrypt: bool = _setting(
+        False,
+        "Let nothing of the guest's disk and memory come to the node's disks in the clear: the session's overlay is "
+        "encrypted with a key of its own that is only in memory, and so is what a suspended desktop goes through.",
+    )
+    image_key: str = _setting(
+        "",
+        "File with the key of images that lie encrypted here, in place of one's own; /dev/fd/N is best.",
+        metavar="FILE",
+    )
+    image_key_command: Words = _setting(
+        (),
+        "Program that keeps what wraps the key of encrypted images: with `get` it prints that, with `put` it reads a "
+        "new one from its standard input.",
+        site=True,
+    )
     warm: bool = _setting(True, "Start from the image's warm state when it has one that fits.")
     warm_cpu_model: str = _setting(
         "auto",

@@ -1,6 +1,8 @@
 """Images: what a disk is and what it asks for. Knows nothing of sessions, nor of either side.
 
+- arrival/: Versions that come to this machine
 - cache/: A node's own copies of versions
+- encryption/: Disks and memories encrypted at rest
 - importing/: Disks from elsewhere
 - lookup/: From the name that a user gives to an image
 - media/: Installation discs as files

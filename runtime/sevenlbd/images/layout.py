@@ -5,6 +5,7 @@
         disk.qcow2           its disk, unless image.toml says otherwise
         variables.fd         the UEFI variables that it starts with, if it has any
         warm/                a machine frozen just before anybody logs in (see `warm`)
+        encrypted.json       of a version that lies here encrypted: what its files are (see `encryption`)
         manifest.*           every file of a version, and who vouches for it (see `signing`)
     NAME/current, history    which version new sessions get, and which were so before
     NAME/.maintain/          a version's writable child (see `repository.maintenance`)
@@ -28,6 +29,8 @@ WARM_STATE = "state"
 """Beside them, in `WARM`, are a `DISK` and `VARIABLES`."""
 
 MANIFEST, TREE, SIGNATURE, PLACES = "manifest.json", "manifest.tree", "manifest.sig", "manifest.places"
+
+ENCRYPTED = "encrypted.json"
 
 ACCEPTANCE = "acceptance-"
 """How the names of a version's record and report begin."""

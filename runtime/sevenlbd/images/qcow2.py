@@ -18,6 +18,7 @@ _V2_LENGTH = 72  # bytes; version 2 does not tell it
 _DIRTY, _CORRUPT, _EXTERNAL_DATA_FILE = 1 << 0, 1 << 1, 1 << 2  # incompatible features
 # Those, compression by another method (zstd), and extended L2 entries.
 _KNOWN = (1 << 5) - 1
+_LUKS = 2  # the method of encryption
 _BACKING_FORMAT = 0xE2792ACA  # header extension: the backing file's format
 _MAX_SIZE = 1 << 48  # bytes; 256 TiB, more than a disk has
 _OFFSET_MASK = (1 << 56) - (1 << 9)  # bits 9 to 55 of an entry of the refcounts' table
@@ -40,43 +41,51 @@ class Header:
     """The file ends inside its last cluster: `clusters` can tell whether that is right."""
 
 
-def read(path: Path) -> Header:
-    """The header of `path`. Raises OSError, or HeaderError when it is not one to be trusted with."""
+def read(path: Path, *, encrypted: bool = False) -> Header:
+    """The header of `path`, which is `encrypted` with LUKS, or not at all.
+
+    Raises OSError, or HeaderError when it is not one to be trusted with.
+    """
     with path.open("rb") as file:
-        raw = file.read(_HEADER.size)
-        if raw[:4] != MAGIC:
-            raise HeaderError("it does not begin with a qcow2 header")
-        if len(raw) < _HEADER.size:
-            raise HeaderError("it is truncated inside its header")
-        version, name_at, name_length, cluster_bits, size, encryption, *rest = _HEADER.unpack(raw)[1:]
-        _, _, refcount_table, refcount_clusters, _, _, incompatible, _, _, refcount_order, header_length = rest
-        if version == 2:
-            incompatible, refcount_order, header_length = 0, 4, _V2_LENGTH
-        elif version != 3:
-            raise HeaderError(f"it is qcow2 version {version}; versions 2 and 3 are known")
-        if not 9 <= cluster_bits <= 21 or refcount_order > 6:
-            raise HeaderError("its header makes no sense")
-        if not 0 < size <= _MAX_SIZE:
-            raise HeaderError(f"its header makes no sense: a disk of {size} bytes")
-        if encryption:
-            raise HeaderError("it is encrypted")
-        if incompatible & _EXTERNAL_DATA_FILE:
-            raise HeaderError("it keeps its data in another file, which is not allowed")
-        if incompatible & _CORRUPT:
-            raise HeaderError("it is marked as corrupt")
-        if incompatible & ~_KNOWN:
-            raise HeaderError("it needs a newer QEMU than there is here")
-        last = _last_allocated(file, refcount_table, refcount_clusters << cluster_bits, cluster_bits, refcount_order)
-        length = os.fstat(file.fileno()).st_size
-        if length <= last:
-            raise HeaderError("it is truncated: data that it refers to lies beyond its end")
-        name = _text(file, name_at, name_length) if name_at else ""
-        dirty, ragged = bool(incompatible & _DIRTY), length < last + (1 << cluster_bits)
-        return Header(size, name, _backing_format(file, header_length), dirty, ragged)
+        return read_from(file, encrypted=encrypted)
+
+
+def read_from(file: BinaryIO, *, encrypted: bool = False) -> Header:
+    """The same of an open file."""
+    raw = file.read(_HEADER.size)
+    if raw[:4] != MAGIC:
+        raise HeaderError("it does not begin with a qcow2 header")
+    if len(raw) < _HEADER.size:
+        raise HeaderError("it is truncated inside its header")
+    version, name_at, name_length, cluster_bits, size, encryption, *rest = _HEADER.unpack(raw)[1:]
+    _, _, refcount_table, refcount_clusters, _, _, incompatible, _, _, refcount_order, header_length = rest
+    if version == 2:
+        incompatible, refcount_order, header_length = 0, 4, _V2_LENGTH
+    elif version != 3:
+        raise HeaderError(f"it is qcow2 version {version}; versions 2 and 3 are known")
+    if not 9 <= cluster_bits <= 21 or refcount_order > 6:
+        raise HeaderError("its header makes no sense")
+    if not 0 < size <= _MAX_SIZE:
+        raise HeaderError(f"its header makes no sense: a disk of {size} bytes")
+    if encryption != (_LUKS if encrypted else 0):
+        raise HeaderError("it is encrypted" if encryption else "it is not encrypted")
+    if incompatible & _EXTERNAL_DATA_FILE:
+        raise HeaderError("it keeps its data in another file, which is not allowed")
+    if incompatible & _CORRUPT:
+        raise HeaderError("it is marked as corrupt")
+    if incompatible & ~_KNOWN:
+        raise HeaderError("it needs a newer QEMU than there is here")
+    last = _last_allocated(file, refcount_table, refcount_clusters << cluster_bits, cluster_bits, refcount_order)
+    length = file.seek(0, os.SEEK_END)
+    if length <= last:
+        raise HeaderError("it is truncated: data that it refers to lies beyond its end")
+    name = _text(file, name_at, name_length) if name_at else ""
+    dirty, ragged = bool(incompatible & _DIRTY), length < last + (1 << cluster_bits)
+    return Header(size, name, _backing_format(file, header_length), dirty, ragged)
 
 
 def _seek(file: BinaryIO, offset: int) -> None:
-    if offset > os.fstat(file.fileno()).st_size:
+    if offset > file.seek(0, os.SEEK_END):
         raise HeaderError("it is truncated, or its header makes no sense: an offset in it lies beyond its end")
     file.seek(offset)
 

@@ -126,6 +126,8 @@ def read(image: Path) -> WarmState | None:
     warm_state = _read_record(folder)
     for path in filter(None, (warm_state.disk, warm_state.memory, warm_state.state, warm_state.variables)):
         _check_file(path)
+    if os.access(image / layout.ENCRYPTED, os.F_OK):
+        return warm_state  # it was looked at when it was encrypted (images/arrival), and can be here by nobody
     if warm_state.memory.stat().st_size != warm_state.needs.memory:
         raise WarmError(f"{warm_state.memory} has not the size of the memory that was frozen")
     try:

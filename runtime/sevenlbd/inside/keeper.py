@@ -13,7 +13,7 @@ import socket
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from ..base import logs, priority, process
+from ..base import core_dumps, logs, priority, process
 from ..wire import packets, shared_files
 from ..wire.keeper import EVENTS, Event, EventKind
 from ..wire.plan import PLANS, Plan
@@ -27,7 +27,7 @@ from .vm.migration import MachineError
 
 log = logging.getLogger(__name__)
 
-_MAX_DESCRIPTORS = 16  # a guess: a plan comes with some ten sockets, pipes and files
+_MAX_DESCRIPTORS = 20  # a guess: a plan comes with some ten sockets and pipes, and three pieces of memory
 _LAST_WORDS_SECONDS = 5.0  # the pages have one of them (outside/access/gateway_link.py)
 
 
@@ -53,6 +53,8 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     if received is None:
         return
     plan, sockets = received
+    if plan.encrypted:
+        core_dumps.leave_none()
     if plan.background:
         priority.let_children_give_way()
     reports = Reports(wire)
@@ -73,7 +75,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
     async with AsyncExitStack() as outer_stack:
         try:
             _log_to(Path(plan.folder) / shared_files.KEEPER_LOG)
-            root.move_into(plan)
+            root.move_into(plan, named)
             await session.keep(builder, outer_stack)
         except MachineError as error:
             reports.tell(EventKind.BROKE, str(error), "the session's logs/qemu.log has more")

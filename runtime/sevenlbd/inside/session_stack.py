@@ -24,7 +24,8 @@ from .vm import machine, qemu, tpm
 from .vm.migration import MachineError
 from .vm.ready_line import ReadyLine
 
-_NOT_THE_GATEWAYS = (shared_files.SERIAL_LINE, ways_out.CONNECTOR)
+_HELD = tuple(map(str, shared_files.IN_MEMORY))
+_NOT_THE_GATEWAYS = (shared_files.SERIAL_LINE, ways_out.CONNECTOR, *_HELD)
 _HEAD_START = 1.5  # for a warm guest; a cold one takes far longer, and its page comes first
 _ENDS = {
     "guest-shutdown": GUEST_SHUT_DOWN,
@@ -79,7 +80,8 @@ class SessionStack:
         tap = session_stack.enter_context(network.tap_descriptor(plan.network))
         # Without what it has no use for.
         project = replace(plan.project, credentials="") if plan.project else None
-        builder.begin(PLANS.pack(replace(plan, certificates={}, project=project, join=None)))
+        less = replace(plan, certificates={}, project=project, join=None, disk_key="", layer_keys={})
+        builder.begin(PLANS.pack(less))
         native_rdp.write(plan.certificates)
         await session_stack.enter_async_context(
             tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
@@ -134,10 +136,14 @@ class SessionStack:
                 self._reports.warn(f"the image's warm state cannot be used, so the guest boots: {error}")
             # Nothing of the guest has run, so nothing is written yet: the overlay is as good as new.
             self._plan = replace(self._plan, warm=None)
+            if self._plan.encrypted:
+                machine.empty_memory(self._plan.guest.memory)
         return await session_stack.enter_async_context(self._launched(tap))
 
     def _launched(self, tap: int | None) -> AbstractAsyncContextManager[machine.Machine]:
-        return machine.launched(self._plan, self._sockets[shared_files.SERIAL_LINE], tap, self._reports.warn)
+        held = [self._sockets[name] for name in _HELD if name in self._sockets]
+        serial = self._sockets[shared_files.SERIAL_LINE]
+        return machine.launched(self._plan, serial, tap, held, self._reports.warn)
 
     def _gateway(self) -> AbstractAsyncContextManager[helpers.Kept]:
         host, port = network.rdp_address(self._plan.network)

@@ -167,6 +167,16 @@ class Plan:
     """Whether all of it gives way to whatever else the node does."""
     direct_disk: bool = False
     """Whether the guest's disk goes past the node's cache."""
+    disk_key: str = field(default="", repr=False)
+    """What opens the overlay, which is encrypted; empty where it is not. Crosses the wall in memory, as all of this."""
+
+    layer_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    """What opens those of the image's files that lie encrypted on the node, by path."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether nothing of the guest's comes to the node's disks in the clear."""
+        return bool(self.disk_key)
 
     @property
     def goes_on(self) -> bool:

@@ -38,12 +38,17 @@ CHECKPOINT = Path("checkpoint.qcow2")
 """The disk of a machine that is saved while it runs, as it was at that moment."""
 MEMORY, STATE = Path("memory"), Path("state")
 """Of a machine that is frozen: its memory, and QEMU's stream of its devices; of one that is suspended, of all."""
+IN_MEMORY = (MEMORY, STATE, VARIABLES)
+"""Of an encrypted session no files of the node's, but memory that both sides hold (outside/session/held_memory.py)."""
+KEPT_INSIDE = (SERIAL_LOG, SCREEN)
+"""What such a guest shows: in the session's own memory behind the wall, and gone with it."""
 
 
 def of(plan: Plan) -> tuple[Path, ...]:
     """Those of this session, in its folder. The disk is not among them: it may lie anywhere (`Plan.overlay`)."""
     more = [*([MEMORY] if plan.freeze else []), *([OPENVPN_LOG] if plan.project else [])]
-    return (*ALL_LOGS, SCREEN, VARIABLES, STATE, CHECKPOINT, *more)
+    names = (*ALL_LOGS, SCREEN, VARIABLES, STATE, CHECKPOINT, *more)
+    return tuple(name for name in names if not (plan.encrypted and name in (*IN_MEMORY, *KEPT_INSIDE)))
 
 
 def make(folder: Path, plan: Plan) -> None:

@@ -47,6 +47,9 @@ _MAX_RECORD = 1 << 20  # bytes; a guess: a record has a few hundred for each fil
 _SPARE = 16 << 20
 
 
+Take = Callable[[VersionSource, Path, int, Told], Tally]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A copy, or the part of one that has arrived. `size` is what it takes on the disk, `used` an epoch time."""
@@ -64,6 +67,8 @@ class Cache:
 
     path: Path
     quota: int = 0
+    take: Take | None = None
+    """Who makes the copy, where that is not what there is (`fetch`), but encrypted."""
 
     def entries(self) -> list[Entry]:
         """All copies, whole or not, least recently used first."""
@@ -115,7 +120,10 @@ class Cache:
             self._make(partial.parent, source.folder.parent)
             self._take_back(ref)
             self._make_room(ref, source.needs())
-            tally = fetch.fetch(source, partial, self._beside(ref, _JOURNAL), rate, report)
+            if self.take:
+                tally = self.take(source, partial, rate, report)
+            else:
+                tally = fetch.fetch(source, partial, self._beside(ref, _JOURNAL), rate, report)
             self._appear(ref, source)
         except OSError as error:
             raise self._trouble(ref, error) from None

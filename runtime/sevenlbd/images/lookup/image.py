@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ...base.errors import ExitCode, Refusal, visible
 from ...base.paths import user_path
 from .. import description, formats, image_lock, layout, names, partitions, qcow2
 from ..description import Description
+from ..encryption import encrypted_version
 from ..formats import Node
 from ..names import Reference
 from ..repository.versions import Repository
@@ -34,6 +35,8 @@ class ImageLayer:
     format: str
     identity: image_lock.Identity = field(default=image_lock.UNSEEN, compare=False)
     """Which file was looked at: another one in its place must not be taken for it."""
+    size: int = field(default=0, compare=False)
+    """Of the file, in bytes; of one that lies encrypted, of its plain text."""
 
     def node(self, below: Node | None) -> Node:
         """How QEMU is told to open it, with what it stands on (QEMU, qapi/block-core.json)."""
@@ -63,6 +66,8 @@ class Image:
     name: str = ""
     version: str = ""
     """How a repository calls it; empty when it was not found by name, or has no versions there."""
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What opens those of its files that lie encrypted, by path."""
 
     @property
     def title(self) -> str:
@@ -110,8 +115,8 @@ def _misnamed(path: Path, kind: str, begin: str) -> Refusal:
     return Refusal(ExitCode.IMAGE, what, hint=hint)
 
 
-def from_folder(folder: Path) -> Image:
-    """The image whose image.toml is in `folder`."""
+def from_folder(folder: Path, key: bytes | None = None) -> Image:
+    """The image whose image.toml is in `folder`; `key` opens it where it lies encrypted. Raises Refusal."""
     toml = folder / layout.DESCRIPTION
     if not os.access(folder, os.X_OK):
         hint = f"its owner can: chmod a+rx {folder}"
@@ -130,7 +135,25 @@ def from_folder(folder: Path) -> Image:
                 f"{toml}: `{name}` must be a file's name in the same folder, without `/`",
                 hint="put the file there, or a symbolic link to it",
             )
+    if encrypted_version.is_one(folder):
+        return _encrypted(described, folder.resolve(), key)
     return replace(_assemble(described, folder / described.disk), folder=folder.resolve())
+
+
+def _encrypted(described: Description, folder: Path, key: bytes | None) -> Image:
+    """One that was looked at when it was encrypted. Without a key nobody can start from it."""
+    record = encrypted_version.read(folder, key)
+    layers = []
+    for layer in record.layers:
+        path = folder / layer.name
+        _readable_file(path, "image")
+        identity = image_lock.identity(path.stat())
+        layers.append(ImageLayer(path, layer.format, identity, record.files[layer.name].plain))
+    variables = folder / described.variables if described.variables else None
+    if variables:
+        _readable_file(variables, "variable store")
+    keys = encrypted_version.keys(folder, record, key) if key else {}
+    return Image(described, tuple(layers), record.size, variables, folder, keys=keys)
 
 
 def available(folders: Sequence[Path]) -> list[str]:
@@ -225,7 +248,22 @@ def check_whole(disk: Path, table: partitions.PartitionTable, size: int) -> None
         raise Refusal(ExitCode.IMAGE, f"{disk}: is truncated: {lost}", hint=hint)
 
 
-def walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
+class DiskFiles:
+    """The files of a disk, as they lie there."""
+
+    def header(self, path: Path) -> qcow2.Header:
+        """Raises OSError, HeaderError."""
+        return qcow2.read(path)
+
+    def size(self, path: Path) -> int:
+        """In bytes."""
+        return path.stat().st_size
+
+
+_PLAIN = DiskFiles()
+
+
+def walk(disk: Path, kind: str, files: DiskFiles = _PLAIN) -> tuple[tuple[ImageLayer, ...], int]:
     """Every layer from `disk` down, and the disk's size in bytes. All lie in the disk's own folder or below."""
     _readable_file(disk, "image")
     home = disk.resolve().parent
@@ -234,22 +272,22 @@ def walk(disk: Path, kind: str) -> tuple[tuple[ImageLayer, ...], int]:
     while True:
         if any(layer.path == path for layer in layers) or len(layers) == _MAX_LAYERS:
             raise Refusal(ExitCode.IMAGE, f"{disk}: its backing files form a circle or are too many", hint=_FLATTEN)
-        layers.append(ImageLayer(path, kind, image_lock.identity(path.stat())))
+        layers.append(ImageLayer(path, kind, image_lock.identity(path.stat()), files.size(path)))
         if kind == "raw":
-            size = size if size is not None else path.stat().st_size
+            size = size if size is not None else files.size(path)
             if not size:
                 raise Refusal(ExitCode.IMAGE, f"{path}: is empty", hint="copy the image anew")
             return tuple(layers), size
-        header = _header(path)
+        header = _header(path, files)
         size = header.size if size is None else size
         if not header.backing_file:
             return tuple(layers), size
         path, kind = _backing(path, header, home)
 
 
-def _header(path: Path) -> qcow2.Header:
+def _header(path: Path, files: DiskFiles) -> qcow2.Header:
     try:
-        return qcow2.read(path)
+        return files.header(path)
     except qcow2.HeaderError as error:
         raise Refusal(
             ExitCode.IMAGE, f"{path}: not usable as a qcow2 image: {error}", hint="qemu-img check tells more"

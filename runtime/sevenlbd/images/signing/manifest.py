@@ -133,6 +133,14 @@ def _hashed(path: Path, size: int, report: Report) -> tuple[Part, tuple[bytes, .
     return Part(size, root=digest.root(leaves).hex(), chunk=digest.CHUNK), leaves
 
 
+def hashed(path: Path) -> Part:
+    """A file as a manifest would have it. Raises Refusal."""
+    try:
+        return _hashed(path, path.lstat().st_size, lambda _: None)[0]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
 def _unreadable(path: Path, error: OSError) -> Refusal:
     return Refusal(ExitCode.IMAGE, f"{path}: cannot be read: {error.strerror}", hint=f"its owner can: chmod a+r {path}")
 

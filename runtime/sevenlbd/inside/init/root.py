@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,8 +85,11 @@ def cdrom_path(number: int) -> Path:
     return IMAGE / f"cdrom{number}"
 
 
-def move_into(plan: Plan) -> None:
-    """Build the inner root and make it ours. Raises OSError that names the place."""
+def move_into(plan: Plan, descriptors: Mapping[str, int]) -> None:
+    """Build the inner root and make it ours. Raises OSError that names the place.
+
+    Among the `descriptors`, by name, is the memory that an encrypted session has instead of files.
+    """
     mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
     new = PRIVATE
     mount("tmpfs", new, "tmpfs", _SAFE, "mode=0755,size=4m,nr_inodes=4096")
@@ -95,7 +98,7 @@ def move_into(plan: Plan) -> None:
     _proc(_folder(new / "proc"))
     mount("tmpfs", _folder(new / "tmp"), "tmpfs", _SAFE, "mode=0700,size=16m,nr_inodes=4096")
     _shares(new, plan)
-    _private(new, plan)
+    _private(new, plan, descriptors)
     syscalls.change_root(new)
 
 
@@ -186,7 +189,7 @@ def shares_to_bind(shares: Iterable[Share]) -> Iterator[Share]:
         yield share
 
 
-def _private(new: Path, plan: Plan) -> None:
+def _private(new: Path, plan: Plan, descriptors: Mapping[str, int]) -> None:
     inner = _folder(new / "run/7lbd")
     mount("tmpfs", inner, "tmpfs", _SAFE | MS_NOEXEC, "mode=0700,size=64m,nr_inodes=16384")
 
@@ -195,6 +198,8 @@ def _private(new: Path, plan: Plan) -> None:
 
     for name in shared_files.of(plan):
         _bind_data(Path(plan.folder) / name, _file(placed(SESSION / name)))
+    if plan.encrypted:
+        _without_files(placed(SESSION), descriptors)
     for path, target in _read_only_files(plan):
         _bind_data(Path(path), _file(placed(target)), MS_RDONLY)
     _bind_data(Path(plan.overlay), _file(placed(OVERLAY)))
@@ -205,6 +210,14 @@ def _private(new: Path, plan: Plan) -> None:
         ours.write_text(content.format(user=plan.user, uid=plan.uid, gid=plan.gid))
         ours.chmod(0o644)
         mount(str(ours), new / "etc" / entry, "", MS_BIND)
+
+
+def _without_files(session: Path, descriptors: Mapping[str, int]) -> None:
+    """Files of an encrypted session that the node has not: memory by its descriptor, and what never leaves."""
+    for name in shared_files.IN_MEMORY:
+        (session / name).symlink_to(f"/proc/self/fd/{descriptors[str(name)]}")
+    for name in shared_files.KEPT_INSIDE:
+        _file(session / name)
 
 
 def _batch_folders(plan: Plan) -> Iterator[tuple[str, Path]]:
@@ -239,7 +252,9 @@ def _read_only_files(plan: Plan) -> Iterator[tuple[str, Path]]:
     if plan.guest.variables:
         yield plan.guest.variables, VARIABLES_TEMPLATE
     if warm := plan.warm:
-        yield from ((warm.disk, WARM_DISK), (warm.memory, WARM_MEMORY), (warm.state, WARM_STATE))
+        yield warm.disk, WARM_DISK
+        if not plan.encrypted:  # else they are in memory of the session's own already
+            yield from ((warm.memory, WARM_MEMORY), (warm.state, WARM_STATE))
         if warm.variables:
             yield warm.variables, WARM_VARIABLES
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from qemu.qmp import EventListener, QMPClient, QMPError
@@ -47,11 +47,13 @@ class Machine:
         *,
         lasting: bool = False,
         below: str = "",
+        memory_is_held: bool = False,
     ) -> None:
-        """`below` is the node that the disk stands on."""
+        """`below` is the node that the disk stands on; memory that is held outside, too, is not written."""
         self._process = process
         self._lasting = lasting
         self._below = below
+        self._memory_is_held = memory_is_held
         self._qmp = qmp
         self._warn = warn
         self.agent = agent
@@ -129,7 +131,7 @@ class Machine:
 
         Raises MachineError or OSError.
         """
-        await migration.hold(self._qmp, FROZEN_STATE)
+        await migration.hold(self._qmp, FROZEN_STATE, with_memory=not self._memory_is_held)
         try:
             _leave_variables()
         except OSError:
@@ -252,22 +254,24 @@ class Machine:
 
 
 @asynccontextmanager
-async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> AsyncIterator[Machine]:
+async def launched(plan: Plan, serial: int, tap: int | None, held: Sequence[int], warn: Tell) -> AsyncIterator[Machine]:
     """A QEMU for `plan`, running when this yields, gone when it ends. Raises MachineError.
 
-    `serial` is the listening socket of the serial line, `tap` the guest's link.
+    `serial` is the listening socket of the serial line, `tap` the guest's link; `held` is memory that stands for files.
     """
     _copy_variables(plan)
     qmp_ours, qmp_theirs = socket.socketpair()
     agent_ours, agent_theirs = socket.socketpair()
-    fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), serial, tap)
-    command = qemu.command(plan, fds, _oem_strings(plan), io_uring=syscalls.io_uring_works())
-    process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
+    with _key_pipes(qemu.keys(plan)) as keys:
+        fds = qemu.Descriptors(qmp_theirs.fileno(), agent_theirs.fileno(), serial, tap, keys, tuple(held))
+        command = qemu.command(plan, fds, _oem_strings(plan), io_uring=syscalls.io_uring_works())
+        process = await spawn(command, log_file=_LOG, pass_fds=fds.numbers())
     qmp_theirs.close()
     agent_theirs.close()
     qmp = qmp_link.client("machine")
     agent = Agent(agent_ours)
-    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting, below=qemu.below_overlay(plan))
+    below = qemu.below_overlay(plan)
+    machine = Machine(process, qmp, agent, warn, lasting=plan.lasting, below=below, memory_is_held=plan.encrypted)
     try:
         try:
             await qmp_link.connect(qmp, qmp_ours)
@@ -275,9 +279,9 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
             code = await process.wait()
             raise MachineError(f"QEMU did not start ({_spell(code)}){_last_words(_LOG)}") from None
         if plan.warm:
-            await migration.thaw(qmp, WARM_STATE)
+            await migration.thaw(qmp, FROZEN_STATE if plan.encrypted else WARM_STATE)
         if plan.resumed:
-            await migration.resume(qmp, FROZEN_STATE)
+            await migration.resume(qmp, FROZEN_STATE, with_memory=not plan.encrypted)
             os.truncate(FROZEN_STATE, 0)  # all of it is in the machine's memory now
         yield machine
     finally:
@@ -286,6 +290,25 @@ async def launched(plan: Plan, serial: int, tap: int | None, warn: Tell) -> Asyn
         await process.wait()
         await agent.close()
         await qmp_link.hang_up(qmp)
+
+
+@contextmanager
+def _key_pipes(keys: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    """For each key, by its name, a pipe with it, for one reader."""
+    with ExitStack() as pipes:
+        readers: dict[str, int] = {}
+        for name, key in keys.items():
+            readers[name], writing = os.pipe()
+            pipes.callback(os.close, readers[name])
+            os.write(writing, key.encode())
+            os.close(writing)
+        yield readers
+
+
+def empty_memory(size: int) -> None:
+    """Make the memory that is held anew, for a machine that boots after all. Raises OSError."""
+    for length in (0, size):
+        os.truncate(qemu.FROZEN_MEMORY, length)
 
 
 def _oem_strings(plan: Plan) -> tuple[Path, ...]:

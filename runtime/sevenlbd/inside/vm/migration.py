@@ -35,12 +35,16 @@ async def freeze(qmp: QMPClient, state: Path) -> None:
     await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _WARM)
 
 
-async def hold(qmp: QMPClient, state: Path) -> None:
-    """Stop the machine and write all of it but its disk to `state`; on failure it runs on. Raises MachineError."""
+async def hold(qmp: QMPClient, state: Path, *, with_memory: bool = True) -> None:
+    """Stop the machine and write all of it but its disk to `state`; on failure it runs on. Raises MachineError.
+
+    Without its memory, where that is in a file already.
+    """
+    wanted = (_SUSPENDED, _IN_PARALLEL) if with_memory else (_WARM,)
     await execute(qmp, "stop")
     try:
         await execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT})
-        await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _SUSPENDED, _IN_PARALLEL)
+        await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, *wanted)
     except BaseException:
         for command in ("migrate_cancel", "cont"):
             with suppress(MachineError):
@@ -76,9 +80,10 @@ async def go_on(qmp: QMPClient) -> None:
     await execute(qmp, "cont")
 
 
-async def resume(qmp: QMPClient, state: Path) -> None:
+async def resume(qmp: QMPClient, state: Path, *, with_memory: bool = True) -> None:
     """Read what `hold` has written, and let the machine go on. Raises MachineError."""
-    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, _SUSPENDED)
+    wanted = _SUSPENDED if with_memory else _WARM
+    await _migrate(qmp, "migrate-incoming", {"uri": f"file:{state}", "exit-on-error": False}, wanted)
     await execute(qmp, "cont")
 
 

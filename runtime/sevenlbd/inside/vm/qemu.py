@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...base.addresses import GUEST, HOST, HOST_V6, MAC, NAME_SERVER, SUBNET, SUBNET_V6
 from ...wire import shared_files
 from ...wire.inner_files import PRIVATE
-from ...wire.plan import Guest, Plan
+from ...wire.plan import Guest, Layer, Plan
 from ..init.root import (
     OVERLAY,
     SESSION,
@@ -47,22 +47,27 @@ _FLUSHES_WELL = ("GenuineIntel",)
 _WINDOWS_DISCARD = 64 << 10
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _SECTOR = 512  # bytes; QEMU's default
+_OVERLAY, _WARM, _LAYER = "overlay", "warm", "layer"
+_KEY = "-key"
 _DISPLAYS = {"virtio": "virtio-vga", "std": "VGA"}
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Inherited file descriptors: connected sockets for QMP and the agent, the listening one of the serial line, and
-    the tap (None: user-mode)."""
+    """Inherited file descriptors: connected sockets for QMP and the agent, the listening one of the serial line, the
+    tap (None: user-mode), pipes with the keys of encrypted disks, by name, and memory that stands for files."""
 
     qmp: int
     agent: int
     serial: int
     tap: int | None
+    keys: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[int, ...] = ()
 
     def numbers(self) -> list[int]:
         """All of them, for the one who starts QEMU."""
-        return [fd for fd in (self.qmp, self.agent, self.serial, self.tap) if fd is not None]
+        single = [fd for fd in (self.qmp, self.agent, self.serial, self.tap) if fd is not None]
+        return [*single, *self.keys.values(), *self.held]
 
 
 def firmware(plan: Plan) -> tuple[Path, Path] | None:
@@ -86,6 +91,7 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
         *("-nodefaults", "-no-user-config", "-sandbox", _SANDBOX, "-msg", "timestamp=on"),
         *_board(plan),
         *_firmware_drives(plan),
+        *_secrets(fds.keys),
         *_disk(plan, "io_uring" if io_uring else "threads"),
         *_cdroms(plan),
         *_network(plan, fds.tap),
@@ -99,6 +105,8 @@ def command(plan: Plan, fds: Descriptors, oem_strings: Sequence[Path], *, io_uri
 def _board(plan: Plan) -> Iterator[str]:
     guest = plan.guest
     options = f"{guest.machine},accel={plan.accel},memory-backend=ram,hpet=off,vmport=off"
+    if plan.encrypted:
+        options += ",dump-guest-core=off"
     if guest.firmware != "bios":
         options += ",pflash0=code,pflash1=variables"
     if guest.firmware == "uefi-secure":
@@ -122,11 +130,11 @@ def _board(plan: Plan) -> Iterator[str]:
 def _memory(plan: Plan) -> str:
     """The guest's memory. Source: QEMU, docs/devel/migration/features and qapi MemoryBackendFileProperties.
 
-    A machine to be frozen keeps it in a file. One that goes on from there maps that file privately: what it does not
-    write, all sessions of the node share through the page cache.
+    A machine to be frozen keeps it in a file, an encrypted one in what stands for that. One that goes on from a frozen
+    one maps that file privately: what it does not write, all sessions of the node share through the page cache.
     """
     size = plan.guest.memory
-    if plan.freeze:
+    if plan.freeze or plan.encrypted:
         return f"memory-backend-file,id=ram,size={size},mem-path={FROZEN_MEMORY},share=on"
     if plan.warm:
         return f"memory-backend-file,id=ram,size={size},mem-path={WARM_MEMORY},share=off,readonly=on,rom=off"
@@ -171,27 +179,48 @@ def _blockdev(**node: object) -> Iterator[str]:
     yield from ("-blockdev", json.dumps(node))
 
 
+def keys(plan: Plan) -> dict[str, str]:
+    """What opens the encrypted disks, by the names that the command has for it."""
+    found = {f"{_OVERLAY}{_KEY}": plan.disk_key} if plan.encrypted else {}
+    if plan.warm and (key := plan.layer_keys.get(plan.warm.disk)):
+        found[f"{_WARM}{_KEY}"] = key
+    for number, layer in enumerate(plan.layers):
+        if key := plan.layer_keys.get(layer.path):
+            found[f"{_LAYER}{number}{_KEY}"] = key
+    return found
+
+
+def _secrets(pipes: Mapping[str, int]) -> Iterator[str]:
+    """Each is read once from its pipe: no argument, no file."""
+    for name, pipe in pipes.items():
+        yield from ("-object", f"secret,id={name},format=raw,file=/proc/self/fd/{pipe}")
+
+
 def below_overlay(plan: Plan) -> str:
     """The node that the session's own layer stands on; empty when it stands on none."""
     if plan.warm:
-        return "warm"
-    return "layer0" if plan.layers else ""
+        return _WARM
+    return f"{_LAYER}0" if plan.layers else ""
 
 
 def _disk(plan: Plan, aio: str) -> Iterator[str]:
     """Every layer by name with its format: QEMU looks for none and follows no name in a header."""
     below: str | None = None
     for number, layer in reversed(list(enumerate(plan.layers))):
-        yield from _blockdev(**_layer(f"layer{number}", layer_path(number), layer.format, below, plan.direct_disk))
-        below = f"layer{number}"
+        name = f"{_LAYER}{number}"
+        yield from _blockdev(**_layer(plan, name, layer_path(number), layer, below))
+        below = name
     if plan.warm:
-        yield from _blockdev(**_layer("warm", WARM_DISK, "qcow2", below, plan.direct_disk))
-        below = "warm"
+        yield from _blockdev(**_layer(plan, _WARM, WARM_DISK, Layer(plan.warm.disk, "qcow2"), below))
+        below = _WARM
     # An overlay that is thrown away with the session: a flush would cost time and save nothing.
     cache = {"no-flush": not plan.lasting} | _past_cache(plan.direct_disk)
     file = _file(OVERLAY) | {"aio": aio, "discard": "unmap", "cache": cache}
+    key = {"format": "luks", "key-secret": f"{_OVERLAY}{_KEY}"}
+    encryption = {"encrypt": key} if plan.encrypted else {}
     yield from _blockdev(
-        **{"node-name": "overlay", "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
+        **{"node-name": _OVERLAY, "driver": "qcow2", "discard": "unmap", "detect-zeroes": "unmap"},
+        **encryption,
         cache=cache,
         backing=below,
         file=file,
@@ -199,13 +228,15 @@ def _disk(plan: Plan, aio: str) -> Iterator[str]:
     yield from _disk_device(plan.guest)
 
 
-def _layer(name: str, path: Path, kind: str, below: str | None, direct: bool) -> dict[str, object]:
+def _layer(plan: Plan, name: str, path: Path, layer: Layer, below: str | None) -> dict[str, object]:
     # Sessions on one node share these files' page cache: none of them may drop it.
     file = _file(path) | {"read-only": True, "drop-cache": False, "locking": "auto"}
-    node: dict[str, object] = {"node-name": name, "driver": kind, "read-only": True, "file": file}
-    if direct:
-        file["cache"] = node["cache"] = _past_cache(direct)
-    return node | ({"backing": below} if kind == "qcow2" else {})
+    node: dict[str, object] = {"node-name": name, "driver": layer.format, "read-only": True, "file": file}
+    if plan.direct_disk:
+        file["cache"] = node["cache"] = _past_cache(plan.direct_disk)
+    if layer.path in plan.layer_keys:
+        node["file"] = {"driver": "luks", "key-secret": f"{name}{_KEY}", "read-only": True, "file": file}
+    return node | ({"backing": below} if layer.format == "qcow2" else {})
 
 
 def _past_cache(direct: bool) -> dict[str, bool]:

@@ -60,6 +60,11 @@ def new_password() -> str:
             return password
 
 
+def new_disk_key() -> str:
+    """256 random bits, as text: what QEMU opens a disk with has to be UTF-8."""
+    return secrets.token_hex(32)
+
+
 def account_name(user: str) -> str:
     """A user's name as SMB and Windows take it: `DOM\\user.name@x` becomes `user.name`."""
     plain = user.rsplit("\\", 1)[-1].split("@", 1)[0]

@@ -202,6 +202,7 @@ VERBS = (
     Verb("grid pool code", "make a code by which one machine enrols", _S, "grid.pool.pool_verbs"),
     Verb("grid pool list", "show the machines that are enrolled", _S, "grid.pool.pool_verbs"),
     Verb("grid pool revoke", "send a machine away: its token opens nothing from now on", _S, "grid.pool.pool_verbs"),
+    Verb("grid rekey", "change what wraps the key of the encrypted images on this machine", _S, "grid.rekeying"),
     Verb("config", "show the settings in force", _S, "commands.node_verbs"),
     Verb("gc", "remove what dead sessions left on this node", _S, "commands.node_verbs"),
     Verb("version", "print the version of the appliance", _S, "commands.node_verbs"),

@@ -8,4 +8,7 @@
 - enrolment: `grid enrol`
 - coordinator/: what lends a machine, and is gone when its owner returns
 - pool/: `grid pool`
+- image_key: the key of encrypted images, made, wrapped, changed
+- key_sources: which key a session or a coordinator has
+- rekeying: `grid rekey`
 """

@@ -14,7 +14,7 @@ from ...base.errors import ExitCode, Refusal
 from ..cli.command import Command, CommandContext, say
 from ..cli.parser import Parser, options
 from ..console import terminal
-from . import client, membership, protocol
+from . import client, key_sources, membership, protocol
 from .https_exchange import HttpQuestion, is_pin
 from .membership import Membership
 from .protocol import Enrolled, Enrolling
@@ -37,6 +37,7 @@ def enrol(context: CommandContext) -> int:
     code = _code(given.code)
     secret, pin = parted(code)
     _make(place)
+    key_sources.own(context.settings, context.here.environment).make()
     enrolled = _asked(given.url, secret, pin, name)
     membership.write(place, Membership(given.url, enrolled.machine, pin), enrolled.token)
     say(f"this machine is `{enrolled.machine}` in the pool of {given.url}")

@@ -12,7 +12,7 @@ from ...config import sources
 from ...images import names
 from ...images.cache import fetch
 from ...images.cache.fetch import Tally, VersionSource
-from ...images.cache.node_cache import Cache
+from ...images.cache.node_cache import Cache, Take
 from ...images.lookup import repositories
 from ...images.names import Reference
 from ...images.signing import signature
@@ -20,7 +20,7 @@ from ..cli.command import Command, CommandContext, say
 from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
 
-_SETTINGS = ("image_cache", "image_cache_quota", "image_cache_rate")
+_SETTINGS = ("state_dir", "image_key_command", "image_cache", "image_cache_quota", "image_cache_rate")
 
 
 def _cache(context: CommandContext) -> int:
@@ -28,7 +28,7 @@ def _cache(context: CommandContext) -> int:
     if not path:
         hint = "name a folder on a local disk: --image-cache DIR, or image_cache in a settings file"
         raise Refusal(ExitCode.USAGE, "there is no image cache: image_cache is not set", hint=hint)
-    cache = Cache(path, context.settings.image_cache_quota)
+    cache = Cache(path, context.settings.image_cache_quota, _encrypting(context) if context.options.encrypted else None)
     if context.options.drop:
         _drop(cache, names.parse(context.options.drop, exact=True))
     elif context.options.image:
@@ -36,6 +36,15 @@ def _cache(context: CommandContext) -> int:
     else:
         _list(cache)
     return ExitCode.OK
+
+
+def _encrypting(context: CommandContext) -> Take:
+    """With the user's own key on this machine, made at the first time. Raises Refusal."""
+    from ...images.arrival import copying  # a library that is large, so only where it is needed
+    from ..grid import key_sources
+
+    key = key_sources.own(context.settings, context.here.environment).make()
+    return lambda source, target, rate, report: copying.take(source, target, key, rate, report)
 
 
 def _fetch(context: CommandContext, cache: Cache, reference: Reference) -> None:
@@ -124,6 +133,9 @@ def _options(parser: Parser) -> None:
     )
     only.add_argument("--list", action="store_true", help="show what there is, least recently used first (the default)")
     only.add_argument("--drop", metavar="NAME@VERSION", default="", help="remove a copy, or what has arrived of it")
+    parser.add_argument(
+        "--encrypted", action="store_true", help="what is fetched lies there encrypted, with a key of yours"
+    )
     parser.add_argument("--no-wait", action="store_true", help="do nothing when somebody else is fetching already")
 
 

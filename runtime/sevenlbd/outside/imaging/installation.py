@@ -190,6 +190,8 @@ def _session(
             "home_share": False,
             "shares": (),
             "warm": False,
+            # What is made lies in a repository, and not in its session.
+            "encrypt": False,
             "project": "",
             "timezone": timezones.IMAGE,
             "rdp_tls": "",

@@ -56,6 +56,8 @@ def prepared(context: CommandContext, kept: Maintenance, base: Image, *, kept_al
         update={
             "image": str(base.folder),
             "warm": False,
+            # What is made lies in a repository, and not in its session.
+            "encrypt": False,
             "project": "",
             # What is set now would be in the image.
             "timezone": timezones.IMAGE,

@@ -165,6 +165,8 @@ def _prepared(context: CommandContext, image: Image, where: Path) -> tuple[Prepa
             "home_share": False,
             "shares": (),
             "warm": False,
+            # What is made lies in a repository, and not in its session.
+            "encrypt": False,
             "timezone": timezones.IMAGE,
             # A new version is made warm before it is signed. One that is signed is copied: as it was signed.
             "require_signed": context.settings.require_signed and manifest.exists(where),

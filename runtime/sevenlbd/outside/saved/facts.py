@@ -93,6 +93,8 @@ class Secrets:
 
     password: str
     share_user: str
+    disk_key: str = field(default="", repr=False)
+    """What opens the disk, of a session that was encrypted."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,21 @@ class LayerFile:
     path: str
     name: str
     format: str
+    sealed: bool = False
+    """Whether it lies encrypted, so that nobody compares with what is in it."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Descriptors that the process inherits, of an encrypted session: memory that stands for these files of it."""
+
+    memory: int
+    state: int
+    variables: int
+
+    def numbers(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.memory, self.state, self.variables)
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class Write:
     recipients: tuple[str, ...] = ()
     lock: Lock | None = None
     """The passphrase that opens it, and no key."""
+    in_memory: InMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,8 @@ class Read:
     """How long each part may become, in the order of saved_format.PARTS."""
     identity: str = field(default="", repr=False)
     """The key that came of a passphrase; empty for the user's own."""
+    in_memory: InMemory | None = None
+    """Of a desktop that was encrypted: where all but its disk goes."""
 
 
 @dataclass(frozen=True)

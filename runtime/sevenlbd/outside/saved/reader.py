@@ -31,11 +31,9 @@ def main(supervisor: Supervisor) -> int:
     counter = Counter(supervisor, size)
     with ExitStack() as stack:
         targets: dict[int, RestoreTarget] = {}
-        for number, (name, most) in enumerate(zip(saved_format.PARTS, order.most, strict=True)):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(Path(order.folder) / name, flags, 0o600)
-            stack.callback(os.close, descriptor)
-            targets[number] = RestoreTarget(descriptor, most)
+        for number, most in enumerate(order.most):
+            if most:
+                targets[number] = RestoreTarget(_target(stack, order, saved_format.PARTS[number]), most)
         base = None
         if order.memory:
             base = os.open(order.memory, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -43,8 +41,23 @@ def main(supervisor: Supervisor) -> int:
         sink = Restore(order.facts, targets, base)
         told = reading.read(source, _identity(order), sink, counter.advance, order.digest)
         _finish(told, targets)
-        _check_disk(Path(order.folder) / shared_files.OVERLAY, order.facts.machine.disk_size)
+        disk = Path(order.folder) / shared_files.OVERLAY
+        _check_disk(disk, order.facts.machine.disk_size, encrypted=order.in_memory is not None)
     return size
+
+
+def _target(stack: ExitStack, order: Read, name: str) -> int:
+    """The descriptor that a part goes to: a file's, or that of memory which stands for it. Raises OSError."""
+    held = order.in_memory
+    if held:
+        names = map(str, shared_files.IN_MEMORY)
+        for in_memory, descriptor in zip(names, held.numbers(), strict=True):
+            if name == in_memory:
+                return descriptor
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(Path(order.folder) / name, flags, 0o600)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _identity(order: Read) -> pyrage.x25519.Identity:
@@ -63,13 +76,13 @@ def _finish(header: SavedHeader, targets: Mapping[int, RestoreTarget]) -> None:
         os.ftruncate(targets[number].descriptor, part.size)
 
 
-def _check_disk(path: Path, size: int) -> None:
+def _check_disk(path: Path, size: int, *, encrypted: bool) -> None:
     """A header can name files that QEMU opens: an overlay of ours names none, and has the disk's size. Raises Damaged.
 
     QEMU is told what lies below by name and would follow none; but whoever opens it otherwise would.
     """
     try:
-        found = qcow2.read(path)
+        found = qcow2.read(path, encrypted=encrypted)
     except qcow2.HeaderError as error:
         raise Damaged(f"its disk is not to be trusted with: {error}") from None
     if found.backing_file or found.backing_format:

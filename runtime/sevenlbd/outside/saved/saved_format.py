@@ -22,15 +22,18 @@ from ...wire import shared_files
 from ...wire.codec import Codec, Malformed
 from .facts import Closing, MachineFacts, Opening, SavedHeader
 
-FORMAT = 1  # docs/saved-format.md
+FORMAT = 2  # docs/saved-format.md
+_PLAIN_FORMAT = 1  # what has no memory as a part of its own is written as ever: older ones read it
 MAGIC = b"7lbd saved desktop, format "
 """What the file begins with; then comes the number."""
 HEADER_ROOM = 32 << 10
 """Bytes; a header has two or three KiB, most of it the CPU's flags."""
 OPENING, DATA, SAME, CLOSING = b"O", b"D", b"S", b"C"
 """How a record begins: the facts; bytes of a part; what is as in the image's warm memory; the parts."""
-PARTS = tuple(map(str, (shared_files.OVERLAY, shared_files.STATE, shared_files.VARIABLES)))
-"""The parts, by their number: files that both sides touch."""
+PARTS = tuple(map(str, (shared_files.OVERLAY, shared_files.STATE, shared_files.VARIABLES, shared_files.MEMORY)))
+"""The parts, by their number: files that both sides touch. A session that was encrypted has its memory as one of them,
+and its disk as it lay there, encrypted; others have the memory in the state."""
+MEMORY_PART = PARTS.index(str(shared_files.MEMORY))
 MOST_DISK_MORE = 64 << 20  # bytes beside a sixteenth: as of any overlay (outside/session/overlay_disk.py)
 MOST_STATE_MORE = 1 << 30  # bytes beside the memory: devices have some, and the largest screen 256 MiB
 MOST_VARIABLES = 16 << 20  # bytes, as of a machine that is kept (docs/theory.md)
@@ -49,10 +52,11 @@ class Damaged(Exception):
     """This is no whole saved desktop; the text says why."""
 
 
-def most_of_parts(machine: MachineFacts) -> tuple[int, ...]:
+def most_of_parts(machine: MachineFacts, *, encrypted: bool = False) -> tuple[int, ...]:
     """How long each part of this machine's can be, in bytes."""
     disk = machine.disk_size + machine.disk_size // 16 + MOST_DISK_MORE
-    return (disk, machine.memory + MOST_STATE_MORE, MOST_VARIABLES)
+    state = MOST_STATE_MORE if encrypted else machine.memory + MOST_STATE_MORE
+    return (disk, state, MOST_VARIABLES, machine.memory if encrypted else 0)
 
 
 def looks_saved(path: Path) -> bool:
@@ -66,7 +70,9 @@ def looks_saved(path: Path) -> bool:
 
 def pack_header(header: SavedHeader) -> bytes:
     """The header, filled up to its room."""
-    text = MAGIC + str(FORMAT).encode() + b"\n" + HEADERS.pack(header)
+    has_memory = any(part.name == PARTS[MEMORY_PART] for part in header.parts)
+    number = FORMAT if has_memory else _PLAIN_FORMAT
+    text = MAGIC + str(number).encode() + b"\n" + HEADERS.pack(header)
     if len(text) >= HEADER_ROOM:
         raise Damaged("its header is too long")
     return text.ljust(HEADER_ROOM - 1) + b"\n"

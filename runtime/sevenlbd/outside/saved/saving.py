@@ -12,7 +12,7 @@ from pathlib import Path
 from ...base.errors import ExitCode, Refusal
 from ...base.process import python, spawn
 from ...wire import packets
-from .messages import ORDERS, REPORTS, CannotDo, Go, HowFar, Order, Read, Report, Write, WriterReady, Written
+from .messages import ORDERS, REPORTS, CannotDo, Go, HowFar, InMemory, Order, Read, Report, Write, WriterReady, Written
 
 Advance = Callable[[int, int], None]
 _CODES = frozenset(ExitCode)
@@ -67,7 +67,7 @@ def _died() -> Refusal:
 @asynccontextmanager
 async def writer(order: Write, log_file: Path) -> AsyncIterator[Worker]:
     """A writer that is ready; killed, with what it has written, if it has not ended. Raises Refusal."""
-    async with _worker("writer", log_file) as worker:
+    async with _worker("writer", log_file, order.in_memory) as worker:
         await worker.send(order)
         await worker.prepared()
         yield worker
@@ -75,7 +75,7 @@ async def writer(order: Write, log_file: Path) -> AsyncIterator[Worker]:
 
 async def restore(order: Read, log_file: Path, advance: Advance) -> None:
     """Fill a session's files. Raises Refusal."""
-    async with _worker("reader", log_file) as worker:
+    async with _worker("reader", log_file, order.in_memory) as worker:
         await worker.send(order)
         await worker.done(advance)
 
@@ -87,14 +87,15 @@ async def write(worker: Worker, advance: Advance) -> int:
 
 
 @asynccontextmanager
-async def _worker(name: str, log_file: Path) -> AsyncIterator[Worker]:
+async def _worker(name: str, log_file: Path, in_memory: InMemory | None) -> AsyncIterator[Worker]:
     ours, theirs = packets.pair()
     ours.setblocking(False)
     descriptor = os.dup(theirs.fileno())
     theirs.close()
     try:
+        inherited = [descriptor, *(in_memory.numbers() if in_memory else ())]
         command = python(f"sevenlbd.outside.saved.{name}", str(descriptor))
-        process = await spawn(command, log_file=log_file, pass_fds=[descriptor], in_a_hurry=True)
+        process = await spawn(command, log_file=log_file, pass_fds=inherited, in_a_hurry=True)
     finally:
         os.close(descriptor)
     try:

@@ -91,17 +91,22 @@ def _parts(order: Write) -> Iterator[tuple[list[OpenPart], int, int]]:
     folder, overlay = Path(order.folder), Path(order.overlay)
     with ExitStack() as stack:
         disk = stack.enter_context(foreign_files.opened(overlay.parent, overlay.name))
-        state = stack.enter_context(foreign_files.opened(folder, shared_files.STATE))
-        variables = stack.enter_context(foreign_files.opened(folder, shared_files.VARIABLES))
-        at = memory_at(state, order.facts.machine.memory)
+        if held := order.in_memory:
+            state, variables, at = held.state, held.variables, 0
+        else:
+            state = stack.enter_context(foreign_files.opened(folder, shared_files.STATE))
+            variables = stack.enter_context(foreign_files.opened(folder, shared_files.VARIABLES))
+            at = memory_at(state, order.facts.machine.memory)
         base = None
-        if order.memory and at:
+        if order.memory and not order.memory.sealed and (at or held):
             descriptor = os.open(order.memory.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, descriptor)
             base = Base(descriptor, at, order.facts.machine.memory)
-        parts = [writing.open_part(0, disk), writing.open_part(1, state, base)]
+        parts = [writing.open_part(0, disk), writing.open_part(1, state, None if held else base)]
         if order.facts.machine.firmware != "bios":
             parts.append(writing.open_part(2, variables))
+        if held:
+            parts.append(writing.open_part(saved_format.MEMORY_PART, held.memory, base))
         _check_sizes(order, parts)
         total = sum(end - begin for part in parts for begin, end in chunks.extents(part.descriptor, part.size))
         yield parts, at if base else 0, total
@@ -109,7 +114,7 @@ def _parts(order: Write) -> Iterator[tuple[list[OpenPart], int, int]]:
 
 def _check_sizes(order: Write, parts: Sequence[OpenPart]) -> None:
     """Nobody inside makes a file that no such machine has. Raises Refusal."""
-    most = saved_format.most_of_parts(order.facts.machine)
+    most = saved_format.most_of_parts(order.facts.machine, encrypted=order.in_memory is not None)
     for part in parts:
         if part.size > most[part.number]:
             what = f"the session's {saved_format.PARTS[part.number]} is longer than that of any such machine"

@@ -4,9 +4,11 @@
 - audience: everybody who shows it
 - control: the socket by which `stop` reaches it
 - early_calls: what comes for it before it is there
+- encrypted_start: what an encrypted session begins with
 - ending: when it ends by itself
 - first_state: what is known of it before it begins
 - guest_calls: programs run in the guest of a session that is examined
+- held_memory: what an encrypted session has instead of files
 - keeper_link: the wire to the keeper
 - launch: the verb `run`: checker and keeper first
 - life: its state, and what moves it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import io
 import logging
 import os
 import signal
@@ -47,10 +48,10 @@ class KeeperLink:
                 raise Refusal(ExitCode.NODE, ability.why, hint=ability.mend)
         raise Refusal(ExitCode.BROKE, "the keeper died before it was inside", hint="7lbd doctor")
 
-    def send_plan(self, plan: Plan, listeners: Sequence[socket.socket]) -> None:
-        """The plan, with the listening sockets of `plan.connectors`. A keeper that is gone is heard as such."""
+    def send_plan(self, plan: Plan, files: Sequence[socket.socket | io.FileIO]) -> None:
+        """The plan, with the descriptors of `plan.connectors`. A keeper that is gone is heard as such."""
         with suppress(OSError):
-            descriptors = [listener.fileno() for listener in listeners]
+            descriptors = [file.fileno() for file in files]
             socket.send_fds(self._wire, [PLANS.pack(plan)], descriptors)
 
     def send_stop(self, grace: float, notice: str = "") -> None:

@@ -30,6 +30,7 @@ from . import mishap, worker_standing
 from .audience import Audience
 from .ending import Ending, going_now
 from .guest_calls import GuestCalls
+from .held_memory import Held
 from .keeper_link import KeeperLink
 from .memory_floor import MemoryFloor
 from .preflight.prepared import Prepared
@@ -49,8 +50,11 @@ _MOST_TOLD = 50  # a guess: how often a job's log says that its project's networ
 class Session:
     """One session, from the moment it is checked. Everybody who shows it is told of each change."""
 
-    def __init__(self, prepared: Prepared, link: KeeperLink, state: SessionState, audience: Audience) -> None:
+    def __init__(
+        self, prepared: Prepared, link: KeeperLink, state: SessionState, audience: Audience, held: Held
+    ) -> None:
         """`state` is the first one; what becomes of it is the session's to say."""
+        self.held = held
         plan = prepared.plan
         self._link = link
         self._loop = asyncio.get_running_loop()
@@ -63,7 +67,7 @@ class Session:
         self._signalled_at = 0.0
         self._was_ready = False
         self._code = ExitCode.OK
-        self._suspending = Suspending(prepared, link, audience.place)
+        self._suspending = Suspending(prepared, link, audience.place, held)
         self._nothing_lost = _nothing_lost(prepared)
         self._writing: asyncio.Task[int] | None = None
         self._is_saved = False

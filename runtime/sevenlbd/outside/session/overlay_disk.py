@@ -31,7 +31,11 @@ async def make_overlay(folder: Path, layers: Sequence[Layer], size: int) -> str:
     try:
         await finish(command)
     except RuntimeError as error:
-        why = str(error).rpartition("qemu-img: ")[2]
-        hint = "make room there, or choose another place: --session-dir DIR"
-        raise Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {why}", hint=hint) from None
+        raise refused(folder, str(error).rpartition("qemu-img: ")[2]) from None
     return str(folder / shared_files.OVERLAY)
+
+
+def refused(folder: Path, why: str) -> Refusal:
+    """There is no overlay."""
+    hint = "make room there, or choose another place: --session-dir DIR"
+    return Refusal(ExitCode.RESOURCES, f"{folder}: the overlay cannot be made: {why}", hint=hint)

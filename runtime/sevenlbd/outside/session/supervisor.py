@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...base import priority, syscalls
+from ...base import core_dumps, priority, syscalls
 from ...base.errors import ExitCode, Refusal
 from ...images import image_lock
 from ...images.repository import leases
@@ -30,7 +30,7 @@ from ..presence import announcer
 from ..project import client_keys
 from ..saved.claims import Claim
 from ..saved.messages import Read
-from . import control, overlay_disk, suspending
+from . import control, encrypted_start, held_memory, overlay_disk, suspending
 from .audience import Audience
 from .early_calls import EarlyCalls
 from .first_state import first_state
@@ -62,6 +62,8 @@ async def run(
     ways = prepared.connectors
     if ways.certificate and ways.key:
         await tls_files.check(ways.certificate, ways.key)
+    if prepared.plan.encrypted:
+        core_dumps.leave_none()
     if prepared.plan.background:
         priority.let_children_give_way()
         cgroup_weight.lower()
@@ -83,12 +85,14 @@ async def run(
                 )
             )
             state.url = connectors.url(ways, connectors.port_of(sockets, "web-tcp"))
-            session = Session(prepared, link, state, Audience(display, folder, gateway, presence))
+            held = session_stack.enter_context(held_memory.made(prepared.plan))
+            session = Session(prepared, link, state, Audience(display, folder, gateway, presence), held)
             # From here on `status` sees it, on other nodes, too.
             session.show()
             early.put_through(session)
             plan = await _furnished(session_stack, prepared, session, gateway, sockets)
-            link.send_plan(replace(plan, project=joined), list(sockets.values()))
+            whole = replace(plan, project=joined, connectors=(*sockets, *held))
+            link.send_plan(whole, [*sockets.values(), *held.values()])
             await session.live()
             await gateway.farewell()
             nobody_left = await link.leave()
@@ -136,7 +140,7 @@ async def _furnished(
             sockets["egress"] = relay.theirs
     session.show_ways_in(native_port, access.web_certificate)
     sockets["link"] = gateway.theirs
-    return replace(prepared.plan, connectors=tuple(sockets), overlay=overlay, certificates=access.certificates)
+    return replace(prepared.plan, overlay=overlay, certificates=access.certificates)
 
 
 async def _disk(prepared: Prepared, session: Session) -> str:
@@ -145,7 +149,9 @@ async def _disk(prepared: Prepared, session: Session) -> str:
     Raises Refusal.
     """
     if prepared.resume:
-        session.restoring = asyncio.create_task(suspending.restored(prepared, session.place, session.tell_progress))
+        session.restoring = asyncio.create_task(
+            suspending.restored(prepared, session.place, session.held, session.tell_progress)
+        )
         try:
             await session.restoring
         except asyncio.CancelledError:
@@ -153,8 +159,12 @@ async def _disk(prepared: Prepared, session: Session) -> str:
             raise Refusal(session.exit_code(), what, hint="the saved desktop is as it was: 7lbd saved list") from None
         return str(session.place / shared_files.OVERLAY)
     # What is saved names no file: what lies below is told to QEMU.
-    named = prepared.plan.layers if prepared.plan.freeze else ()
-    return prepared.plan.overlay or await overlay_disk.make_overlay(session.place, named, prepared.disk_size)
+    plan = prepared.plan
+    if plan.encrypted:
+        return await encrypted_start.made(prepared, session.place, session.held)
+    return plan.overlay or await overlay_disk.make_overlay(
+        session.place, plan.layers if plan.freeze else (), prepared.disk_size
+    )
 
 
 def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left: bool) -> None:

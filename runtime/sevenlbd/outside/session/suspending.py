@@ -19,6 +19,8 @@ from ..saved import claims, estimate, places, saving
 from ..saved.claims import Claim
 from ..saved.facts import Lock, Secrets
 from ..saved.messages import Write
+from . import held_memory
+from .held_memory import Held
 from .keeper_link import KeeperLink
 from .preflight.prepared import Prepared
 
@@ -41,10 +43,11 @@ class SuspendOrder:
 class Suspending:
     """The means of one session to be suspended."""
 
-    def __init__(self, prepared: Prepared, link: KeeperLink, place: Path) -> None:
+    def __init__(self, prepared: Prepared, link: KeeperLink, place: Path, held: Held) -> None:
         self._prepared = prepared
         self._link = link
         self._place = place
+        self._memory = held
         self._held: asyncio.Future[None] | None = None
         self._used = 0
         """Bytes of memory and disk that were no holes, the last time."""
@@ -95,10 +98,12 @@ class Suspending:
         """
         savable = self._prepared.savable
         assert savable is not None, "check has seen to that"
+        # The memory of an encrypted one is read where the machine has it: it stands still until that is done.
+        live = order.keep_running and not self._prepared.plan.encrypted
         wanted = Write(
             target=str(target),
             folder=str(self._place),
-            overlay=str(self._place / shared_files.CHECKPOINT) if order.keep_running else overlay,
+            overlay=str(self._place / shared_files.CHECKPOINT) if live else overlay,
             facts=savable.facts,
             secrets=_secrets(self._prepared.plan),
             layers=savable.layers,
@@ -106,13 +111,14 @@ class Suspending:
             keys=savable.folder,
             recipients=order.recipients,
             lock=self._lock(order),
+            in_memory=held_memory.told(self._memory),
         )
         if not order.target and savable.folder:
             places.made(Path(savable.folder))
         try:
             async with saving.writer(wanted, self._place / LOG) as worker:
                 began = time.monotonic()
-                await self._hold(live=order.keep_running)
+                await self._hold(live=live)
                 try:
                     size = await saving.write(worker, self._measured(advance))
                     if savable.folder and self._used:
@@ -157,11 +163,12 @@ class Suspending:
         return True
 
 
-async def restored(prepared: Prepared, folder: Path, advance: Advance) -> None:
+async def restored(prepared: Prepared, folder: Path, held: Held, advance: Advance) -> None:
     """Fill the session's files from the saved desktop that it goes on from. Raises Refusal."""
     assert prepared.resume is not None, "only a session that goes on is restored"
-    await saving.restore(replace(prepared.resume, folder=str(folder)), folder / LOG, advance)
+    order = replace(prepared.resume, folder=str(folder), in_memory=held_memory.told(held))
+    await saving.restore(order, folder / LOG, advance)
 
 
 def _secrets(plan: Plan) -> Secrets:
-    return Secrets(password=plan.password, share_user=plan.user)
+    return Secrets(password=plan.password, share_user=plan.user, disk_key=plan.disk_key)

@@ -53,6 +53,8 @@ FACTS = Facts(
     memory=LayerFact("warm/memory", "raw", MEMORY, "cd" * 32),
     memory_at=AT,
 )
+PLAIN_PARTS = saved_format.PARTS[: saved_format.MEMORY_PART]
+"""Of a session that is not encrypted."""
 OPENING = Opening(FACTS, Secrets("Pw0" * 8, "ann"))
 
 
@@ -115,7 +117,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     (folder / "variables.fd").write_bytes(b"\xff" * 540672)
     key = pyrage.x25519.Identity.generate()
     path = folder / "one.7lbd"
-    files = [folder / name for name in saved_format.PARTS]
+    files = [folder / name for name in PLAIN_PARTS]
     with (
         Opened(*files) as (disk_fd, state, variables),
         Opened(folder / "warm") as (base,),
@@ -127,7 +129,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def test_what_was_written_comes_out_again(world: World) -> None:
-    assert world.restored() == tuple((world.folder / name).read_bytes() for name in saved_format.PARTS)
+    assert world.restored() == tuple((world.folder / name).read_bytes() for name in PLAIN_PARTS)
 
 
 def test_it_holds_neither_zeroes_nor_what_the_warm_memory_has(world: World) -> None:
@@ -195,8 +197,8 @@ def test_bytes_behind_its_end_are_noticed(world: World, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_so(world: World, tmp_path: Path) -> None:
-    changed = world.path.read_bytes().replace(b"format 1", b"format 2", 1)
-    assert "of format 2, and this 7lbd knows 1" in damaged(world, tmp_path, changed).what
+    changed = world.path.read_bytes().replace(b"format 1", b"format 3", 1)
+    assert "of format 3, and this 7lbd knows 2" in damaged(world, tmp_path, changed).what
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF" + bytes(100000), b"7lbd saved desktop, format x\n" + bytes(40000)])

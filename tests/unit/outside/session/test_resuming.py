@@ -417,3 +417,30 @@ def test_both_verbs_come_to_a_session_that_goes_on(
     assert came.prepared
     assert came.prepared.resume
     assert came.prepared.plan.session == "wanderer"
+
+
+def test_what_was_encrypted_goes_on_encrypted_with_its_own_key_whatever_is_set(site: Site) -> None:
+    key = "ab" * 32
+    site.save(site.facts(), Secrets(PASSWORD, "ann", key))
+    for encrypt in (False, True):
+        prepared = site.resume(encrypt=encrypt)
+        assert prepared.plan.disk_key == key
+        assert prepared.resume
+        assert prepared.resume.most[-1] == prepared.plan.guest.memory, "its memory is a part of its own"
+
+
+def test_what_was_not_encrypted_is_refused_where_everything_has_to_be(site: Site) -> None:
+    site.save(site.facts())
+    with pytest.raises(Refusal, match="its disk is not encrypted") as told:
+        site.resume(encrypt=True)
+    assert "--no-encrypt" in (told.value.hint or "")
+    resumed = site.resume().resume
+    assert resumed
+    assert resumed.most[-1] == 0, "and has no such part"
+
+
+@pytest.mark.parametrize("key", ["x" * 64, "ab", "ab" * 33, "secret,id=k,file=/etc/passwd"])
+def test_a_disks_key_that_makes_no_sense_is_not_taken(site: Site, key: str) -> None:
+    site.save(site.facts(), Secrets(PASSWORD, "ann", key))
+    with pytest.raises(Refusal, match="makes no sense"):
+        site.resume()

@@ -28,7 +28,7 @@ def coordinator(context: CommandContext) -> int:
 
 
 def _options(parser: Parser) -> None:
-    options(parser, "state_dir")
+    options(parser, "state_dir", "image_key", "image_key_command")
 
 
 COMMANDS = {"grid coordinator": Command(coordinator, _options)}

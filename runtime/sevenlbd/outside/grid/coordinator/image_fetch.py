@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....base import atomic
 from ....base.errors import Refusal
-from ....images.cache import sparse
+from ....images.arrival.arriving import PieceFile, hashed
 from ....images.layout import MANIFEST, PLACES, SIGNATURE, TREE
 from ....images.signing import digest, manifest, signature, verified
 from ....images.signing.manifest import SIGNATURE_FILES, Altered, Manifest, Part
@@ -72,7 +71,7 @@ class ImageFetch:
         known = self._approved(place)
         leaves = self._proofs(place, known)
         for name, part in known.parts.items():
-            self._part(place / name, name, part, leaves.get(name, ()))
+            self._part(place, name, part, leaves.get(name, ()))
 
     def _approved(self, place: Path) -> Manifest:
         """What it consists of, when a trusted key has signed just that. Raises Altered."""
@@ -114,26 +113,23 @@ class ImageFetch:
             raise Altered(f"{self._image}: is offered without {name}, or with one of {size} bytes")
         return b"".join(self._bytes(name, 0, size))
 
-    def _part(self, path: Path, name: str, part: Part, leaves: Sequence[bytes]) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with sparse.opened(path, os.O_RDWR | os.O_CREAT) as file:
-            os.ftruncate(file, part.size)
+    def _part(self, place: Path, name: str, part: Part, leaves: Sequence[bytes]) -> None:
+        with self._store.file(place, name, part.size) as file:
             for index in range(max(1, digest.count(part.size))):
                 self._piece(file, name, part, index, leaves[index] if part.root else bytes.fromhex(part.sha256))
-            os.fsync(file)
 
-    def _piece(self, file: int, name: str, part: Part, index: int, expected: bytes) -> None:
+    def _piece(self, file: PieceFile, name: str, part: Part, index: int, expected: bytes) -> None:
         at, length = index * digest.CHUNK, digest.length(part.size, index)
         if self.over.is_set():
             raise _Stopped
-        if _hash(part, os.pread(file, length, at)) == expected:
+        if hashed(part, file.read(at, length)) == expected:
             return
         zeroes = bytes(length)
-        is_hole = _hash(part, zeroes) == expected
+        is_hole = hashed(part, zeroes) == expected
         data = zeroes if is_hole else b"".join(self._bytes(name, at, at + length))
-        if _hash(part, data) != expected:
+        if hashed(part, data) != expected:
             raise Altered(f"{self._image}: {name}: bytes {at} to {at + length} are not what was signed")
-        sparse.write(file, memoryview(data), at, length)
+        file.write(at, data)
 
     def _bytes(self, name: str, begin: int, end: int) -> Iterator[bytes]:
         """As they come, no quicker than they may."""
@@ -144,8 +140,3 @@ class ImageFetch:
                 if self.over.is_set():
                     raise _Stopped
             yield piece
-
-
-def _hash(part: Part, data: bytes) -> bytes:
-    """As the manifest has it: a large file's pieces are leaves of its tree, a small one is hashed as it is."""
-    return digest.leaf(data) if part.root else hashlib.sha256(data).digest()

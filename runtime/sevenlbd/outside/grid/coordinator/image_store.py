@@ -13,13 +13,14 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from ....base.errors import Refusal
 from ....images import names
+from ....images.arrival import approved, arriving
+from ....images.arrival.arriving import PieceFile
 from ....images.repository import readonly
-from ....images.signing import verified
 from .happenings import HeldVersion
 from .stages import ImageVersion
 
@@ -30,8 +31,9 @@ _PART = ".part-"
 class ImageStore:
     """The folder of one coordinator's images. Methods raise OSError."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, key: bytes | None = None) -> None:
+        """With a `key`, what comes is encrypted."""
+        self._folder, self._key = folder, key
 
     def held(self) -> tuple[HeldVersion, ...]:
         """All that is here; what makes no sense is removed."""
@@ -68,9 +70,18 @@ class ImageStore:
         """Whether it has come already."""
         return self.folder(image).is_dir()
 
+    def file(self, place: Path, name: str, size: int) -> AbstractContextManager[PieceFile]:
+        """A file of a version that is on its way, by pieces of its plain text; on the disk when this ends."""
+        return arriving.opened(place, name, size, self._key)
+
     def finish(self, image: ImageVersion) -> None:
-        """All of it has come: from now on nobody writes to it, and it is whole also after a power cut."""
+        """All of it has come: from now on nobody writes to it, and it is whole also after a power cut.
+
+        Raises Refusal.
+        """
         part = self._folder / f"{_PART}{image.digest}" / image.name / image.version
+        if self._key:
+            arriving.finish(part, self._key)
         readonly.close(part)
         part.parents[1].rename(self.repository(image))
 
@@ -89,7 +100,7 @@ class ImageStore:
         """Verify all of it; returns why it must not be started, or nothing."""
         folder = self.folder(image)
         try:
-            verified.ensure(folder, keys, memory)
+            approved.check(folder, keys, memory, self._key)
         except (Refusal, OSError) as error:
             return getattr(error, "what", "") or str(error)
         return ""

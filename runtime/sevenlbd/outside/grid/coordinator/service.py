@@ -21,6 +21,7 @@ from ....images.signing import signature
 from ...cli.command import CommandContext
 from ...console import terminal
 from ...node import abilities
+from .. import key_sources
 from ..protocol import WorkerOrder, WorkerPass
 from . import acts, bandwidth, overview, own_report, owner_socket
 from .acts import Act
@@ -74,7 +75,8 @@ class Service:
     def __init__(self, context: CommandContext, files: OwnFiles, pool: Pool, look: OwnerLook) -> None:
         self._queue: queue.SimpleQueue[Happening | Callable[[], None]] = queue.SimpleQueue()
         self._context, self._files, self._pool, self._look = context, files, pool, look
-        self._store = ImageStore(files.images)
+        self._key = key_sources.of_coordinator(context.settings, context.here.environment)
+        self._store = ImageStore(files.images, self._key)
         self._talk = PoolTalk(pool.service, self._queue.put)
         self._sessions = VmSessions(files, self._queue.put, context.here.environment)
         self._rate = bandwidth.ChangingRate()
@@ -196,6 +198,7 @@ class Service:
                 megabits=bandwidth.of_vm(self._look.grid.rate, machine_terms.slots),
                 memory_left=machine_terms.memory_left,
                 record=record,
+                image_key=self._key,
             )
         )
 

@@ -46,6 +46,8 @@ class VmOrder:
     megabits: int
     memory_left: int
     record: Mapping[str, object]
+    image_key: bytes = field(default=b"", repr=False)
+    """What opens its image, which lies encrypted; empty where it does not."""
 
 
 @dataclass
@@ -84,8 +86,12 @@ class VmSessions:
         stack = ExitStack()
         try:
             descriptor = stack.enter_context(_in_memory(json.dumps(order.record).encode()))
-            command = [*process.python("sevenlbd"), *self.words(order, f"/dev/fd/{descriptor}")]
-            running = stack.enter_context(process.piped(command, environment=self._environment, pass_fds=(descriptor,)))
+            words, descriptors = self.words(order, f"/dev/fd/{descriptor}"), [descriptor]
+            if order.image_key:
+                descriptors.append(stack.enter_context(_in_memory(order.image_key.hex().encode())))
+                words += ["--encrypt", "--image-key", f"/dev/fd/{descriptors[-1]}"]
+            command = [*process.python("sevenlbd"), *words]
+            running = stack.enter_context(process.piped(command, environment=self._environment, pass_fds=descriptors))
         except OSError as error:
             stack.close()
             self._tell(VmGone(order.vm.id, failed=True, why=f"it could not be started: {error.strerror}"))

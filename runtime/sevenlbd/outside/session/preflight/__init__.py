@@ -1,5 +1,6 @@
 """The checker's part: everything about a session is checked before the first side effect. A fork of the supervisor.
 
+- at_rest: whether anything may lie on the node in the clear
 - checker: the fork that checks while the supervisor is loaded
 - giving_way: a session in the background: whether there is room for it
 - guest_machine: what machine the image asks for and the node gives

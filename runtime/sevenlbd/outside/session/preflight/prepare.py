@@ -35,7 +35,7 @@ from ...node import abilities, rlimits
 from ...presence import records
 from ...project.joined import JoinedProject
 from ...saved import estimate, places
-from . import giving_way, guest_machine, private_places, savable, timezones
+from . import at_rest, giving_way, guest_machine, private_places, savable, timezones
 from .guest_machine import AsSaved, Platform
 from .prepared import Prepared, SessionOptions, WorkerImage
 from .remarks import Remarks
@@ -95,6 +95,8 @@ def prepare(
         warnings=tuple(remarks.warnings),
         notes=tuple(remarks.notes),
         identities=checked.identities,
+        warm_keys=at_rest.warm_keys(image, checked.warm),
+        warm_state_size=at_rest.warm_state_size(image, checked.warm),
         lease=repositories.owner(image.folder or image.layers[0].path.parent),
         presence=records.targets(settings, environment, checked.name),
         savable=savable.of(settings, environment, image, plan, login),
@@ -132,6 +134,7 @@ def _checked(
     inside = _inside(egress, project)
     guest, warm = guest_machine.machine(settings, image, platform, inside, size, remarks, as_saved)
     giving_way.check(settings, guest.memory)
+    at_rest.check(settings, image.keys, remarks)
     remarks.notes.extend(filter(None, [giving_way.sentence(settings, described)]))
     is_direct = giving_way.is_direct(settings, where, [layer.path for layer in image.layers], remarks)
     zone = timezones.command(settings, environment, described, remarks)
@@ -165,10 +168,11 @@ def _image(
 ) -> tuple[Image, dict[str, Identity]]:
     """The image, and its files as they were when they were checked. Raises Refusal."""
     image = images.resolve(settings.image, folders, sources.image_cache(settings))
+    image, key = at_rest.opened(image, settings, environment)
     if settings.require_signed or settings.signed_by:
         from . import trust  # costs time, so only where it is wanted
 
-        return trust.checked(settings, image, environment)
+        return trust.checked(settings, image, environment, key)
     return image, {str(layer.path): layer.identity for layer in image.layers}
 
 
@@ -202,6 +206,8 @@ def _plan(settings: Settings, environment: Mapping[str, str], umask: int, checke
         protect_dot_files=settings.protect_dot_files,
         background=settings.background,
         direct_disk=checked.direct_disk,
+        disk_key=at_rest.disk_key(settings, checked.image.keys),
+        layer_keys=at_rest.layer_keys(checked.image, checked.warm),
         hidden=private_places.hidden(settings, environment, checked.shares),
         notice_hook=described.notice_hook if guest.agent else (),
         suspend_hook=described.suspend_hook if guest.agent else (),

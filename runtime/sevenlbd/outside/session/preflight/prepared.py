@@ -112,6 +112,10 @@ class Prepared:
     """What the agent runs in the guest for a command; empty where the image has none, or no agent."""
     worker: WorkerImage | None = None
     """How its guest joins a pool; None where the image has no hook for that, or no agent."""
+    warm_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    """What opens the files of the warm state that lie encrypted, by path: out here only."""
+    warm_state_size: int = 0
+    """Bytes of the warm state's devices, in the clear."""
     copied: bool = False
     """Whether another session may go on from the same one."""
 

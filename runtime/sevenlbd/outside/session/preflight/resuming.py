@@ -33,6 +33,7 @@ from .prepared import Prepared
 
 _PASSWORD = re.compile(r"[A-Za-z0-9]{16,64}")
 _DESKTOP = re.compile(r"[0-9a-f]{32}")
+_DISK_KEY = re.compile(r"[0-9a-f]{64}")
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a model's name: nothing that QEMU would take for a feature
 _WORDS = {
     "qemu": "QEMU",
@@ -115,6 +116,7 @@ def _check_words(path: Path, facts: Facts, secrets: Secrets) -> None:
         and account_name(secrets.share_user) == secrets.share_user
         and facts.memory_at <= saved_format.MOST_STATE_MORE
         and _DESKTOP.fullmatch(facts.desktop)
+        and (not secrets.disk_key or _DISK_KEY.fullmatch(secrets.disk_key))
     )
     if not fits:
         what = f"{path}: is no saved desktop to go on from: what it says of its machine makes no sense"
@@ -160,6 +162,7 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
     """The session as one that goes on. Raises Refusal when it cannot."""
     plan, savable, facts = prepared.plan, prepared.savable, desktop.facts
     assert savable is not None, "every session has the facts of its own"
+    _check_encryption(desktop, prepared)
     _check_machine(desktop, savable.facts.machine, prepared)
     _check_layers(desktop, savable.layers, savable.memory)
     warm = plan.warm
@@ -172,8 +175,8 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         facts=facts,
         digest=desktop.digest,
         keys=str(desktop.keys or ""),
-        memory=savable.memory.path if savable.memory else "",
-        most=saved_format.most_of_parts(savable.facts.machine),
+        memory=savable.memory.path if savable.memory and not savable.memory.sealed else "",
+        most=saved_format.most_of_parts(savable.facts.machine, encrypted=bool(desktop.secrets.disk_key)),
         identity=str(desktop.opener.identity) if desktop.opener.lock else "",
     )
     # The guest has mounted its shares by these secrets, and goes on with them.
@@ -185,6 +188,7 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         guest=guest,
         password=desktop.secrets.password,
         user=desktop.secrets.share_user,
+        disk_key=desktop.secrets.disk_key,
     )
     here = savable.facts.machine
     machine = replace(facts.machine, host=here.host, qemu=here.qemu)  # who writes it the next time
@@ -203,6 +207,13 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         savable=same,
         notes=(*prepared.notes, *notes),
     )
+
+
+def _check_encryption(desktop: SavedDesktop, prepared: Prepared) -> None:
+    """One that was encrypted goes on encrypted, wherever that is; another would lie here as it was. Raises Refusal."""
+    if prepared.plan.encrypted and not desktop.secrets.disk_key:
+        what = f"{desktop.path}: its disk is not encrypted, and a session here has to be (encrypt = true)"
+        raise Refusal(ExitCode.USAGE, what, hint="--no-encrypt, where the site allows that; or begin a new desktop")
 
 
 def _check_machine(desktop: SavedDesktop, here: MachineFacts, prepared: Prepared) -> None:

@@ -12,7 +12,7 @@ from ....base.addresses import MAC
 from ....config.settings import Settings
 from ....images import layout
 from ....images.lookup.image import Image
-from ....wire.plan import Plan
+from ....wire.plan import Plan, Warm
 from ...saved import places
 from ...saved.facts import Facts, HostCpu, MachineFacts
 from ...saved.messages import LayerFile
@@ -42,10 +42,15 @@ def of(settings: Settings, environment: Mapping[str, str], image: Image, plan: P
             desktop=secrets.token_hex(16),
         ),
         layers=tuple(layers),
-        memory=LayerFile(warm.memory, f"{layout.WARM}/{layout.WARM_MEMORY}", "raw") if warm else None,
+        memory=_warm_memory(image, warm) if warm else None,
         folder=str(place or ""),
         hook=image.description.warm_hook,
     )
+
+
+def _warm_memory(image: Image, warm: Warm) -> LayerFile:
+    sealed = warm.memory in image.keys
+    return LayerFile(warm.memory, f"{layout.WARM}/{layout.WARM_MEMORY}", "raw", sealed=sealed)
 
 
 def machine(plan: Plan, disk_size: int) -> MachineFacts:

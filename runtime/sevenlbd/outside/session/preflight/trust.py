@@ -10,6 +10,7 @@ from ....base.errors import ExitCode, Refusal
 from ....config import sources
 from ....config.settings import Settings
 from ....images import image_lock
+from ....images.arrival import approved
 from ....images.cache import node_cache as copies
 from ....images.lookup import image as images
 from ....images.lookup.image import Image
@@ -18,10 +19,11 @@ from ...console import progress_bar
 
 
 def checked(
-    settings: Settings, image: Image, environment: Mapping[str, str]
+    settings: Settings, image: Image, environment: Mapping[str, str], key: bytes | None = None
 ) -> tuple[Image, dict[str, image_lock.Identity]]:
     """The image once more, read after a trusted key has vouched for all of it, and every file that it vouched for.
 
+    `key` is that of images that lie encrypted here.
     Raises Refusal when the image is unsigned, altered, or signed by somebody else.
     """
     if image.folder is None:
@@ -35,10 +37,10 @@ def checked(
         cache is not None and cache.is_dir() and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
     )
     arrived = copies.arrived(cache, image.folder) if cache and vouched else None
-    identities = verified.ensure(image.folder, _keys(settings), memory, progress_bar.shown, arrived)
+    identities = approved.check(image.folder, _keys(settings), memory, key, progress_bar.shown, arrived)
     device = image.folder.stat().st_dev
     # From here on nothing counts that was read before.
-    again = replace(images.from_folder(image.folder), name=image.name, version=image.version)
+    again = replace(images.from_folder(image.folder, key), name=image.name, version=image.version)
     return again, {str(image.folder / name): (device, *identity) for name, identity in identities.items()}
 
 

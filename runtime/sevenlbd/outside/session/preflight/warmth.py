@@ -85,7 +85,7 @@ def needs(image: Image, guest: Guest, accel: str, network: str, cpu: str, egress
         disk_bus=guest.disk_bus,
         nic=guest.nic,
         display=guest.display,
-        layers=tuple(layer.path.stat().st_size for layer in image.layers),
+        layers=tuple(layer.size for layer in image.layers),
         egress=_reach(egress),
         logical_block_size=guest.logical_block_size,
         vendor=guest.vendor,

@@ -8,10 +8,14 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sevenlbd.base import process
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config import sources
 from sevenlbd.outside.grid.coordinator import bandwidth, overview, owner_look, owner_socket, unit_file
@@ -231,6 +235,28 @@ def test_a_vm_gets_no_file_no_way_and_no_image_but_what_it_is_to_have(tmp_path: 
         assert needed in line
     assert "secret" not in line
     assert not any(name.startswith("SEVENLBD") for name in sessions(tmp_path)._environment)
+
+
+def test_the_key_of_its_image_comes_by_a_descriptor_and_stands_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[list[str], str]] = []
+
+    @contextmanager
+    def piped(command: list[str], *, pass_fds: list[int], **_: object) -> Iterator[None]:
+        called.append((command, os.pread(pass_fds[-1], 100, 0).decode()))
+        raise OSError(2, "no such program")
+        yield
+
+    monkeypatch.setattr(process, "piped", piped)
+    wanted = replace(order(tmp_path), image_key=bytes(range(32)))
+    sessions(tmp_path).start(wanted)
+    (command, key) = called[0]
+    assert key == bytes(range(32)).hex()
+    assert "--encrypt --image-key /dev/fd/" in " ".join(command)
+    assert key not in " ".join(command)
+    assert key not in repr(wanted)
+    assert repr(bytes(range(32))) not in repr(wanted)
 
 
 def test_one_that_was_suspended_goes_on_from_its_file(tmp_path: Path) -> None:

@@ -224,3 +224,26 @@ def test_what_makes_no_sense_in_the_store_is_removed(tmp_path: Path, pool: Pool,
     assert len(ImageStore(tmp_path / "images").held()) == 1
     assert [path.name for path in (tmp_path / "images").iterdir()] == [pool.offered.manifest]
     assert (tmp_path / "key").exists()
+
+
+def test_with_a_key_nothing_that_comes_lies_in_the_clear_and_it_can_be_started_from(tmp_path: Path, pool: Pool) -> None:
+    (pool.folder / layout.DESCRIPTION).write_text('os = "linux"\nformat = "raw"\n')
+    pool.sign(tmp_path / "key")
+    store = ImageStore(tmp_path / "images", bytes(range(32)))
+    store.held()
+    pool.breaks_after = 5
+    broken = ImageFetch(pool.offered, store, [pool.key], pool.get, ChangingRate()).run()
+    assert broken.outcome is FetchOutcome.BROKEN, broken
+    pool.asked, pool.breaks_after = [], -1
+    ended = ImageFetch(pool.offered, store, [pool.key], pool.get, ChangingRate()).run()
+    assert ended.outcome is FetchOutcome.WHOLE, ended
+    assert (layout.DISK, 0, CHUNK) not in pool.asked, "what had come is not paid for twice"
+    mark = random.Random(1).randbytes(64)
+    assert mark in (pool.folder / layout.DISK).read_bytes()
+    here = store.folder(image(pool))
+    assert not any(mark in path.read_bytes() for path in here.rglob("*") if path.is_file())
+    assert store.check(image(pool), [pool.key], tmp_path / "memory" / "verified.json") == ""
+    other = ImageStore(tmp_path / "images", bytes(32))
+    assert "was not written with the key" in other.check(image(pool), [pool.key], tmp_path / "none")
+    for folder, _, _ in os.walk(tmp_path):
+        Path(folder).chmod(0o700)
