@@ -38,6 +38,7 @@ def run(bench: Bench) -> None:
         many = bench.in_turns(several, 1)
         bench.add(f"{count} commands by --parallel 2", "s", many["in two machines"])
         bench.add(f"{count} commands, each in a machine of its own, one by one", "s", many["one by one"])
+        bench.compare("one by one against two machines", many["one by one"], many["in two machines"])
         size = bench.rounds(256, 16)
         nothing = taken["true"][-1]
         printed = _exec(folder, "--", "head", "-c", str(size * _MIB), "/dev/zero")
