@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .base import later
+from .base import appliance, later
 from .base.errors import ExitCode, Refusal
 from .outside.cli import verbs
 from .outside.console import terminal
@@ -17,7 +17,7 @@ from .outside.node import rlimits
 # What a node in trouble answers to a program without a fault.
 _TROUBLE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE,
-    errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
+    errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOTCONN,
 }  # fmt: skip
 
 
@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except OSError as error:
-        if error.errno not in _TROUBLE:
+    except (OSError, ImportError) as failed:
+        error = failed if isinstance(failed, OSError) else appliance.gone()
+        if error is None or error.errno not in _TROUBLE:
             raise
         _say_no_more()
         terminal.say(f"7lbd: {error.filename or 'this node'}: {error.strerror}", "  7lbd doctor", error=True)

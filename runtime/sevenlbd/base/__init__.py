@@ -1,6 +1,7 @@
 """The ground: what knows nothing of sessions, and imports nothing above itself.
 
 - addresses: the guest's link, the same in every session
+- appliance: whether the SIF that we run from is still there
 - atomic: files replaced in one step
 - belongings: whose a file is that was found, not named
 - container: what of the node the container shows

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..base import core_dumps, logs, priority, process
 from ..wire import packets, shared_files
-from ..wire.keeper import EVENTS, Event, EventKind
+from ..wire.keeper import EVENTS, ORDERS, Event, EventKind, Stop
 from ..wire.plan import PLANS, Plan
 from .builder import Builder
 from .init import root
@@ -90,7 +90,18 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
 
 
 async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
-    """The plan with its descriptors; None when the supervisor changed its mind."""
+    """The plan with its descriptors; None when the supervisor changed its mind: it is gone, or orders us to end."""
+    while True:
+        data, descriptors = await _received(wire)
+        order = ORDERS.unpack_or_none(data)
+        if not data or isinstance(order, Stop):
+            return None
+        if order is None:  # any other is for a machine, and there is none yet
+            return PLANS.unpack(data), descriptors
+
+
+async def _received(wire: socket.socket) -> tuple[bytes, list[int]]:
+    """The next message; an empty one from a supervisor that is gone."""
     readable = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(wire, readable.set)
@@ -100,8 +111,8 @@ async def _receive_plan(wire: socket.socket) -> tuple[Plan, list[int]] | None:
         data, descriptors, _, _ = socket.recv_fds(wire, packets.MAX_MESSAGE, _MAX_DESCRIPTORS)
     except ConnectionError:
         # It went without reading our first word: a refusal for another reason.
-        return None
-    return (PLANS.unpack(data), descriptors) if data else None
+        return b"", []
+    return data, descriptors
 
 
 def _log_to(path: Path) -> None:

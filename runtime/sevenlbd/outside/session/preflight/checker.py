@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ....base import later
+from ....base import appliance, later
 from ....base.errors import ExitCode, Refusal
 from ....base.paths import user_path
 
@@ -122,6 +122,11 @@ def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
         return Answer(as_json, sif, trouble=(refusal.code, refusal.what, refusal.hint), report=report)
     except OSError as error:
         return Answer(as_json, sif, trouble=error, report=report)
+    except ImportError:
+        if error := appliance.gone():
+            return Answer(as_json, sif, trouble=error, report=report)
+        traceback.print_exc()
+        return Answer(code=ExitCode.BUG)
     except SystemExit as end:
         return Answer(code=_flushed(end.code if isinstance(end.code, int) else ExitCode.USAGE))
     except BaseException:
