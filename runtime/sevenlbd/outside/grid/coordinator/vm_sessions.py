@@ -7,6 +7,7 @@ into the pool is handed over in memory (memfd_create(2)), and is on no disk.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import signal
@@ -47,7 +48,8 @@ class VmOrder:
     memory_left: int
     record: Mapping[str, object]
     image_key: bytes = field(default=b"", repr=False)
-    """What opens its image, which lies encrypted; empty where it does not."""
+    """What opens its image, which lies encrypted; empty where it does not. What it is suspended into is closed by what
+    comes of it: a key beside that would lie on the same disk."""
 
 
 @dataclass
@@ -88,8 +90,11 @@ class VmSessions:
             descriptor = stack.enter_context(_in_memory(json.dumps(order.record).encode()))
             words, descriptors = self.words(order, f"/dev/fd/{descriptor}"), [descriptor]
             if order.image_key:
-                descriptors.append(stack.enter_context(_in_memory(order.image_key.hex().encode())))
-                words += ["--encrypt", "--image-key", f"/dev/fd/{descriptors[-1]}"]
+                closes = hmac.digest(order.image_key, b"saved desktops", "sha256").hex()  # RFC 2104
+                for option, secret in (("--passphrase-file", closes), ("--image-key", order.image_key.hex())):
+                    descriptors.append(stack.enter_context(_in_memory(secret.encode())))
+                    words += [option, f"/dev/fd/{descriptors[-1]}"]
+                words.append("--encrypt")
             command = [*process.python("sevenlbd"), *words]
             running = stack.enter_context(process.piped(command, environment=self._environment, pass_fds=descriptors))
         except OSError as error:

@@ -253,7 +253,9 @@ def test_the_key_of_its_image_comes_by_a_descriptor_and_stands_nowhere(
     sessions(tmp_path).start(wanted)
     (command, key) = called[0]
     assert key == bytes(range(32)).hex()
-    assert "--encrypt --image-key /dev/fd/" in " ".join(command)
+    assert "--image-key /dev/fd/" in " ".join(command)
+    assert "--passphrase-file /dev/fd/" in " ".join(command), "no key of what is suspended lies beside it"
+    assert command[-1] == "--encrypt"
     assert key not in " ".join(command)
     assert key not in repr(wanted)
     assert repr(bytes(range(32))) not in repr(wanted)
