@@ -23,6 +23,7 @@ from . import (
     make_run,
     memory,
     page,
+    pool,
     publishing,
     relay,
     share,
@@ -56,6 +57,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "page": page.run,
     "intake": intake.run,
     "publishing": publishing.run,
+    "pool": pool.run,
 }
 RESULT = BUILD / "bench.json"
 

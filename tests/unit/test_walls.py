@@ -71,6 +71,12 @@ PROCESSES = {
     "maker of encrypted disks": Process(
         ("images.encryption.maker",), ("images.encryption", "images.cache.sparse", "images.qcow2")
     ),
+    # Machines' and jobs' words come to it as records, names of ours and numbers.
+    "pool's service": Process(
+        ("outside.grid.pool.pool_verbs",),
+        ("base", "wire", "config", "images", "outside"),
+        but=("outside.session", "outside.imaging", "outside.egress", "outside.saved", "outside.grid.coordinator"),
+    ),
     "maker of certificates": Process(
         ("outside.access.certificates",), ("base", "wire.tls", "outside.access.certificates", "outside.access.bundle")
     ),

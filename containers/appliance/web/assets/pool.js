@@ -136,7 +136,7 @@ function machine(one) {
   }
   const vms = one.vms.map((vm) => make("div", {}, `${vm.slot}: ${vm.image} `, make("small", {}, vm.phase)));
   const cell = make("div", {}, ...vms);
-  if (!vms.length) cell.append(`none of ${one.slots}`);
+  if (!vms.length && one.here) cell.append(`none of ${one.slots}`);
   return [
     name,
     one.here ? one.owner : "",

@@ -44,7 +44,8 @@ class _Pool(Collector):
         yield from self._of_service()
 
     def _sums(self) -> Iterator[Metric]:
-        totals, rows = self._parts.fleet.totals(), pool_overview.machines(self._parts)
+        rows = pool_overview.machines(self._parts)
+        totals = self._parts.fleet.totals()
         revoked = sum(bool(row["revoked"]) for row in rows)
         states = {"here": totals.machines, "away": max(0, len(rows) - revoked - totals.machines), "revoked": revoked}
         yield _gauge("machines", "Enrolled machines.", "state", states)

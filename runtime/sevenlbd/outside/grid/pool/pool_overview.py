@@ -19,8 +19,8 @@ _MOST_MACHINES = 5000  # rows of the page; a guess: nobody looks at more, and th
 
 def table(parts: PoolParts) -> dict[str, Any]:
     """It reads files of the service's own."""
-    totals = parts.fleet.totals()
     rows = machines(parts)
+    totals = parts.fleet.totals()
     return {
         "pool": {
             "collector": parts.workers.address.collector,
@@ -49,16 +49,20 @@ def table(parts: PoolParts) -> dict[str, Any]:
 
 
 def machines(parts: PoolParts) -> list[dict[str, Any]]:
-    """A row for each that is enrolled, by name."""
+    """A row for each that is enrolled, by name. What those say who were sent away is forgotten."""
     heard = {name: (report, age, here) for name, report, age, here in parts.fleet.reports()}
     rows = []
     for member in parts.members.all():
+        revoked = members.why_revoked(parts.place, member)
+        if revoked:
+            parts.fleet.forget(member.name)
+            heard.pop(member.name, None)
         report, age, here = heard.get(member.name, (None, 0.0, False))
         rows.append(
             {
                 "name": member.name,
                 "address": member.address,
-                "revoked": members.why_revoked(parts.place, member),
+                "revoked": revoked,
                 "seen": round(max(0.0, time.time() - member.seen), 1),
                 "here": here,
                 "age": round(age, 1),

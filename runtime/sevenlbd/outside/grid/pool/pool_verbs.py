@@ -48,6 +48,8 @@ def serve(context: CommandContext) -> int:
         # Before anybody can be served: what is wrong with the pool's HTCondor is said here.
         parts = _parts(context, table, place)
         tls, pin = serving.certificate(place, (table.certificate, table.private_key), _names(table))
+        # A machine that was told of no image for a moment might throw its own away.
+        parts.offers.look()
         host, _, port = (context.options.listen or table.listen).rpartition(":")
         try:
             listener = listen(host.strip("[]"), int(port))
