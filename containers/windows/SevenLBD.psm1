@@ -1,7 +1,8 @@
 # What 7lbd asks of a Windows image, each thing in one place. The scripts beside this one only call it:
 # first-boot.ps1 and finish.ps1 during an unattended installation, prepare.ps1 in an existing Windows, and in every session
 # start.ps1 (as SYSTEM), drives.ps1 (as the user), and by the guest agent session.ps1 (after a warm start), notice.ps1 (with a
-# text for whoever is logged on), logon.ps1 (before a machine is frozen) and exec.ps1 (a command as a job, by RunJob.cs).
+# text for whoever is logged on), logon.ps1 (before a machine is frozen) exec.ps1 (a command as a job, by RunJob.cs) and
+# join.ps1 (this machine becomes a worker of a pool, watched by worker.ps1).
 #
 # For Windows PowerShell 5.1, which every Windows 10, 11 and Server 2016 to 2025 has. Secrets are never written to the log,
 # to the serial port or to a command line. Accounts and groups of Windows' own are named by SID: their names are translated.
@@ -15,7 +16,11 @@ $CredentialFile = Join-Path $Folder 'credentials.json'
 $UndoFile = Join-Path $Folder 'undo.json'
 $JobLibrary = Join-Path $Folder 'RunJob.dll'
 $FirstLogonFile = Join-Path $Folder 'first-logon'
-$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1', 'logon.ps1', 'exec.ps1', 'RunJob.cs'
+$PoolFolder = Join-Path $Folder 'pool'
+$TokenFolder = Join-Path $PoolFolder 'tokens'
+$PoolFile = Join-Path $PoolFolder 'condor_config'
+$WorkerFile = Join-Path $Folder 'worker.txt'
+$LastingFiles = 'SevenLBD.psm1', 'start.ps1', 'drives.ps1', 'session.ps1', 'notice.ps1', 'logon.ps1', 'exec.ps1', 'RunJob.cs', 'join.ps1', 'worker.ps1'
 $InstallationFiles = 'first-boot.ps1', 'finish.ps1', 'prepare.ps1'
 
 $HostAddress = '169.254.100.2'
@@ -704,8 +709,106 @@ function Stop-FirstLogon {
 # The numbers of the sessions that have a shell.
 function Get-Desktop { Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'" | ForEach-Object { $_.SessionId } }
 
+# --- a worker of an HTCondor pool: docs/worker.md ---------------------------------------------------------------------
+
+# The record as the host has checked it. Looked at once more: its values become HTCondor's configuration.
+function Test-Record {
+    param([Parameter(Mandatory)][hashtable]$Record)
+    foreach ($name in 'collector', 'trust_domain', 'token', 'vm_name', 'machine', 'slot', 'idle_seconds') {
+        if (-not $Record[$name]) { throw "the record has no $name=" }
+    }
+    foreach ($name in $Record.Keys) {
+        if ($Record[$name] -notmatch '^[A-Za-z0-9 ._:@/+,=\[\]-]*\z') { throw "$name= has signs that are not let through" }
+    }
+}
+
+# What HTCondor is told beside its installer's configuration.
+function Get-PoolConfiguration {
+    param([Parameter(Mandatory)][hashtable]$Record)
+    $called = "$($Record.machine)-$($Record.slot)"
+    $attributes = @($Record.Keys | Where-Object { $_ -match '^attribute\.SevenLbd[A-Za-z0-9_]+\z' } | Sort-Object)
+    $names = @($attributes | ForEach-Object { ($_ -split '\.', 2)[1] })
+    @(
+        'use SECURITY : recommended_v9_0', 'use POLICY : Always_Run_Jobs', 'DAEMON_LIST = MASTER STARTD'
+        "COLLECTOR_HOST = $($Record.collector)", "CONDOR_HOST = $(($Record.collector -split ':\d+\z')[0])"
+        'CCB_ADDRESS = $(COLLECTOR_HOST)', 'USE_SHARED_PORT = True', 'UPDATE_COLLECTOR_WITH_TCP = True'
+        'CCB_HEARTBEAT_INTERVAL = 60', 'CCB_RECONNECT_TIME = 20', 'UPDATE_INTERVAL = 60'
+        'NO_DNS = True', 'DEFAULT_DOMAIN_NAME = worker', "NETWORK_HOSTNAME = $called.worker"
+        "PRIVATE_NETWORK_NAME = $called.worker", "UID_DOMAIN = $called.worker", "FILESYSTEM_DOMAIN = $called.worker"
+        "TRUST_DOMAIN = $($Record.trust_domain)"
+        'SEC_DEFAULT_AUTHENTICATION_METHODS = IDTOKENS', 'SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS'
+        "SEC_TOKEN_SYSTEM_DIRECTORY = $TokenFolder", "SEC_TOKEN_DIRECTORY = $TokenFolder"
+        'NUM_SLOTS = 1', 'NUM_SLOTS_TYPE_1 = 1', 'SLOT_TYPE_1 = 100%', 'SLOT_TYPE_1_PARTITIONABLE = True'
+        'STARTER_ALLOW_RUNAS_OWNER = False', 'RUNBENCHMARKS = False'
+        'START = ifThenElse(TARGET.vm_name =?= UNDEFINED, True, TARGET.vm_name == MY.vm_name)'
+        "STARTD_NOCLAIM_SHUTDOWN = $($Record.idle_seconds)"
+        "vm_name = `"$($Record.vm_name)`""
+        $attributes | ForEach-Object { "$(($_ -split '\.', 2)[1]) = `"$($Record[$_])`"" }
+        "STARTD_ATTRS = `$(STARTD_ATTRS) vm_name $($names -join ' ')"
+    ) -join "`r`n"
+}
+
+# For SYSTEM, as which HTCondor's service runs, and administrators; the disk is the session's own, and goes with it.
+function Save-Pool {
+    param([Parameter(Mandatory)][hashtable]$Record)
+    New-Item -ItemType Directory -Path $PoolFolder -Force | Out-Null
+    $rights = New-Object Security.AccessControl.DirectorySecurity
+    $rights.SetAccessRuleProtection($true, $false)
+    foreach ($sid in $System, $Administrators) { $rights.AddAccessRule((New-Rule $sid 'FullControl' 'ContainerInherit, ObjectInherit')) }
+    Set-Acl -LiteralPath $PoolFolder -AclObject $rights
+    # HTCondor reads every file of its folder of tokens.
+    New-Item -ItemType Directory -Path $TokenFolder -Force | Out-Null
+    [IO.File]::WriteAllText((Join-Path $TokenFolder 'pool'), "$($Record.token)`n")
+    [IO.File]::WriteAllText($PoolFile, (Get-PoolConfiguration -Record $Record))
+}
+
+# Again after the machine was suspended, with another token: jobs that run go on.
+function Start-Worker {
+    param([Parameter(Mandatory)][hashtable]$Record)
+    Test-Record -Record $Record
+    Save-Pool -Record $Record
+    if ((Get-Service -Name 'condor').Status -eq 'Running') {
+        & condor_reconfig.exe | Out-Null
+        return
+    }
+    Save-WorkerStatus -Text 'joining'
+    Start-Service -Name 'condor'
+    $words = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$(Join-Path $Folder 'worker.ps1')`""
+    Start-Process -FilePath 'powershell.exe' -ArgumentList $words -WindowStyle Hidden
+}
+
+# Seen whole or not at all by the host, which reads it every two seconds.
+function Save-WorkerStatus {
+    param([Parameter(Mandatory)][string]$Text)
+    $new = "$WorkerFile.new"
+    [IO.File]::WriteAllText($new, "$Text`r`n")
+    Move-Item -LiteralPath $new -Destination $WorkerFile -Force
+}
+
+# A starter for each job; and the connection by which the pool calls the startd, which stands as long as it is known there.
+function Get-WorkerPhase {
+    param([Parameter(Mandatory)][int]$Port)
+    if (@(Get-CimInstance -ClassName Win32_Process -Filter "Name = 'condor_starter.exe'").Count) { return 'busy' }
+    $all = [Net.NetworkInformation.IPGlobalProperties]::GetIPGlobalProperties().GetActiveTcpConnections()
+    $own = @($all | Where-Object { $_.RemoteEndPoint.Port -eq $Port -and $_.State -eq 'Established' })
+    if ($own.Count) { 'idle' } else { 'joining' }
+}
+
+# Until HTCondor has ended by itself, for nobody wanted it; then the machine does.
+function Wait-Worker {
+    $port = [int][regex]::Match([IO.File]::ReadAllText($PoolFile), 'COLLECTOR_HOST = .*:(\d+)').Groups[1].Value
+    while ((Get-Service -Name 'condor').Status -ne 'Stopped') {
+        Save-WorkerStatus -Text (Get-WorkerPhase -Port $port)
+        Start-Sleep -Seconds 2
+    }
+    Save-WorkerStatus -Text 'left'
+    Remove-Item -LiteralPath (Join-Path $TokenFolder 'pool') -Force
+    Start-Sleep -Seconds 5
+    Stop-Computer -Force
+}
+
 $public = 'Write-Step', 'Write-Fault', 'Install-Driver', 'Install-Contract', 'Undo-Contract', 'Register-Seal', 'Stop-AutomaticLogon',
     'ConvertFrom-Line', 'Read-Text', 'Show-Notice', 'Get-SessionValue', 'Set-SessionPassword', 'Save-Credential', 'Wait-RemoteDesktop',
     'Update-Certificate', 'Send-Ready', 'Connect-Drive', 'Restart-Drive', 'Wait-Contract', 'Test-FirstLogon', 'Test-AccountProfile',
-    'Start-FirstLogon', 'Complete-FirstLogon', 'Stop-FirstLogon', 'Clear-Installation', 'Invoke-Job'
+    'Start-FirstLogon', 'Complete-FirstLogon', 'Stop-FirstLogon', 'Clear-Installation', 'Invoke-Job', 'Start-Worker', 'Wait-Worker'
 Export-ModuleMember -Function $public

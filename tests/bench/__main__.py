@@ -32,6 +32,7 @@ from . import (
     suspend,
     viewers,
     warm,
+    worker,
 )
 from .measure import Bench, Figure, table
 from .sessions import BUILD
@@ -58,6 +59,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "intake": intake.run,
     "publishing": publishing.run,
     "pool": pool.run,
+    "worker": worker.run,
 }
 RESULT = BUILD / "bench.json"
 

@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import harness
@@ -42,12 +42,33 @@ class CondorPool:
     port: int
     nodes: tuple[str, ...]
     env: dict[str, str]
-    master: subprocess.Popen[bytes]
+    prefix: tuple[str, ...] = ()
+    """What brings a command to where the pool is, when that is another network namespace."""
+    host: str = "127.0.0.1"
+    master: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def address(self) -> str:
         """Of the collector, and of all that is behind its port."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    def begin(self) -> None:
+        """Start the daemons, and wait until they know each other."""
+        with (self.folder / "log" / "master.out").open("ab") as out:
+            # A group of its own: Ctrl-C in a terminal is for the tests, which then end the pool in order.
+            self.master = subprocess.Popen(
+                [*self.prefix, f"{TREE}/usr/sbin/condor_master", "-f"], stdin=subprocess.DEVNULL, stdout=out,
+                stderr=out, env=harness.environment(self.env), start_new_session=True, cwd=self.folder,
+            )  # fmt: skip
+        _wait_ready(self)
+
+    def kill(self) -> None:
+        """End all of its daemons at once, by SIGKILL."""
+        for process in harness.descendants(self.master.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.master.kill()
+        self.master.wait()
 
     @property
     def jobs(self) -> Path:
@@ -57,8 +78,8 @@ class CondorPool:
     def attempt(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """A command of HTCondor's, whatever comes of it."""
         return subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60, check=False, cwd=self.jobs,
-            env=harness.environment(self.env),
+            [*self.prefix, *command], input=text, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.jobs, env=harness.environment(self.env),
         )  # fmt: skip
 
     def call(self, *command: str, text: str = "") -> str:
@@ -120,10 +141,7 @@ class CondorPool:
         try:
             self.master.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            for process in harness.descendants(self.master.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            self.master.wait()
+            self.kill()
 
     def _until_empty(self) -> None:
         deadline = time.monotonic() + END_SECONDS
@@ -144,10 +162,13 @@ def running(
     memory_mb: int = 8000,
     domain: str = "pool.test",
     options: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
+    prefix: Sequence[str] = (),
 ) -> Iterator[CondorPool]:
     """A pool in an empty `folder` with a short name (it holds sockets).
 
     `options` are more lines of its configuration; those of one node begin with its name and a dot, `node1.START`.
+    `prefix` is a command that brings it to another network namespace, where it has the address `host`.
     """
     subprocess.run([harness.REPO / "scripts" / "condor-tree"], check=True, timeout=600)
     for name in ("log", "spool", "lock", "s", "jobs", *nodes):
@@ -156,17 +177,13 @@ def running(
         (folder / name).mkdir(mode=0o700)
     (folder / "sshd_template").write_text(_sshd_template())
     port = _free_port()
-    (folder / "condor_config").write_text(_configuration(folder, nodes, cpus, memory_mb, domain, port, options or {}))
+    of_host = {"CONDOR_HOST": host, "COLLECTOR_HOST": f"{host}:{port}", "NETWORK_INTERFACE": host}
+    more = of_host | dict(options or {})
+    (folder / "condor_config").write_text(_configuration(folder, nodes, cpus, memory_mb, domain, port, more))
     env = {"CONDOR_CONFIG": str(folder / "condor_config"), "PATH": f"{COMMANDS}:{os.environ['PATH']}"}
-    with (folder / "log" / "master.out").open("wb") as out:
-        # A group of its own: Ctrl-C in a terminal is for the tests, which then end the pool in order.
-        master = subprocess.Popen(
-            [f"{TREE}/usr/sbin/condor_master", "-f"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env=harness.environment(env), start_new_session=True, cwd=folder,
-        )  # fmt: skip
-    pool = CondorPool(folder, domain, port, tuple(nodes), env, master)
+    pool = CondorPool(folder, domain, port, tuple(nodes), env, tuple(prefix), host)
     try:
-        _wait_ready(pool)
+        pool.begin()
         yield pool
     finally:
         pool.close()
@@ -215,11 +232,8 @@ def _configuration(
         "COLLECTOR_BOOTSTRAP_SSL_CERTIFICATE": "False",
         "UID_DOMAIN": domain,
         "TRUST_DOMAIN": domain,
-        "CONDOR_HOST": "127.0.0.1",
-        "COLLECTOR_HOST": f"127.0.0.1:{port}",
         # Nobody is asked for the name: a test may have changed it.
         "NETWORK_HOSTNAME": socket.gethostname(),
-        "NETWORK_INTERFACE": "127.0.0.1",
         "BIND_ALL_INTERFACES": "False",
         "USE_SHARED_PORT": "True",
         "SHARED_PORT_PORT": str(port),

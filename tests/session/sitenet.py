@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import harness
 from siteserver import ADDRESSES, ADDRESSES_V6, GATEWAY, GATEWAY_V6, NODE, NODE_V6, RESOLVER
 
 HERE = Path(__file__).parent
@@ -58,6 +59,12 @@ class SiteNet:
         self.told: list[dict[str, Any]] = []
         self._node = node
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def beyond(self) -> list[str]:
+        """What runs a command on the far side, where the servers are."""
+        below = harness.descendants(self._node.pid).items()
+        server = next(pid for pid, words in below if words.startswith("python3") and "siteserver.py" in words)
+        return ["nsenter", "-t", str(server), "-U", "-n", "-m", "--preserve-credentials", "--"]
 
     def wait_for(self, seconds: float = 20, **what: object) -> dict[str, Any]:
         """The first thing that the servers have told with all of these."""

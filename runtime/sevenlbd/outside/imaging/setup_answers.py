@@ -24,7 +24,7 @@ LABEL = "ANSWERS"
 ANSWER, FIRST_BOOT = "Autounattend.xml", "7lbd/first-boot.ps1"
 _SCRIPTS = (
     *("SevenLBD.psm1", "start.ps1", "drives.ps1", "session.ps1", "notice.ps1", "logon.ps1", "finish.ps1"),
-    *("exec.ps1", "RunJob.cs"),
+    *("exec.ps1", "RunJob.cs", "join.ps1", "worker.ps1"),
 )
 _TARGET = r"C:\ProgramData\7lbd"
 COMPUTER = "SEVENLBD"

@@ -34,6 +34,8 @@ ENTRIES = [
     "notice.ps1",
     "logon.ps1",
     "exec.ps1",
+    "join.ps1",
+    "worker.ps1",
     "finish.ps1",
     "prepare.ps1",
     FIRST_BOOT,
@@ -46,7 +48,7 @@ CMDLETS = {
     for line in (Path(__file__).parents[2] / "windows-commands.txt").read_text().splitlines()
     if not line.startswith("#")
 }
-PROGRAMS = {"powercfg.exe", "pnputil.exe", "msg.exe", "logoff.exe", "shutdown.exe"}
+PROGRAMS = {"powercfg.exe", "pnputil.exe", "msg.exe", "logoff.exe", "shutdown.exe", "condor_reconfig.exe"}
 KNOWN = set(CMDLETS) | PROGRAMS
 COMMON = {"ErrorAction", "WhatIf", "Confirm"}
 """Parameters that every cmdlet has: learn.microsoft.com, about_CommonParameters."""
@@ -265,6 +267,7 @@ def test_whatif_changes_nothing() -> None:
     # Called by guarded functions only, or not when an image is prepared.
     helpers = {"Undo-Change", "Protect-Folder", "Install-Package", "Install-DriverFolder", "New-Password"}
     in_sessions = {"Set-SessionPassword", "Save-Credential", "Clear-Logon", "Start-FirstLogon", "Restart-Drive"}
+    in_sessions |= {"Save-Pool", "Start-Worker"}
     for name, body in FUNCTIONS.items():
         if name in helpers | in_sessions or not CHANGING & called(body):
             continue
@@ -386,7 +389,7 @@ def test_no_share_is_no_drive() -> None:
 
 def test_text_for_the_guest_is_utf_8_whatever_its_code_page() -> None:
     assert "UTF8Encoding" in words(FUNCTIONS["Read-Text"])
-    for script in ("session.ps1", "notice.ps1", "logon.ps1", "exec.ps1"):
+    for script in ("session.ps1", "notice.ps1", "logon.ps1", "exec.ps1", "join.ps1"):
         assert "Read-Text" in called(parsed(source(script)))
         assert "[Console]::In" not in source(script)
 
