@@ -94,7 +94,13 @@ def write(
     stream = _Stream(opening, parts, passphrase, advance)
     file.seek(saved_format.HEADER_ROOM)
     with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool, ThreadPoolExecutor(1) as in_order:
-        pyrage.encrypt_io(_Reader(stream.frames(pool, in_order)), _Onwards(file), list(recipients))
+        plain, onwards = _Reader(stream.frames(pool, in_order)), _Onwards(file)
+        try:
+            pyrage.encrypt_io(plain, onwards, list(recipients))
+        except pyrage.EncryptError:  # has no more than the words of what went wrong
+            if trouble := onwards.trouble or plain.trouble:
+                raise trouble from None
+            raise
     file.seek(0)
     file.write(stream.header())
 
@@ -151,10 +157,16 @@ class _Onwards:
         self._file = file
         self._written = 0
         self._told = 0
+        self.trouble: OSError | None = None
+        """Why no more could be written."""
 
     def write(self, data: bytes) -> int:
-        """The next bytes."""
-        self._written += self._file.write(data)
+        """The next bytes. Raises OSError."""
+        try:
+            self._written += self._file.write(data)
+        except OSError as error:
+            self.trouble = error
+            raise
         if self._written - self._told >= _BRING:
             # It begins to write what is dirty, waits for nothing, and lets go of what is written (posix_fadvise(2)).
             with suppress(OSError):
@@ -173,11 +185,17 @@ class _Reader:
     def __init__(self, frames: Iterable[bytes]) -> None:
         self._frames = iter(frames)
         self._left = memoryview(b"")
+        self.trouble: Exception | None = None
+        """Why there is no more to read."""
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes; none at the end."""
         if not self._left:
-            self._left = memoryview(next(self._frames, b""))
+            try:
+                self._left = memoryview(next(self._frames, b""))
+            except Exception as error:
+                self.trouble = error
+                raise
         piece = self._left[: size if size >= 0 else len(self._left)]
         self._left = self._left[len(piece) :]
         return bytes(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import itertools
 import os
 import secrets
@@ -404,6 +405,27 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     assert failed.value.filename == str(target), "the message says where there is no room"
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["target", "session"])
+def test_what_fails_under_way_is_told_as_what_it_is(world: World, tmp_path: Path, where: str, error: int) -> None:
+    """A disk that is full is full before the file is brought to it; a session's own disk may fail, too."""
+
+    class Failing(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(error, os.strerror(error))
+
+    def fails(_: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with Opened(world.warm) as (warm,):
+        target = Failing() if where == "target" else io.BytesIO()
+        advance = fails if where == "session" else lambda _: None
+        parts = [writing.open_part(0, warm)]
+        with pytest.raises(OSError, match=os.strerror(error)) as failed:
+            writing.write(target, OPENING, parts, [world.key.to_public()], advance)
+    assert failed.value.errno == error
 
 
 def _write_half(target: Path, then: Callable[[], object]) -> None:

@@ -236,7 +236,8 @@ def test_a_full_disk_lets_it_go_on_and_keeps_the_old_file(tmp_path: Path) -> Non
         came, shown, keeper = suspended(made, SuspendOrder(), stop=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "File too large" in came.what
+    assert came.what == f"{tmp_path}/saved/a1.7lbd: File too large"
+    assert came.code is ExitCode.RESOURCES
     assert keeper.heard == ["hold", "go on"]
     assert Phase.READY in shown.every[shown.every.index(Phase.SUSPENDING) :]
     assert (tmp_path / "saved" / "a1.7lbd").read_bytes() == LAST
