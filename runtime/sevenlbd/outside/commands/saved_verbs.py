@@ -14,7 +14,6 @@ from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
 from ..console.passphrase import PassphraseSource
 from ..saved import claims, keys, places, reading, unlocking
-from ..saved.claims import Claim
 from ..saved.facts import SavedHeader
 
 
@@ -43,7 +42,8 @@ def line(path: Path) -> str:
     except OSError as error:  # removed this moment
         return f"{visible(path.stem)}  UNUSABLE: {error.strerror}"
     memory = units.size(facts.machine.memory)
-    return f"{visible(path.stem)}  {facts.title}  {_when(facts.saved_at)} on {facts.host}  {size}  needs {memory}"
+    used = f"  in use: {beat.note} on {beat.host}" if (beat := claims.user_of(path)) else ""
+    return f"{visible(path.stem)}  {facts.title}  {_when(facts.saved_at)} on {facts.host}  {size}  needs {memory}{used}"
 
 
 def _as_json(path: Path) -> dict[str, object] | None:
@@ -97,7 +97,7 @@ def remove(context: CommandContext) -> int:
     """Remove one."""
     path = places.find(_folder(context), context.options.saved)
     _header(path)
-    Claim(path, "").check()
+    claims.check_unused(path)
     path.unlink()
     terminal.say(f"{path} is removed")
     return ExitCode.OK

@@ -129,12 +129,13 @@ def _described(state: SessionState, whereabouts: str) -> Iterable[str]:
 
 
 def _print_saved(context: CommandContext) -> None:
-    """The desktops that were suspended. Nothing is loaded for whoever has none."""
+    """The desktops that were suspended, and not those that run. Nothing is loaded for whoever has none."""
     folder = places.folder(context.settings.state_dir, context.here.environment)
     if folder and (found := places.all_in(folder)):
+        from ..saved import claims
         from .saved_verbs import line
 
-        terminal.say(*(f"suspended: {line(path)}" for path in found))
+        terminal.say(*(f"suspended: {line(path)}" for path in found if claims.user_of(path) is None))
 
 
 def _print_trouble(view: View, ours: str) -> None:

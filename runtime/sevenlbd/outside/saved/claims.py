@@ -124,10 +124,7 @@ def _silence(place: Path, beat: Heartbeat) -> str:
         return ""
     silent = max(heartbeat.clock(place.parent) - beat.seen, 0.0)
     left = max(beat.stale - silent, 1.0)
-    return (
-        f"; last heard of {units.duration(silent)} ago. If that node is lost, it can be gone on from in "
-        f"{units.duration(left)}"
-    )
+    return f"; last heard of {units.duration(silent)} ago. If that node is lost, it is free in {units.duration(left)}"
 
 
 def beside(path: Path) -> Path:
@@ -137,13 +134,26 @@ def beside(path: Path) -> Path:
 
 def check_not_anothers(path: Path) -> None:
     """Raises Refusal when another session than this process's goes on from this file, and will write it again."""
-    beat = heartbeat.read(beside(path))
+    beat = user_of(path)
     if beat is None or not heartbeat.is_anothers(beside(path)):
-        return
-    if heartbeat.is_stale(beat, heartbeat.clock(path.parent)):
         return
     what = f"{path}: another session goes on from it, so it is not replaced: {beat}"
     raise Refusal(ExitCode.USAGE, what, hint="choose another name: --to FILE")
+
+
+def user_of(path: Path) -> Heartbeat | None:
+    """The session that goes on from this file, or was saved into it and runs on; None when there is no such one."""
+    beat = heartbeat.read(beside(path))
+    return None if beat is None or heartbeat.is_stale(beat, heartbeat.clock(path.parent)) else beat
+
+
+def check_unused(path: Path) -> None:
+    """Raises Refusal when a session goes on from this file, or was saved into it and runs: it may need it again."""
+    beat = user_of(path)
+    if beat is None:
+        return
+    what = f"{path}: a session goes on from it, so it is not removed: {beat}{_silence(beside(path), beat)}"
+    raise Refusal(ExitCode.USAGE, what, hint="end that session first: 7lbd stop, or 7lbd suspend")
 
 
 def sweep(folder: Path) -> None:

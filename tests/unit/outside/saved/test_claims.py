@@ -110,6 +110,15 @@ def test_who_ends_late_leaves_the_lease_of_who_took_over(tmp_path: Path) -> None
     assert "session two" in str(heartbeat.read(lease))
 
 
+def test_what_a_session_goes_on_from_is_not_removed_and_how_it_can_be_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "one.7lbd"
+    claims.check_unused(path)
+    with Claim(path, "one").held(), pytest.raises(Refusal, match="it is not removed: session one") as refused:
+        claims.check_unused(path)
+    assert "7lbd stop" in refused.value.hint
+    claims.check_unused(path)
+
+
 def test_a_copy_of_a_file_is_the_same_desktop(tmp_path: Path) -> None:
     one = Claim(tmp_path / "one.7lbd", "one", DESKTOP, tmp_path)
     copy = Claim(tmp_path / "elsewhere.7lbd", "two", DESKTOP, tmp_path)
@@ -194,9 +203,7 @@ def test_what_a_lost_node_held_is_free_in_minutes_and_a_refusal_tells_when(tmp_p
     silent_for(lease, 120)
     with pytest.raises(Refusal) as refused:
         Claim(path, "two").check()
-    assert "last heard of 2 min 00 s ago. If that node is lost, it can be gone on from in 3 min 00 s" in str(
-        refused.value
-    )
+    assert "last heard of 2 min 00 s ago. If that node is lost, it is free in 3 min 00 s" in str(refused.value)
     assert f"7lbd resume --copy '{path}'" in refused.value.hint
     silent_for(lease, 301)
     with Claim(path, "two").held():
