@@ -43,6 +43,8 @@ class Story:
     """A copy of the file, resumed meanwhile."""
     whole: subprocess.CompletedProcess[str] | None = None
     kept: subprocess.CompletedProcess[str] | None = None
+    while_it_runs: tuple[str, ...] = ()
+    """What `saved list`, `status` and `saved rm` say of its file then."""
     found: dict[str, str] | None = None
     events: tuple[dict[str, Any], ...] = ()
     written: str = ""
@@ -193,6 +195,9 @@ def _gone_on_and_saved_live(story: Story, work: Path) -> None:
         story.twice = story.call(*other, "wanderer")
         shutil.copy(story.path, work / "copy.7lbd")
         story.twin_of_it = story.call(*other, str(work / "copy.7lbd"))
+        verbs = (("saved", "list"), ("status", "--session-dir", str(again.base)), ("saved", "rm", "wanderer"))
+        told = [story.call(*words) for words in verbs]
+        story.while_it_runs = tuple(done.stdout + done.stderr for done in told)
         shell = Console(again)
         story.found = lived_after(shell)
         shell.run(f"(setsid sh -c '{BUSY}' </dev/null >/dev/null 2>&1 &)")
@@ -290,6 +295,13 @@ def test_two_sessions_do_not_go_on_from_it_at_once(story: Story) -> None:
     refusal(story.twice, 2, ["a session goes on from it already", "--copy"])
     assert story.twin_of_it
     refusal(story.twin_of_it, 2, ["a session goes on from a copy of it already", "--copy"])
+
+
+def test_one_that_runs_again_is_not_listed_as_suspended_and_keeps_its_file(story: Story) -> None:
+    listed, status, removed = story.while_it_runs
+    assert "in use: session wanderer on" in listed
+    assert "suspended:" not in status
+    assert "it is not removed: session wanderer" in removed
 
 
 def test_a_desktop_that_keeps_running_is_saved_and_goes_on(story: Story) -> None:
@@ -459,6 +471,7 @@ def test_what_dies_while_it_is_saved_ends_in_order_and_the_last_good_file_is_who
         os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGKILL)
         _, told = order.communicate(timeout=60)
         assert order.returncode == 0, told
+        assert not (work / ".live.7lbd.resumed").exists(), "who reads that it has ended can go on from it at once"
         assert session.wait_end() == 0
         last = session.events[-1]
         assert last["phase"] == "suspended"

@@ -1,7 +1,8 @@
-"""The verb `suspend`: a desktop becomes a file."""
+"""The verb `suspend`: a desktop becomes a file, on this node or on the one of its job."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,27 +15,34 @@ from ..cli.parser import Parser
 from ..cli.parser import options as settings
 from ..console import invocation, progress_bar, terminal
 from ..console.passphrase import PassphraseSource
+from ..folders import folder_lock
 from ..presence.elsewhere import Elsewhere
-from ..saved import passphrases, reading
+from ..saved import claims, passphrases, reading
 from ..saved.facts import Lock
 from ..session import control
 from ..session.suspending import SuspendOrder
 from . import session_verbs
+from .session_verbs import Seat
+
+_POLL = 0.2  # seconds; as of `stop` (session_verbs)
+_GONE_SECONDS = 60.0  # a guess: a machine that is switched off is gone in one or two; the file is whole anyway
+_THERE_SECONDS = 1900.0  # longer than QEMU is given to write a machine's memory (inside/vm/migration.py)
 
 
 def suspend(context: CommandContext) -> int:
-    """Have a session of this node's suspended, and wait until its file is whole."""
+    """Have a session suspended, and wait until its file is whole."""
     options, seat = context.options, session_verbs.seat(context)
     target = seat.find(options.session)
     if isinstance(target, Elsewhere):
-        what = f"session {target.state.id} is {target.place}, and is suspended there"
-        raise Refusal(ExitCode.NO_SESSION, what, hint=f"on that node: 7lbd suspend {target.state.id}")
+        return _suspend_there(context, seat, target)
     path = str(user_path(options.to).absolute()) if options.to else ""
     order = SuspendOrder(path, options.keep_running, tuple(options.recipient or ()), _lock(context))
     try:
         saved = _wait(target, order)
     except (OSError, ValueError) as error:
         raise session_verbs.deaf(target, error) from None
+    if not options.keep_running:
+        _wait_gone(target, Path(saved))
     ours = invocation.command(context.here.sif)
     size = units.size(Path(saved).stat().st_size)
     ended = "runs on" if options.keep_running else "has ended"
@@ -44,6 +52,23 @@ def suspend(context: CommandContext) -> int:
     if machine.accel == "kvm" and not machine.enforced:
         where = f"it goes on where the CPU is {machine.host.model}"
         terminal.say(f"{where}; one that was started with --movable, elsewhere, too")
+    return ExitCode.OK
+
+
+def _suspend_there(context: CommandContext, seat: Seat, session: Elsewhere) -> int:
+    """Have its own node do it, in its job's allocation. Raises Refusal, with that node's words."""
+    options = context.options
+    if PassphraseSource(context.settings.passphrase_file, options.passphrase).is_wanted:
+        what = f"session {session.state.id} is {session.place}, where nobody asks for your passphrase"
+        raise Refusal(ExitCode.USAGE, what, hint=f"on that node: 7lbd suspend --passphrase {session.state.id}")
+    words = [f"--recipient={key}" for key in options.recipient or ()]
+    words += [f"--to={user_path(options.to).absolute()}"] if options.to else []
+    words += ["--keep-running"] if options.keep_running else []
+    done = seat.lookout.on_its_node(session, "suspend", *words, seconds=_THERE_SECONDS)
+    # A job's script that ends with its session takes this call along.
+    if done.code and (options.keep_running or session.record.exists()):
+        raise seat.lookout.said_there(done, session)
+    terminal.say_text(done.printed.removesuffix("\n") or f"session {session.state.id} has ended: 7lbd saved list")
     return ExitCode.OK
 
 
@@ -63,6 +88,13 @@ def _wait(folder: Path, order: SuspendOrder) -> str:
     """Suspend, and show how far it is. Raises Refusal, OSError, ValueError."""
     with ExitStack() as stack:
         return control.send_suspend(folder, order, _Bar(stack).advance)
+
+
+def _wait_gone(session: Path, saved: Path) -> None:
+    """Until one can go on from the file: who reads that it has ended may do so at once."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while (folder_lock.is_alive(session) or claims.user_of(saved)) and time.monotonic() < deadline:
+        time.sleep(_POLL)
 
 
 class _Bar:

@@ -15,7 +15,7 @@ from ..node.node_programs import NODE_ROOT
 from ..site import appliance_call, binds, site_tables
 from . import condor_description, job_script
 
-_WITH_SCHEDULER = ("submit", "status", "stop", "connect", "gc", "doctor", "advertise", "grid")
+_WITH_SCHEDULER = ("submit", "status", "stop", "suspend", "connect", "gc", "doctor", "advertise", "grid")
 """Verbs that ask the scheduler, or who is logged in, and need to see the node's own tree for it."""
 
 

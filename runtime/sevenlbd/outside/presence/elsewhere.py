@@ -109,8 +109,8 @@ class Lookout:
             if done.code and session.record.exists():  # a script that ends with its session takes this call along
                 raise self.said_there(done, session)
 
-    def on_its_node(self, session: Elsewhere, verb: str, *words: str) -> Done:
-        """Have a verb done where the session is, in its job's own allocation. Raises Refusal."""
+    def on_its_node(self, session: Elsewhere, verb: str, *words: str, seconds: float = _ON_NODE_SECONDS) -> Done:
+        """Have a verb done where the session is, in its job's own allocation and time. Raises Refusal."""
         scheduler, target = self._scheduler(session), _target(session)
         if not scheduler or not scheduler.reaches(target):
             raise self._out_of_reach(session, verb, *words)
@@ -118,7 +118,7 @@ class Lookout:
         # It has an environment of its own there: the folder of sessions may be another one.
         session_dir = f"--session-dir={Path(session.state.folder).parent}"
         call = appliance_call.call(table, self._here)
-        return scheduler.on_node(target, [*call, verb, session.state.id, *words, session_dir], _ON_NODE_SECONDS)
+        return scheduler.on_node(target, [*call, verb, session.state.id, *words, session_dir], seconds)
 
     def said_there(self, done: Done, session: Elsewhere) -> Refusal:
         """What the session's own node refuses, in its words."""

@@ -1,0 +1,77 @@
+"""The verb `suspend` for a session in a job on another node: done there, and told in that node's words."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.base.process import Done
+from sevenlbd.config.settings import Settings
+from sevenlbd.outside.cli.command import CommandContext
+from sevenlbd.outside.commands import suspend_verb
+from sevenlbd.outside.commands.session_verbs import Seat
+from sevenlbd.outside.job import rendering
+from sevenlbd.outside.presence.elsewhere import Elsewhere
+from sevenlbd.wire.state import SessionState
+
+
+@dataclass
+class There:
+    """A node that answers so; when `ends`, the session's record is gone by then."""
+
+    done: Done
+    record: Path
+    ends: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def on_its_node(self, _session: Elsewhere, verb: str, *words: str, seconds: float) -> Done:
+        assert seconds > 1800
+        self.asked += [verb, *words]
+        if self.ends:
+            self.record.unlink()
+        return self.done
+
+    def said_there(self, done: Done, _session: Elsewhere) -> Refusal:
+        return Refusal(ExitCode.NO_SESSION, f"node7: {done.said}")
+
+
+def suspended(tmp_path: Path, done: Done, *, ends: bool = False, **options: Any) -> There:
+    """What is asked of the node."""
+    record = tmp_path / "record"
+    record.touch()
+    there = There(done, record, ends)
+    state = cast("SessionState", Namespace(id="job7", host="node7", job="7", array=""))
+    said = Namespace(**{"recipient": None, "to": "", "keep_running": False, "passphrase": False} | options)
+    context = cast("CommandContext", Namespace(options=said, settings=Settings()))
+    seat = cast("Seat", Namespace(lookout=there))
+    assert suspend_verb._suspend_there(context, seat, Elsewhere(state, record)) == ExitCode.OK
+    return there
+
+
+def test_its_own_node_does_it_and_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words: dict[str, Any] = {"recipient": ["age1x"], "to": "/p/it.7lbd", "keep_running": True}
+    there = suspended(tmp_path, Done(0, "saved there\n", ""), **words)
+    assert there.asked == ["suspend", "--recipient=age1x", "--to=/p/it.7lbd", "--keep-running"]
+    assert capsys.readouterr().out == "saved there\n"
+
+
+def test_a_job_that_ends_with_its_session_takes_the_call_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suspended(tmp_path, Done(1, "", "srun: error: step killed"), ends=True)
+    assert capsys.readouterr().out == "session job7 has ended: 7lbd saved list\n"
+
+
+def test_what_the_node_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="node7: it is not ready"):
+        suspended(tmp_path, Done(2, "", "it is not ready"))
+    with pytest.raises(Refusal, match="where nobody asks for your passphrase"):
+        suspended(tmp_path, Done(0, "", ""), passphrase=True)
+
+
+def test_the_sites_command_shows_the_schedulers_to_it() -> None:
+    assert "suspend" in rendering._WITH_SCHEDULER
