@@ -13,7 +13,6 @@ from ...base.errors import ExitCode, Refusal, visible
 from ...base.paths import user_path
 from .. import description, formats, image_lock, layout, names, partitions, qcow2
 from ..description import Description
-from ..encryption import encrypted_version
 from ..formats import Node
 from ..names import Reference
 from ..repository.versions import Repository
@@ -135,13 +134,15 @@ def from_folder(folder: Path, key: bytes | None = None) -> Image:
                 f"{toml}: `{name}` must be a file's name in the same folder, without `/`",
                 hint="put the file there, or a symbolic link to it",
             )
-    if encrypted_version.is_one(folder):
+    if (folder / layout.ENCRYPTED).exists():
         return _encrypted(described, folder.resolve(), key)
     return replace(_assemble(described, folder / described.disk), folder=folder.resolve())
 
 
 def _encrypted(described: Description, folder: Path, key: bytes | None) -> Image:
     """One that was looked at when it was encrypted. Without a key nobody can start from it."""
+    from ..encryption import encrypted_version  # its libraries cost each start 10 ms, and few images lie so
+
     record = encrypted_version.read(folder, key)
     layers = []
     for layer in record.layers:

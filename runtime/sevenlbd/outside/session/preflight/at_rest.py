@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....config.settings import Settings
-from ....images.encryption import encrypted_version
+from ....images import layout
 from ....images.lookup import image as images
 from ....images.lookup.image import Image
 from ....wire.plan import Warm
@@ -21,7 +21,7 @@ _SWAPS = Path("/proc/swaps")
 
 def opened(image: Image, settings: Settings, environment: Mapping[str, str]) -> tuple[Image, bytes | None]:
     """The image, with what opens its files if it lies here encrypted, and the key for that. Raises Refusal."""
-    if image.folder is None or not encrypted_version.is_one(image.folder):
+    if image.folder is None or not (image.folder / layout.ENCRYPTED).exists():
         return image, None
     from ...grid import key_sources  # a library that is large, so only where it is needed
 
@@ -52,6 +52,8 @@ def warm_state_size(image: Image, warm: Warm | None) -> int:
     """Bytes in the clear; 0 where it lies as it is."""
     if not (warm and image.folder and image.keys):
         return 0
+    from ....images.encryption import encrypted_version  # large, too
+
     record = encrypted_version.read(image.folder, None)
     return record.files[str(Path(warm.state).relative_to(image.folder))].plain
 
