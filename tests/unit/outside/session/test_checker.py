@@ -49,7 +49,7 @@ def test_a_sif_that_goes_while_the_check_is_loaded_is_a_sentence_and_no_tracebac
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Python says of a file that it cannot read any more that there is no such module."""
-    monkeypatch.setattr(checker.later, "put_off", lambda: None)
+    monkeypatch.setattr("sevenlbd.base.later.put_off", lambda: None)
     monkeypatch.setattr("sevenlbd.outside.cli.command_line.parse", not_there)
     monkeypatch.setattr(appliance, "gone", lambda: OSError(errno.ENOTCONN, "the SIF is gone"))
     answer = checker._checked(["run"], 0o77, not_there)  # type: ignore[arg-type]

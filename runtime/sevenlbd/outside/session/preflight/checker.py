@@ -123,8 +123,8 @@ def _checked(words: Sequence[str], umask: int, make: Make) -> Answer:
     except OSError as error:
         return Answer(as_json, sif, trouble=error, report=report)
     except ImportError:
-        if error := appliance.gone():
-            return Answer(as_json, sif, trouble=error, report=report)
+        if gone := appliance.gone():
+            return Answer(as_json, sif, trouble=gone, report=report)
         traceback.print_exc()
         return Answer(code=ExitCode.BUG)
     except SystemExit as end:
