@@ -67,7 +67,7 @@ def of_process(pid: int) -> tuple[str, ...]:
 def test_where_memory_is_short_it_does_not_begin(refuse: Refuse, blank_image: Path) -> None:
     much = f"{available() >> 20}M"
     says = ["the guest takes up to", "are left to others (background_memory)"]
-    refuse("--image", str(blank_image), "--background", "--background-memory", much, code=5, says=says)
+    refuse("--image", str(blank_image), "--background", "--background-memory", much, code=75, says=says)
 
 
 def test_when_its_owner_needs_the_memory_it_is_shut_down(start: StartSession, blank_image: Path) -> None:
