@@ -226,7 +226,7 @@ def test_the_form_offers_what_the_user_has_suspended(app: App, tmp_path: Path) -
     assert new == ["A new desktop", ""]
     assert last == ["The desktop that you suspended last", "*"], "which is there in a form of hours ago, too"
     os.utime(saved(tmp_path, "job7"), (1, 1))
-    saved(tmp_path, "job9", title="Windows 10")
+    saved(tmp_path, "job9", begin=b"7lbd saved desktop, format 2", title="Windows 10")
     later, earlier = choices(app, tmp_path)[2:]
     assert re.fullmatch(r"Windows 10, suspended 2023-11-1\d \d\d:\d\d, 8 GB \(job9\)", later[0])
     assert (later[1], earlier[1]) == ("job9", "job7")
@@ -238,7 +238,7 @@ def test_whatever_lies_among_saved_desktops_the_form_is_shown(app: App, tmp_path
         saved(tmp_path, f"odd{number}", title=title)
     for number, wrong in enumerate(([1], {"memory": "x"}, None)):
         saved(tmp_path, f"bad{number}", machine=wrong)
-    saved(tmp_path, "newer", begin=b"7lbd saved desktop, format 2")
+    saved(tmp_path, "newer", begin=b"7lbd saved desktop, format 3")
     saved(tmp_path, "foreign", begin=b"#!/bin/sh")
     for name in ("deep", "broken"):
         (place / f"{name}.7lbd").write_bytes(b"7lbd saved desktop, format 1\n" + b"[" * 20_000)

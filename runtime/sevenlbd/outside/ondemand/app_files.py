@@ -139,7 +139,7 @@ def _facts(site: Site, chosen: Settings, sif: str) -> dict[str, Any]:
         "state": _state_folder(chosen.state_dir),
         "saved": places.SAVED,
         "suffix": places.SUFFIX,
-        "saved_begin": f"{saved_format.MAGIC.decode()}{saved_format.FORMAT}",
+        "saved_begins": saved_format.BEGINNINGS,
         "header_room": saved_format.HEADER_ROOM,
         "last": LAST,
     }

@@ -26,6 +26,8 @@ FORMAT = 2  # docs/saved-format.md
 _PLAIN_FORMAT = 1  # what has no memory as a part of its own is written as ever: older ones read it
 MAGIC = b"7lbd saved desktop, format "
 """What the file begins with; then comes the number."""
+BEGINNINGS = [f"{MAGIC.decode()}{number}" for number in range(_PLAIN_FORMAT, FORMAT + 1)]
+"""The first line of what is read here, for who only looks whether it is such a file."""
 HEADER_ROOM = 32 << 10
 """Bytes; a header has two or three KiB, most of it the CPU's flags."""
 OPENING, DATA, SAME, CLOSING = b"O", b"D", b"S", b"C"

@@ -13,6 +13,8 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
+from sevenlbd.config.settings import Settings
+from sevenlbd.images import layout
 from sevenlbd.outside.cli.command import CommandContext
 from sevenlbd.outside.grid.coordinator import service as services
 from sevenlbd.outside.grid.coordinator.happenings import VmGone, VmReady, VmSaved
@@ -109,7 +111,8 @@ class Desk:
 
     def live(self) -> Service:
         here = sources.Places(str(self.folder / "7lbd.sif"), (self.folder / "7lbd.toml",), None, {})
-        context = SimpleNamespace(here=here, settings=SimpleNamespace(trusted_keys=()))
+        settings = Settings(state_dir=str(self.folder / "state"))
+        context = SimpleNamespace(here=here, settings=settings)
         look = OwnerLook(here, lambda: (Seen(self.people, memory=64 * GIB), datetime.now(UTC)))
         files = OwnFiles(self.folder / "grid")
         files.place.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,10 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(services, "_LOOK_SECONDS", 0.05)
-    return Desk(tmp_path, Offering(tmp_path))
+    offering = Offering(tmp_path)
+    (offering.folder / layout.DESCRIPTION).write_text('os = "linux"\nformat = "raw"\n')  # its disk is only bytes
+    offering.sign(tmp_path / "key")
+    return Desk(tmp_path, offering)
 
 
 def until(life: Service, is_so: Callable[[], Any], seconds: float = 30) -> None:
