@@ -8,7 +8,7 @@ from ...wire.worker_words import Join, WorkerPhase
 
 _MOST = 300  # characters of a reason; a guess: a line of a terminal or two
 _IN = (WorkerPhase.IDLE, WorkerPhase.BUSY, WorkerPhase.LEFT)
-_JOINED = "joined"
+JOINED = "joined"  # a milestone of ours: the keeper only passes on what the guest says
 
 
 def joined_as(join: Join | None) -> str:
@@ -29,13 +29,13 @@ def hear(state: SessionState, text: str) -> bool:
         return False
     state.worker, state.worker_why = phase, why
     if phase in _IN:
-        state.milestones.setdefault(_JOINED, state.elapsed())
+        state.milestones.setdefault(JOINED, state.elapsed())
     return True
 
 
 def has_joined(state: SessionState) -> bool:
     """Whether it was in the pool at any time."""
-    return _JOINED in state.milestones
+    return JOINED in state.milestones
 
 
 def spelled(state: SessionState) -> str:

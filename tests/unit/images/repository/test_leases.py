@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -134,7 +135,8 @@ def test_the_file_systems_clock_counts_and_not_ours(repository: Path, monkeypatc
 def test_a_lease_is_renewed_and_comes_back_when_it_was_swept_away(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.02)
+    often = heartbeat.HeartbeatPace(renew=0.02)
+    monkeypatch.setattr(heartbeat, "kept", functools.partial(heartbeat.kept, pace=often))
     with leases.held(repository, "win", "1", "abc"):
         path = the_file(repository)
         os.utime(path, (1, 1))

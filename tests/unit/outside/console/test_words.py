@@ -8,6 +8,7 @@ from pathlib import Path
 from sevenlbd.inside.vm import machine
 from sevenlbd.outside.commands import session_verbs
 from sevenlbd.outside.console import words
+from sevenlbd.outside.session import worker_standing
 from sevenlbd.wire.keeper import MILESTONES
 from sevenlbd.wire.state import SessionState
 
@@ -17,7 +18,7 @@ def state(**more: object) -> SessionState:
 
 
 def test_every_milestone_of_the_wire_has_plain_words() -> None:
-    assert set(words.MILESTONES) == set(MILESTONES)
+    assert set(words.MILESTONES) == {*MILESTONES, worker_standing.JOINED}
 
 
 def test_status_says_the_title_the_milestones_in_words_and_when_it_ends() -> None:

@@ -36,7 +36,7 @@ def dying_after(step: int, work: Callable[[], object]) -> int:
             return call
 
         os.fsync = watched(os.fsync)  # type: ignore[assignment]
-        Path.replace = watched(Path.replace)  # type: ignore[assignment]
+        os.replace = watched(os.replace)  # type: ignore[assignment]
         try:
             work()
         finally:
