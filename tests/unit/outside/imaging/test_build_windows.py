@@ -63,7 +63,7 @@ def test_a_dry_run_shows_all_that_would_be_done(build: Build, discs: Path, tmp_p
     assert "win11@2026.11" in out
     folder = tmp_path / "out"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    names = ("first-boot", "start", "drives", "session", "notice", "logon", "exec", "finish")
+    names = ("first-boot", "start", "drives", "session", "notice", "logon", "exec", "finish", "join", "worker")
     scripts = {f"7lbd/{name}.ps1" for name in names} | {"7lbd/SevenLBD.psm1", "7lbd/RunJob.cs"}
     assert found == {"answers.iso", "image.toml", "Autounattend.xml", *scripts}
 
