@@ -205,8 +205,9 @@ def witness() -> None:
 
     def watch() -> None:
         while True:
-            packet, (_, protocol, kind, *_) = eyes.recvfrom(200)
-            if kind != 0 or protocol not in (0x0800, 0x86DD):  # not to us, or no IP
+            packet, (interface, protocol, kind, *_) = eyes.recvfrom(200)
+            # Not to us, or no IP; or what the servers here say to each other.
+            if kind != 0 or protocol not in (0x0800, 0x86DD) or interface == "lo":
                 continue
             if protocol == 0x0800:
                 head, number = (packet[0] & 15) * 4, packet[9]

@@ -164,12 +164,12 @@ class Grid:
         return json.loads(done.stdout)
 
     def demands(self, machine: str, *, jobs: int) -> list[dict[str, Any]]:
-        """What waits, as soon as so many jobs do."""
+        """What waits, as soon as so many jobs do: those that were removed are gone from the queue a moment later."""
         deadline = time.monotonic() + 60
         while True:
             told = self.ask(machine, "waiting")
             assert "refused" not in told, f"{told}\n{self.story()}"
-            if sum(demand["jobs"] for demand in told["demands"]) >= jobs:
+            if sum(demand["jobs"] for demand in told["demands"]) == jobs:
                 return list(told["demands"])
             assert time.monotonic() < deadline, f"{told}\n{self.pool.call('condor_q', '-af', 'ClusterId', 'vm_name')}"
             time.sleep(1)

@@ -12,6 +12,7 @@ import json
 import secrets
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def results(pool: CondorPool, name: str) -> dict[str, str]:
 def test_a_worker_is_known_by_its_machine_and_slot_and_says_which_image_it_is(
     worker: Session, pool: CondorPool, image: Path
 ) -> None:
-    version = next(line.split('"')[1] for line in (image / "image.toml").read_text().splitlines() if "version" in line)
+    version = tomllib.loads((image / "image.toml").read_text())["version"]
     names = ("Machine", "vm_name", "SevenLbdImage", "SevenLbdOwner", "State", "Activity")
     assert pool.slots(*names) == [["lab-7-2.worker", "worker", f"worker@{version}", "physics", "Unclaimed", "Idle"]]
     milestones = json.loads((worker.folder / "session.json").read_text())["milestones"]
