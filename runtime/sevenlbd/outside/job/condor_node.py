@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 from ... import __version__
 from ...base.errors import ExitCode, Refusal
@@ -31,7 +30,7 @@ def condor_node(context: CommandContext) -> int:
     """Print the configuration."""
     site = site_tables.read(context.here)
     table = site.job_table("condor" if "condor" in site.said else "slurm")
-    command = context.options.command or str(Path(appliance_call.sif(table, context.here)).parent / "7lbd")
+    command = context.options.command or appliance_call.command(table, context.here)
     if not command.startswith("/") or not command.isprintable():
         what = f"{command!r} is not a path from the root, on one line"
         raise Refusal(ExitCode.USAGE, what, hint="--command /apps/7lbd/7lbd")

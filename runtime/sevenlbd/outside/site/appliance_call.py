@@ -23,6 +23,11 @@ def sif(table: JobTable, here: Places) -> str:
     return path
 
 
+def command(table: JobTable, here: Places) -> str:
+    """The `7lbd` command on the nodes, where nobody says otherwise: it lies beside the SIF. Raises Refusal."""
+    return str(Path(sif(table, here)).with_name("7lbd"))
+
+
 def call(table: JobTable, here: Places) -> list[str]:
     """The words that call the appliance on a node where it runs already, up to the SIF itself."""
     image = sif(table, here)

@@ -7,7 +7,6 @@ time is over, systemd kills.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from .... import __version__
 from ....base.errors import ExitCode, Refusal
@@ -24,7 +23,7 @@ def grid_unit(context: CommandContext) -> int:
     """Print the unit."""
     site = site_tables.read(context.here)
     table = site.only_table
-    command = context.options.command or str(Path(appliance_call.sif(table, context.here)).parent / "7lbd")
+    command = context.options.command or appliance_call.command(table, context.here)
     if not command.startswith("/") or not command.isprintable() or set(command) & set("\"'\\ "):
         what = f"{command!r} is not a path from the root without blanks and quotes"
         raise Refusal(ExitCode.USAGE, what, hint="--command /apps/7lbd/7lbd")

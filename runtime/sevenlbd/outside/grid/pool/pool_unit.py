@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from .... import __version__
 from ....base import heartbeat
@@ -21,9 +20,7 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 def unit(context: CommandContext) -> int:
     """Print it."""
     site = site_tables.read(context.here)
-    command = context.options.command
-    if not command:
-        command = str(Path(appliance_call.sif(site.job_table("condor"), context.here)).parent / "7lbd")
+    command = context.options.command or appliance_call.command(site.job_table("condor"), context.here)
     if not _PLAIN.fullmatch(command):
         what = f"{command!r} is not a path from the root that a unit takes as it is"
         raise Refusal(ExitCode.USAGE, what, hint="--command /apps/7lbd/7lbd")
