@@ -50,7 +50,7 @@ class Recorder:
 
 def main() -> None:
     recorder = Recorder()
-    dataclasses.exec = recorder.execute  # type: ignore[attr-defined]
+    dataclasses.exec = recorder.execute  # type: ignore[attr-defined]  # found there before the built-in
     for name in START:
         importlib.import_module(f"sevenlbd.{name}")
     loaded = list(sys.modules)

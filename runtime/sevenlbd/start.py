@@ -109,9 +109,9 @@ class _Loader(SourceFileLoader):
         finally:
             self._finder.is_loaded(self.name)
         if module.__name__ == "dataclasses":
-            module.exec = self._finder.execute  # type: ignore[attr-defined]
+            module.exec = self._finder.execute  # type: ignore[attr-defined]  # found there before the built-in
         if module.__name__ == "typing":
-            module.compile = _compiled  # type: ignore[attr-defined]
+            module.compile = _compiled  # type: ignore[attr-defined]  # the same
 
 
 def _compiled(text: str, file: str, mode: str, known: "dict[tuple[str, str, str], CodeType]" = {}) -> "CodeType":  # noqa: B006

@@ -158,7 +158,7 @@ class PlainReader(io.RawIOBase):
         self._at = begin + offset
         return self._at
 
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # any buffer; readers give this
         """The next bytes."""
         data = self._file.read(self._at, len(buffer)) if self._at < self._file.size else b""
         buffer[: len(data)] = data
