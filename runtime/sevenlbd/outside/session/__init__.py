@@ -15,6 +15,8 @@
 - memory_floor: ends a session in the background when memory gets short
 - mishap: what it means that a machine died
 - overlay_disk: the session's own layer
+- public_state: what everybody who looks sees, and is told
+- saves: when it is saved, and what comes of it
 - supervisor: a session from its folder to its end
 - suspending: a session becomes a file
 - worker_standing: what a guest that joins a pool says of itself

@@ -29,12 +29,12 @@ class EarlyCalls:
 
     def suspend_from_page(self) -> None:
         """The suspend button."""
-        self._put(lambda session: session.suspend_from_page())
+        self._put(lambda session: session.saves.suspend_from_page())
 
     def warn_from_thread(self, text: str) -> None:
         """A warning that another thread has; too late is not at all."""
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._put, lambda session: session.warn(text))
+            self._loop.call_soon_threadsafe(self._put, lambda session: session.public.warn(text))
 
     def put_through(self, session: Session) -> None:
         """The session is there: it gets what has waited, and all that comes."""

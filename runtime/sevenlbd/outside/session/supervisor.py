@@ -88,7 +88,7 @@ async def run(
             held = session_stack.enter_context(held_memory.made(prepared.plan))
             session = Session(prepared, link, state, Audience(display, folder, gateway, presence), held)
             # From here on `status` sees it, on other nodes, too.
-            session.show()
+            session.public.show()
             early.put_through(session)
             plan = await _furnished(session_stack, prepared, session, gateway, sockets)
             whole = replace(plan, project=joined, connectors=(*sockets, *held))
@@ -121,7 +121,7 @@ async def _furnished(
             connectors.unix_sockets(folder, console=ways.console, desktop=prepared.plan.shows_desktop)
         )
         overlay = await _disk(prepared, session)
-        session.overlay = overlay
+        session.saves.overlay = overlay
         access = await session_stack.enter_async_context(
             access_control.opened(
                 ways, prepared.plan, prepared.login, native_port, folder, session.time_left(), gateway
@@ -133,7 +133,7 @@ async def _furnished(
             session.change_locks(access.certificates)
 
         await session_stack.enter_async_context(
-            control.serve(folder, session.stop, renew, session.suspend, session.guest_calls)
+            control.serve(folder, session.stop, renew, session.saves.suspend, session.guest_calls)
         )
         if prepared.egress:
             relay = await session_stack.enter_async_context(session.way_out(prepared.egress))
@@ -150,7 +150,7 @@ async def _disk(prepared: Prepared, session: Session) -> str:
     """
     if prepared.resume:
         session.restoring = asyncio.create_task(
-            suspending.restored(prepared, session.place, session.held, session.tell_progress)
+            suspending.restored(prepared, session.place, session.held, session.public.progress)
         )
         try:
             await session.restoring

@@ -281,6 +281,7 @@ class Called:
 
     def __init__(self) -> None:
         self.calls: list[object] = []
+        self.public = self
 
     def on_signal(self, number: int) -> None:
         self.calls.append(number)

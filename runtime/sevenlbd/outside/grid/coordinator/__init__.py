@@ -8,6 +8,8 @@ What it decides is a pure state machine: events in, acts out, no clock and no I/
 - stages: one VM, and how far it is
 - holdings: the images that it holds, and which may go
 - state_machine: what follows from what
+- decisions: what it has decided, and why
+- stock: which image is fetched, and which goes
 - leaving: which VM has to go, and what becomes of one that does not
 - change_log: every change with its reason
 - own_report: what the pool is told of it

@@ -52,7 +52,7 @@ def of(
             {"vm": vm.id, "slot": vm.slot, "image": str(vm.image), "stage": str(vm.stage), "seconds": now - vm.since}
             for vm in machine.vms.values()
         ],
-        "counts": dict(machine.counts),
+        "counts": dict(machine.decisions.counts),
         "changes": files.last_changes(),
     }
 

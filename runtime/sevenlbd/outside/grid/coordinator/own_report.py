@@ -23,7 +23,7 @@ _OWNERS = {True: Owner.PRESENT, False: Owner.ABSENT, None: Owner.UNKNOWN}
 
 def of(machine: StateMachine, now: float) -> Report:
     """As it is now."""
-    look, counts = machine.look, machine.counts
+    look, counts = machine.look, machine.decisions.counts
     refused = machine.why_not(now)
     return Report(
         owner=_OWNERS[look.owner if look else None],

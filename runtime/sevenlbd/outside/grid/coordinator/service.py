@@ -243,7 +243,7 @@ class Service:
             self._handle(OwnerOrder(pause=True, who=known.paused_by, seconds=left, own=known.paused_own))
 
     def _tell(self) -> None:
-        changes, self._machine.changes = self._machine.changes, []
+        changes, self._machine.decisions.changes = self._machine.decisions.changes, []
         for change in changes:
             terminal.say_on(str(change))
         if changes:

@@ -291,7 +291,7 @@ def test_after_an_hour_with_the_lid_closed_what_is_overdue_is_done_at_once(world
     assert of(found, acts.SuspendVm)
     world.later(3600, OWNED)
     assert world.stage(vm) is Stage.ENDING
-    assert any("asleep" in change.what for change in world.machine.changes)
+    assert any("asleep" in change.what for change in world.machine.decisions.changes)
     assert world.later(3600, OWNED)
     assert world.stage(vm) is Stage.KILLING
 
@@ -353,7 +353,7 @@ def test_an_image_that_never_fits_is_told_once_and_not_fetched(world: World) -> 
     world.tell(LENT, ImagesTold((image("huge", size=99 * GIB),)))
     found = [act for _ in range(5) for act in world.tell(waiting("huge"))]
     assert of(found, acts.FetchImage) == []
-    assert len([change for change in world.machine.changes if "quota" in change.why]) == 1
+    assert len([change for change in world.machine.decisions.changes if "quota" in change.why]) == 1
 
 
 def test_a_full_disk_costs_the_least_wanted_image_and_the_fetch_goes_on_later(world: World) -> None:
@@ -377,10 +377,10 @@ def test_a_newer_version_is_fetched_ahead_of_need_and_new_vms_get_it(world: Worl
 def test_jobs_that_need_more_than_a_slot_has_start_nothing_and_are_told_of_once(world: World) -> None:
     world.held("win11")
     world.machine.vms.clear()
-    world.machine.changes.clear()
+    world.machine.decisions.changes.clear()
     demand = Waiting(POOL, (Demand("win11", 1, 64, GIB, GIB),), "0" * 64)
     assert of([act for _ in range(3) for act in world.tell(PoolTold(demand))], acts.CheckImage) == []
-    assert len(world.machine.changes) == 1
+    assert len(world.machine.decisions.changes) == 1
 
 
 def test_a_machine_that_shuts_down_suspends_what_it_may_and_then_leaves(world: World) -> None:
@@ -396,15 +396,17 @@ def test_a_killed_coordinators_suspended_vms_go_on_and_its_others_are_told_as_lo
     held = HeldVersion("win11", "1", image("win11").manifest, GIB, whole=True)
     world.tell(Began(held=(held,), saved=(saved,), lost=("g1-00000bad",)))
     assert [act.vm.id for act in of(world.tell(LENT), acts.CheckImage)] == ["g0-0000beef"]
-    assert [change.what for change in world.machine.changes if change.subject == "vm g1-00000bad"] == ["is lost"]
+    assert [change.what for change in world.machine.decisions.changes if change.subject == "vm g1-00000bad"] == [
+        "is lost"
+    ]
 
 
 def test_every_change_has_its_reason(world: World) -> None:
     vm = world.running()
     world.later(1, OWNED)
     world.tell(VmSaved(vm))
-    assert [change for change in world.machine.changes if not change.why] == [
-        change for change in world.machine.changes if change.what == ImageStage.WHOLE
+    assert [change for change in world.machine.decisions.changes if not change.why] == [
+        change for change in world.machine.decisions.changes if change.what == ImageStage.WHOLE
     ]
 
 
