@@ -11,7 +11,7 @@ import pytest
 import sevenlbd
 from reference import pages
 from sevenlbd.config import sources
-from sevenlbd.config.settings import Source, from_table, load
+from sevenlbd.config.merging import Source, from_table, load
 from sevenlbd.images.description import Description
 from sevenlbd.outside.site import site_tables
 

@@ -1,67 +1,24 @@
 """The settings: each declared once; command line, environment, TOML, man page and docs follow from it.
 
-Order: command line, `SEVENLBD_*`, the user's TOML, the site's TOML, the default. A setting that the
-site lists in `locked` can be changed by nobody else. This module knows no file's place and prints
-nothing.
+Only the declarations, and what can be said of one. Where values come from, and whose counts, is for others to know.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..base.errors import ExitCode, Refusal
+from .value_kinds import Duration, Size, Words, written
 
 PREFIX = "SEVENLBD_"
 TABLES = ("slurm", "condor", "ondemand", "owner", "grid", "pool")
 """Tables of the site's file that are no settings of a session: what `render` makes of the site."""
 NETWORK = "network"
 """A setting; where a site has private networks, a table of its file, with the setting as `mode` in it."""
-COMMAND_LINE, ENVIRONMENT = "command line", "environment"
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_size(value: object) -> object:
-    """Bytes from `4G`, `512M`, `4GiB` or a number of bytes. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
-    if not match:
-        raise ValueError("a size is a number with K, M, G or T, for instance 4G")
-    size = float(match[1]) * _UNITS[match[2].upper()]
-    if not math.isfinite(size):
-        raise ValueError("a size has an end")
-    return int(size)
-
-
-def parse_duration(value: object) -> object:
-    """Seconds from `90`, `90s`, `10m`, `2h`, `1d` or Slurm's `HH:MM:SS`. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    if match := re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value.strip()):
-        return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-    if not match:
-        raise ValueError("a duration is a number with s, m, h or d, or HH:MM:SS; for instance 90m")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def _parse_list(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
 
 class Accel(StrEnum):
@@ -322,24 +279,6 @@ class Settings(BaseModel):
     locked: Words = _setting((), "Settings that only the site's file may change.", site=True)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where values come from: a name to show, and raw values by setting."""
-
-    name: str
-    values: Mapping[str, object]
-    trusted: bool = False
-    """True for the site's own file: it alone may set what it locks."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The settings, and for each the name of the source that gave it."""
-
-    settings: Settings
-    origin: Mapping[str, str]
-
-
 def flag_of(name: str) -> str:
     """The command-line option of a setting, for instance `--exit-when-ready`."""
     return "--" + (extra(name)["flag"] or name.replace("_", "-"))
@@ -353,24 +292,6 @@ def variable_of(name: str) -> str:
 def in_toml(name: str, value: object) -> str:
     """A setting's value as it stands in a TOML file, in the units that people use: `"2G"`, `"10m"`."""
     return written(value, extra(name)["metavar"])
-
-
-def written(value: object, kind: str = "") -> str:
-    """A value as it stands in a TOML file; `kind` is the metavar of its declaration."""
-    if isinstance(value, int | float) and value and kind in ("SIZE", "DURATION"):
-        units = _UNITS if kind == "SIZE" else _SECONDS
-        fits = [(unit, factor) for unit, factor in units.items() if value % factor == 0] or [("", 1)]
-        unit, factor = max(fits, key=lambda pair: (pair[1], pair[0]))
-        return json.dumps(f"{value / factor:.0f}{unit}") if value % 1 == 0 else json.dumps(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(written, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(name)} = {written(below)}" for name, below in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def extra(name: str) -> dict[str, Any]:
@@ -405,86 +326,3 @@ def without_tables(content: Mapping[str, object]) -> dict[str, object]:
     said = {name: value for name, value in content.items() if name not in said_tables}
     network = said_tables.get(NETWORK)
     return said | ({NETWORK: network["mode"]} if isinstance(network, dict) and "mode" in network else {})
-
-
-def from_environment(environment: Mapping[str, str]) -> Source:
-    """The settings among `SEVENLBD_*`. Raises Refusal for one that does not exist."""
-    variables = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    values = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
-    _refuse_unknown(values, "the environment", lambda name: PREFIX + name.upper())
-    return Source(ENVIRONMENT, values)
-
-
-def from_table(values: Mapping[str, object], where: str, *, trusted: bool) -> Source:
-    """The settings of a TOML file, without its tables. Raises Refusal for a key that does not exist."""
-    for name in tables_of(values):
-        what = f"{where}: the table [{name}] is for the site's settings file only"
-        raise Refusal(ExitCode.USAGE, what, hint="leave it out, or ask the site")
-    _refuse_unknown(values, where, str, TABLES if trusted else ())
-    return Source(where, values, trusted)
-
-
-def _refuse_unknown(values: Mapping[str, object], where: str, spelling: Any, more: tuple[str, ...] = ()) -> None:
-    for name in values:
-        if name not in Settings.model_fields:
-            guess = nearest(name, [*Settings.model_fields, *more])
-            raise Refusal(
-                ExitCode.USAGE,
-                f"{where}: `{spelling(name)}` is not a setting{guess}",
-                hint="7lbd config --explain lists every setting",
-            )
-
-
-def load(sources: Iterable[Source]) -> Loaded:
-    """Merge `sources`, strongest first. Raises Refusal for a locked setting or a wrong value."""
-    values: dict[str, object] = {}
-    origin: dict[str, str] = dict.fromkeys(Settings.model_fields, "default")
-    ordered = list(sources)
-    locked = {name for source in ordered if source.trusted for name in _locked_by(source)}
-    for source in ordered:
-        for name, value in source.values.items():
-            if (name in locked or extra(name)["site"]) and not source.trusted:
-                raise Refusal(
-                    ExitCode.USAGE,
-                    f"{source.name}: `{_spelt(name, source.name)}` is for the site's settings file only",
-                    hint="leave it out, or ask the site",
-                )
-            if name not in values:
-                values[name], origin[name] = value, source.name
-    return Loaded(_validated(values, origin), origin)
-
-
-def _locked_by(source: Source) -> Iterator[str]:
-    """What a source locks. A lock that locks nothing, because of a typing mistake, must not go unseen."""
-    names = _parse_list(source.values.get("locked", ()))
-    for name in names if isinstance(names, list | tuple) else ():
-        if name not in Settings.model_fields:
-            raise Refusal(
-                ExitCode.USAGE,
-                f"{source.name}: `locked` names `{name}`, which is not a setting"
-                + nearest(str(name), Settings.model_fields),
-                hint="7lbd config --explain lists every setting",
-            )
-        yield name
-
-
-def _spelt(name: str, source: str) -> str:
-    """A setting as one writes it there."""
-    if source == COMMAND_LINE:
-        return flag_of(name)
-    return PREFIX + name.upper() if source == ENVIRONMENT else name
-
-
-def _validated(values: dict[str, object], origin: Mapping[str, str]) -> Settings:
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        message = in_words(first["msg"])
-        where = origin.get(name, "?")
-        raise Refusal(
-            ExitCode.USAGE,
-            f"{where}: `{_spelt(name, where)}` = {json.dumps(first['input'], default=str)}: {message}",
-            hint=f"{name}: {Settings.model_fields[name].description}",
-        ) from None

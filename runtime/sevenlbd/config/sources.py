@@ -13,7 +13,8 @@ from ..base.belongings import Owners, Strangers
 from ..base.errors import ExitCode, Refusal
 from ..base.paths import user_path
 from . import stale_variables
-from .settings import Loaded, Settings, Source, from_environment, from_table, load, tables_of, without_tables
+from .merging import Loaded, Source, from_environment, from_table, load
+from .settings import Settings, tables_of, without_tables
 
 SITE_FILE = "7lbd.toml"
 ETC = Path("/etc/7lbd")

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..base.errors import ExitCode, Refusal
-from .settings import Settings, Words, in_words, nearest
-from .settings import written as plainly_written
+from .settings import Settings, in_words, nearest
+from .value_kinds import Words
+from .value_kinds import written as plainly_written
 
 _NAME = re.compile(r"[A-Za-z0-9_.,+-]*")
 

@@ -21,7 +21,8 @@ from pydantic import (
 
 from ..base import text_files
 from ..base.errors import ExitCode, Refusal
-from ..config.settings import Size, in_toml, in_words, nearest
+from ..config.settings import in_toml, in_words, nearest
+from ..config.value_kinds import Size
 from . import layout
 
 

@@ -6,17 +6,9 @@ import re
 
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
-from sevenlbd.config.settings import (
-    Settings,
-    Source,
-    flag_of,
-    from_environment,
-    from_table,
-    load,
-    parse_duration,
-    parse_size,
-    variable_of,
-)
+from sevenlbd.config.merging import Source, from_environment, from_table, load
+from sevenlbd.config.settings import Settings, flag_of, variable_of
+from sevenlbd.config.value_kinds import parse_duration, parse_size
 from sevenlbd.outside.cli import command_line
 from sevenlbd.outside.cli.parser import source
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import AtEnd, Settings, parse_duration
+from ...config.settings import AtEnd, Settings
 from ...config.sources import Places
+from ...config.value_kinds import parse_duration
 from ...wire.job_files import JOB, WORK
 from ...wire.plan import Batch
 from ..job.allocation import Allocation

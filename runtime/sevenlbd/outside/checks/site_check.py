@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ...base.errors import Refusal
 from ...config import sources, tables
-from ...config.settings import Settings, Source, from_table, load, without_tables
+from ...config.merging import Source, from_table, load
+from ...config.settings import Settings, without_tables
 from ..site.condor_table import CondorTable
 from ..site.ondemand_table import OnDemandTable
 from ..site.owner_table import OwnerTable

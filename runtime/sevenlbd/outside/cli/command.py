@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...base.paths import user_path
 from ...config import sources
-from ...config.settings import Loaded, Settings
+from ...config.merging import Loaded
+from ...config.settings import Settings
 from ..console import terminal
 from .parser import Parser, source
 

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import COMMAND_LINE, Settings, Source, extra, flag_of, in_toml, nearest
+from ...config.merging import COMMAND_LINE, Source
+from ...config.settings import Settings, extra, flag_of, in_toml, nearest
 
 _FEW = 4  # as many options as fit the first line beside the verb
 # Of a line of a table: `  130  Ctrl-C`.

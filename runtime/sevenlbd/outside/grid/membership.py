@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ...base import atomic, belongings, hostnames
 from ...base.belongings import Strangers
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import written
+from ...config.value_kinds import written
 from ..presence import records
 from . import protocol
 from .https_exchange import Server, is_pin

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import in_words, parse_size
+from ...config.settings import in_words
+from ...config.value_kinds import parse_size
 from ...images import clusters, formats, layout, names, partitions, qcow2, qemu_img, warm
 from ...images.description import OS, Description, DiskBus, Firmware
 from ...images.importing import importer, source

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import parse_duration, parse_size
+from ...config.value_kinds import parse_duration, parse_size
 from ...images import description, layout, names
 from ...images.description import Description
 from ...images.media import disc_files

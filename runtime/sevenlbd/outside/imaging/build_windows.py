@@ -13,7 +13,8 @@ from typing import Any
 from ...base import text_files
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import nearest, parse_duration, parse_size
+from ...config.settings import nearest
+from ...config.value_kinds import parse_duration, parse_size
 from ...images import description, evaluation, layout, names
 from ...images.description import Channel, Clock, Description, DiskBus, Firmware
 from ...images.media import disc_files, product_keys, setup_media

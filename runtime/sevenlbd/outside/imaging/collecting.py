@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...base import units
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import parse_duration
+from ...config.value_kinds import parse_duration
 from ...images.lookup import repositories
 from ...images.names import Reference
 from ...images.repository import gc, inventory

@@ -17,7 +17,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import AtEnd, Settings, Source, in_words
+from ...config.merging import Source
+from ...config.settings import AtEnd, Settings, in_words
 from ...config.sources import Places
 from ...images import names
 from ..cli.parser import source

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from ...base.errors import ExitCode, Refusal
 from ...config import sources
-from ...config.settings import AtEnd, Settings, Source, in_words
+from ...config.merging import Source
+from ...config.settings import AtEnd, Settings, in_words
 from ...config.sources import Places
 from ...images.description import Description
 from ...images.lookup import image as images

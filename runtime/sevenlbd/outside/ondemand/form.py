@@ -16,7 +16,7 @@ from ...base import hostnames
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
 from ...config import sources
-from ...config.settings import Source
+from ...config.merging import Source
 from ..folders import shares
 from ..site import site_tables
 from ..site.ondemand_table import FOLDER, FORMAT, OnDemandTable, keyed

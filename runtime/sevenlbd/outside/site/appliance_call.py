@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import Settings, Source, flag_of
+from ...config.merging import Source
+from ...config.settings import Settings, flag_of
 from ...config.sources import Places
 from ..node.node_programs import NODE_ROOT
 from .site_tables import JobTable

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Place, Table, key
+from ...config.value_kinds import Duration, Size
 
 # A command of a submit description (condor_submit(1)), or an attribute of the job's own ad behind a plus sign.
 _COMMAND = re.compile(r"(\+|MY\.)?[A-Za-z_][A-Za-z0-9_.]*\s*=.*")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, model_validator
 
-from ...config.settings import Duration, Size, Words
 from ...config.tables import Table, key
+from ...config.value_kinds import Duration, Size, Words
 from ...images import names
 
 _MEGABIT = 125_000  # bytes a second

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from ...base import hostnames
-from ...config.settings import Network, Words
+from ...config.settings import Network
 from ...config.tables import Line, Lines, Place, Table, key
+from ...config.value_kinds import Words
 
 _SERVER = re.compile(r"(?P<host>[^\[\]/@?#:\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 _INBOUND = re.compile(r"icmp|(?P<protocol>tcp|udp):(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?")

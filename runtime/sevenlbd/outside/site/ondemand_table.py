@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from ...base.errors import Refusal
-from ...config.settings import Settings, Size, Words
+from ...config.settings import Settings
 from ...config.tables import Line, Lines, Options, Table, key
+from ...config.value_kinds import Size, Words
 from ..access import connectors, listeners
 
 FORMAT = 1

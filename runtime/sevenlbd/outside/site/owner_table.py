@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from ...config.settings import Duration, Size, Words
 from ...config.tables import Table, key
+from ...config.value_kinds import Duration, Size, Words
 from ..owner import hours
 from ..owner.lending import Policy
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from ...base import hostnames
-from ...config.settings import Duration, Size, Words
 from ...config.tables import Line, Name, Place, Table, key
+from ...config.value_kinds import Duration, Size, Words
 from ...images import names
 
 _ADDRESS = re.compile(r"(?P<host>[^\[\]/@?#:\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")

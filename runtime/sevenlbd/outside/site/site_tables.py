@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config import sources
-from ...config.settings import Duration, Size
 from ...config.tables import Binds, Line, Lines, Name, Options, Place, Table, checked, key
+from ...config.value_kinds import Duration, Size
 from .condor_table import CondorTable
 from .grid_table import GridTable
 from .ondemand_table import OnDemandTable

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
-from sevenlbd.config.settings import PREFIX, Settings, extra, flag_of, written
+from sevenlbd.config.settings import PREFIX, Settings, extra, flag_of
+from sevenlbd.config.value_kinds import written
 from sevenlbd.outside.cli import command_line
 from sevenlbd.outside.cli.parser import source
 from sevenlbd.outside.site import site_file

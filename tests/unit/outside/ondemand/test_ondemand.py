@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
-from sevenlbd.config.settings import AtEnd, Settings, Source
+from sevenlbd.config.merging import Source
+from sevenlbd.config.settings import AtEnd, Settings
 from sevenlbd.images.description import Description
 from sevenlbd.outside.ondemand import app_files, form, image_choices, placing
 from sevenlbd.outside.ondemand.app_files import File

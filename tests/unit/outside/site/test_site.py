@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
-from sevenlbd.config.settings import TABLES, Settings, Source, from_table, load
+from sevenlbd.config.merging import Source, from_table, load
+from sevenlbd.config.settings import TABLES, Settings
 from sevenlbd.config.tables import Table
 from sevenlbd.outside.cli import dispatch
 from sevenlbd.outside.site import site_file, site_tables

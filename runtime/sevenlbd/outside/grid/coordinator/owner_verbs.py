@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....base import heartbeat
 from ....base.errors import ExitCode, Refusal
-from ....config.settings import parse_duration
+from ....config.value_kinds import parse_duration
 from ...cli.command import Command, CommandContext, say
 from ...cli.parser import Parser
 from ...console import terminal

@@ -23,7 +23,8 @@ from ....base.paths import user_path
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ....config.settings import Settings, Source
+    from ....config.merging import Source
+    from ....config.settings import Settings
     from ....config.sources import Places
     from ...console.passphrase import PassphraseSource
     from ...job.allocation import Allocation
@@ -211,7 +212,7 @@ def _named_by(job: Allocation | None) -> list[Source]:
     """The image that a job names in its ad: a name, never a path. Raises Refusal."""
     if not job or not job.image:
         return []
-    from ....config.settings import Source
+    from ....config.merging import Source
     from ....images import names
 
     try:
