@@ -167,34 +167,96 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+class ToldAtOnce:
+    """Names what fails, and what takes long, when it happens: a run that is cut off has told what it knew."""
+
+    LONG = 60
+    """Seconds of one step of a test that the suite should not spend often."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if report.failed:
+            self._tell("failed", report, f": {str(crash.message).splitlines()[0]}" if crash else "")
+        elif report.duration > self.LONG:
+            self._tell("long", report, "")
+
+    def _tell(self, what: str, report: pytest.TestReport, why: str) -> None:
+        self.terminal.ensure_newline()
+        self.terminal.write_line(f"{what}: {report.nodeid} ({report.when}, {report.duration:.0f} s){why}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The workers report to the one who prints."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(ToldAtOnce(terminal))
+
+
+class SharedDesktop:
+    """A desktop that is started for the first who asks, and again for whoever asks after its end."""
+
+    def __init__(self, grounds: Path) -> None:
+        self._base = grounds / "demo"
+        self._data = grounds / "data"
+        (self._data / "deep").mkdir(parents=True)
+        (self._data / "deep" / "read-me.txt").write_text("from the node\n")
+        self._session: Session | None = None
+
+    def ready(self) -> Session:
+        if self._session is None:
+            self._session = self._start()
+        return self._session
+
+    def _start(self) -> Session:
+        share = f"data={self._data}:ro"
+        options = ("--share", share, "--rdp-tls", "127.0.0.1:0", "--ready-timeout", "600")
+        session = harness.start("--image", str(harness.DEMO), "--name", "demo", *options, base=self._base)
+        try:
+            session.wait_phase("ready", 600)
+        except BaseException:
+            keep(self._base, "demo")
+            session.kill()
+            raise
+        return session
+
+    def end(self) -> None:
+        if self._session is not None:
+            self._session.kill()
+            self._session = None
+
+
 @pytest.fixture(scope="session")
-def demo(grounds: Path) -> Iterator[Session]:
+def shared_desktop(grounds: Path) -> Iterator[SharedDesktop]:
+    """The one that `demo` gives out, file after file."""
+    shared = SharedDesktop(grounds)
+    yield shared
+    shared.end()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_runs_idle(request: pytest.FixtureRequest, shared_desktop: SharedDesktop) -> None:
+    """Without KVM, a guest that nobody uses takes a seventh of a core from the tests of other files."""
+    if not any(_uses_demo(item) for item in request.session.items if item.path == request.path):
+        shared_desktop.end()
+
+
+def _uses_demo(item: pytest.Item) -> bool:
+    return "demo" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that share the desktop come one after the other."""
+    sharing = {item.path for item in items if _uses_demo(item)}
+    items.sort(key=lambda item: item.path in sharing)
+
+
+@pytest.fixture(scope="module")
+def demo(shared_desktop: SharedDesktop) -> Session:
     """One ready demo desktop that many tests share: none of them may end it or change its password."""
-    base = grounds / "demo"
-    data = grounds / "data"
-    (data / "deep").mkdir(parents=True)
-    (data / "deep" / "read-me.txt").write_text("from the node\n")
-    session = harness.start(
-        "--image",
-        str(harness.DEMO),
-        "--name",
-        "demo",
-        "--share",
-        f"data={data}:ro",
-        "--rdp-tls",
-        "127.0.0.1:0",
-        "--ready-timeout",
-        "600",
-        base=base,
-    )
-    try:
-        session.wait_phase("ready", 600)
-        yield session
-    except AssertionError:
-        keep(base, "demo")
-        raise
-    finally:
-        session.kill()
+    return shared_desktop.ready()
 
 
 @pytest.fixture

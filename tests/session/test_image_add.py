@@ -309,6 +309,10 @@ def slow(work: Path) -> Path:
     return path
 
 
+def _those_of(process: subprocess.Popen[bytes], program: str) -> list[int]:
+    return [pid for pid, line in harness.descendants(process.pid).items() if line.split(" ")[0].endswith(program)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path, number: signal.Signals) -> None:
     words = ["--image-dir", str(repository), "--name", "cut", "--version", "1"]
@@ -316,12 +320,14 @@ def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path,
     call = harness.command("image", "add", str(slow), "--compress", *words)
     process = subprocess.Popen(call, env=harness.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     staging = repository / "cut" / ".new-1" / "disk.qcow2"
-    deadline = time.monotonic() + 30
-    while not staging.exists() or staging.stat().st_size < 2 * MIB:
+    deadline = time.monotonic() + 60
+    while not (writing := _those_of(process, "qemu-img")) or not staging.exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it was interrupted"
         time.sleep(0.02)
-    (ours,) = (pid for pid, line in harness.descendants(process.pid).items() if line.startswith("/usr/bin/python3"))
+    # However late we came to see it: it gets no further.
+    os.kill(writing[0], signal.SIGSTOP)
+    (ours,) = _those_of(process, "/python3")
     os.kill(ours, number)
     assert process.wait(30) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert not harness.wait_until_gone(harness.my_processes() - before), "qemu-img goes with it"
