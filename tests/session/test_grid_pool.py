@@ -37,7 +37,7 @@ from sevenlbd.base.errors import Refusal
 machine, verb = PoolClient(Path(sys.argv[1])), sys.argv[2]
 try:
     if verb == "waiting": said = asdict(machine.waiting())
-    elif verb == "worker": said = asdict(machine.worker(WorkerOrder(sys.argv[3], 1)))
+    elif verb == "worker": said = asdict(machine.worker(WorkerOrder(sys.argv[3], 1, resumes=True)))
     elif verb == "report":
         vms = (RunningVm(1, "blank", "1", VmPhase.BUSY, 5.0),)
         held = (HeldImage("blank", "1", 5),)

@@ -52,6 +52,10 @@ class PoolDeclined(PoolTrouble):
     """It knows the machine, and does not do this: an image is not offered any more, say."""
 
 
+class PoolNotNow(PoolDeclined):
+    """What was asked for is over, or was somebody else's: what is wanted has to be asked again."""
+
+
 class PoolClient:
     """What the machine whose folder this is can ask. Every method raises PoolTrouble and Refusal."""
 
@@ -180,7 +184,9 @@ def _raise_refused(answer: HttpAnswer) -> None:
             raise MachineBarred(ExitCode.NODE, what, hint=problem.mend)
         case 429 | 500 | 502 | 503 | 504:
             raise PoolGone(what, hint=problem.mend, after=_after(answer))
-        case 404 | 409 | 410:
+        case 409:  # Conflict, RFC 9110, 15.5.10
+            raise PoolNotNow(ExitCode.NODE, what, hint=problem.mend)
+        case 404 | 410:
             raise PoolDeclined(ExitCode.NODE, what, hint=problem.mend)
     raise PoolLied(ExitCode.NODE, what, hint=problem.mend)
 

@@ -151,7 +151,8 @@ class PoolAddress:
 
 @dataclass(frozen=True)
 class Demand:
-    """Idle jobs that name one image and need the same. A name may stand in several."""
+    """Idle jobs that name one image and need the same, and that no other machine starts a VM for. A name may stand in
+    several, and also while there is none of them left: its image is needed."""
 
     vm_name: str
     jobs: int
@@ -333,10 +334,15 @@ class WorkerOrder:
 
     vm_name: str
     slot: int
+    cpus: int = 0
+    """What the VM will have; 0 is not said."""
+    memory: int = 0
+    resumes: bool = False
+    """Whether it goes on from where it was suspended, with its job."""
 
     def __post_init__(self) -> None:
         _need(names.is_name(self.vm_name), "an image's name is none")
-        _need_counts(self.slot)
+        _need_counts(self.slot, self.cpus, self.memory)
 
 
 @dataclass(frozen=True)

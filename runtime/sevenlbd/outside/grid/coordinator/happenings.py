@@ -116,6 +116,16 @@ class VmGone:
 
 
 @dataclass(frozen=True)
+class NoPass:
+    """The pool gave no token for a VM, so it has not begun."""
+
+    vm: str
+    why: str
+    enough: bool = False
+    """Whether other machines have begun what jobs wait for: nobody has failed."""
+
+
+@dataclass(frozen=True)
 class OwnerOrder:
     """The owner wants the machine for herself, or lends it again."""
 
@@ -182,6 +192,7 @@ type Happening = (
     | VmSaved
     | VmNotSaved
     | VmGone
+    | NoPass
     | OwnerOrder
     | MachineEnds
     | Began

@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from ....base.errors import Refusal
-from ..client import MachineBarred, PoolDeclined, PoolGone
+from ..client import MachineBarred, PoolDeclined, PoolGone, PoolNotNow
 from ..protocol import Images, OfferedImage, Report, Waiting, WorkerOrder, WorkerPass
-from .happenings import Happening, ImagesTold, PoolSilent, PoolTold
+from .happenings import Happening, ImagesTold, NoPass, PoolSilent, PoolTold
 
 type Tell = Callable[[Happening], None]
 
@@ -53,9 +53,9 @@ class PoolTalk:
         """Say what we do and hear what is wanted: PoolTold and, when it has changed, ImagesTold before that."""
         self._jobs.put(lambda: self._ask(report))
 
-    def pass_for(self, order: WorkerOrder, done: Callable[[WorkerPass | str], None]) -> None:
-        """A token, or why there is none; in this thread."""
-        self._jobs.put(lambda: done(self._pass_for(order)))
+    def pass_for(self, vm: str, order: WorkerOrder, done: Callable[[WorkerPass | NoPass], None]) -> None:
+        """A token for a VM, or why there is none; in this thread."""
+        self._jobs.put(lambda: done(self._pass_for(vm, order)))
 
     def get(self, image: OfferedImage, name: str, begin: int, end: int) -> Iterator[bytes]:
         """Bytes of a file, in the caller's thread. A ticket that is over is replaced once. Raises Refusal."""
@@ -101,8 +101,8 @@ class PoolTalk:
         with suppress(PoolDeclined):
             self._service.report(report)
 
-    def _pass_for(self, order: WorkerOrder) -> WorkerPass | str:
+    def _pass_for(self, vm: str, order: WorkerOrder) -> WorkerPass | NoPass:
         try:
             return self._service.worker(order)
         except Refusal as refusal:
-            return refusal.what
+            return NoPass(vm, refusal.what, enough=isinstance(refusal, PoolNotNow))

@@ -31,6 +31,7 @@ from .happenings import (
     ImageChecked,
     Looked,
     MachineEnds,
+    NoPass,
     OwnerOrder,
     SavedVm,
     VmGone,
@@ -147,8 +148,9 @@ class Service:
                 self._check(vm)
             case acts.StartVm(vm=vm):
                 self._awaited.add(vm.id)
-                order = WorkerOrder(vm.image.name, vm.slot)
-                self._talk.pass_for(order, lambda got: self._queue.put(lambda: self._start(vm, got)))
+                terms = self._machine.terms
+                order = WorkerOrder(vm.image.name, vm.slot, terms.slot_cpus, terms.slot_memory, resumes=vm.saved)
+                self._talk.pass_for(vm.id, order, lambda got: self._queue.put(lambda: self._start(vm, got)))
             case acts.SuspendVm(vm=vm):
                 self._sessions.suspend(vm.id)
             case acts.EndVm(vm=vm) | acts.KillVm(vm=vm):
@@ -170,13 +172,13 @@ class Service:
         memory = self._files.place / "cache" / "7lbd" / "verified.json"
         self._in_thread(lambda: ImageChecked(name, self._store.check(image, keys, memory)))
 
-    def _start(self, vm: Vm, got: WorkerPass | str) -> None:
+    def _start(self, vm: Vm, got: WorkerPass | NoPass) -> None:
         """The token is there, or is not; and meanwhile the owner may have come."""
         if vm.id not in self._awaited:
             return
         self._awaited.discard(vm.id)
-        if isinstance(got, str):
-            self._queue.put(VmGone(vm.id, failed=True, why=got))
+        if isinstance(got, NoPass):
+            self._queue.put(got)
             return
         machine_terms = self._machine.terms
         record = {

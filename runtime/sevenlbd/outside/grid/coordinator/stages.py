@@ -53,6 +53,8 @@ class Vm:
     saved_at: float = 0.0
     deadline: float = 0.0
     """When the next, harder step is due."""
+    not_before: float = 0.0
+    """When a suspended one may go on."""
     leave_by: float = 0.0
     """When it has to be off the machine; 0 while it need not leave."""
     evicted: bool = False

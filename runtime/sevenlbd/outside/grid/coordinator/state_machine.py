@@ -21,6 +21,7 @@ from .happenings import (
     ImagesTold,
     Looked,
     MachineEnds,
+    NoPass,
     OwnerOrder,
     PoolSilent,
     PoolTold,
@@ -37,7 +38,11 @@ from .stages import STAYING, ImageVersion, Stage, Vm
 from .stock import ImageNeeds, Stock
 from .terms import Terms
 
+_AGAIN = 30.0  # seconds until a token for a suspended VM is asked for again; a guess: as often as a pool is asked
 _SLEPT = 60.0  # seconds without a look: thirty looks that were missed; the machine was asleep, or we were stopped
+
+
+type _OfVm = ImageChecked | VmReady | VmClaimed | VmSaved | VmNotSaved | NoPass | VmGone
 
 
 class StateMachine:
@@ -57,6 +62,8 @@ class StateMachine:
         self._stock = Stock(self.holdings, self.decisions)
         self._chance = chance
         self._looked_at = 0.0
+        self._enough: set[str] = set()
+        """Names that others have begun enough VMs of, until the pool says what is wanted then."""
 
     def handle(self, happening: Happening, now: float) -> list[Act]:
         """What is to be done now."""
@@ -92,6 +99,7 @@ class StateMachine:
                 self.look, self._looked_at = happening, now
             case PoolTold():
                 self.pace.told(happening.waiting, now)
+                self._enough.clear()
                 for demand in happening.waiting.demands:
                     if holding := self.holdings.current(demand.vm_name):
                         holding.wanted = now
@@ -134,7 +142,7 @@ class StateMachine:
             else:
                 self.decisions.act(DropSaved(_suspended(one, now)))
 
-    def _of_vm(self, happening: ImageChecked | VmReady | VmClaimed | VmSaved | VmNotSaved | VmGone, now: float) -> None:
+    def _of_vm(self, happening: _OfVm, now: float) -> None:
         """Word of a VM. What comes late, of one that is gone or further, changes nothing."""
         vm = self.vms.get(happening.vm)
         if vm is None:
@@ -158,6 +166,8 @@ class StateMachine:
             case VmNotSaved() if vm.stage is Stage.SUSPENDING:
                 self.decisions.act(leaving.end(vm, self.terms, now))
                 self.decisions.tell(f"vm {vm.id}", vm.stage, happening.why)
+            case NoPass() if vm.stage is Stage.STARTING:
+                self._without_pass(vm, happening, now)
             case VmGone() if vm.stage not in (Stage.CHECKING, Stage.SUSPENDED):
                 self._gone(vm, happening, now)
 
@@ -171,11 +181,27 @@ class StateMachine:
             self._stock.refuse(holding, why_not, now)
         self._forget(vm, why_not)
 
+    def _without_pass(self, vm: Vm, refused: NoPass, now: float) -> None:
+        """A suspended one has its job, and waits on; a new one was for whatever job there is."""
+        self.decisions.counts["started"] -= 1
+        if vm.saved:
+            vm.not_before = now + _AGAIN
+            self._enter(vm, Stage.SUSPENDED, now, refused.why)
+            return
+        if refused.enough:
+            self._enough.add(vm.image.name)
+        else:
+            self._failed(vm, refused.why, now)
+        self._forget(vm, refused.why)
+
+    def _failed(self, vm: Vm, why: str, now: float) -> None:
+        self.decisions.counts["failures"] += 1
+        if holding := self.holdings.by_digest.get(vm.image.digest):
+            holding.failed(now, why)
+
     def _gone(self, vm: Vm, gone: VmGone, now: float) -> None:
         if gone.failed and vm.stage in STAYING:
-            self.decisions.counts["failures"] += 1
-            if holding := self.holdings.by_digest.get(vm.image.digest):
-                holding.failed(now, gone.why)
+            self._failed(vm, gone.why, now)
         self.decisions.counts["evictions"] += vm.evicted
         if vm.saved and vm.evicted:  # it was going on, and had not yet: its file is as it was
             vm.evicted, vm.leave_by = False, 0.0
@@ -242,7 +268,7 @@ class StateMachine:
 
     def _go_on(self, now: float) -> None:
         for vm in sorted(self.vms.values(), key=lambda one: one.saved_at):
-            if vm.stage is Stage.SUSPENDED and self._may_begin(now):
+            if vm.stage is Stage.SUSPENDED and now >= vm.not_before and self._may_begin(now):
                 self._enter(vm, Stage.CHECKING, now, "the machine is lent again")
                 self.decisions.act(CheckImage(vm))
 
@@ -260,7 +286,7 @@ class StateMachine:
                 continue
             self.decisions.told_otherwise(name, "size")
             holding = self.holdings.current(name)
-            while jobs > 0 and holding and self._can_start(holding, now):
+            while jobs > 0 and name not in self._enough and holding and self._can_start(holding, now):
                 self._new(holding, now)
                 jobs -= 1
 

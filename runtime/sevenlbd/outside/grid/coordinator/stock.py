@@ -53,6 +53,7 @@ class Stock:
                 holding.failed(now, ended.why)
                 if ended.outcome is FetchOutcome.FULL and (going := self._holdings.may_go(self._needed(needs))):
                     self._drop(going[0], "the disk is full")
+                    holding.not_before = now  # there is room now
         self._decisions.tell(f"image {holding.image}", holding.stage, ended.why)
 
     def refuse(self, holding: Holding, why: str, now: float) -> None:

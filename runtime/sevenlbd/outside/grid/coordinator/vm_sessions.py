@@ -87,16 +87,18 @@ class VmSessions:
         """Begin it, or go on: VmReady, and in the end VmGone or VmSaved."""
         stack = ExitStack()
         try:
-            descriptor = stack.enter_context(_in_memory(json.dumps(order.record).encode()))
-            words, descriptors = self.words(order, f"/dev/fd/{descriptor}"), [descriptor]
-            if order.image_key:
-                closes = hmac.digest(order.image_key, b"saved desktops", "sha256").hex()  # RFC 2104
-                for option, secret in (("--passphrase-file", closes), ("--image-key", order.image_key.hex())):
-                    descriptors.append(stack.enter_context(_in_memory(secret.encode())))
-                    words += [option, f"/dev/fd/{descriptors[-1]}"]
-                words.append("--encrypt")
-            command = [*process.python("sevenlbd"), *words]
-            running = stack.enter_context(process.piped(command, environment=self._environment, pass_fds=descriptors))
+            with ExitStack() as handed:  # once it has its own, none of them is open here
+                descriptor = handed.enter_context(_in_memory(json.dumps(order.record).encode()))
+                words, descriptors = self.words(order, f"/dev/fd/{descriptor}"), [descriptor]
+                if order.image_key:
+                    closes = hmac.digest(order.image_key, b"saved desktops", "sha256").hex()  # RFC 2104
+                    for option, secret in (("--passphrase-file", closes), ("--image-key", order.image_key.hex())):
+                        descriptors.append(handed.enter_context(_in_memory(secret.encode())))
+                        words += [option, f"/dev/fd/{descriptors[-1]}"]
+                    words.append("--encrypt")
+                command = [*process.python("sevenlbd"), *words]
+                piped = process.piped(command, environment=self._environment, pass_fds=descriptors)
+                running = stack.enter_context(piped)
         except OSError as error:
             stack.close()
             self._tell(VmGone(order.vm.id, failed=True, why=f"it could not be started: {error.strerror}"))

@@ -9,6 +9,7 @@ It is in nobody's way: while it is down, machines keep their VMs and jobs go on.
 - offers: the images of a repository, looked up
 - throttle: how fast images leave
 - worker_tokens: tokens of HTCondor's for VMs
+- vm_claims: which jobs nobody starts a VM for yet
 - fleet: what the machines have said, and sums of it
 - machine_api: what machines ask, record for record
 - service_answers: refusals, and the headers that every answer has

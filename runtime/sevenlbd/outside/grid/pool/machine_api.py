@@ -19,6 +19,7 @@ from .offers import Offers
 from .queue_demand import QueueDemand
 from .service_answers import Declined
 from .throttle import Throttle
+from .vm_claims import Claims
 from .worker_tokens import WorkerTokens
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class PoolParts:
     """How often, by route and HTTP status."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """That answers took, by route."""
+    claims: Claims = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claims = Claims(self.poll, known=bool(self.members.all()))
 
     @property
     def pace(self) -> Pace:
@@ -64,8 +69,8 @@ async def enrol(parts: PoolParts, address: str, body: bytes) -> Enrolled:
     return Enrolled(name, token)
 
 
-async def waiting(parts: PoolParts, _: PoolMember, __: bytes) -> Waiting:
-    """What is wanted."""
+async def waiting(parts: PoolParts, member: PoolMember, _: bytes) -> Waiting:
+    """What is wanted, of this machine."""
     inventory = await asyncio.to_thread(parts.offers.look)
     try:
         demands = await parts.demand.demands(inventory.names)
@@ -73,7 +78,8 @@ async def waiting(parts: PoolParts, _: PoolMember, __: bytes) -> Waiting:
         log.warning("the queue: %s", refusal.what)
         problem = Problem("the pool's queue does not answer", refusal.what, "it is asked again by itself")
         raise Declined(503, problem, {"Retry-After": str(_AFTER_QUEUE)}) from None
-    return Waiting(parts.workers.address, demands, inventory.digest, parts.pace)
+    left = parts.claims.left(demands, member.name)
+    return Waiting(parts.workers.address, left, inventory.digest, parts.pace)
 
 
 async def images(parts: PoolParts, member: PoolMember, _: bytes) -> Images:
@@ -84,17 +90,22 @@ async def images(parts: PoolParts, member: PoolMember, _: bytes) -> Images:
 
 async def state(parts: PoolParts, member: PoolMember, body: bytes) -> Heard:
     """What a machine does."""
-    parts.fleet.note(member.name, _read(protocol.REPORT, body))
+    report = _read(protocol.REPORT, body)
+    parts.fleet.note(member.name, report)
+    parts.claims.note(member.name, report)
     return Heard(parts.pace)
 
 
 async def worker(parts: PoolParts, member: PoolMember, body: bytes) -> WorkerPass:
-    """A token for one VM of an image that is offered."""
+    """A token for one VM of an image that is offered, if there are not enough of them."""
     order = _read(protocol.WORKER_ORDER, body)
     inventory = await asyncio.to_thread(parts.offers.look)
     if order.vm_name not in inventory.names:
         problem = Problem(f"this pool offers no image `{order.vm_name}`", mend="ask for the images again")
         raise Declined(404, problem)
+    if not parts.claims.take(parts.demand.last, member.name, order):
+        why = "it hears first what there is" if parts.claims.hears else "other machines have begun as many as jobs wait"
+        raise Declined(409, Problem(f"no VM of {order.vm_name} is to begin here now", why, "it is asked again"))
     try:
         given = await parts.workers.give(member)
     except Refusal as refusal:

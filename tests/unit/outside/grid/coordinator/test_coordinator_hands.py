@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sevenlbd.base import process
@@ -235,6 +236,27 @@ def test_a_vm_gets_no_file_no_way_and_no_image_but_what_it_is_to_have(tmp_path: 
         assert needed in line
     assert "secret" not in line
     assert not any(name.startswith("SEVENLBD") for name in sessions(tmp_path)._environment)
+
+
+def test_what_a_vm_was_handed_in_memory_is_not_open_here_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_memory() -> set[str]:
+        kept = {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+        return {name for name in kept if "memfd:join" in name}
+
+    during: list[set[str]] = []
+
+    @contextmanager
+    def piped(_command: list[str], **_: object) -> Iterator[SimpleNamespace]:
+        during.append(in_memory())
+        yield SimpleNamespace(stdout=iter(()))
+
+    monkeypatch.setattr(process, "piped", piped)
+    running = sessions(tmp_path)
+    running.start(replace(order(tmp_path), image_key=bytes(32)))
+    assert during != [set()]
+    assert in_memory() == set()
 
 
 def test_the_key_of_its_image_comes_by_a_descriptor_and_stands_nowhere(

@@ -22,6 +22,7 @@ from sevenlbd.outside.grid.coordinator.happenings import (
     ImagesTold,
     Looked,
     MachineEnds,
+    NoPass,
     OwnerOrder,
     PoolSilent,
     PoolTold,
@@ -174,6 +175,31 @@ def test_when_the_owner_leaves_the_suspended_vm_goes_on_in_its_slot(world: World
     world.tell(VmSaved(vm))
     assert of(world.later(60), acts.CheckImage)[0].vm.id == vm
     assert [act.vm.saved for act in of(world.tell(ImageChecked(vm)), acts.StartVm)] == [True]
+
+
+def test_a_suspended_vm_that_gets_no_token_waits_on_with_its_job_and_asks_again(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    world.later(60)
+    world.tell(ImageChecked(vm))
+    found = world.tell(NoPass(vm, "the pool's service does not answer"))
+    assert not of(found, acts.DropSaved)
+    assert not of(found, acts.CheckImage)
+    assert world.stage(vm) is Stage.SUSPENDED
+    assert of(world.later(5), acts.CheckImage) == []
+    assert [act.vm.id for act in of(world.later(30), acts.CheckImage)] == [vm]
+    assert [act.vm.saved for act in of(world.tell(ImageChecked(vm)), acts.StartVm)] == [True]
+
+
+def test_a_vm_that_others_have_begun_is_nobodys_failure_and_is_wanted_again_when_the_pool_says_so(world: World) -> None:
+    vm = of(world.held("win11"), acts.CheckImage)[0].vm.id
+    world.tell(ImageChecked(vm))
+    found = world.tell(NoPass(vm, "other machines have begun as many as jobs wait", enough=True))
+    assert world.machine.vms == {}
+    assert of([*found, *world.later(5)], acts.CheckImage) == []
+    assert (world.machine.decisions.counts["failures"], world.machine.decisions.counts["started"]) == (0, 0)
+    assert of(world.tell(waiting("win11")), acts.CheckImage)
 
 
 def test_when_the_lease_is_over_the_suspended_vm_is_dropped(world: World) -> None:
@@ -356,13 +382,16 @@ def test_an_image_that_never_fits_is_told_once_and_not_fetched(world: World) -> 
     assert len([change for change in world.machine.decisions.changes if "quota" in change.why]) == 1
 
 
-def test_a_full_disk_costs_the_least_wanted_image_and_the_fetch_goes_on_later(world: World) -> None:
+def test_a_full_disk_costs_the_least_wanted_image_and_the_fetch_goes_on_at_once_or_else_later(world: World) -> None:
     world.tell(Began(held=(HeldVersion("a", "1", image("a").manifest, GIB, whole=True),)))
     digest = of(world.lent("win11"), acts.FetchImage)[0].image.manifest
     found = world.tell(FetchEnded(digest, FetchOutcome.FULL, "No space left on device"))
     assert [one.digest for one in of(found, acts.DropImage)] == [image("a").manifest]
-    assert of(world.later(2), acts.FetchImage) == []
-    assert [one.image.manifest for one in of(world.later(40), acts.FetchImage)] == [digest]
+    assert [one.image.manifest for one in of(found, acts.FetchImage)] == [digest], "there is room now"
+    found = world.tell(FetchEnded(digest, FetchOutcome.FULL, "No space left on device"))
+    assert not of(found, acts.DropImage)
+    assert not of(world.later(2), acts.FetchImage)
+    assert [one.image.manifest for one in of(world.later(90), acts.FetchImage)] == [digest]
 
 
 def test_a_newer_version_is_fetched_ahead_of_need_and_new_vms_get_it(world: World) -> None:
@@ -412,6 +441,7 @@ def test_every_change_has_its_reason(world: World) -> None:
 
 _NAMES = st.sampled_from(["win11", "mac", "lin"])
 _VERSIONS = st.sampled_from(["1", "2"])
+_WORDS_OF_A_VM = ["ready", "claimed", "free", "saved", "not saved", "ended", "failed", "no token", "enough"]
 
 
 class Coordinated(RuleBasedStateMachine):
@@ -488,11 +518,13 @@ class Coordinated(RuleBasedStateMachine):
         self.do(ImageChecked(vm, "" if good else "was altered"))
 
     @precondition(lambda self: self.sessions)
-    @rule(data=st.data(), what=st.sampled_from(["ready", "claimed", "free", "saved", "not saved", "ended", "failed"]))
+    @rule(data=st.data(), what=st.sampled_from(_WORDS_OF_A_VM))
     def vm_does(self, data: st.DataObject, what: str) -> None:
         vm = data.draw(st.sampled_from(sorted(self.sessions)))
         stage = self.world.stage(vm)
         if what == "saved" and stage not in (Stage.SUSPENDING, Stage.ENDING, Stage.KILLING):
+            return
+        if what in ("no token", "enough") and stage is not Stage.STARTING:
             return
         if what in ("ended", "failed"):
             self.sessions.discard(vm)
@@ -504,8 +536,10 @@ class Coordinated(RuleBasedStateMachine):
             "not saved": VmNotSaved(vm, "the disk is full"),
             "ended": VmGone(vm, failed=False),
             "failed": VmGone(vm, failed=True, why="QEMU died"),
+            "no token": NoPass(vm, "no route"),
+            "enough": NoPass(vm, "others have begun", enough=True),
         }
-        if what == "saved":
+        if what in ("saved", "no token", "enough"):
             self.sessions.discard(vm)
         self.do(happened[what])
         self.ended[vm] += vm not in self.world.machine.vms

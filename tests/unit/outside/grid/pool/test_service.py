@@ -15,7 +15,7 @@ import pytest
 from pool_service import RunningService
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.grid import membership, protocol
-from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone
+from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolNotNow
 from sevenlbd.outside.grid.pool import codes, members
 from sevenlbd.outside.grid.protocol import Demand, HeldImage, Owner, Report, RunningVm, VmPhase, WorkerOrder
 
@@ -272,7 +272,9 @@ def test_a_version_that_was_replaced_is_served_to_who_is_fetching_it(tmp_path: P
 
 
 def test_a_worker_gets_a_token_of_its_machines_and_not_too_many(pool: RunningService) -> None:
+    pool.queue.printed = "win11 1 1 1\n"
     machine = pool.machine("lab-7")
+    assert machine.waiting().demands[0].jobs == 1
     given = machine.worker(WorkerOrder("win11", 1))
     assert given.token == "token.lab-7-at-workers-example-org.3600"
     assert given.lifetime == 3600
@@ -282,7 +284,11 @@ def test_a_worker_gets_a_token_of_its_machines_and_not_too_many(pool: RunningSer
         machine.worker(WorkerOrder("win11", 1))
     with pytest.raises(PoolGone, match="too many tokens"):
         machine.worker(WorkerOrder("win11", 1))
-    assert pool.machine("lab-8").worker(WorkerOrder("win11", 1))
+    other = pool.machine("lab-8")
+    assert other.waiting().demands[0].jobs == 0
+    with pytest.raises(PoolNotNow, match="other machines have begun as many as jobs wait"):
+        other.worker(WorkerOrder("win11", 1))
+    assert other.worker(WorkerOrder("win11", 1, resumes=True))
 
 
 def test_what_machines_report_is_seen(pool: RunningService) -> None:

@@ -1,0 +1,110 @@
+"""Which jobs nobody starts a VM for yet: many machines are idle, and a job needs one of them.
+
+A machine is told of the jobs less the VMs that others have on their way. Before it begins one it asks for a token, and
+that is its claim: who asks first has it, and a later one is declined. A claim lasts until the machine's next report,
+which says what came of it, or until it expires; what is reported lasts until the machine is away. All of it is kept in
+memory: a service that has just begun hears what there is before it lets anybody begin.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ..protocol import Demand, Report, VmPhase, WorkerOrder
+
+_LASTS_POLLS = 4  # a machine that was not heard for so many of its polls is away (pool/fleet.py)
+_SHORTEST = 60.0  # seconds that a claim lasts at least: a guess, twice what a start's first report takes
+_HEARING_POLLS = 1.5  # within which every machine has asked once, by its own dice
+_SETTLES = 20.0  # seconds: the queue is asked every ten, and a job that has begun was idle in its last answer
+_COMING = frozenset({VmPhase.STARTING, VmPhase.WAITING})
+"""Phases of a VM that has no job yet. One that resumes has its own, which is not in the queue's idle ones."""
+
+
+@dataclass(frozen=True)
+class _Coming:
+    """A VM without a job. What it has of CPUs and bytes of memory is 0 where nobody has said."""
+
+    cpus: int
+    memory: int
+    until: float
+
+    def fits(self, demand: Demand) -> bool:
+        return (not self.cpus or demand.cpus <= self.cpus) and (not self.memory or demand.memory <= self.memory)
+
+
+class Claims:
+    """Of all machines. `poll` is how often these ask; `known`: whether there are machines already."""
+
+    def __init__(self, poll: float, *, known: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lasts = max(_SHORTEST, poll * _LASTS_POLLS)
+        self._hears_until = clock() + poll * _HEARING_POLLS if known else 0.0
+        self._coming: defaultdict[str, dict[tuple[str, int], _Coming]] = defaultdict(dict)
+        """By the image's name, then by machine and slot."""
+        self._names: dict[str, set[str]] = {}
+        """Under which a machine has any."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is too early to say what is on its way."""
+        return self._clock() < self._hears_until
+
+    def note(self, machine: str, report: Report) -> None:
+        """All that a machine has claimed before has come to this."""
+        for name in self._names.pop(machine, set()):
+            self._drop(name, [key for key in self._coming[name] if key[0] == machine])
+        for vm in report.vms:
+            lasts = self._lasts if vm.phase in _COMING else 0.0
+            if vm.phase is VmPhase.BUSY:
+                lasts = _SETTLES - vm.since
+            if lasts > 0:
+                self._add(machine, vm.slot, vm.image, _Coming(vm.cpus, vm.memory, self._clock() + lasts))
+
+    def left(self, demands: Sequence[Demand], machine: str) -> tuple[Demand, ...]:
+        """What a machine may begin VMs for. Its own ones it knows better; a name stays, for its image is needed."""
+        if self.hears:
+            return tuple(replace(demand, jobs=0) for demand in demands)
+        return self._less(demands, lambda key: key[0] == machine)
+
+    def take(self, demands: Sequence[Demand], machine: str, order: WorkerOrder) -> bool:
+        """Let a machine begin this VM, unless there are enough of them."""
+        if order.resumes:
+            return True  # its job waits for none but this
+        fresh = _Coming(order.cpus, order.memory, self._clock() + self._lasts)
+        own = (machine, order.slot)
+        left = self._less([one for one in demands if one.vm_name == order.vm_name], lambda key: key == own)
+        if self.hears or not any(demand.jobs and fresh.fits(demand) for demand in left):
+            return False
+        self._add(machine, order.slot, order.vm_name, fresh)
+        return True
+
+    def _less(self, demands: Sequence[Demand], is_own: Callable[[tuple[str, int]], bool]) -> tuple[Demand, ...]:
+        coming = {name: self._others(name, is_own) for name in {demand.vm_name for demand in demands}}
+        found = []
+        for demand in demands:
+            free = coming[demand.vm_name]
+            used = [one for one in free if one.fits(demand)][: demand.jobs]
+            for one in used:
+                free.remove(one)
+            found.append(replace(demand, jobs=demand.jobs - len(used)) if used else demand)
+        return tuple(found)
+
+    def _others(self, name: str, is_own: Callable[[tuple[str, int]], bool]) -> list[_Coming]:
+        """The smallest first: a large one is left for a job that needs it."""
+        now = self._clock()
+        self._drop(name, [key for key, one in self._coming.get(name, {}).items() if one.until <= now])
+        there = [one for key, one in self._coming.get(name, {}).items() if not is_own(key)]
+        return sorted(there, key=lambda one: (one.memory, one.cpus))
+
+    def _add(self, machine: str, slot: int, name: str, one: _Coming) -> None:
+        self._coming[name][machine, slot] = one
+        self._names.setdefault(machine, set()).add(name)
+
+    def _drop(self, name: str, keys: Sequence[tuple[str, int]]) -> None:
+        for key in keys:
+            del self._coming[name][key]
+        if name in self._coming and not self._coming[name]:
+            del self._coming[name]
