@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except (OSError, ImportError) as failed:
-        error = failed if isinstance(failed, OSError) else appliance.gone()
+        error = appliance.gone() or (failed if isinstance(failed, OSError) else None)
         if error is None or error.errno not in _TROUBLE:
             raise
         _say_no_more()

@@ -7,6 +7,7 @@ interpreter has loaded anyway, not even importlib or annotations of __future__.
 """
 
 import builtins
+import errno
 import marshal
 import os
 import sys
@@ -82,10 +83,13 @@ class Finder:
     def _read(self, begin: int, size: int) -> bytes:
         file = os.open(self._path, os.O_RDONLY) if self._file is None else self._file
         try:
-            return os.pread(file, size, begin)
+            data = os.pread(file, size, begin)
         finally:
             if self._file is None:
                 os.close(file)
+        if len(data) < size:  # what has just lost its disk may say so like this
+            raise OSError(errno.EIO, os.strerror(errno.EIO), self._path)
+        return data
 
     def execute(self, text: str, module: dict[str, object], names: dict[str, object]) -> None:
         """exec(), as dataclasses(3) calls it. To compile what it makes up is half of what a module costs."""
@@ -138,10 +142,17 @@ def prepare(*, holds: bool) -> None:
 def main() -> None:
     """Run the module that the command line names, as the program."""
     name = sys.argv.pop(1)
-    prepare(holds=name == _KEEPER)
-    import runpy
+    try:
+        prepare(holds=name == _KEEPER)
+        import runpy
 
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except Exception:
+        try:
+            os.close(os.open(__file__, os.O_RDONLY))
+        except OSError:  # the session's own words say more (base/appliance.py)
+            sys.exit(f"{name}: the SIF that it is in has gone")
+        raise
 
 
 if __name__ == "__main__":

@@ -14,33 +14,54 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sevenlbd.base.process import ENVIRONMENT, python
 from sevenlbd.wire import packets
 from sevenlbd.wire.gateway import INWARDS, OUTWARDS, Front, Hello
 from sevenlbd.wire.state import Phase, SessionState
 
 
+@dataclass(frozen=True)
+class Stand:
+    """The gateway's process, its port, and what opens it."""
+
+    pid: int
+    port: int
+    token: str
+
+
 def main() -> None:
     """Start, tell, wait."""
-    folder, rdp_port = Path(sys.argv[1]), sys.argv[2]
+    with started(Path(sys.argv[1]), int(sys.argv[2])) as stand:
+        print(json.dumps(asdict(stand)), flush=True)
+        sys.stdin.read()
+
+
+@contextmanager
+def started(folder: Path, rdp_port: int, *, https: bool = False) -> Iterator[Stand]:
+    """The process as a session starts it; its log is ours. For `https` its certificate lies where it looks for it."""
     listeners = {name: _unix(folder / f"{name}.sock") for name in ("web", "rdp", "vnc")}
     listeners["web-tcp"] = socket.create_server(("127.0.0.1", 0))
     ours, theirs = packets.pair()
     words = [f"{name}={listener.fileno()}" for name, listener in listeners.items()]
     words += [f"link={theirs.fileno()}", f"rdp-target=127.0.0.1:{rdp_port}", f"vnc-target={folder}/peer.sock"]
+    words += ["web-tls"] if https else []
     inherited = [listener.fileno() for listener in listeners.values()] + [theirs.fileno()]
-    gateway = subprocess.Popen([sys.executable, "-I", "-m", "sevenlbd.inside.gateway", *words], pass_fds=inherited)
+    gateway = subprocess.Popen(python("sevenlbd.inside.gateway", *words), pass_fds=inherited, env=ENVIRONMENT)
     theirs.close()
     token = secrets.token_urlsafe(32)
     threading.Thread(target=_supervise, args=(ours, token), daemon=True).start()
-    port = listeners["web-tcp"].getsockname()[1]
-    print(json.dumps({"pid": gateway.pid, "port": port, "token": token}), flush=True)
     try:
-        sys.stdin.read()
+        yield Stand(gateway.pid, listeners["web-tcp"].getsockname()[1], token)
     finally:
         gateway.terminate()
         gateway.wait()
+        for listener in listeners.values():
+            listener.close()
 
 
 def _unix(path: Path) -> socket.socket:

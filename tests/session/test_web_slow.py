@@ -91,7 +91,7 @@ def test_the_client_is_compiled_while_it_comes(demo: Session, new_visitor: NewVi
     assert page.evaluate("() => window.streamed") == 1
 
 
-def test_the_rest_of_the_client_comes_behind_the_picture_or_when_it_is_called(
+def test_the_rest_of_the_client_comes_behind_the_picture_or_the_page_begins_anew_with_it(
     demo: Session, new_visitor: NewVisitor
 ) -> None:
     for called in (False, True):
@@ -104,9 +104,9 @@ def test_the_rest_of_the_client_comes_behind_the_picture_or_when_it_is_called(
         assert page.evaluate("() => client['7lbd-apart'].value") == 1
         if called:
             # Nothing of ours makes an RDP file by the client, so no profile has it.
-            assert page.evaluate("() => client.rdpfile_create() > 0")
-        page.wait_for_function("() => client['7lbd-apart'].value === 0", timeout=40_000)
-        page.wait_for_timeout(500)
+            page.evaluate("() => { setTimeout(() => client.rdpfile_create()); }")
+        page.wait_for_function("() => globalThis.client?.['7lbd-apart'].value === 0", timeout=40_000)
+        wait_state(page, "connected")
+        assert page.evaluate("() => client.rdpfile_create() > 0")
         assert sum("client-rest" in address for address in asked()) == 1
-        assert web.state(page) == "connected"
         page.close()

@@ -1,4 +1,7 @@
-"""python -m tests.soak [--hours H]: a piece of a soak, appended to the report. --sum adds the pieces up."""
+"""python -m tests.soak [--hours H]: a piece of a soak, appended to the report. --sum adds the pieces up.
+
+With --visitors N it is one gateway alone, and as many visitors in minutes: hours of them, told by the same test.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "session"))
@@ -20,6 +25,8 @@ from . import sampling, slope, visits
 _BUILT = harness.REPO / "build" / "soak"
 LEAST = {"memory": 1.0, "descriptors": 1.0, "processes": 0.5, "files": 1.0, "bytes": 65536.0}
 """An hour's growth that is let pass, by the last word of a name: MiB, numbers, bytes; a day of it does no harm."""
+VISITORS_AN_HOUR = 1600
+"""Of a soak: 227 turns of a session that lasts, each with seven visits."""
 _PAUSE = 5.0  # seconds between two rounds, so that a soak can go on beside other work
 
 
@@ -27,8 +34,10 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--hours", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=0, help="of what is copied; 0: a new one, which is printed")
+    parser.add_argument("--visitors", type=int, default=0, help="one gateway alone, and so many visitors in minutes")
+    parser.add_argument("--https", action="store_true", help="with --visitors: they come by TLS")
     parser.add_argument("--sum", action="store_true", help="print what the report has, and run nothing")
-    parser.add_argument("--report", type=Path, default=_BUILT / "report.jsonl")
+    parser.add_argument("--report", type=Path)
     return parser.parse_args()
 
 
@@ -59,6 +68,47 @@ def _soak(options: argparse.Namespace, folder: Path, seed: int) -> None:
         session.kill()
 
 
+def _crowded(visitors: int, seed: int, https: bool) -> Iterator[dict[str, float | str]]:
+    """A row for each part of the visitors; their hours are those of as many in a soak."""
+    call = [
+        "apptainer",
+        "exec",
+        "--cleanenv",
+        "--writable-tmpfs",
+        "--bind",
+        str(harness.REPO),
+        "--pwd",
+        str(harness.REPO),
+    ]
+    tree = ":".join(str(harness.REPO / place) for place in ("", "tests/unit", "build/dev-site"))
+    call += ["--env", f"PYTHONDONTWRITEBYTECODE=1,PYTHONPATH={tree}", str(harness.SIF), "python3"]
+    words = [str(visitors), str(seed), *(["https"] if https else [])]
+    with subprocess.Popen(
+        [*call, "-m", "tests.soak.gateway_alone", *words], stdout=subprocess.PIPE, text=True
+    ) as crowd:
+        assert crowd.stdout
+        for line in crowd.stdout:
+            row = json.loads(line)
+            found = {f"gateway {name}": row[name] for name in ("memory", "heap memory", "descriptors")}
+            yield {"piece": seed, "date": row["date"], "hours": row["visitors"] / VISITORS_AN_HOUR} | found
+    assert crowd.returncode == 0, "the crowd came to no good end"
+
+
+def _piece(options: argparse.Namespace, seed: int) -> None:
+    """A soak's, or a crowd's, to the report."""
+    if options.visitors:
+        with options.report.open("a") as report:
+            for row in _crowded(options.visitors, seed, options.https):
+                report.write(json.dumps(row) + "\n")
+                report.flush()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="7s-"))
+    try:
+        _soak(options, folder, seed)
+    finally:
+        harness.remove(folder)
+
+
 def summed(rows: list[dict[str, float]]) -> tuple[str, bool]:
     """A table of trends, the worst of any piece (each has a session of its own), and whether something grows."""
     lines = ["| what | median | an hour | probability | |", "|---|---|---|---|---|"]
@@ -79,17 +129,14 @@ def summed(rows: list[dict[str, float]]) -> tuple[str, bool]:
 def main() -> int:
     """Soak; 1 when something grows."""
     options = _parsed()
+    options.report = options.report or _BUILT / ("crowd.jsonl" if options.visitors else "report.jsonl")
     if not options.sum:
         assert os.getuid() != 0, "as an ordinary user: make soak"
         os.environ["SEVENLBD_STATE_DIR"] = "off"
         seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
         print(f"seed {seed}", flush=True)
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="7s-"))
-        try:
-            _soak(options, folder, seed)
-        finally:
-            harness.remove(folder)
+        _piece(options, seed)
     rows = [json.loads(line) for line in options.report.read_text().splitlines()]
     table, growing = summed(rows)
     print(table)

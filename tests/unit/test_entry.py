@@ -1,13 +1,16 @@
-"""The entry point, until a verb takes over: a Ctrl-C is never lost."""
+"""The entry point, until a verb takes over: a Ctrl-C is never lost, and a SIF that goes is told in a sentence."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sevenlbd.base import appliance
+from sevenlbd.base.errors import ExitCode
 
 _ENTRY = Path(__file__).parents[2] / "runtime" / "bin" / "7lbd"
 
@@ -62,3 +65,42 @@ def test_a_caller_that_ignores_it_is_heeded(tmp_path: Path) -> None:
     """Such is a shell's background job."""
     done = entered(_LOST, tmp_path, "signal.signal(signal.SIGINT, signal.SIG_IGN)")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# When it goes: before start.py is looked for, in it, and while a module is read, which then ends too soon.
+_GOING = {
+    "before": ("", "shutil.rmtree(sys.argv[1])"),
+    "at once": ("import shutil, sys; shutil.rmtree(sys.argv[1])\ndef prepare(holds): pass", ""),
+    "half read": (
+        "import shutil, sys\ndef prepare(holds): shutil.rmtree(sys.argv[1]); raise EOFError('too short')",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", _GOING)
+def test_a_sif_that_goes_in_the_first_milliseconds_is_told_in_a_sentence(moment: str, tmp_path: Path) -> None:
+    within, before = _GOING[moment]
+    sif = tmp_path / "sif"
+    (sif / "sevenlbd").mkdir(parents=True)
+    (sif / "sevenlbd" / "__init__.py").touch()
+    (sif / "sevenlbd" / "start.py").write_text(within)
+    entry = shutil.copy(_ENTRY, sif)
+    program = f"""
+import shutil, sys
+sys.path.insert(0, sys.argv[1])
+text = open(sys.argv[2]).read().replace('"/usr/lib/7lbd"', '"/nonexistent"')
+code = compile(text, sys.argv[2], "exec")
+{before}
+exec(code, {{"__name__": "__main__", "__file__": sys.argv[2]}})
+"""
+    command = [sys.executable, "-IS", "-c", program, str(sif), str(entry)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    said = f"7lbd: this node: {appliance._GONE}\n  7lbd doctor\n"
+    assert (done.returncode, done.stderr) == (ExitCode.RESOURCES, said)
+
+
+def test_what_is_a_fault_of_ours_is_still_shown_whole(tmp_path: Path) -> None:
+    done = entered("raise RuntimeError('ours')", tmp_path, "pass")
+    assert "RuntimeError: ours" in done.stderr
+    assert "Traceback" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,3 +174,28 @@ def test_a_process_runs_as_the_program_that_its_module_is() -> None:
     done = process.run(process.python("sevenlbd", "version"))
     assert (done.code, done.said) == (0, "")
     assert done.printed.startswith("7lbd ")
+
+
+def test_what_has_lost_its_disk_says_so_and_not_that_its_bytes_make_no_sense(
+    finder: start.Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader may get fewer bytes than it asked for, instead of an error."""
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, begin: read(file, size, begin)[: size // 2])
+    with pytest.raises(OSError, match="Input/output error"):
+        finder.code("kept.shapes")
+    with pytest.raises(OSError, match="Input/output error"):
+        start.Finder(finder._path)
+
+
+def test_a_helper_whose_sif_has_just_gone_says_one_line(tmp_path: Path) -> None:
+    program = tmp_path / "start.py"
+    program.write_text(Path(start.__file__).read_text().replace(f'"{start.HERE}"', f'"{tmp_path}"'))
+    code = (
+        "import os, runpy, sys; sys.argv = sys.argv[1:]; file = sys.argv[0]; text = open(file).read();"
+        "code = compile(text, file, 'exec'); os.unlink(file);"
+        "exec(code, {'__name__': '__main__', '__file__': file})"
+    )
+    call = [sys.executable, "-IS", "-c", code, str(program), "sevenlbd.inside.gateway"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "sevenlbd.inside.gateway: the SIF that it is in has gone\n")

@@ -11,6 +11,7 @@
 - heartbeat: files that say who is at something, and go stale with him
 - hostnames: names and addresses of hosts, told by their spelling
 - later: modules of the library that are loaded when they are used
+- http_line: a server's connections, by the clock
 - lineage: whose child we are
 - logs: the programs' own logs, one line a record
 - ownership: whose a folder must be
@@ -18,6 +19,7 @@
 - priority: giving way to others on the node
 - process: the one place that starts processes
 - rdp_file: the file that an RDP client opens
+- steady_memory: servers that do not grow
 - syscalls: system calls that Python does not offer
 - text_files: text that people write, on whatever system
 - units: durations and sizes, for people

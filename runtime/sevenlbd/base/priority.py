@@ -9,6 +9,7 @@ is: he has to be quick when they are to leave.
 from __future__ import annotations
 
 _NICEST = "19"  # setpriority(2)
+_FROM_ANY = "39"  # nice(1) adds: from -20, too, which an administrator's own programs may have, that is 19 at least
 # The kernel takes ten such orders a second from all users together (kernel/sched/autogroup.c): the first free moment is
 # waited for, three seconds at most. By the program itself, before it becomes what it is to be: nobody may give such an
 # order for one that holds secrets (PR_SET_DUMPABLE(2const)).
@@ -23,7 +24,7 @@ exec "$@"
 _COMMAND = (
     "/usr/bin/nice",
     "-n",
-    _NICEST,
+    _FROM_ANY,
     "/usr/bin/ionice",
     "-c",
     "idle",

@@ -31,23 +31,24 @@ WHOLE = wasm.Module(
     }
 ).encoded()
 USE = """
-const [module, first, rest] = process.argv.slice(1).map((text, place) => place ? Buffer.from(text, "hex") : text);
-Object.assign(globalThis, { CLIENT_FILE: "first", CLIENT_BYTES: 1, CLIENT_REST: "rest" });
+const [module, first, rest, whole] = process.argv.slice(1);
+Object.assign(globalThis, {
+  CLIENT_FILE: "first", CLIENT_BYTES: 1, CLIENT_REST: "rest",
+  history: { state: whole ? { whole: true } : null, replaceState(state) { this.state = state; } },
+});
 let fetched = 0;
-globalThis.XMLHttpRequest = class {
-  open(method, url, later) { if (later !== false) throw new Error("it must be waited for"); }
-  overrideMimeType() {}
-  send() {
-    fetched++;
-    this.status = 200;
-    this.responseText = String.fromCharCode(...rest.map((byte) => byte)).replace(/[\\x80-\\xff]/g,
-      (letter) => String.fromCharCode(0xf700 + letter.charCodeAt(0)));
-  }
+globalThis.fetch = async () => {
+  fetched++;
+  return new Response(Buffer.from(rest, "hex"), { headers: { "Content-Type": "application/wasm" } });
 };
-const { clientParts } = await import(module);
-const made = await clientParts.instantiate(first, { env: { told: (number) => number * 100 } });
+const { clientParts, CutOff } = await import(module);
+const made = await clientParts.instantiate(Buffer.from(first, "hex"), { env: { told: (number) => number * 100 } });
 const { sum, calls } = made.instance.exports;
-console.log(JSON.stringify([sum(3, 4), sum(1, 1), calls.value, fetched]));
+try {
+  console.log(JSON.stringify([sum(3, 4), sum(1, 1), calls.value, fetched]));
+} catch (error) {
+  console.log(JSON.stringify([error instanceof CutOff, history.state, fetched]));
+}
 """
 
 
@@ -55,12 +56,22 @@ console.log(JSON.stringify([sum(3, 4), sum(1, 1), calls.value, fetched]));
     "hot", [set(hot) for count in range(4) for hot in itertools.combinations(range(3), count)], ids=str
 )
 def test_both_parts_together_do_what_the_whole_does(hot: set[int]) -> None:
+    # The rest is fetched once.
+    assert used(hot, "whole") == [313, 107, 2, 1]
+
+
+@pytest.mark.parametrize("hot", [set[int](), {0}, {0, 1, 2}], ids=str)
+def test_a_call_of_what_is_not_there_yet_holds_no_page_and_asks_for_one_that_has_it(hot: set[int]) -> None:
+    """A page that is held shows nothing and hears nothing, on a silent line for minutes."""
+    assert used(hot) == ([313, 107, 2, 0] if len(hot) == 3 else [True, {"whole": True}, 0])
+
+
+def used(hot: set[int], whole: str = "") -> list[object]:
     first, rest = wasm.split(WHOLE, hot)
     module = (paths.WEB / "assets/lib/client-parts.js").as_uri()
-    command = ["node", "--input-type=module", "--eval", USE, module, first.hex(), rest.hex()]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # The rest is fetched once, and only where something is missing.
-    assert json.loads(told) == [313, 107, 2, 0 if len(hot) == 3 else 1]
+    command = ["node", "--input-type=module", "--eval", USE, module, first.hex(), rest.hex(), whole]
+    told: list[object] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return told
 
 
 def test_a_profile_says_what_has_run() -> None:

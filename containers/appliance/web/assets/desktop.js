@@ -48,7 +48,7 @@ let follows = true;
 /** In a row. */
 let failures = 0;
 let wayOutTold = false;
-/** The client's rest did not come, so that it cannot be used again. */
+/** The client's rest was wanted before it was there, so that this one cannot be used again. */
 let isCutOff = false;
 /** @type {Words | null} Why the last attempt failed: it stays in sight during the next. */
 let reason = null;
@@ -345,7 +345,7 @@ function onCrash(reason) {
 }
 
 /**
- * The line broke while the client was not whole: the page begins anew as soon as there is a line.
+ * The client needs what is not there yet: the page begins anew as soon as there is a line, with all of it.
  * @param {ErrorEvent | PromiseRejectionEvent} event
  * @param {unknown} reason
  */
@@ -361,7 +361,8 @@ function onCutOff(event, reason) {
 
 /** @param {number} mine */
 async function beginAnew(mine) {
-  veil("reconnecting", { title: "Connection lost", text: "Trying again …", again: "Try now" });
+  const text = "This desktop needs all of its client, which is fetched now.";
+  veil("reconnecting", { title: "One moment …", text, again: "Try now" });
   const link = await feed.ask();
   if (mine !== turn || stands()) return;
   if (link === "live") return location.reload();

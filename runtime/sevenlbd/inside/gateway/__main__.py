@@ -14,7 +14,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 
-from ...base import logs
+from ...base import logs, steady_memory
 from ...wire import tls
 from ...wire.inner_files import NATIVE_RDP, PRIVATE
 from . import native, native_relay
@@ -36,6 +36,7 @@ async def _serve(words: Sequence[str]) -> None:
         peers = Peers(_inherited(given["web-tcp-peers"]) if "web-tcp-peers" in given else None)
         pages.append(Listener(_inherited(given["web-tcp"]), _tls() if "web-tls" in given else None, peers))
     async with asyncio.TaskGroup() as all_of_it:
+        all_of_it.create_task(steady_memory.keep())
         all_of_it.create_task(link.follow(gate))
         all_of_it.create_task(serve(application(gate), gate, pages))
         all_of_it.create_task(native_relay.serve(_inherited(given["rdp"]), rdp, gate.traffic["rdp"]))
@@ -60,4 +61,5 @@ def _tls() -> ssl.SSLContext:
 
 if __name__ == "__main__":
     logs.begin(logging.INFO)
+    steady_memory.begin()
     asyncio.run(_serve(sys.argv[1:]))

@@ -7,21 +7,17 @@ One that has shown no cookie yet has one of a few slots; while others wait for t
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
+from ...base.http_line import ClockedLine, LineLimits
 from .fairness import Slots, Visit
 from .pages import too_large
 from .responses import Refused, dress, refusal
-
-log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0  # nobody needs the rest of what was refused; aiohttp by itself waits ten times as long
 _MAX_LINE = 8 * 1024  # bytes; docs/connectors.md; as Apache has it (LimitRequestFieldSize)
@@ -29,31 +25,21 @@ _MAX_HEADERS = 64  # a guess: a browser sends some twenty, a portal's proxy a fe
 _MAX_UNREAD = 64 * 1024  # bytes before a head is whole: eight of the longest lines
 _HEADER_SECONDS = 10.0  # docs/connectors.md; the same that the first bytes have (admission.py)
 _IDLE_SECONDS = 60.0  # a guess: a page's next request finds the connection there, and none stays for ever
+_LIMITS = LineLimits(
+    ask=_HEADER_SECONDS, idle=_IDLE_SECONDS, linger=LINGER_SECONDS, line=_MAX_LINE, headers=_MAX_HEADERS
+)
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Guarded(RequestHandler):
-    """aiohttp's connection with a clock, a slot while it is a stranger's, and a stream whose pace it sets."""
+class Guarded(ClockedLine):
+    """A connection with a clock, a slot while it is a stranger's, and a stream whose pace it sets."""
 
     def __init__(
         self, server: web.Server, visit: Visit, slots: Slots, crowded: Callable[[], bool], *, known: bool
     ) -> None:
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # it does say None to itself
-            keepalive_timeout=_IDLE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_LINE,
-            max_headers=_MAX_HEADERS,
-            auto_decompress=False,
-        )
+        super().__init__(server, _LIMITS)
         self._visit, self._slots, self._crowded = visit, slots, crowded
         self._known = known
-        self._clock: asyncio.TimerHandle | None = None
-        self._idle = False
-        self._busy = False
         self._unread = 0
         self._paced: asyncio.ReadTransport | None = None
 
@@ -65,30 +51,20 @@ class Guarded(RequestHandler):
         self._visit.hang_up = transport.abort
         if not self._known and self._visit not in self._slots:
             self._slots.force(self._visit)
-        self._wait(_HEADER_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """aiohttp's callback."""
         if not self._busy:
             if self._unread > _MAX_UNREAD:
-                self._late()
+                self.hang_up()
                 return
             self._unread += len(data)
-            if self._idle:
-                self._wait(_HEADER_SECONDS)
         super().data_received(data)
 
-    def begin(self) -> None:
-        """A request's headers are complete."""
-        self._busy = True
-        if self._clock:
-            self._clock.cancel()
-
     def finish(self) -> None:
-        """Its answer is sent: now for the next one."""
-        self._busy, self._unread = False, 0
-        if self.transport:
-            self._wait(_IDLE_SECONDS, idle=True)
+        """Its answer is sent."""
+        self._unread = 0
+        super().finish()
 
     def trust(self) -> None:
         """It has shown a cookie or a token."""
@@ -122,46 +98,15 @@ class Guarded(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """aiohttp's callback."""
-        if self._clock:
-            self._clock.cancel()
         self._slots.leave(self._visit)
         self._visit.over()
         super().connection_lost(exc)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse, or we not serve. No words of the request or the error are logged.
-
-        There may be a token in them.
-        """
-        if status >= 500 and exc and not isinstance(exc, ConnectionError):
-            log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
-        if isinstance(exc, LineTooLong):
-            response = too_large(_MAX_LINE)
-        else:
-            response = refusal(Refused(status, "the request cannot be read" if status < 500 else "this failed"))
+    def apology(self, status: int, what: str, error: BaseException | None) -> web.StreamResponse:
+        """In JSON, but for a browser that sends too much: its user is told what to do."""
+        response = too_large(_MAX_LINE) if isinstance(error, LineTooLong) else refusal(Refused(status, what))
         dress(response)
-        response.force_close()
         return response
-
-    def log_exception(self, *args: object, **kw: object) -> None:
-        """aiohttp's own complaints, without what they hold."""
-        log.warning("a connection failed")
-
-    def _wait(self, seconds: float, idle: bool = False) -> None:
-        if self._clock:
-            self._clock.cancel()
-        self._idle = idle
-        self._clock = asyncio.get_running_loop().call_later(seconds, self._late)
-
-    def _late(self) -> None:
-        if self.transport:
-            self.transport.abort()
 
 
 def _notice_half_open(transport: asyncio.Transport) -> None:

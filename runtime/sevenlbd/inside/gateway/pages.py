@@ -60,7 +60,14 @@ class Asset(web.FileResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """aiohttp's method."""
-        return None if self.prepared else await super().prepare(request)
+        if self.prepared:
+            return None
+        try:
+            return await super().prepare(request)
+        except RuntimeError:  # asyncio's word for a browser that went while a file was sent
+            if request.transport and not request.transport.is_closing():
+                raise
+            raise ConnectionResetError("the browser has gone") from None
 
 
 def is_free(path: str) -> bool:

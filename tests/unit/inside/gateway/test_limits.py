@@ -8,6 +8,7 @@ import resource
 import ssl
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from gateway_world import TOKENS, World, lived, until
@@ -31,9 +32,8 @@ async def seconds_until_hung_up(reader: asyncio.StreamReader) -> float:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines short enough to be waited for."""
-    monkeypatch.setattr(limits, "_HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "_LIMITS", replace(limits._LIMITS, ask=0.5, idle=1.5))
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(limits, "_IDLE_SECONDS", 1.5)
     monkeypatch.setattr(api, "_BODY_SECONDS", 0.5)
 
 

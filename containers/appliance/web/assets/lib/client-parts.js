@@ -1,8 +1,9 @@
 // @ts-check
 // The RDP client's WebAssembly in two parts (scripts/sifbuild/wasm.py): what every visit runs, and behind it the rest.
 //
-// The first part calls the rest through a table that they share. Until the rest is there, its first call asks for it, and
-// has to have it before it goes on: WebAssembly cannot wait.
+// The first part calls the rest through a table that they share. WebAssembly cannot wait for what is not there, but by
+// holding the whole page, which on a silent line would last for minutes. So a call that comes too early ends this client:
+// the page begins anew, and then waits for both parts, alive. Who has the rest already does not get into that.
 
 import { rest as file } from "./client-file.js";
 
@@ -18,22 +19,45 @@ const LINK = Uint8Array.of(
 /** @type {(() => Promise<void>) | undefined} */
 let join;
 
-/** The rest was wanted at once, and did not come: this client can go on no more, and another has to be begun. */
+/** What the browser keeps the name of, once it has fetched it. */
+const KEPT_AS = "7lbd-client-rest";
+
+/** The rest was wanted before it was there: this client can go on no more, and another has to be begun. */
 export class CutOff extends Error {}
 
-/** Fetches the rest, so that it is there when something calls it. What does not come now is asked for by its first call. */
+/** Fetches the rest, so that it is there when something calls it. */
 export function fetchRest() {
   join?.().catch(() => {});
 }
 
+/** Whether the page was begun anew for the rest. It lasts for the tab's visit, and needs no leave to store things. */
+const isWanted = () => history.state?.["whole"] === true;
+
+/** Whether the browser has the rest from an earlier visit: then it takes nothing of the line. */
+function isKept() {
+  try {
+    return localStorage.getItem(KEPT_AS) === file.pathname;
+  } catch {
+    return false; // the browser keeps nothing
+  }
+}
+
+function noteKept() {
+  try {
+    localStorage.setItem(KEPT_AS, file.pathname);
+  } catch {
+    // As above.
+  }
+}
+
 /**
- * Makes one client of its parts: the rest can come now, and comes at the latest when it is called.
+ * Makes one client of its parts: the rest comes now where it is wanted or kept, else when it is asked for.
  * @template {WebAssembly.WebAssemblyInstantiatedSource} T
  * @param {T} made of the first part
  * @param {WebAssembly.Imports} imports
- * @returns {T}
+ * @returns {Promise<T>}
  */
-function joined(made, imports) {
+async function joined(made, imports) {
   const { exports } = made.instance;
   const apart = /** @type {WebAssembly.Global | undefined} */ (exports[APART]);
   if (!apart) return made; // a client that is whole: it is profiled so
@@ -46,10 +70,11 @@ function joined(made, imports) {
     if (!apart.value) return;
     await WebAssembly.instantiate(rest, all);
     apart.value = 0;
+    noteKept();
   };
   const now = () => {
-    new WebAssembly.Instance(compiled(fetchedAtOnce()), all);
-    apart.value = 0;
+    history.replaceState({ ...history.state, whole: true }, "");
+    throw new CutOff("the rest of the client is not there yet");
   };
   const link = new WebAssembly.Instance(new WebAssembly.Module(LINK), { a: { b: now } });
   const slots = /** @type {WebAssembly.Table} */ (exports[SLOTS]);
@@ -61,33 +86,9 @@ function joined(made, imports) {
     });
     return coming;
   };
+  if (isWanted()) await join();
+  else if (isKept()) fetchRest();
   return made;
-}
-
-/** The file of the rest, for which the whole page waits. */
-function fetchedAtOnce() {
-  const request = new XMLHttpRequest();
-  request.open("GET", file, false);
-  // Whoever waits like this cannot have bytes: this coding has each of them as a letter, high ones from U+F700 on.
-  request.overrideMimeType("text/plain; charset=x-user-defined");
-  try {
-    request.send();
-  } catch (error) {
-    throw new CutOff("the line broke before the client was whole", { cause: error });
-  }
-  if (request.status !== 200) throw new CutOff(`the gateway answers ${request.status}`);
-  return Uint8Array.from(request.responseText, (letter) => letter.charCodeAt(0) & 0xff);
-}
-
-/**
- * @param {BufferSource} bytes what came, which a portal on the way may have answered with a page of its own
- */
-function compiled(bytes) {
-  try {
-    return new WebAssembly.Module(bytes);
-  } catch (error) {
-    throw new CutOff("what came is not the client", { cause: error });
-  }
 }
 
 /** What the client's own script takes for the browser's WebAssembly, to make its instance. */

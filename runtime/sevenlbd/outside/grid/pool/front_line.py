@@ -11,14 +11,13 @@ import logging
 import socket
 import ssl
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from ....base.http_line import ClockedLine, LineLimits
 from ..protocol import Problem
 from .service_answers import Declined, dress, refusal
 
@@ -28,30 +27,18 @@ BACKLOG = 4096
 """What the kernel allows by default (net.core.somaxconn): a burst waits there, and is not sent away."""
 _MOST, _MOST_OF_ONE = 2000, 400  # lines; a guess: a thousand machines, many of them behind one NAT
 _HANDSHAKE_SECONDS = 15.0  # two round trips, and a turn among a thousand
-_ASK_SECONDS = 15.0  # a guess: for the headers of a request
-_IDLE_SECONDS = 10.0  # a guess: a browser's next request comes at once, a machine's in a minute
-_LINGER_SECONDS = 1.0  # nobody needs the rest of what was refused
-_MOST_LINE, _MOST_HEADERS = 16 << 10, 64  # bytes; a guess: a token has 8 KiB at most
+# Guesses: for the headers of a request; a browser's next one comes at once, a machine's in a minute; nobody needs the
+# rest of what was refused; a token has 8 KiB at most.
+_LIMITS = LineLimits(ask=15.0, idle=10.0, linger=1.0, line=16 << 10, headers=64)
 _PAUSE = 0.2  # seconds until somebody has hung up, when there are no more descriptors
 
 
-class PoolLine(RequestHandler):
-    """aiohttp's connection with a clock: what is not busy with a request has seconds to make one."""
+class PoolLine(ClockedLine):
+    """A connection with a clock, that says when it is over."""
 
     def __init__(self, server: web.Server, over: Callable[[], None]) -> None:
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # it does say None to itself
-            keepalive_timeout=_IDLE_SECONDS,
-            lingering_time=_LINGER_SECONDS,
-            max_line_size=_MOST_LINE,
-            max_field_size=_MOST_LINE,
-            max_headers=_MOST_HEADERS,
-            auto_decompress=False,
-        )
+        super().__init__(server, _LIMITS)
         self._over = over
-        self._clock: asyncio.TimerHandle | None = None
         self.opened = time.monotonic()
         """When it was."""
         self.met = False
@@ -61,53 +48,17 @@ class PoolLine(RequestHandler):
         """aiohttp's callback."""
         super().connection_made(transport)
         self.met = True
-        self._wait(_ASK_SECONDS)
-
-    def begin(self) -> None:
-        """A request's headers are complete."""
-        if self._clock:
-            self._clock.cancel()
-
-    def finish(self) -> None:
-        """Its answer is sent."""
-        if self.transport:
-            self._wait(_ASK_SECONDS)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """aiohttp's callback."""
-        if self._clock:
-            self._clock.cancel()
         self._over()
         super().connection_lost(exc)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what cannot be parsed, or not be served. Nothing of the request is logged: a token may be in it."""
-        if status >= 500 and exc and not isinstance(exc, ConnectionError):  # RFC 9110, 15.6
-            log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
-        what = "the request cannot be read" if status < 500 else "this failed"
+    def apology(self, status: int, what: str, error: BaseException | None) -> web.StreamResponse:
+        """In JSON, as machines read it."""
         response = refusal(Declined(status, Problem(what)))
         dress(response)
-        response.force_close()
         return response
-
-    def log_exception(self, *args: object, **kw: object) -> None:
-        """aiohttp's own complaints, without what they hold."""
-        log.warning("a connection failed")
-
-    def _wait(self, seconds: float) -> None:
-        if self._clock:
-            self._clock.cancel()
-        self._clock = asyncio.get_running_loop().call_later(seconds, self._late)
-
-    def _late(self) -> None:
-        if self.transport:
-            self.transport.abort()
 
 
 class FrontLine:

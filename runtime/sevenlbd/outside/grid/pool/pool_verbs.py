@@ -13,7 +13,7 @@ import socket
 import time
 from pathlib import Path
 
-from ....base import logs, units
+from ....base import logs, steady_memory, units
 from ....base.errors import ExitCode, Refusal
 from ....wire.codec import Malformed
 from ...cli.command import Command, CommandContext
@@ -42,6 +42,7 @@ _MOST_CODES = 1000  # a guess: a lab in one go
 def serve(context: CommandContext) -> int:
     """Until it is told to end."""
     logs.begin(logging.INFO)
+    steady_memory.begin()
     table = site_tables.read(context.here).pool
     place = pool_folder.prepared(_place(context, table))
     with pool_folder.served(place):
@@ -68,6 +69,7 @@ async def _served(parts: PoolParts, listener: socket.socket, tls: serving.Tls, p
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     task = loop.create_task(serving.serve(parts, listener, tls, ready, ended))
+    tidying = loop.create_task(steady_memory.keep())
     await asyncio.wait({task, loop.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
     inventory = await asyncio.to_thread(parts.offers.look)
     terminal.say(
@@ -78,6 +80,7 @@ async def _served(parts: PoolParts, listener: socket.socket, tls: serving.Tls, p
     )
     terminal.warn(*(f"not offered: {why}" for why in inventory.refused))
     await task
+    tidying.cancel()
 
 
 def _parts(context: CommandContext, table: PoolTable, place: Path) -> PoolParts:
