@@ -188,8 +188,9 @@ class ToldAtOnce:
         self.terminal.write_line(f"{what}: {report.nodeid} ({report.when}, {report.duration:.0f} s){why}")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """The workers report to the one who prints."""
+    """The workers report to the one who prints, which is there only after the others' hooks."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(ToldAtOnce(terminal))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import harness
 import pytest
 import sitenet
 import siteserver
+import ways
 from conftest import Refuse, StartSession, keep
 from harness import HOST, Console, Session
 from sitenet import SiteNet
@@ -39,29 +38,7 @@ from siteserver import (
     UNLISTED,
     VENDOR,
 )
-
-ALLOW = [
-    f"tcp://license.example.edu:{LMGRD}-{DOWN}",
-    f"tcp://license6.example.edu:{LMGRD}-{VENDOR}",
-    f"tcp://short:{LMGRD}",
-    f"udp://license.example.edu:{SERIAL}",
-    f"udp://[{LICENSE_V6}]:{SERIAL}",
-    "https://portal.example.edu",
-    "http://*.example.edu",
-    "https://*.example.edu:8000-8999",
-    # What cannot be, in each of its ways.
-    "tcp://gone.example.edu:1",
-    *(f"tcp://{name}.example.edu:1" for name in ("loop", "meta", "node", "link")),
-    "https://node.example.edu",
-]
-DOORS = {("tcp", LICENSE, port) for port in range(LMGRD, DOWN + 1)} | {("udp", LICENSE, SERIAL)}
-DOORS |= {("tcp", LICENSE_V6, port) for port in (LMGRD, VENDOR)} | {("udp", LICENSE_V6, SERIAL)}
-PROXIED = {("tcp", PORTAL, 80), ("tcp", PORTAL, 443), ("tcp", PORTAL, 8443), ("tcp", OTHER, 80), ("tcp", OTHER, 8443)}
-SEEN = DOORS | PROXIED | {("udp", RESOLVER, 53)}
-"""All that may ever arrive at the site's side: the node itself asks its name server."""
-PROXY = f"http://{HOST}:3128"
-MEGABITS = 40
-HOME = Path.home()
+from ways import ALLOW, ALONE, DOORS, MEGABITS, PROXIED, PROXY, SEEN, Guest, site_file
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +48,6 @@ def net(work: Path) -> Iterator[SiteNet]:
     folder.mkdir()
     with sitenet.up(folder) as made:
         yield made
-
-
-def site_file(folder: Path, **settings: object) -> list[str]:
-    """Options of Apptainer that give a session this site's settings."""
-    path = folder / f"site-{time.monotonic_ns()}.toml"
-    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
-    return ["--bind", f"{path}:/etc/7lbd/7lbd.toml"]
-
-
-ALONE = {"SEVENLBD_STATE_DIR": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -120,25 +87,8 @@ def connected(net: SiteNet, work: Path, warm: Path) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def shared(net: SiteNet, work: Path) -> Iterator[Path]:
     """A folder of the home that the guest sees, with the probe and the portal's certificate."""
-    folder = HOME / f"7lbd-egress-{os.getpid()}"
-    folder.mkdir()
-    shutil.copy(Path(__file__).with_name("probe.py"), folder)
-    shutil.copy(work / "net" / "portal.pem", folder)
-    yield folder
-    shutil.rmtree(folder)
-
-
-class Guest:
-    """The guest of the shared desktop: runs the probe."""
-
-    def __init__(self, console: Console, folder: Path) -> None:
-        self.console = console
-        self.folder = f"/home/user1/Home/{folder.name}"
-
-    def probe(self, *words: str | int, root: bool = False, timeout: float = 120) -> Any:
-        """What the probe found."""
-        line = shlex.join([*(["sudo"] if root else []), "python3", f"{self.folder}/probe.py", *map(str, words)])
-        return json.loads(self.console.run(line, timeout=timeout))
+    with ways.folder_of_the_home(work / "net" / "portal.pem") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -146,40 +96,6 @@ def guest(connected: Session, shared: Path) -> Iterator[Guest]:
     console = Console(connected)
     yield Guest(console, shared)
     console.close()
-
-
-def test_with_user_mode_networking_the_ways_are_the_same(
-    start: StartSession, net: SiteNet, work: Path, shared: Path
-) -> None:
-    """First in this file, so that no other guest wants the CPU: this one boots."""
-    site = site_file(work, egress_allow=ALLOW, network_rate=MEGABITS)
-    session = start(
-        "--image", str(harness.DEMO), "--network", "user", "--no-warm", prefix=net.prefix, options=site, env=ALONE
-    )
-    session.wait_phase("ready", 400)
-    guest = Guest(Console(session), shared)
-    for host in ("license.example.edu", LICENSE_V6):
-        assert guest.probe("licence", host)[:2] == ["vendord", "license.example.edu"]
-        assert guest.probe("serial_numbers", host, 25) == list(range(25))
-    (name_server,) = re.findall(r"DNS=(\S+)", guest.console.run("cat /run/systemd/netif/leases/*"))
-    found = guest.probe("ask", name_server, "license.example.edu/A", "other.example.edu/A")
-    assert found == {"license.example.edu/A": [0, LICENSE], "other.example.edu/A": [3]}
-    assert guest.probe("web", PROXY, f"{guest.folder}/portal.pem", "https://portal.example.edu/") == ["activated"]
-    # QEMU's network tells the guest only of a connection that stands: whether that one still does is chance.
-    assert guest.probe("connect", LICENSE, DOWN)[1] in ("ECONNRESET", "ECONNREFUSED")
-    assert guest.probe("connect", LICENSE, UNLISTED)[1] == "ECONNREFUSED"
-    for host in (OTHER, NODE, OTHER_V6, "169.254.169.254"):
-        assert guest.probe("connect", host, 443, 5)[1] in ("ENETUNREACH", "EHOSTUNREACH", "timeout"), host
-    assert guest.probe("scan", HOST, "1-600", "3128", "3389", "54321") == [53, 445, 3128, 54321]
-    doors = set(guest.probe("scan", LICENSE, "1-100", f"{LMGRD}-{UNLISTED}"))
-    assert doors - {DOWN} == set(range(LMGRD, DOWN))
-    came, seconds = guest.probe("download", LICENSE, siteserver.BULK, 10_000_000)
-    assert came * 8 / seconds < 1.1e6 * MEGABITS
-    assert {(kind, address, port) for kind, address, port in net.all_of("seen")} <= SEEN
-    # A kernel that has much to say waits for whoever is on its serial line and does not listen.
-    guest.console.close()
-    session.send(signal.SIGTERM)
-    assert session.wait_end(60) == 0, session.story()
 
 
 def test_what_cannot_be_reached_is_told_and_the_rest_goes_on(connected: Session) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import harness
-import pexpect
 import pytest
 from conftest import StartSession
 from harness import Console, Session
@@ -89,20 +87,3 @@ def test_a_second_signal_ends_it_at_once(start: StartSession) -> None:
     begun = time.monotonic()
     assert session.wait_end(30) == 0
     assert time.monotonic() - begun < 15
-
-
-def test_the_user_mode_network_serves_the_same_contract_until_the_guest_shuts_itself_down(start: StartSession) -> None:
-    session = start(*DEMO, "--network", "user")
-    reached = set(session.wait_phase("ready", 400)["milestones"])
-    # The zone only where it is another one than the guest's.
-    assert reached - {"zone"} == {"agent", "clock", "password", "ready-line", "rdp"}
-    console = Console(session)
-    assert "169.254.100.15/24" in console.run("ip -color=never -4 -br addr")
-    assert console.run("mountpoint -q /home/user1/Home && echo mounted") == "mounted"
-    for target in ("169.254.100.2/3389", "169.254.100.2/22", "192.0.2.1/80", "169.254.100.3/53"):
-        assert console.attempt(f"timeout 5 bash -c 'echo > /dev/tcp/{target}' 2>/dev/null")[1] != 0, target
-    # The console may go away in the middle of it; what counts is how the session ends.
-    with suppress(pexpect.exceptions.ExceptionPexpect, OSError):
-        console.attempt("sudo poweroff; sleep 60")
-    assert session.wait_end(120) == 0, session.story()
-    assert session.events[-1]["reason"] == "the guest shut down"

@@ -26,7 +26,7 @@ from conftest import keep
 from harness import HOST, Session
 from sitenet import SiteNet
 from siteserver import GATEWAY, LICENSE, LMGRD, NODE, OTHER, PORTAL, RESOLVER
-from test_egress import ALONE, site_file
+from ways import ALONE, site_file
 
 SEEN_SECONDS = 180
 IDLE_SECONDS = 75

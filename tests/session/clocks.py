@@ -1,0 +1,22 @@
+"""A guest's clock and time zone against the node's."""
+
+from __future__ import annotations
+
+import time
+
+from harness import Console
+
+MOST = 2.0  # seconds
+# A node in a zone of its own: Apptainer shows its /etc/localtime as that of the container.
+NEPAL = {"APPTAINER_BIND": "/usr/share/zoneinfo/Asia/Kathmandu:/etc/localtime"}
+
+
+def off(shell: Console) -> float:
+    """How far the guest's clock is from the node's, in seconds."""
+    before = time.time()
+    guest = float(shell.run("date +%s.%N"))
+    return max(before - guest, guest - time.time(), 0.0)
+
+
+def zone(shell: Console) -> str:
+    return shell.run("readlink --canonicalize /etc/localtime").removeprefix("/usr/share/zoneinfo/")
