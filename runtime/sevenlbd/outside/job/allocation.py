@@ -23,10 +23,12 @@ def of(environment: Mapping[str, str]) -> Allocation | None:
 
 def warnings(allocation: Allocation) -> list[str]:
     """What the user should know of a job that is not quite what it seems."""
+    unclear = [f"the job {allocation.job}: {what}" for what in allocation.unclear]
     if not allocation.elsewhere:
-        return []
+        return unclear
     return [
+        *unclear,
         f"this shell has the job {allocation.job}, but Slurm has not started it on a node of the job "
         f"({allocation.elsewhere}): "
-        f"the desktop would run here, on {os.uname().nodename}. To run it there: srun --pty apptainer run ..."
+        f"the desktop would run here, on {os.uname().nodename}. To run it there: srun --pty apptainer run ...",
     ]

@@ -1,7 +1,7 @@
 """ClassAds in their old form, a line an attribute: read from a job's files, written for a pool to read.
 
-Read are literals alone; what is an expression is passed over. Written is no string but between quotes, so that no
-name of ours ever becomes an expression. Source: HTCondor's manual, "ClassAd Mechanism", old ClassAd syntax.
+Read are literals alone; what is an expression is HTCondor's own to evaluate. Written is no string but between quotes,
+so that no name of ours ever becomes an expression. Source: HTCondor's manual, "ClassAd Mechanism", old ClassAd syntax.
 """
 
 from __future__ import annotations
@@ -34,6 +34,18 @@ def read(file: str) -> dict[str, Value] | None:
         return parse(foreign_files.read(path.parent, path.name, _MOST).decode(errors="replace"))
     except (OSError, ValueError):
         return None
+
+
+def has_expression(file: str, name: str) -> bool:
+    """Whether the ad in a file has this attribute, as something that is no literal."""
+    path = Path(file)
+    try:
+        text = foreign_files.read(path.parent, path.name, _MOST).decode(errors="replace")
+    except (OSError, ValueError):
+        return False
+    found = [match for line in text.splitlines() if (match := _LINE.fullmatch(line.strip()))]
+    said = [match[2].strip() for match in found if match[1].lower() == name.lower()]
+    return bool(said) and said[-1].lower() != "undefined" and _literal(said[-1]) is None
 
 
 def number(ad: Mapping[str, Value], *names: str) -> int:

@@ -24,8 +24,22 @@ _END = ("JobStatus", "ExitCode", "ExitSignal", "Out", "Iwd", "HoldReason", "Remo
 _STATES = {
     1: "IDLE", 2: "RUNNING", 3: "REMOVED", 4: "COMPLETED", 5: "HELD", 6: "STAGE_OUT", 7: "SUSPENDED",
 }  # fmt: skip
+_EVALUATE_SECONDS = 5.0  # a guess; it asks nobody, and a desktop waits for it
 # What condor_ssh_to_job, its ssh and its sshd say beside the command's own words.
 _NOISE = ("Welcome to ", "Warning: Permanently added", "Connection to ", "** WARNING", "Your condor job is running")
+
+
+def evaluated(programs: NodePrograms, file: str, name: str) -> float | None:
+    """A number that the ad in a file has as an expression; None when HTCondor cannot be asked, or makes none of it.
+
+    condor_status(1) evaluates an ad from a file by itself, without any pool.
+    """
+    try:
+        done = programs.run("condor_status", "-ads", file, "-autoformat", name, seconds=_EVALUATE_SECONDS)
+        found = float(done.printed)
+    except (Refusal, ValueError):
+        return None
+    return found if 0 < found < 1 << 60 else None
 
 
 class Condor:

@@ -66,8 +66,33 @@ def test_how_long_an_eviction_leaves_is_what_job_and_machine_agree_on(tmp_path: 
     assert read(in_pool(tmp_path)).vacate == 0.0
     assert read(in_pool(tmp_path, asks)).vacate == 150.0
     assert read(in_pool(tmp_path, asks, f"{SLOT}MachineMaxVacateTime = 60\n")).vacate == 60.0
-    assert read(in_pool(tmp_path, asks, f"{SLOT}MachineMaxVacateTime = 60 * x\n")).vacate == 150.0
+    passed_over = read(in_pool(tmp_path, asks, f"{SLOT}MachineMaxVacateTime = 60 * x\n"))
+    assert passed_over.vacate == 150.0
+    (told,) = allocation.warnings(passed_over)
+    assert "MachineMaxVacateTime is an expression" in told
     assert read(in_pool(tmp_path, slot=f"{SLOT}MachineMaxVacateTime = 600\n")).vacate == 0.0, "who asks for nothing"
+
+
+def test_an_expression_is_what_htcondor_makes_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its real condor_status reads an ad from a file; here one that answers as it does, and for these alone."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "condor_status"
+    program.write_text(
+        "#!/bin/sh\n"
+        '[ "$1 $3" = "-ads -autoformat" ] || exit 1\n'
+        'grep -q "^$4 = " "$2" || exit 1\n'
+        "case $4 in MachineMaxVacateTime) echo 60 ;; JobMaxVacateTime) echo 150.0 ;; *) echo undefined ;; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    asks = f"{JOB}JobMaxVacateTime = 150\n"
+    found = read(in_pool(tmp_path, asks, "MachineMaxVacateTime = ifThenElse(Cpus > 1, 60, 600)\n"))
+    assert (found.vacate, allocation.warnings(found)) == (60.0, [])
+    assert read(in_pool(tmp_path, f"{JOB}JobMaxVacateTime = 2 * 75\n", "Cpus = 2\n")).vacate == 150.0
+    program.write_text("#!/bin/sh\necho undefined\n")
+    unknown = read(in_pool(tmp_path, asks, "MachineMaxVacateTime = TARGET.Mine\n"))
+    assert unknown.vacate == 150.0
+    assert len(allocation.warnings(unknown)) == 1
 
 
 def test_the_only_process_of_a_cluster_goes_by_the_clusters_number(tmp_path: Path) -> None:

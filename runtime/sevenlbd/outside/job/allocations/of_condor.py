@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from ....base.errors import visible
 from ...node.abilities import Limit
-from ...schedulers import classad
+from ...node.node_programs import NodePrograms
+from ...schedulers import classad, condor
 from ...schedulers.classad import Value
 from .share import Allocation
 
@@ -27,6 +28,7 @@ def read(environment: Mapping[str, str]) -> Allocation | None:
     if job is None or (cluster := classad.number(job, "ClusterId")) == 0:
         return None
     slot = classad.read(environment.get("_CONDOR_MACHINE_AD", "")) or {}
+    vacate, unclear = _vacate(environment, job, slot)
     alone = classad.number(job, "TotalSubmitProcs") == 1
     return Allocation(
         job=f"{cluster}.{classad.number(job, 'ProcId')}",
@@ -35,7 +37,8 @@ def read(environment: Mapping[str, str]) -> Allocation | None:
         memory=_memory(job, slot),
         cpus=classad.number(slot, "Cpus") or classad.number(job, "CpusProvisioned", "RequestCpus"),
         ends=_ends(job, slot),
-        vacate=_vacate(job, slot),
+        vacate=vacate,
+        unclear=unclear,
         batch=True,
         scheduler="condor",
         image=_image(job),
@@ -61,10 +64,31 @@ def _ends(job: Mapping[str, Value], slot: Mapping[str, Value]) -> float:
     return float(min(ends, default=0))
 
 
-def _vacate(job: Mapping[str, Value], slot: Mapping[str, Value]) -> float:
-    """What the job asks for, if its machine grants so much. An expression is told by neither."""
-    told = [classad.number(job, "JobMaxVacateTime"), classad.number(slot, "MachineMaxVacateTime")]
-    return float(min(filter(None, told), default=0)) if told[0] else 0.0
+def _vacate(
+    environment: Mapping[str, str], job: Mapping[str, Value], slot: Mapping[str, Value]
+) -> tuple[float, tuple[str, ...]]:
+    """What the job asks for, if its machine grants so much; and which of both nobody here can tell.
+
+    Both are expressions where somebody has written them so: HTCondor's own default is 10 * 60.
+    """
+    asked, no_asked = _seconds(environment, "_CONDOR_JOB_AD", job, "JobMaxVacateTime")
+    granted, no_granted = _seconds(environment, "_CONDOR_MACHINE_AD", slot, "MachineMaxVacateTime")
+    unclear = tuple(filter(None, (no_asked, no_granted)))
+    if not asked:
+        return 0.0, unclear
+    return min(filter(None, (asked, granted))), unclear
+
+
+def _seconds(environment: Mapping[str, str], ad_file: str, ad: Mapping[str, Value], name: str) -> tuple[float, str]:
+    """A time of an ad, or why it is not known."""
+    if known := classad.number(ad, name):
+        return float(known), ""
+    file = environment.get(ad_file, "")
+    if not classad.has_expression(file, name):
+        return 0.0, ""
+    if found := condor.evaluated(NodePrograms(environment), file, name):
+        return found, ""
+    return 0.0, f"its {name} is an expression, and no condor_status is here to evaluate it: it is passed over"
 
 
 def _image(job: Mapping[str, Value]) -> str:

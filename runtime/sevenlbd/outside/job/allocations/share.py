@@ -33,6 +33,8 @@ class Allocation:
     """When the scheduler ends the job; 0 when it does not say."""
     vacate: float = 0.0
     """Seconds from the scheduler's wish that it ends to its being killed; 0 when nobody tells."""
+    unclear: tuple[str, ...] = ()
+    """What of it is told in words that only the scheduler understands, and it cannot be asked."""
     first: int = 1
     """The number of the session's name to begin with: tasks that start at once must not want the same."""
     batch: bool = False
