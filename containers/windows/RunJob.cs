@@ -40,6 +40,7 @@ namespace SevenLBD
         readonly bool seen;
         readonly ManualResetEvent over = new ManualResetEvent(false);
         volatile bool killed;
+        volatile string trouble;
         IntPtr job;
         int leader;
 
@@ -111,7 +112,7 @@ namespace SevenLBD
             }
             Put("started", new byte[0]);
             Native.ResumeThread(made.Thread);
-            var pumps = new[] { Begin(() => Send("stdout", ourOut)), Begin(() => Send("stderr", ourErr)) };
+            var pumps = new[] { Begin(() => Keep("stdout", ourOut)), Begin(() => Keep("stderr", ourErr)) };
             if (input) Begin(() => Feed(ourIn)); else Native.CloseHandle(ourIn);
             Begin(Watch);
             Native.WaitForSingleObject(made.Process, -1);
@@ -122,7 +123,20 @@ namespace SevenLBD
             foreach (Thread pump in pumps) pump.Join();
             over.Set();
             foreach (IntPtr handle in new[] { made.Thread, made.Process, job }) Native.CloseHandle(handle);
+            if (trouble != null) return Failed("output-lost", trouble);
             return "{\"code\": " + code + "}";
+        }
+
+        // A command whose output cannot be kept is ended: the disk behind the share is full, or the share is gone.
+        void Keep(string name, IntPtr pipe)
+        {
+            try { Send(name, pipe); }
+            catch (IOException error)
+            {
+                trouble = "what it prints cannot be written to the share `job`: " + error.Message;
+                killed = true;
+                Native.TerminateJobObject(job, 1);
+            }
         }
 
         static Thread Begin(ThreadStart work)

@@ -466,7 +466,7 @@ function Invoke-Job {
     }
     if (-not $ended) {
         $ended = [SevenLBD.GuestJob]::Run($at, $order.line, $variables, $order.input, (Get-Account), $Session['password'], 'W:',
-            "$root\work", [string[]]@(Get-OtherShare $root), $Session['user'], $seen)
+            "$root\work", [string[]]@(Get-OtherShare -Root $root -Shares "$($Session['shares'])"), $Session['user'], $seen)
     }
     [IO.File]::WriteAllText("$at\ended.json.part", $ended)
     [IO.File]::Move("$at\ended.json.part", "$at\ended.json")
@@ -491,10 +491,8 @@ function Start-Desktop {
 
 # Those that the session has beside a job's own.
 function Get-OtherShare {
-    param([Parameter(Mandatory)][string]$Root)
-    if (-not (Test-Path -LiteralPath $CredentialFile)) { return }
-    $kept = Get-Content -LiteralPath $CredentialFile -Raw -Encoding UTF8 | ConvertFrom-Json
-    $kept.shares -split ',' | Where-Object { $_ -and $_ -notin 'job', 'work' } | ForEach-Object { "$Root\$_" }
+    param([Parameter(Mandatory)][string]$Root, [Parameter(Mandatory)][AllowEmptyString()][string]$Shares)
+    $Shares -split ',' | Where-Object { $_ -and $_ -notin 'job', 'work' } | ForEach-Object { "$Root\$_" }
 }
 
 # What 7lbd tells by SMBIOS strings of type 11: `user`, `password`, and `shares` perhaps.

@@ -72,10 +72,10 @@ def main() -> int:
     chosen = {name: BENCHES[name] for name in options.names or BENCHES}
     if options.from_nothing:
         chosen["from-nothing"] = make_run.from_nothing
-    results, failed = measured(chosen, quick=options.quick)
+    results, failed = measured(chosen, quick=options.quick, rounds=options.rounds)
     print(facts.summary(about), table(results), sep="\n\n")
     records = {name: [figure.record() for figure in figures] for name, figures in results.items()}
-    told = {**about, "quick": options.quick, "failed": failed, "figures": records}
+    told = {**about, "quick": options.quick, "rounds": options.rounds, "failed": failed, "figures": records}
     RESULT.write_text(json.dumps(told, indent=1) + "\n")
     print(f"\nas JSON: {RESULT}")
     if failed:
@@ -84,12 +84,12 @@ def main() -> int:
 
 
 def measured(
-    benches: Mapping[str, Callable[[Bench], None]], *, quick: bool
+    benches: Mapping[str, Callable[[Bench], None]], *, quick: bool, rounds: int = 0
 ) -> tuple[dict[str, list[Figure]], list[str]]:
     """What each found, and who failed: half an hour of the others' figures shall not go with it."""
     results, failed = {}, []
     for name, run in benches.items():
-        bench = Bench(quick, _teller(name))
+        bench = Bench(quick, _teller(name), so_often=rounds)
         try:
             run(bench)
         except Exception:
@@ -107,6 +107,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--quick", action="store_true", help="fewer rounds: for a look, not for a claim")
+    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="so many, whatever the bench's own number")
     parser.add_argument("--from-nothing", action="store_true", help="also `make run` in a fresh clone: takes minutes")
     return parser.parse_args()
 

@@ -45,9 +45,15 @@ class Bench:
     quick: bool
     tell: Callable[[str], None]
     figures: list[Figure] = field(default_factory=list)
+    so_often: int = 0
+    """The number of rounds that was asked for; 0 for each bench's own."""
 
     def rounds(self, thorough: int, quick: int = 1) -> int:
         """How often to measure."""
+        return self.so_often or self.amount(thorough, quick)
+
+    def amount(self, thorough: int, quick: int) -> int:
+        """How much one round takes on."""
         return quick if self.quick else thorough
 
     def in_turns(self, variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

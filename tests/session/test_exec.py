@@ -5,29 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import harness
 import pytest
+from strange import node
 
 SECONDS = 600.0
+MIB = 1 << 20
+DISK = 1300 * MIB
+PAGE = harness.REPO / "docs" / "exec.md"
 
 
 class Kept:
-    """A machine that was started by `exec --keep`, and what is run in it by `exec --session`."""
+    """A machine that was started by `exec --keep`, and what is run in it by `exec --session`.
+
+    Its session's folder lies on a small disk, on a node of its own.
+    """
 
     def __init__(self, base: Path, folder: Path) -> None:
         self.base, self.folder = base, folder
         words = ["--keep", "box", "--image", str(harness.DEMO), "--session-dir", str(base), "--json"]
+        words += ["--min-space", "1G"]
         self.process = subprocess.Popen(
-            harness.command("exec", *words), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            [*node(f"mount -t tmpfs -o size={DISK},mode=0700 none {base}"), *harness.command("exec", *words)],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self._on_its_node = ["nsenter", "-t", str(self.process.pid), "-U", "-m", "--preserve-credentials"]
 
     def wait(self) -> None:
         assert self.process.stdout
@@ -39,16 +51,30 @@ class Kept:
                     return
         raise AssertionError(f"the machine is not ready: {said[-5:]}")
 
-    def call(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+    def call(self, *command: str, options: tuple[str, ...] = (), cwd: Path | None = None) -> list[str]:
         words = ["--session", "box", "--session-dir", str(self.base), *options, "--", *command]
-        return harness.command("exec", *words)
+        return [*self._on_its_node, f"--wdns={cwd or self.folder}", *harness.command("exec", *words)]
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Its disk, but for less than a piece of output; for a minute, since a guest that writes stands still."""
+        filler = Path(f"/proc/{self.process.pid}/root{self.base}/filler")
+        on_it = os.statvfs(filler.parent)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, on_it.f_bavail * on_it.f_frsize - MIB * 3 // 4)
+        room = threading.Timer(60, filler.unlink, [True])
+        room.start()
+        try:
+            yield
+        finally:
+            room.cancel()
+            filler.unlink(missing_ok=True)
 
     def run(
-        self, *command: str, options: tuple[str, ...] = (), given: bytes = b"", **more: Any
+        self, *command: str, options: tuple[str, ...] = (), given: bytes = b"", cwd: Path | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            self.call(*command, options=options),
-            cwd=more.pop("cwd", self.folder),
+            self.call(*command, options=options, cwd=cwd),
             input=given,
             capture_output=True,
             timeout=SECONDS,
@@ -101,6 +127,46 @@ def test_arguments_folder_and_variables_come_as_they_are(kept: Kept) -> None:
     (kept.folder / "here").unlink()
 
 
+SAYS = """#!/bin/sh
+echo "${0##*/} $OMP_NUM_THREADS"
+printf '<%s>' "$@"
+echo
+"""
+"""A program of Windows', as far as an example goes: by what name it was called, and with which words."""
+
+
+def test_the_examples_of_the_page_run_as_they_are_written(kept: Kept, tmp_path: Path) -> None:
+    """Their `7lbd` is the site's command; what it starts for them is the machine that is there."""
+    block = re.search(r"^```sh elsewhere\n(7lbd exec .*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert block
+    call = shlex.join(kept.call("--")[:-2]).removesuffix(" --")
+    (tmp_path / "7lbd").write_text(
+        "#!/bin/bash\nshift\nwords=()\nwhile :; do\n"
+        'case $1 in --image | --share) shift 2 ;; --) break ;; *) words+=("$1"); shift ;; esac\ndone\n'
+        f'exec {call} --env PATH=/home/user1/Work:/usr/bin:/bin "${{words[@]}}" "$@"\n'
+    )
+    programs = [kept.folder / name for name in ("solver.exe", "cmd", "powershell.exe")]
+    for program in (tmp_path / "7lbd", *programs):
+        if program in programs:
+            program.write_text(SAYS)
+        program.chmod(0o755)
+    found_first = harness.environment({"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block[1]], env=found_first,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    for program in programs:
+        program.unlink()
+    assert done.returncode == 0, done.stderr
+    quiet = "<-NoLogo><-NoProfile><-NonInteractive><-ExecutionPolicy><Bypass>"
+    assert done.stdout.splitlines() == [
+        *("solver.exe ", "<case.inp>"),
+        *("solver.exe 4", "<case.inp>"),
+        *("cmd ", '</c><type case.inp | find /c "node">'),
+        *("powershell.exe ", f"{quiet}<-File><run.ps1><-Case><7>"),
+    ]
+
+
 def test_bytes_go_both_ways_unchanged(kept: Kept) -> None:
     given = os.urandom(1 << 20) * 50
     done = kept.run("sh", "-c", "cat; printf end >&2", given=given)
@@ -150,13 +216,10 @@ def test_all_that_it_has_started_ends_with_it(kept: Kept) -> None:
 def test_a_reader_that_stalls_is_waited_for_but_not_past_the_time_limit(kept: Kept) -> None:
     with subprocess.Popen(
         kept.call("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done", options=("--timeout", "3s")),
-        cwd=kept.folder,
         stdout=subprocess.PIPE,
     ) as stalled:
         assert stalled.wait(90) == 124
-    with subprocess.Popen(
-        kept.call("sh", "-c", "head -c 3000000 /dev/zero; exit 5"), cwd=kept.folder, stdout=subprocess.PIPE
-    ) as slow:
+    with subprocess.Popen(kept.call("sh", "-c", "head -c 3000000 /dev/zero; exit 5"), stdout=subprocess.PIPE) as slow:
         assert slow.stdout
         time.sleep(8)
         assert slow.poll() is None
@@ -168,7 +231,6 @@ def test_a_disk_that_is_full_where_its_output_goes_is_ours_to_tell(kept: Kept) -
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             kept.call("sh", "-c", "while :; do echo more; done"),
-            cwd=kept.folder,
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=SECONDS,
@@ -176,6 +238,17 @@ def test_a_disk_that_is_full_where_its_output_goes_is_ours_to_tell(kept: Kept) -
         )
     assert done.returncode == 125
     assert b"No space left" in done.stderr
+
+
+def test_a_disk_that_is_full_under_the_session_ends_what_prints_and_is_told(kept: Kept) -> None:
+    """Its pieces have no room on the share: nobody waits for ever, what came is a beginning, the machine goes on."""
+    with kept.full():
+        done = kept.run("sh", "-c", "head -c 50000000 /dev/zero; sleep 3000")
+    assert done.returncode == 125, done.stderr
+    assert b"No space left" in done.stderr or b"no space" in done.stderr.lower(), done.stderr
+    assert done.stdout == bytes(len(done.stdout))
+    assert kept.run("echo", "goes on").stdout == b"goes on\n"
+    assert kept.run("pgrep", "-f", "^sleep 3000").returncode == 1
 
 
 def test_another_folder_is_refused_and_not_worked_in(kept: Kept, tmp_path: Path) -> None:
@@ -188,7 +261,7 @@ def test_another_folder_is_refused_and_not_worked_in(kept: Kept, tmp_path: Path)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_politely_with_all_it_has_started(kept: Kept, number: int) -> None:
     program = "trap 'echo saved; exit 9' TERM INT; sleep 3000 & echo up; wait"
-    with subprocess.Popen(kept.call("sh", "-c", program), cwd=kept.folder, stdout=subprocess.PIPE) as running:
+    with subprocess.Popen(kept.call("sh", "-c", program), stdout=subprocess.PIPE) as running:
         assert running.stdout
         assert running.stdout.readline() == b"up\n"
         running.send_signal(number)
@@ -200,7 +273,6 @@ def test_a_signal_ends_it_politely_with_all_it_has_started(kept: Kept, number: i
 def test_who_is_killed_leaves_no_command_behind(kept: Kept) -> None:
     with subprocess.Popen(
         kept.call("sh", "-c", "echo up; exec sleep 4000"),
-        cwd=kept.folder,
         stdout=subprocess.PIPE,
         start_new_session=True,
     ) as running:
@@ -227,8 +299,10 @@ def test_an_agent_that_is_silent_for_a_while_or_starts_anew_is_told_from_the_com
 
 def test_a_program_that_ends_as_windows_programs_do_is_told_whole_in_json(kept: Kept) -> None:
     """The guest's program is made to say what Windows' would."""
-    change = """sudo sed -i 's/else {"code": code}/else {"code": code and 3221225477}/' /usr/lib/demo-guest/run-job"""
-    assert kept.run("sh", "-c", change).returncode == 0
+    change = (
+        """sudo sed -i 's/else {"code": code}/else {"code": code and 3221225477}/' /usr/lib/demo-guest/run_job.py"""
+    )
+    assert kept.run("sh", "-c", f"{change} && sudo systemctl restart 7lbd-exec").returncode == 0
     done = kept.run("false", options=("--json",))
     ended = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, ended["code"], ended["full"], ended["program"]) == (5, 5, 0xC0000005, True), done.stdout

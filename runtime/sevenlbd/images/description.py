@@ -150,7 +150,8 @@ class Description(BaseModel):
     exec_hook: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         default=(),
         description="a program in the guest, with its arguments, that the agent runs to have the command done that "
-        "lies on the share `job`: `user=`, `password=` and `job=`, its folder there, come on its standard input",
+        "lies on the share `job`: `user=`, `password=`, `shares=` and `job=`, its folder there, come on its standard "
+        "input",
     )
     exec_desktop: bool = Field(
         default=False,

@@ -23,6 +23,7 @@ from .orders import Orders
 from .reports import Reports
 from .services.native_service import NativeService
 from .session_stack import SessionStack
+from .vm import adoption
 from .vm.migration import MachineError
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ async def _live(wire: socket.socket, builder: Builder) -> None:
         plan.suspend_hook,
         acceptance=plan.acceptance,
         job_hook=plan.batch.hook if plan.batch else (),
-        job_facts=f"user={plan.user}\npassword={plan.password}\n",
+        job_facts=adoption.facts(plan),
     )
     named = dict(zip(plan.connectors, sockets, strict=True))
     session = SessionStack(plan, named, reports, orders, native)

@@ -34,6 +34,12 @@ def test_variants_take_turns() -> None:
     assert order == ["a", "b", "a", "b"]
 
 
+def test_so_many_rounds_as_are_asked_for_and_each_as_large_as_ever() -> None:
+    bench = Bench(quick=False, tell=quiet, so_often=2)
+    assert (bench.rounds(7, 3), bench.amount(50, 4)) == (2, 50)
+    assert Bench(quick=True, tell=quiet).rounds(7, 3) == 3
+
+
 def test_one_that_fails_keeps_its_own_figures_and_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     def good(bench: Bench) -> None:
         bench.add("x", "s", [1.0])

@@ -38,12 +38,16 @@ async def tell_hook(plan: Plan, agent: Agent, tell: Tell, warn: Tell) -> None:
     if not plan.hook:
         return
     try:
-        shares = ",".join(share.name for share in plan.shares)
-        facts = f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
-        await agent.run(plan.hook, facts, _HOOK_SECONDS)
+        await agent.run(plan.hook, facts(plan), _HOOK_SECONDS)
         tell("session")
     except (AgentError, OSError) as error:
         warn(f"the guest could not be told of its session, so it may lack the user's files: {error}")
+
+
+def facts(plan: Plan) -> str:
+    """Lines for a hook: what the shares are, and what opens them."""
+    shares = ",".join(share.name for share in plan.shares)
+    return f"user={plan.user}\npassword={plan.password}\nshares={shares}\n"
 
 
 async def set_password(account: str, password: str, agent: Agent, warn: Tell, *, needed: bool) -> bool:

@@ -23,7 +23,7 @@ from sevenlbd.outside.batch.sinks import Raw
 from sevenlbd.outside.folders.job_folder import JobFolder
 from sevenlbd.wire.job_files import ENDED, KILL, STOP
 
-RUN_JOB = Path(__file__).parents[4] / "containers/demo-guest/mkosi.extra/usr/lib/demo-guest/run-job"
+RUN_JOB = Path(__file__).parents[4] / "containers/demo-guest/mkosi.extra/usr/lib/demo-guest/run_job.py"
 
 
 class Sinks(Raw):
@@ -66,9 +66,10 @@ class Job:
         running.urge()
 
     @contextmanager
-    def guest(self, *command: str, given: bool = False, **environment: str) -> Iterator[None]:
+    def guest(self, *command: str, given: bool = False, room: int = 0, **environment: str) -> Iterator[None]:
         Order(command, environment, given).write(self.held, windows=False)
-        with subprocess.Popen([sys.executable, RUN_JOB, self.folder, self.work]) as program:
+        limit = ["prlimit", f"--fsize={room}"] if room else []
+        with subprocess.Popen([*limit, sys.executable, RUN_JOB, self.folder, self.work]) as program:
             try:
                 yield
                 program.wait(20)
@@ -207,6 +208,23 @@ def test_a_disk_that_is_full_here_is_told_and_ends_it(job: Job) -> None:
         assert (job.folder / ENDED).exists(), "it is told when the guest has ended it"
     assert (ended.code, ended.lost) == (125, False)
     assert "No space left" in ended.said
+
+
+@pytest.mark.parametrize("stream", [">&1", ">&2"])
+def test_where_the_guest_can_write_no_more_the_command_ends_and_that_is_told(job: Job, stream: str) -> None:
+    """Its reader is gone: it would write into a full pipe for ever. The other stream comes whole."""
+    with job.guest("sh", "-c", f"while :; do head -c 300000 /dev/zero {stream}; done", room=200_000):
+        ended = job.running().wait(job.held)
+    assert (ended.code, ended.own, ended.lost) == (125, False, False)
+    assert "cannot be written to the share `job`" in ended.said
+
+
+def test_a_command_that_nobody_waits_for_is_killed(job: Job) -> None:
+    """As when the agent, which has brought it, dies."""
+    Order(("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")).write(job.held, windows=False)
+    words = f"import run_job; run_job.live({str(job.folder)!r}, {str(job.work)!r}, '', lambda: False)"
+    subprocess.run([sys.executable, "-c", words], cwd=RUN_JOB.parent, timeout=30, check=True)
+    assert json.loads((job.folder / ENDED).read_text()) == {"signal": signal.SIGKILL}
 
 
 def test_one_ctrl_c_that_comes_twice_is_one(job: Job) -> None:

@@ -25,6 +25,14 @@ def test_each_verb_leads_to_a_command_with_a_page_of_help(verb: Verb) -> None:
     assert verb.about[1:].split(":")[0].split(" ")[0] in page
 
 
+@pytest.mark.parametrize("verb", CALLED, ids=named)
+def test_alone_a_verb_is_as_among_all_and_no_other_is_made(verb: Verb) -> None:
+    """A start makes no sixty parsers."""
+    alone = command_line.build([verb], alone=verb)
+    assert alone[verb.name].format_help() == command_line.build([verb])[verb.name].format_help()
+    assert all(f"{verb.name} ".startswith(f"{name} ") for name in alone if name)
+
+
 def test_modules_have_no_command_that_the_table_does_not_know() -> None:
     for module in {verb.module for verb in CALLED}:
         found = sys.modules[f"sevenlbd.outside.{module}"].COMMANDS

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Runs the job that lies on the share `job`, by the contract of docs/exec.md: run-job JOB WORK [ACCOUNT].
+"""Runs the job that lies on the share `job`, by the contract of docs/exec.md: run_job.py JOB WORK [ACCOUNT].
 
 As root it becomes ACCOUNT for the command, and stays root itself, so that it can end whatever the command has started.
+Its names are relative to the job's folder: on a share each step of a path is asked for again.
 """
 
 import ctypes
@@ -24,11 +25,13 @@ PR_SET_CHILD_SUBREAPER = 36
 F_SETPIPE_SZ = 1031
 
 
-def put(path, content):
-    """A file that is seen whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.rename(path)
+def put(name, content):
+    """A file that is seen whole or not at all; one that is empty is whole when it is there."""
+    made = Path(f"{name}.part" if content else name)
+    with made.open("xb") as file:
+        file.write(content)
+    if content:
+        made.rename(name)
 
 
 def gathered(pipe):
@@ -42,7 +45,7 @@ def gathered(pipe):
     return piece
 
 
-def send(job, name, pipe, killed):
+def send(name, pipe, killed):
     """What the command prints, piece by piece; it is held up while nobody takes them, unless it is to die anyway."""
     number, free = 0, MOST_WAITING
     while True:
@@ -50,23 +53,23 @@ def send(job, name, pipe, killed):
         while number >= free and not killed.is_set():
             # They are taken in turn: when this one is gone, so are those before it.
             for ahead in (MOST_WAITING // 2, MOST_WAITING):
-                if not (job / f"{name}.{number - ahead}").exists():
+                if not Path(f"{name}.{number - ahead}").exists():
                     free = number - ahead + MOST_WAITING + 1
                     break
             else:
                 time.sleep(POLL)
-        put(job / f"{name}.{number}", piece)
+        put(f"{name}.{number}", piece)
         number += 1
         if not piece:
             return
 
 
-def feed(job, pipe):
+def feed(pipe):
     """The host's pieces to the command; one that has closed its input, or ended, wants no more."""
     number, pause = 0, POLL
     with os.fdopen(pipe, "wb", buffering=0) as given:
         while True:
-            path = job / f"stdin.{number}"
+            path = Path(f"stdin.{number}")
             try:
                 piece = path.read_bytes()
             except FileNotFoundError:
@@ -123,14 +126,14 @@ def clear():
         time.sleep(POLL)
 
 
-def watch(job, over, killed):
-    """The host's orders to end it."""
+def watch(over, killed, is_wanted):
+    """The host's orders to end it, and whether anybody still waits for it."""
     asked = False
     while not over.wait(MOST_POLL):
-        if (job / "kill").exists():
+        if not is_wanted() or Path("kill").exists():
             killed.set()
             tell(signal.SIGKILL)
-        elif not asked and (job / "stop").exists():
+        elif not asked and Path("stop").exists():
             asked = True
             tell(signal.SIGTERM)
 
@@ -151,9 +154,9 @@ def account_of(name):
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}, variables
 
 
-def started(job, work, account):
+def started(work, account):
     """The command, its standard streams as our ends of pipes. Raises OSError."""
-    order = json.loads((job / "order.json").read_text())
+    order = json.loads(Path("order.json").read_text())
     identity, variables = account_of(account) if account else ({}, {})
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **variables, **order["environment"]}
     given = subprocess.PIPE if order["input"] else subprocess.DEVNULL
@@ -164,45 +167,62 @@ def started(job, work, account):
     )
 
 
-def moved(job, child):
-    """Its streams, until all that it printed is on the share. Returns how it ended."""
-    over, killed = threading.Event(), threading.Event()
-    threads = [
-        threading.Thread(target=send, args=(job, name, pipe.fileno(), killed))
-        for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr))
-    ]
-    watcher = threading.Thread(target=watch, args=(job, over, killed), daemon=True)
-    for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
-        widen(pipe)
-    for one in (*threads, watcher):
-        one.start()
-    if child.stdin:
-        threading.Thread(target=feed, args=(job, os.dup(child.stdin.fileno())), daemon=True).start()
-        child.stdin.close()
-    code = child.wait()
-    # Its children end with it; they also hold its streams open.
-    clear()
-    for one in threads:
-        one.join()
-    over.set()
-    return {"signal": -code} if code < 0 else {"code": code}
+class Moving:
+    """The streams of a command, and what ends it."""
+
+    def __init__(self, child, is_wanted):
+        self.child, self.is_wanted = child, is_wanted
+        self.over, self.killed = threading.Event(), threading.Event()
+        self.trouble = ""
+
+    def send(self, name, pipe):
+        """To the share; a command whose output cannot be kept is ended, as its reader's end would."""
+        try:
+            send(name, pipe, self.killed)
+        except OSError as error:
+            self.trouble = f"what it prints cannot be written to the share `job`: {error.strerror}"
+            self.killed.set()
+            tell(signal.SIGKILL)
+
+    def live(self):
+        """Until all that it printed is on the share. Returns how it ended."""
+        child = self.child
+        outputs = (("stdout", child.stdout), ("stderr", child.stderr))
+        threads = [threading.Thread(target=self.send, args=(name, pipe.fileno())) for name, pipe in outputs]
+        watcher = threading.Thread(target=watch, args=(self.over, self.killed, self.is_wanted), daemon=True)
+        for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
+            widen(pipe)
+        for one in (*threads, watcher):
+            one.start()
+        if child.stdin:
+            threading.Thread(target=feed, args=(os.dup(child.stdin.fileno()),), daemon=True).start()
+            child.stdin.close()
+        code = child.wait()
+        # Its children end with it; they also hold its streams open.
+        clear()
+        for one in threads:
+            one.join()
+        self.over.set()
+        if self.trouble:
+            return {"failed": "output-lost", "said": self.trouble}
+        return {"signal": -code} if code < 0 else {"code": code}
 
 
-def main():
-    job, work = Path(sys.argv[1]), sys.argv[2]
-    account = sys.argv[3] if len(sys.argv) > 3 else ""
+def live(job, work, account, is_wanted=lambda: True):
+    """The job's whole life; it is killed when it is wanted no more. This process is then good for nothing else."""
+    os.chdir(job)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        child = started(job, work, account)
+        child = started(work, account)
     except FileNotFoundError as error:
         said = {"failed": "no-folder" if error.filename == work else "not-found", "said": str(error)}
     except (OSError, ValueError, KeyError) as error:
         said = {"failed": "not-runnable" if isinstance(error, OSError) else "bad-order", "said": str(error)}
     else:
-        put(job / "started", b"")
-        said = moved(job, child)
-    put(job / "ended.json", json.dumps(said).encode())
+        put("started", b"")
+        said = Moving(child, is_wanted).live()
+    put("ended.json", json.dumps(said).encode())
 
 
 if __name__ == "__main__":
-    main()
+    live(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
