@@ -81,7 +81,8 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     """What is to run. Raises Refusal."""
     for pattern in options.output:
         outputs.check(pattern)
-    folder, inputs = _current_folder(), list(options.input)
+    apart = bool(options.input or options.output)
+    folder, inputs = _current_folder(home_too=apart or bool(options.home_share)), list(options.input)
     command = _command(options, folder, inputs)
     _check_inputs(inputs)
     made = None
@@ -96,7 +97,7 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     return JobRequest(
         order=made,
         timeout=_timeout(options),
-        inputs=tuple(inputs) if options.input or options.output else (),
+        inputs=tuple(inputs) if apart else (),
         outputs=tuple(options.output),
         folder=folder,
         umask=umask,
@@ -105,16 +106,21 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     )
 
 
-def _current_folder() -> str:
+def _current_folder(*, home_too: bool) -> str:
+    """Where the command works. Raises Refusal.
+
+    Apptainer goes to the home, and says little, where it cannot show the folder that one is in.
+    """
     try:
         here = str(Path.cwd())
     except OSError:
         what = "the current folder is gone, and the command was to work in it"
         raise Refusal(ExitCode.SHARE, what, hint="cd to a folder that is there") from None
-    wanted = os.environ.get("PWD", "")
-    if here == "/" and wanted not in ("", "/"):
-        what = f"{wanted}: the container does not show this folder, so the command cannot work in it"
-        raise Refusal(ExitCode.SHARE, what, hint=f"apptainer run --bind {wanted} ...")
+    if not home_too and Path(os.path.realpath(Path.home())).is_relative_to(os.path.realpath(here)):
+        what = f"the command would work in {here}, and have all of your home: you are there, or the container does not "
+        what += "show the folder that you are in"
+        hint = "cd to the folder of the case (apptainer run --bind FOLDER, if it is not shown), or say --home-share"
+        raise Refusal(ExitCode.SHARE, what, hint=hint)
     return here
 
 

@@ -100,11 +100,22 @@ def test_a_current_folder_that_is_gone_is_refused(ask: Ask, tmp_path: Path, monk
         ask("--", "x")
 
 
-def test_a_folder_that_the_container_does_not_show_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir("/")
-    monkeypatch.setenv("PWD", "/scratch/case7")
-    with pytest.raises(Refusal, match="/scratch/case7: the container does not show"):
-        ask("--", "x")
+def test_a_command_does_not_get_the_home_because_apptainer_went_there(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot show the current folder it takes the home instead, or the root: nobody has asked for that."""
+    home = tmp_path / "home" / "jo"
+    (home / "case").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("HOME", str(tmp_path / "link"))
+    for folder in (home, home.parent, Path("/")):
+        monkeypatch.chdir(folder)
+        with pytest.raises(Refusal, match="all of your home"):
+            ask("--", "x")
+        assert ask("--home-share", "--", "x").folder == str(folder)
+        assert ask("--output", "*.csv", "--", "x").folder == str(folder), "on copies it has nothing of it"
+    monkeypatch.chdir(home / "case")
+    assert ask("--", "x").folder == str(home / "case")
 
 
 def settings(ask: Ask, chosen: Settings, *words: str) -> Settings:
