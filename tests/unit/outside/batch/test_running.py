@@ -77,7 +77,7 @@ class Job:
                 program.kill()
 
     def run(self, *command: str, source: int | None = None, **environment: str) -> verdict.CommandEnd:
-        with self.guest(*command, given=source is not None, **environment):
+        with self.guest(*command, given=source is not None, room=0, **environment):
             return self.running(source).wait(self.held)
 
 
