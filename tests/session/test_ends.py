@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,11 +16,24 @@ from harness import Console, Session
 DEMO = ("--image", str(harness.DEMO), "--ready-timeout", "900")
 
 
+@pytest.fixture(scope="module")
+def slow(work: Path, spare: Path) -> Path:
+    """The demo image, whose guest takes its time for the last step before it is ready."""
+    folder = work / "slow"
+    (folder / "warm").mkdir(parents=True)
+    for path in (*spare.glob("*.*"), *spare.glob("warm/*")):
+        os.link(path, folder / path.relative_to(spare))
+    description = (spare / "image.toml").read_text()
+    (folder / "image.toml").unlink()
+    (folder / "image.toml").write_text(re.sub(r"(?m)^warm_hook = .*", 'warm_hook = ["/bin/sleep", "600"]', description))
+    return folder
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_a_signal_ends_a_session_whose_guest_is_up_and_not_ready(
-    start: StartSession, base: Path, number: signal.Signals, code: int
+    start: StartSession, base: Path, slow: Path, number: signal.Signals, code: int
 ) -> None:
-    session = start(*DEMO, "--stop-grace", "60s")
+    session = start("--image", str(slow), "--stop-grace", "60s")
     session.wait_phase("guest-up", 60)
     below = set(session.processes())
     session.send(number)

@@ -19,6 +19,7 @@ from .net import network, project_link, shaping
 from .net.netlink import AsyncIPRoute
 from .services import filenames, native_rdp, samba
 
+_IFA_F_NODAD = 0x02  # <linux/if_addr.h>: nobody else can have it (RFC 4862, 5.4)
 _templates = Environment(
     loader=PackageLoader("sevenlbd.inside"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -49,8 +50,19 @@ async def _addresses(ip: AsyncIPRoute, egress: Egress) -> None:
     """Every address that a way out has is ours in here, on `lo`, where the guest's packets to it end."""
     (index,) = await ip.link_lookup(ifname="lo")
     for address in dict.fromkeys(forward.address for forward in egress.doors):
-        if address != HOST:
-            await ip.addr("add", index=index, address=address, prefixlen=128 if ":" in address else 32)
+        if ":" in address:
+            await _own(ip, index, address, 128)
+        elif address != HOST:
+            await ip.addr("add", index=index, address=address, prefixlen=32)
+
+
+async def _own(ip: AsyncIPRoute, index: int, address: str, prefix_length: int) -> None:
+    """An IPv6 address that can be bound to from now on.
+
+    Without the flag it is tentative until a worker of the kernel's comes to it, on `lo`, too: later, on a busy node,
+    than we want to listen there, and `bind` then says that there is no such address.
+    """
+    await ip.addr("add", index=index, address=address, prefixlen=prefix_length, flags=_IFA_F_NODAD)
 
 
 async def _link(ip: AsyncIPRoute, plan: Plan) -> None:
@@ -64,7 +76,7 @@ async def _link(ip: AsyncIPRoute, plan: Plan) -> None:
     await ip.addr("add", index=index, address=HOST, prefixlen=PREFIX_LENGTH)
     if with_ipv6:
         network.appear_as_router(name)
-        await ip.addr("add", index=index, address=HOST_V6, prefixlen=PREFIX_LENGTH_V6)
+        await _own(ip, index, HOST_V6, PREFIX_LENGTH_V6)
     await ip.link("set", index=index, address=network.HOST_MAC, state="up")
 
 

@@ -209,6 +209,9 @@ with IPRoute() as ip:
     asyncio.run(setup.bring_up(plan))
     names = {link["index"]: link.get("ifname") for link in ip.get_links()}
     found = sorted([names[row["index"]], row.get("address")] for row in ip.get_addr())
+    # IFA_F_NODAD, <linux/if_addr.h>; the kernel's own addresses begin with fe80 and ::1.
+    rows = [row for row in ip.get_addr() if row.get("address")[:2] in ("20", "fd")]
+    assert all(row["flags"] & 2 for row in rows), rows
     buckets = sorted(names[row["index"]] for row in ip.get_qdiscs() if row.get("kind") == "tbf")
 conf = pathlib.Path("/proc/sys/net/ipv6/conf")
 routers = [path.parent.name for path in conf.glob("*/forwarding") if int(path.read_text())]
