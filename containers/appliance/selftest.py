@@ -23,6 +23,7 @@ BINARIES = {
     ("qemu-system-x86_64", "--version"): "qemu-system-x86",
     ("qemu-img", "--version"): "qemu-utils",
     ("swtpm", "--version"): "swtpm",
+    ("tpm2", "--version"): "tpm2-tools",
     ("smbd", "--version"): "samba",
     ("pdbedit", "--version"): "samba-common-bin",
     ("dnsmasq", "--version"): "dnsmasq-base",

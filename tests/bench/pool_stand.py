@@ -31,6 +31,7 @@ from sevenlbd.outside.grid.pool import pool_folder, serving
 from sevenlbd.outside.grid.pool.fleet import Fleet
 from sevenlbd.outside.grid.pool.front_line import listen
 from sevenlbd.outside.grid.pool.machine_api import PoolParts
+from sevenlbd.outside.grid.pool.machine_keys import MachineKeys
 from sevenlbd.outside.grid.pool.members import Members
 from sevenlbd.outside.grid.pool.offers import Offers
 from sevenlbd.outside.grid.pool.queue_demand import QueueDemand
@@ -64,6 +65,7 @@ def serve(folder: Path) -> None:
         parts = PoolParts(
             place=place,
             members=Members(place, pool_folder.secret(place, pool_folder.KEY)),
+            keys=MachineKeys(place),
             offers=Offers([folder / "images"]),
             demand=QueueDemand(queue),
             workers=WorkerTokens(lambda _identity, _seconds: "a.b.c", TokenTerms(ADDRESS, "{machine}@w", 60.0)),

@@ -25,6 +25,7 @@ from sevenlbd.outside.grid.pool import codes, pool_folder, serving
 from sevenlbd.outside.grid.pool.fleet import Fleet
 from sevenlbd.outside.grid.pool.front_line import listen
 from sevenlbd.outside.grid.pool.machine_api import PoolParts
+from sevenlbd.outside.grid.pool.machine_keys import MachineKeys
 from sevenlbd.outside.grid.pool.members import Members
 from sevenlbd.outside.grid.pool.offers import Offers
 from sevenlbd.outside.grid.pool.queue_demand import QueueDemand
@@ -103,7 +104,12 @@ class RunningService:
 
 @contextmanager
 def serving_pool(
-    folder: Path, *, repository: Path | None = None, rate: int = 0, rate_of_one: int = 0
+    folder: Path,
+    *,
+    repository: Path | None = None,
+    rate: int = 0,
+    rate_of_one: int = 0,
+    key_networks: Sequence[str] = (),
 ) -> Iterator[RunningService]:
     """It serves until the end; what it keeps in `folder`/state stays for the next one."""
     place = pool_folder.prepared(folder / "state")
@@ -119,6 +125,7 @@ def serving_pool(
         parts = PoolParts(
             place=place,
             members=Members(place, pool_folder.secret(place, pool_folder.KEY)),
+            keys=MachineKeys(place, key_networks),
             offers=Offers([repository] if repository else []),
             demand=QueueDemand(queue.ask),
             workers=WorkerTokens(make, TERMS),
@@ -149,11 +156,13 @@ def serving_pool(
         assert not thread.is_alive()
 
 
-def publish(repository: Path, name: str, version: str, disk: bytes, *, signed: bool = True) -> None:
+def publish(
+    repository: Path, name: str, version: str, disk: bytes, *, signed: bool = True, description: str = ""
+) -> None:
     """A version that is current from now on."""
     kept = Repository(repository)
     with kept.staged(name, version) as fresh:
-        (fresh / "image.toml").write_text(f'name = "{name}"\n')
+        (fresh / "image.toml").write_text(description or f'name = "{name}"\n')
         (fresh / "disk.qcow2").write_bytes(disk)
         (fresh / "warm").mkdir()
         (fresh / "warm" / "memory").write_bytes(b"m" * 100)

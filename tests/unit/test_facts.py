@@ -141,6 +141,7 @@ READS_ADDRESSES = {
     "outside.access.listeners": "refuses with the reason that it hears",
     "outside.egress.policy.decide": "what `base.hostnames` has taken for an address",
     "outside.egress.relay.resolve": "what the kernel writes",
+    "outside.grid.pool.machine_keys": "whether what the kernel writes is in a network of the site's",
 }
 
 

@@ -33,6 +33,16 @@ class AtEnd(StrEnum):
     SUSPEND = "suspend"
 
 
+class KeyPlace(StrEnum):
+    """Where it is kept what wraps the key of encrypted images."""
+
+    AUTO = "auto"
+    FILE = "file"
+    COMMAND = "command"
+    TPM = "tpm"
+    POOL = "pool"
+
+
 class Network(StrEnum):
     AUTO = "auto"
     TAP = "tap"
@@ -87,6 +97,19 @@ class Settings(BaseModel):
         "",
         "File with the key of images that lie encrypted here, in place of one's own; /dev/fd/N is best.",
         metavar="FILE",
+    )
+    image_key_source: KeyPlace = _setting(
+        KeyPlace.AUTO,
+        "Where it is kept what wraps the key of images that lie encrypted here: `file` beside it, `command` of the "
+        "site's (image_key_command), `tpm` of this machine, or the grid's `pool`, which gives it at each start; `auto` "
+        "leaves it where it is, and begins with the command if there is one, else with a file.",
+        metavar="WHERE",
+    )
+    image_key_tpm: str = _setting(
+        "device:/dev/tpmrm0",
+        "The TPM that image_key_source means, as tpm2-tools call it (a TCTI).",
+        metavar="TCTI",
+        site=True,
     )
     image_key_command: Words = _setting(
         (),

@@ -102,7 +102,8 @@ def option(parser: argparse._ActionsContainer, name: str) -> None:
     elif field.annotation is not None and str(field.annotation).startswith("tuple"):
         parser.add_argument(flag, action="append", metavar=extra(name)["metavar"], **keywords)
     elif isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-        parser.add_argument(flag, choices=[str(choice) for choice in field.annotation], **keywords)
+        choices = [str(choice) for choice in field.annotation]
+        parser.add_argument(flag, choices=choices, metavar=extra(name)["metavar"] or None, **keywords)
     else:
         parser.add_argument(flag, metavar=extra(name)["metavar"] or "VALUE", **keywords)
 

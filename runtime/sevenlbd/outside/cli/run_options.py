@@ -14,7 +14,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("warm", "warm_cpu_model"),
         *("memory", "cpus", "cpu_model", "accel", "timezone"),
     ),
-    "what lies on the node's disk": ("encrypt", "image_key"),
+    "what lies on the node's disk": ("encrypt", "image_key", "image_key_source"),
     "suspended desktops": (
         *("movable", "resume", "resume_if_there", "passphrase_file"),
         *("at_end", "checkpoint_every", "suspended_exit_code"),

@@ -117,7 +117,11 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--to", metavar="FILE", default="", help="the file; by default in your folder of saved desktops"
     )
-    parser.add_argument("--keep-running", action="store_true", help="let the desktop go on when the file is whole")
+    parser.add_argument(
+        "--keep-running",
+        action="store_true",
+        help="let the desktop go on when the file is whole, until which one that is encrypted stands still",
+    )
     recipient = "a public key (age1...) that can open the file, beside your own; may be given several times"
     parser.add_argument("--recipient", metavar="KEY", action="append", help=recipient)
     closed = "close the file with a passphrase, which is asked for, instead of your key"

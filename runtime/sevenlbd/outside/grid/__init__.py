@@ -9,6 +9,9 @@
 - coordinator/: what lends a machine, and is gone when its owner returns
 - pool/: `grid pool`
 - image_key: the key of encrypted images, made, wrapped, changed
+- tpm_key: what wraps it, sealed by the machine's TPM
+- pool_key: or kept by the pool
+- enrolled_key: what becomes of it when the machine enrols
 - key_sources: which key a session or a coordinator has
 - rekeying: `grid rekey`
 """

@@ -18,7 +18,18 @@ from ...wire.codec import Codec, Malformed
 from . import https_exchange, membership, protocol
 from .https_exchange import Head, HttpAnswer, HttpQuestion, Server, Unreachable, Untrue
 from .membership import Membership
-from .protocol import Heard, Images, OfferedImage, Problem, Report, Waiting, WorkerOrder, WorkerPass
+from .protocol import (
+    Heard,
+    Images,
+    KeyOrder,
+    MachineKey,
+    OfferedImage,
+    Problem,
+    Report,
+    Waiting,
+    WorkerOrder,
+    WorkerPass,
+)
 
 _SECONDS = 60.0  # for a question: more than the service takes to ask a queue of its own
 _SLOWEST = 4 << 10  # bytes a second, of a file: a thousand machines behind 50 Mbit/s get more
@@ -84,6 +95,13 @@ class PoolClient:
             way = "ahead of" if self.skew > 0 else "behind"
             what = f"this machine's clock is {abs(self.skew):.0f} s {way} the pool's: no token of HTCondor's would hold"
             raise PoolDeclined(ExitCode.NODE, what, hint=_CLOCK)
+        return got
+
+    def key(self, order: KeyOrder) -> MachineKey:
+        """What the pool keeps for this machine. It must not be written to a disk."""
+        got = self._ask("POST", protocol.KEY, protocol.MACHINE_KEY, protocol.KEY_ORDER.pack(order))
+        if order.keep and got.key != order.keep:
+            raise PoolLied(ExitCode.NODE, "the pool's service keeps another key than it was given")
         return got
 
     def file(self, image: OfferedImage, name: str, begin: int, end: int, ticket: str) -> Iterator[bytes]:

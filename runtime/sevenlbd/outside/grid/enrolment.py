@@ -14,7 +14,8 @@ from ...base.errors import ExitCode, Refusal
 from ..cli.command import Command, CommandContext, say
 from ..cli.parser import Parser, options
 from ..console import terminal
-from . import client, key_sources, membership, protocol
+from . import client, membership, protocol
+from .enrolled_key import EnrolledKey
 from .https_exchange import HttpQuestion, is_pin
 from .membership import Membership
 from .protocol import Enrolled, Enrolling
@@ -37,11 +38,13 @@ def enrol(context: CommandContext) -> int:
     code = _code(given.code)
     secret, pin = parted(code)
     _make(place)
-    key_sources.own(context.settings, context.here.environment).make()
+    key = EnrolledKey(context.settings, context.here.environment)
+    key.prepare()
     enrolled = _asked(given.url, secret, pin, name)
     membership.write(place, Membership(given.url, enrolled.machine, pin), enrolled.token)
     say(f"this machine is `{enrolled.machine}` in the pool of {given.url}")
     terminal.say(f"  kept in {place}, for you alone")
+    key.settle()
     return ExitCode.OK
 
 
@@ -87,7 +90,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--code", required=True, help="the code that its administrator made; - reads it from a line")
     parser.add_argument("--machine", metavar="NAME", default="", help="how it shall be called; its host name otherwise")
     parser.add_argument("--again", action="store_true", help="also when it belongs to a pool already")
-    options(parser, "state_dir")
+    options(parser, "state_dir", "image_key_source")
 
 
 COMMANDS = {"grid enrol": Command(enrol, _options)}

@@ -2,8 +2,8 @@
 
 Two keys. The image key (256 random bits) encrypts; it stays the same as long as the images do, so that a change of the
 other takes no time. It lies in `grid/keys/image-key.json`, wrapped in AES-256-GCM by the wrapping key, which is a
-file beside it that only its user can read, comes from the site's own program (a TPM's, say), or whoever gives it at
-start and keeps it elsewhere. With the last two a stolen disk is worthless.
+file beside it that only its user can read, is sealed by the machine's TPM, or comes from the site's own program or
+from the grid's pool, which give it at each start. With all but the first a stolen disk is worthless.
 
 Whatever is changed is changed by one rename at a time, and at each moment between two of them the key can be had:
 
@@ -28,11 +28,10 @@ from typing import Protocol
 
 from ...base import atomic, foreign_files
 from ...base.errors import ExitCode, Refusal
+from ...config.settings import KeyPlace
 from . import membership
 
 _FOLDER, KEY, WRAPPING = "keys", "image-key.json", "wrapping-key"
-FILE = "file"
-"""The name of the source that is a file."""
 LENGTH = 32
 """Bytes of either key."""
 _SCHEMA = 1  # of the file; another is refused
@@ -61,13 +60,16 @@ class KeySource(Protocol):
     def others(self) -> Iterator[bytes]:
         """What else may be the present one, after a change that was cut off."""
 
+    def forget(self) -> None:
+        """It is wrapped by another source from now on. Raises OSError."""
+
 
 @dataclass(frozen=True)
 class FileSource:
     """A file of the user's own, in `folder`, that nobody else can read."""
 
     folder: Path
-    name: str = FILE
+    name: str = KeyPlace.FILE
 
     def current(self) -> bytes:
         """Raises Refusal."""
@@ -82,12 +84,17 @@ class FileSource:
     def accept(self) -> None:
         """By one rename."""
         (self.folder / _NEW).replace(self.folder / WRAPPING)
-        _to_disk(self.folder)
+        to_disk(self.folder)
 
     def others(self) -> Iterator[bytes]:
         """The one that was proposed."""
         with suppress(Refusal):
             yield self._read(_NEW)
+
+    def forget(self) -> None:
+        """Both."""
+        for name in (WRAPPING, _NEW):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _read(self, name: str) -> bytes:
         path = self.folder / name
@@ -101,7 +108,7 @@ class FileSource:
             raise Refusal(ExitCode.USAGE, f"{path}: the key of your encrypted images is gone", hint=LOST) from None
         except (OSError, ValueError) as error:
             raise Refusal(ExitCode.USAGE, f"{path}: cannot be used as a key: {error}", hint=LOST) from None
-        return _sound(key, str(path))
+        return sound(key, str(path))
 
 
 @dataclass
@@ -118,7 +125,7 @@ class GivenSource:
 
     def current(self) -> bytes:
         """Raises Refusal."""
-        return _sound(self.fetch(), f"what `{self.name}` gives")
+        return sound(self.fetch(), f"what `{self.name}` gives")
 
     def propose(self) -> bytes:
         """Not told to anybody yet."""
@@ -133,8 +140,12 @@ class GivenSource:
         """None: what it gives is the present one."""
         yield from ()
 
+    def forget(self) -> None:
+        """Here is nothing of it."""
 
-def _sound(key: bytes, where: str) -> bytes:
+
+def sound(key: bytes, where: str) -> bytes:
+    """The key, if it can be one. Raises Refusal."""
     if len(key) != LENGTH:
         raise Refusal(ExitCode.USAGE, f"{where}: is no key of {LENGTH * 8} bits", hint=LOST)
     return key
@@ -148,9 +159,10 @@ def folder(state_dir: str, environment: Mapping[str, str]) -> Path:
 class ImageKey:
     """The key of the images, in `place`."""
 
-    def __init__(self, place: Path, source: KeySource | None = None) -> None:
+    def __init__(self, place: Path, *sources: KeySource) -> None:
+        """Of several sources, each may have what wraps it: after a change from one to another that was cut off."""
         self.place = place
-        self._source = source or FileSource(place)
+        self._sources: tuple[KeySource, ...] = sources or (FileSource(place),)
 
     def exists(self) -> bool:
         """Whether there is one."""
@@ -162,12 +174,13 @@ class ImageKey:
             self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             if not self.exists():
-                wrapping = self._source.propose()
+                source = self._sources[0]
+                wrapping = source.propose()
                 # First: what is wrapped by a key that was not kept is lost.
-                self._source.accept()
-                fresh = _wrapped(secrets.token_bytes(LENGTH), wrapping, self._source.name)
+                source.accept()
+                fresh = _wrapped(secrets.token_bytes(LENGTH), wrapping, source.name)
                 atomic.replace(self.place / KEY, _packed([fresh]), lasting=True)
-                _to_disk(self.place)
+                to_disk(self.place)
         return self.load()
 
     def load(self) -> bytes:
@@ -177,29 +190,35 @@ class ImageKey:
             for slot in slots:
                 if key := _unwrapped(slot, wrapping):
                     return key
-        what = f"{self.place / KEY}: is not opened by the wrapping key that `{self._source.name}` has"
+        having = "` or `".join(source.name for source in self._sources)
+        what = f"{self.place / KEY}: is not opened by the wrapping key that `{having}` has"
         raise Refusal(ExitCode.USAGE, what, hint=LOST)
 
-    def change(self, source: KeySource | None = None) -> None:
-        """Wrap it by a new key, of another `source` if one is named. The images stay as they are. Raises Refusal."""
-        new = source or self._source
+    def change(self, source: KeySource | None = None, *, key: bytes = b"") -> None:
+        """Wrap it by a new key, of another `source` if one is named. The images stay as they are. Raises Refusal.
+
+        `key` is the images' own, where what wraps it cannot be had any more.
+        """
+        new = source or self._sources[0]
         with self._alone():
-            key, slots = self.load(), self._slots()
+            key, slots = key or self.load(), self._slots()
             fresh = _wrapped(key, new.propose(), new.name)
             atomic.replace(self.place / KEY, _packed([*slots, fresh]), lasting=True)
-            _to_disk(self.place)
+            to_disk(self.place)
             new.accept()
             atomic.replace(self.place / KEY, _packed([fresh]), lasting=True)
-            _to_disk(self.place)
-            if new.name != FILE:  # what a file had wrapped it by opens nothing any more
-                (self.place / WRAPPING).unlink(missing_ok=True)
-        self._source = new
+            to_disk(self.place)
+            for old in (*self._sources, FileSource(self.place)):
+                if old.name != new.name:  # what it had wrapped it by opens nothing any more
+                    old.forget()
+        self._sources = (new,)
 
     def forget(self) -> None:
         """Remove it: what it encrypted is noise from now on. Raises Refusal."""
         with self._alone():
-            for name in (KEY, WRAPPING, _NEW):
-                (self.place / name).unlink(missing_ok=True)
+            (self.place / KEY).unlink(missing_ok=True)
+            for source in (*self._sources, FileSource(self.place)):
+                source.forget()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -213,17 +232,24 @@ class ImageKey:
                 os.close(descriptor)
 
     def _candidates(self) -> Iterator[bytes]:
+        """Whoever takes them all has found none that fits, and is told what one of them was not to be had for."""
         missing: Refusal | None = None
-        try:
-            yield self._source.current()
-        except Refusal as refusal:
-            missing = refusal
-        found = False
-        for key in self._source.others():
-            found = True
-            yield key
-        if missing and not found:
+        for source in self._sources:
+            try:
+                yield source.current()
+            except Refusal as refusal:
+                missing = missing or refusal
+            yield from source.others()
+        if missing:
             raise missing
+
+    @property
+    def kept_by(self) -> tuple[str, ...]:
+        """The names of the sources that may have what wraps it, the newest last; none where there is no key.
+
+        Raises Refusal.
+        """
+        return tuple(dict.fromkeys(slot["by"] for slot in self._slots())) if self.exists() else ()
 
     def _slots(self) -> list[dict[str, str]]:
         path = self.place / KEY
@@ -270,7 +296,8 @@ def _told(place: Path) -> Iterator[None]:
         raise Refusal(ExitCode.RESOURCES, what, hint="make room there, or --state-dir DIR") from None
 
 
-def _to_disk(place: Path) -> None:
+def to_disk(place: Path) -> None:
+    """Let what was done to its names outlive a power cut. Raises OSError."""
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from ...base import process
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from ...config.settings import Settings
-from . import image_key
+from ...config.settings import KeyPlace, Settings
+from . import image_key, tpm_key
 from .image_key import FileSource, GivenSource, ImageKey, KeySource
 
 _MOST = 4096  # bytes; a key has 64 digits and an end of line
@@ -24,21 +25,75 @@ def given(settings: Settings, environment: Mapping[str, str]) -> bytes:
 
 
 def of_coordinator(settings: Settings, environment: Mapping[str, str]) -> bytes:
-    """The same for one that fetches them: its user's own is made at the first time. Raises Refusal."""
-    return _read(user_path(settings.image_key)) if settings.image_key else own(settings, environment).make()
+    """The same for one that fetches them: its user's own is made at the first time, and kept where the site says.
+
+    Raises Refusal.
+    """
+    if settings.image_key:
+        return _read(user_path(settings.image_key))
+    mine = own(settings, environment)
+    key, wanted = mine.make(), wanted_place(settings)
+    if settings.image_key_source is not KeyPlace.AUTO and mine.kept_by != (wanted,):
+        mine.change(source(settings, mine.place, wanted))
+    return key
 
 
 def own(settings: Settings, environment: Mapping[str, str]) -> ImageKey:
-    """The user's own on this machine, made or not. Raises Refusal."""
+    """The user's own on this machine, made or not: its file says what opens it. Raises Refusal."""
     place = image_key.folder(settings.state_dir, environment)
-    return ImageKey(place, source(settings, place))
+    kept = ImageKey(place).kept_by or (wanted_place(settings),)
+    return ImageKey(place, *(source(settings, place, name) for name in kept))
 
 
-def source(settings: Settings, place: Path) -> KeySource:
-    """Where the key comes from that wraps it."""
-    if command := settings.image_key_command:
-        return GivenSource("command", lambda: _fetched(command), lambda key: _stored(command, key))
-    return FileSource(place)
+def holder(settings: Settings, environment: Mapping[str, str]) -> str:
+    """Where a coordinator's key comes from: a KeyPlace, or empty where it is given. Raises Refusal."""
+    if settings.image_key:
+        return ""
+    kept = own(settings, environment).kept_by
+    wanted = wanted_place(settings)
+    if KeyPlace.POOL in kept or not kept or settings.image_key_source is not KeyPlace.AUTO:
+        return KeyPlace.POOL if KeyPlace.POOL in kept else wanted
+    return kept[-1]
+
+
+def wanted_place(settings: Settings) -> KeyPlace:
+    """Where a key is kept that is made or changed now."""
+    if settings.image_key_source is not KeyPlace.AUTO:
+        return settings.image_key_source
+    return KeyPlace.COMMAND if settings.image_key_command else KeyPlace.FILE
+
+
+def forget(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Give up the user's own, whatever has become of it. Raises Refusal."""
+    place = image_key.folder(settings.state_dir, environment)
+    ImageKey(place, tpm_key.TpmSource(place, settings.image_key_tpm)).forget()
+
+
+def source(settings: Settings, place: Path, name: str) -> KeySource:
+    """The one of this name; it may not be to be had."""
+    match name:
+        case KeyPlace.FILE:
+            return FileSource(place)
+        case KeyPlace.TPM:
+            return tpm_key.TpmSource(place, settings.image_key_tpm)
+        case KeyPlace.POOL:
+            from . import pool_key  # TLS, and all of the protocol: most sessions ask no pool
+
+            return pool_key.source(place.parent)
+        case KeyPlace.COMMAND if command := settings.image_key_command:
+            return GivenSource(KeyPlace.COMMAND, lambda: _fetched(command), lambda key: _stored(command, key))
+        case KeyPlace.COMMAND:
+            what = "the key of encrypted images is kept by a program of the site's, and none is set"
+            return _absent(name, what, "the site's setting image_key_command")
+    what = f"the key of encrypted images is kept by `{name[:80]}`, which this 7lbd does not know"
+    return _absent(name, what, image_key.LOST)
+
+
+def _absent(name: str, what: str, hint: str) -> GivenSource:
+    def refuse(_key: bytes = b"") -> NoReturn:
+        raise Refusal(ExitCode.USAGE, what, hint=hint)
+
+    return GivenSource(name, refuse, refuse)
 
 
 def _read(path: Path) -> bytes:

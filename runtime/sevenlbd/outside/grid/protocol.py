@@ -6,6 +6,7 @@
     GET  /v1/images/NAME/VERSION/FILE            a file of a version, with Range; paid for with a ticket
     POST /v1/state    Report    -> Heard         what the machine does
     POST /v1/worker   WorkerOrder -> WorkerPass  a token for one VM that joins the pool
+    POST /v1/key      KeyOrder -> MachineKey     what wraps the key of the machine's encrypted images
 
 Neither side trusts the other: both read with the same code, and a record that exists is within its limits. A request
 carries the machine's token as `Authorization: Bearer`; the answer's `RENEWED` header is the next one.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ...base import hostnames
@@ -24,6 +25,7 @@ from ...images.layout import MANIFEST
 from ...wire.codec import MAX_TEXT, Codec, Lenient, Malformed, Printable
 
 ENROL, WAITING, IMAGES, STATE, WORKER = "/v1/enrol", "/v1/waiting", "/v1/images", "/v1/state", "/v1/worker"
+KEY = "/v1/key"
 RENEWED = "X-7lbd-Token"
 """The header of an answer that has the machine's next token. The present one is good until that one was used."""
 
@@ -34,6 +36,7 @@ MOST_BYTES = {
     IMAGES: 4 << 20,
     STATE: 256 << 10,
     WORKER: 16 << 10,
+    KEY: 4 << 10,
 }
 MOST_DEMANDS = 1000  # a guess: names that jobs wait for at once, times the sizes that they ask for
 MOST_IMAGES = 1000  # a guess: a large site has dozens
@@ -41,7 +44,7 @@ MOST_FILES = 64  # of a version; with a warm state and a signature there are abo
 MOST_SLOTS = 256  # a guess: VMs of one machine
 _MOST = 1 << 53  # of any count, as JSON's numbers go (RFC 8259, 6)
 _MOST_TOKEN = 8 << 10  # letters; HTCondor's are of some 500
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{64}")  # also a key's 256 bits
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what a header may hold (RFC 6750, 2.1)
 _PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DEEPEST = 4  # folders of a file in a version; there is one, of the warm state
@@ -360,8 +363,30 @@ class WorkerPass:
         _need_moment(self.lifetime)
 
 
+@dataclass(frozen=True)
+class KeyOrder:
+    """A machine wants the key that the pool keeps for it; or, with `keep`, that one to be kept from now on."""
+
+    keep: str = field(default="", repr=False)
+    """256 bits in hexadecimal."""
+
+    def __post_init__(self) -> None:
+        _need(not self.keep or _HASH.fullmatch(self.keep), "a key is none")
+
+
+@dataclass(frozen=True)
+class MachineKey:
+    """The key that is kept. The machine has it in memory alone."""
+
+    key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _need(_HASH.fullmatch(self.key), "a key is none")
+
+
 PROBLEM = Codec[Problem](Problem)
 ENROLLING, ENROLLED = Codec[Enrolling](Enrolling), Codec[Enrolled](Enrolled)
 WAITING_ANSWER, IMAGES_ANSWER = Codec[Waiting](Waiting), Codec[Images](Images)
 REPORT, HEARD = Codec[Report](Report), Codec[Heard](Heard)
 WORKER_ORDER, WORKER_PASS = Codec[WorkerOrder](WorkerOrder), Codec[WorkerPass](WorkerPass)
+KEY_ORDER, MACHINE_KEY = Codec[KeyOrder](KeyOrder), Codec[MachineKey](MachineKey)

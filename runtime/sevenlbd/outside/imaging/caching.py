@@ -20,7 +20,7 @@ from ..cli.command import Command, CommandContext, say
 from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
 
-_SETTINGS = ("state_dir", "image_key_command", "image_cache", "image_cache_quota", "image_cache_rate")
+_SETTINGS = ("state_dir", "image_key_source", "image_cache", "image_cache_quota", "image_cache_rate")
 
 
 def _cache(context: CommandContext) -> int:

@@ -98,11 +98,14 @@ def may_begin(policy: Policy, seen: Seen, now: datetime) -> LendingDecision:
     return LendingDecision(False, None, why, verdict.owner) if why else verdict
 
 
-def must_leave(policy: Policy, verdict: LendingDecision, now: float) -> bool:
-    """Whether work that is there has to go: nobody lends the machine, or will not when its grace is over."""
+def must_leave(policy: Policy, verdict: LendingDecision, now: float, lead: float = 0.0) -> bool:
+    """Whether work that is there has to go: nobody lends the machine, or will not when its grace is over.
+
+    `lead` is how long it takes to leave, in seconds, if that is known; what takes longer than the grace begins before.
+    """
     if not verdict.allowed:
         return True
-    return verdict.until is not None and now >= verdict.until - policy.grace
+    return verdict.until is not None and now >= verdict.until - max(policy.grace, lead)
 
 
 def _counted(policy: Policy, logins: Sequence[Person]) -> list[Person]:

@@ -73,6 +73,8 @@ class Saves:
         if order.keep_running:
             self._suspending.claim(target).hold_what_is_free(self._leases, self._public.warn_from_thread)
             self._link.send_go_on()
+            if stood := self._suspending.stood_still:
+                self._public.note(f"it is encrypted, and while it was saved it stood still for {stood:.2f} s")
             self._public.show()
         else:
             self.is_saved = True

@@ -49,6 +49,8 @@ class Suspending:
         self._place = place
         self._memory = held
         self._held: asyncio.Future[None] | None = None
+        self.stood_still = 0.0
+        """Seconds that the machine stood still while the last file was written, of one that cannot be saved live."""
         self._used = 0
         """Bytes of memory and disk that were no holes, the last time."""
 
@@ -119,10 +121,12 @@ class Suspending:
             async with saving.writer(wanted, self._place / LOG) as worker:
                 began = time.monotonic()
                 await self._hold(live=live)
+                held = time.monotonic()
                 try:
                     size = await saving.write(worker, self._measured(advance))
                     if savable.folder and self._used:
                         estimate.remember(Path(savable.folder), self._used, time.monotonic() - began)
+                    self.stood_still = 0.0 if live else time.monotonic() - held
                     return size
                 except BaseException:
                     self._link.send_go_on()

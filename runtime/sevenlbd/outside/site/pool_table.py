@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 
@@ -53,6 +54,15 @@ def _images(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; for instance 10.1.0.0/16") from None
+    return values
+
+
 def _identity(value: str) -> str:
     if not _IDENTITY.fullmatch(value):
         raise ValueError("it must be NAME@DOMAIN, in which {machine} and {trust_domain} stand for theirs")
@@ -91,6 +101,12 @@ class PoolTable(Table):
     )
     machine_rate: Size = key(0, "The same for each machine.", metavar="SIZE")
     poll: Duration = key(30, "How often a machine asks what is wanted.", metavar="DURATION", ge=5, le=3600)
+    key_networks: Annotated[Words, AfterValidator(_networks)] = key(
+        (),
+        'Networks in which a machine gets the key that the pool keeps for it (image_key_source = "pool"), so that a '
+        "stolen disk is worth nothing elsewhere; empty: everywhere.",
+        metavar="ADDRESS/BITS",
+    )
     worker_identity: Annotated[str, AfterValidator(_identity)] = key(
         "{machine}@workers.{trust_domain}",
         "Who a VM is in the pool: the identity of its token, which ALLOW_ADVERTISE_STARTD and ALLOW_ADVERTISE_MASTER "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.config.settings import Settings
+from sevenlbd.config.settings import KeyPlace, Settings
 from sevenlbd.outside.grid import image_key, key_sources
 from sevenlbd.outside.grid.image_key import FileSource, GivenSource, ImageKey
 
@@ -153,4 +153,7 @@ def test_a_key_that_is_given_by_a_descriptor_goes_before_ones_own(tmp_path: Path
 
 
 def test_the_file_is_the_source_where_the_site_names_no_program(tmp_path: Path) -> None:
-    assert isinstance(key_sources.source(Settings(), tmp_path), FileSource)
+    here = {"HOME": str(tmp_path)}
+    assert key_sources.wanted_place(Settings()) == KeyPlace.FILE
+    assert key_sources.holder(Settings(), here) == KeyPlace.FILE
+    assert isinstance(key_sources.source(Settings(), tmp_path, KeyPlace.FILE), FileSource)

@@ -18,7 +18,7 @@ from sevenlbd.base import atomic
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.grid import client, membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolLied
-from sevenlbd.outside.grid.protocol import Owner, Report, WorkerOrder, WorkerPass
+from sevenlbd.outside.grid.protocol import KeyOrder, MachineKey, Owner, Report, WorkerOrder, WorkerPass
 
 SHORT, LONG = 0.5, 20.0
 WAITING = pool_world.waiting()
@@ -375,3 +375,22 @@ def test_a_folder_that_was_spoilt_is_told(place: Path, text: str) -> None:
 
 def test_every_error_of_the_client_is_one_kind() -> None:
     assert {PoolGone, PoolLied, PoolDeclined, MachineBarred} == set(client.PoolTrouble.__subclasses__())
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"key": ""}', b'{"key": "../../key"}', b'{"key": "' + b"0" * 63 + b'"}', b'{"key": 7}', b"[]"]
+)
+def test_a_key_that_is_none_is_a_lie(asker: PoolClient, liar: Liar, body: bytes) -> None:
+    liar.says = [answer(body)]
+    with pytest.raises(PoolLied):
+        asker.key(KeyOrder())
+
+
+def test_a_service_that_keeps_another_key_than_it_was_given_is_found_out(asker: PoolClient, liar: Liar) -> None:
+    liar.says = [answer(protocol.MACHINE_KEY.pack(MachineKey("0" * 64)))]
+    with pytest.raises(PoolLied, match="keeps another key"):
+        asker.key(KeyOrder("1" * 64))
+
+
+def test_keys_show_in_no_message() -> None:
+    assert "ab" * 32 not in repr((KeyOrder("ab" * 32), MachineKey("ab" * 32)))

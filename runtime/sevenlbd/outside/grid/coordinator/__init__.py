@@ -11,6 +11,7 @@ What it decides is a pure state machine: events in, acts out, no clock and no I/
 - decisions: what it has decided, and why
 - stock: which image is fetched, and which goes
 - leaving: which VM has to go, and what becomes of one that does not
+- dirtied: what a VM would have to write for that
 - change_log: every change with its reason
 - own_report: what the pool is told of it
 - own_files: where its files are, and that there is one coordinator only

@@ -28,7 +28,7 @@ def coordinator(context: CommandContext) -> int:
 
 
 def _options(parser: Parser) -> None:
-    options(parser, "state_dir", "image_key", "image_key_command")
+    options(parser, "state_dir", "image_key", "image_key_source")
 
 
 COMMANDS = {"grid coordinator": Command(coordinator, _options)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..protocol import OfferedImage, Waiting
@@ -19,6 +20,10 @@ class Looked:
     owner: bool | None = False
     memory: int | None = None
     """Bytes that could be had."""
+    time_left: float | None = None
+    """Seconds until the hours end for which VMs have to go: it is lent until then."""
+    suspends: Mapping[str, float] = field(default_factory=dict)
+    """How many seconds each VM that runs takes to be suspended, by what it has dirtied."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ class PoolSilent:
     """Whether the pool does not want us any more: it is asked again, rarely."""
     after: float = 0.0
     """Seconds that it wants to be left alone for, at least."""
+
+
+@dataclass(frozen=True)
+class KeyTold:
+    """The key of the images is here; or is not, and why."""
+
+    why_not: str = ""
 
 
 class FetchOutcome(StrEnum):
@@ -185,6 +197,7 @@ type Happening = (
     | PoolTold
     | ImagesTold
     | PoolSilent
+    | KeyTold
     | FetchEnded
     | ImageChecked
     | VmReady

@@ -35,6 +35,10 @@ class ImageStore:
         """With a `key`, what comes is encrypted."""
         self._folder, self._key = folder, key
 
+    def open(self, key: bytes) -> None:
+        """From now on what comes is encrypted with this, and what is here is read with it."""
+        self._key = key
+
     def held(self) -> tuple[HeldVersion, ...]:
         """All that is here; what makes no sense is removed."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

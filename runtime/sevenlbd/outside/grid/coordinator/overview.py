@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ....base import heartbeat, units
+from ....config.settings import KeyPlace
 from ...site.grid_table import GridTable
 from ...site.owner_table import OwnerTable
 from .change_log import Change
 from .own_files import OwnFiles, change_of
 from .state_machine import StateMachine
 
+_HELD = {
+    KeyPlace.FILE: "in a file beside them, which its user alone can read",
+    KeyPlace.COMMAND: "with the site's own program",
+    KeyPlace.TPM: "sealed by this machine's TPM",
+    KeyPlace.POOL: "with the pool, and here in memory alone: the disk by itself is worth nothing",
+    "given": "in memory alone: it was given at the start",
+}
 
-def of(
-    machine: StateMachine,
-    now: float,
-    owner: OwnerTable,
-    grid: GridTable,
-    keys: tuple[str, ...],
-    pool: str,
-    files: OwnFiles,
-) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Lender:
+    """What a coordinator was told by its site and its user. `keys` are those that it trusts."""
+
+    owner: OwnerTable
+    grid: GridTable
+    keys: tuple[str, ...]
+    key_from: str
+    """Where the key of its images comes from: a KeyPlace, or empty where it is given."""
+    pool: str
+
+
+def of(machine: StateMachine, now: float, lender: Lender, files: OwnFiles) -> dict[str, Any]:
     """As plain values, for `--json` and for people alike. `now` is the state machine's."""
+    owner, grid = lender.owner, lender.grid
     refused = machine.why_not(now)
     terms, waiting = machine.terms, machine.pace.waiting
     return {
         "user": heartbeat.user_name(),
-        "pool": pool,
+        "pool": lender.pool,
         "collector": waiting.pool.collector if waiting else "",
         "lent": not refused,
         "why": refused or (machine.look.why if machine.look else ""),
@@ -43,7 +58,9 @@ def of(
         "rate": grid.rate,
         "quota": terms.quota,
         "lease": terms.lease,
-        "trusted_keys": list(keys),
+        "trusted_keys": list(lender.keys),
+        "image_key": lender.key_from or "given",
+        "locked": machine.locked,
         "images": [
             {"image": str(one.image), "size": one.size, "stage": str(one.stage), "why": one.why}
             for one in machine.holdings.here
@@ -78,6 +95,9 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
     yield f"  on the line: {rate}, each way; for images on the disk: {quota}"
     yield "  only images that one of these keys has signed:"
     yield from (f"    {key}" for key in said["trusted_keys"] or ["none: so nothing runs"])
+    yield f"  they lie encrypted; their key is {_HELD.get(said['image_key'], said['image_key'])}"
+    if said["locked"]:
+        yield f"    NOT HERE: {said['locked']}; so no image is fetched, and no VM begins"
     yield from _things(said)
     yield "the last changes:" if said["changes"] else "nothing has changed yet"
     for one in said["changes"]:

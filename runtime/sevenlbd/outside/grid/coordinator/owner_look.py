@@ -33,11 +33,14 @@ class OwnerLook:
         self._look = look
         self._stamp: _Stamp | None = None
         self._trouble = ""
+        self._left_for: float | None = None
+        """The end of the hours that it was left for; who has gone needs no time any more, and must not come back."""
         self.owner = OwnerTable()
         self.grid = GridTable()
 
-    def look(self, running_cpus: int) -> Looked:
-        """As it is now. `running_cpus` are those of VMs that run, whose load is not the owner's."""
+    def look(self, running_cpus: int, lead: float = 0.0) -> Looked:
+        """As it is now. `running_cpus` are those of VMs that run, whose load is not the owner's; `lead` is how many
+        seconds they take to leave."""
         self.read()
         seen, now = self._look()
         memory = seen.memory
@@ -47,9 +50,13 @@ class OwnerLook:
         seen = replace(seen, load=_load(running_cpus))
         verdict = lending.decide(policy, seen, now)
         begins = lending.may_begin(policy, seen, now)
-        leaves = lending.must_leave(policy, verdict, now.timestamp())
+        leaves = lending.must_leave(policy, verdict, now.timestamp(), lead)
+        leaves = leaves or (verdict.until is not None and verdict.until == self._left_for)
+        self._left_for = verdict.until if leaves and verdict.allowed else None
+        left = verdict.until - now.timestamp() if leaves and verdict.allowed and verdict.until is not None else None
         why = verdict.why if begins.allowed or leaves else begins.why
-        return Looked(lent=not leaves, may_begin=begins.allowed, why=why, owner=verdict.owner, memory=memory)
+        begins_here = begins.allowed and not leaves
+        return Looked(not leaves, begins_here, why, owner=verdict.owner, memory=memory, time_left=left)
 
     def read(self) -> bool:
         """Read the site's file again if it is another one. Whether it was."""

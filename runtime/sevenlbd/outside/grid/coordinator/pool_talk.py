@@ -14,7 +14,7 @@ from typing import Protocol
 from ....base.errors import Refusal
 from ..client import MachineBarred, PoolDeclined, PoolGone, PoolNotNow
 from ..protocol import Images, OfferedImage, Report, Waiting, WorkerOrder, WorkerPass
-from .happenings import Happening, ImagesTold, NoPass, PoolSilent, PoolTold
+from .happenings import Happening, ImagesTold, KeyTold, NoPass, PoolSilent, PoolTold
 
 type Tell = Callable[[Happening], None]
 
@@ -41,8 +41,9 @@ class PoolService(Protocol):
 class PoolTalk:
     """All that goes to the service and comes from it."""
 
-    def __init__(self, service: PoolService, tell: Tell) -> None:
-        self._service, self._tell = service, tell
+    def __init__(self, service: PoolService, tell: Tell, unlock: Callable[[], None] | None = None) -> None:
+        """With `unlock`, which raises Refusal, the key of the images comes from the pool: tried until it has come."""
+        self._service, self._tell, self._unlock = service, tell, unlock
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._listed = ""
         self._ticket = ""
@@ -78,8 +79,25 @@ class PoolTalk:
         while True:
             self._jobs.get()()
 
+    def _have_key(self) -> None:
+        """Before all else, as nothing else is of use without it. Raises PoolGone and MachineBarred."""
+        if not self._unlock:
+            return
+        try:
+            self._unlock()
+        except PoolGone:
+            raise
+        except MachineBarred as barred:
+            self._tell(KeyTold(barred.what))
+            raise
+        except Refusal as refusal:
+            self._tell(KeyTold(refusal.what))
+        else:
+            self._unlock = None
+
     def _ask(self, report: Report) -> None:
         try:
+            self._have_key()
             waiting = self._service.waiting()
             if waiting.images != self._listed:
                 images = self._service.images()

@@ -13,22 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from ....base.errors import Refusal
+from ....config.settings import KeyPlace
 from ....images.signing import signature
 from ...cli.command import CommandContext
 from ...console import terminal
 from ...node import abilities
 from .. import key_sources
 from ..protocol import WorkerOrder, WorkerPass
-from . import acts, bandwidth, overview, own_report, owner_socket
+from . import acts, bandwidth, leaving, overview, own_report, owner_socket
 from .acts import Act
 from .happenings import (
     Began,
     Happening,
     ImageChecked,
+    KeyTold,
     Looked,
     MachineEnds,
     NoPass,
@@ -44,7 +46,7 @@ from .own_files import KnownState, KnownVm, OwnFiles
 from .owner_look import OwnerLook, terms
 from .owner_socket import OwnerCall
 from .pool_talk import PoolService, PoolTalk
-from .stages import RUNNING, Stage, Vm
+from .stages import RUNNING, STAYING, Stage, Vm
 from .state_machine import StateMachine
 from .terms import Terms
 from .vm_sessions import VmOrder, VmSessions
@@ -76,9 +78,11 @@ class Service:
     def __init__(self, context: CommandContext, files: OwnFiles, pool: Pool, look: OwnerLook) -> None:
         self._queue: queue.SimpleQueue[Happening | Callable[[], None]] = queue.SimpleQueue()
         self._context, self._files, self._pool, self._look = context, files, pool, look
-        self._key = key_sources.of_coordinator(context.settings, context.here.environment)
-        self._store = ImageStore(files.images, self._key)
-        self._talk = PoolTalk(pool.service, self._queue.put)
+        self._key_from = key_sources.holder(context.settings, context.here.environment)
+        comes = self._key_from == KeyPlace.POOL
+        self._key = b"" if comes else key_sources.of_coordinator(context.settings, context.here.environment)
+        self._store = ImageStore(files.images, self._key or None)
+        self._talk = PoolTalk(pool.service, self._queue.put, self._open if comes else None)
         self._sessions = VmSessions(files, self._queue.put, context.here.environment)
         self._rate = bandwidth.ChangingRate()
         self._fetch: ImageFetch | None = None
@@ -87,6 +91,7 @@ class Service:
         self._kept = KnownState()
         look.read()
         self._machine = StateMachine(self._terms(), Random(os.urandom(16)))
+        self._machine.locked = "it has not come from the pool yet" if comes else ""
 
     def run(self) -> None:
         """Until it is told to end, and nothing of it runs any more."""
@@ -104,7 +109,9 @@ class Service:
     def _turn(self) -> None:
         """Look, then take what happens until it is time for the next look."""
         busy = sum(vm.stage in RUNNING for vm in self._machine.vms.values())
-        looked = self._look.look(busy * self._machine.terms.slot_cpus)
+        suspends = self._suspends()
+        leads = leaving.lead(self._machine.vms.values()) if suspends else 0.0
+        looked = replace(self._look.look(busy * self._machine.terms.slot_cpus, leads), suspends=suspends)
         self._machine.terms = self._terms()
         self._rate.set(bandwidth.of_images(self._look.grid.rate, self._machine.terms.slots, busy))
         self._handle(looked)
@@ -119,6 +126,14 @@ class Service:
             else:
                 self._handle(told)
 
+    def _suspends(self) -> dict[str, float]:
+        """How long each VM would take; nothing where none is suspended."""
+        if not self._machine.terms.lease:
+            return {}
+        memory = self._machine.terms.slot_memory
+        staying = [vm.id for vm in self._machine.vms.values() if vm.stage in STAYING]
+        return {name: self._sessions.suspend_seconds(name, memory) for name in staying}
+
     def _handle(self, happening: Happening) -> None:
         for act in self._machine.handle(happening, clock()):
             self._do(act)
@@ -130,6 +145,16 @@ class Service:
         self._tell()
         if not isinstance(happening, Looked):
             self._keep()
+
+    def _open(self) -> None:
+        """In the pool's thread: the key comes from there, and is in memory alone. Raises Refusal."""
+        key = key_sources.of_coordinator(self._context.settings, self._context.here.environment)
+        self._queue.put(lambda: self._unlocked(key))
+
+    def _unlocked(self, key: bytes) -> None:
+        self._key, self._key_from = key, key_sources.holder(self._context.settings, self._context.here.environment)
+        self._store.open(key)
+        self._handle(KeyTold())
 
     def _do(self, act: Act) -> None:
         match act:
@@ -304,9 +329,8 @@ class Service:
                 pass
             case other:
                 return {"trouble": f"there is no order {other!r}"}
-        seen = overview.of(
-            self._machine, clock(), self._look.owner, self._look.grid, self._keys(), self._pool.url, self._files
-        )
+        lender = overview.Lender(self._look.owner, self._look.grid, self._keys(), self._key_from, self._pool.url)
+        seen = overview.of(self._machine, clock(), lender, self._files)
         return dict(seen)
 
     @contextmanager

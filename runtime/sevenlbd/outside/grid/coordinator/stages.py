@@ -59,5 +59,7 @@ class Vm:
     """When it has to be off the machine; 0 while it need not leave."""
     evicted: bool = False
     """Whether the owner's need ends it, and not its own."""
+    suspend_seconds: float = 0.0
+    """How long it takes to be suspended, by what it has dirtied; 0 while nobody knows."""
     tells: bool = False
     """Whether it is known when a job has it; otherwise the guest alone knows when nobody does, and leaves."""

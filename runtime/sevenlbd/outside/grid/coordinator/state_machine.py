@@ -19,6 +19,7 @@ from .happenings import (
     Happening,
     ImageChecked,
     ImagesTold,
+    KeyTold,
     Looked,
     MachineEnds,
     NoPass,
@@ -33,6 +34,7 @@ from .happenings import (
     VmSaved,
 )
 from .holdings import Holding, Holdings, ImageStage
+from .leaving import Eviction
 from .pool_pace import PoolPace
 from .stages import STAYING, ImageVersion, Stage, Vm
 from .stock import ImageNeeds, Stock
@@ -57,6 +59,8 @@ class StateMachine:
         self.paused: OwnerOrder | None = None
         self.paused_until = 0.0
         self.ending = ""
+        self.locked = ""
+        """Why the key of the images is not here: nothing of them can be read or written."""
         self.left = False
         self.decisions = Decisions()
         self._stock = Stock(self.holdings, self.decisions)
@@ -97,6 +101,9 @@ class StateMachine:
             case Looked():
                 self._notice_sleep(now)
                 self.look, self._looked_at = happening, now
+                for name, seconds in happening.suspends.items():
+                    if vm := self.vms.get(name):
+                        vm.suspend_seconds = seconds
             case PoolTold():
                 self.pace.told(happening.waiting, now)
                 self._enough.clear()
@@ -108,6 +115,11 @@ class StateMachine:
             case PoolSilent():
                 self.pace.silent(now, final=happening.final, after=happening.after)
                 self.decisions.tell("pool", "does not answer", happening.why)
+            case KeyTold():
+                if happening.why_not != self.locked:
+                    state = "is not here" if happening.why_not else "is here"
+                    self.decisions.tell("key of the images", state, happening.why_not)
+                self.locked = happening.why_not
             case FetchEnded():
                 self._stock.fetched(happening, self._needs(now), now)
             case OwnerOrder():
@@ -251,9 +263,18 @@ class StateMachine:
                 self._enter(vm, Stage.SUSPENDED, now, why)
             else:
                 self._forget(vm, why)
-        elif act := leaving.begin(vm, self.terms, now, evicted=evicted, at_once=at_once):
+            return
+        within = self._within(now)
+        how = Eviction(within, evicted, leaving.fits(vm, self.vms.values(), within), at_once)
+        if act := leaving.begin(vm, self.terms, now, how):
             self.decisions.act(act)
-            self.decisions.tell(f"vm {vm.id}", vm.stage, why)
+            large = "" if how.fits or not evicted else f"; suspending it would take {vm.suspend_seconds:.0f} s"
+            self.decisions.tell(f"vm {vm.id}", vm.stage, why + large)
+
+    def _within(self, now: float) -> float:
+        """The owner's grace; or longer where hours end, which is known ahead: what takes long has begun before that."""
+        soon = self.look.time_left if self.look else None
+        return max(self.terms.grace, soon or 0.0) if not self.ending and not self.is_paused(now) else self.terms.grace
 
     def _lapse(self, now: float) -> None:
         """A job does not wait for ever for its VM; nor does one go on without its image."""
@@ -295,7 +316,7 @@ class StateMachine:
 
     def _may_begin(self, now: float) -> bool:
         """Whether there is a slot, and the owner's memory stays hers when all that begins has what it asked for."""
-        if self.why_not(now) or not (self.look and self.look.may_begin):
+        if self.why_not(now) or self.locked or not (self.look and self.look.may_begin):
             return False
         beginning = sum(vm.stage in (Stage.CHECKING, Stage.STARTING) for vm in self.vms.values())
         need = self.terms.memory_left + (beginning + 1) * self.terms.slot_memory
@@ -320,7 +341,7 @@ class StateMachine:
         self._stock.tidy(needs, now)
         if self.why_not(now):
             self._stock.stop()
-        else:
+        elif not self.locked:
             self._stock.fetch(needs, now)
 
     def _needs(self, now: float) -> ImageNeeds:

@@ -24,9 +24,10 @@ from ....wire.state import Phase
 from ....wire.worker_words import WorkerPhase
 from ...console import printed_events
 from ...folders import session_folders
-from ...saved import places
+from ...saved import estimate, places
 from ...session import control
 from ...session.suspending import SuspendOrder
+from . import dirtied
 from .happenings import VmClaimed, VmGone, VmNotSaved, VmReady, VmSaved
 from .own_files import OwnFiles
 from .pool_talk import Tell
@@ -129,6 +130,14 @@ class VmSessions:
     def suspend(self, vm: str) -> None:
         """VmSaved when it is off the machine, or VmNotSaved."""
         self._in_thread(vm, self._suspend)
+
+    def suspend_seconds(self, vm: str, memory: int) -> float:
+        """How long that would take, by what it has dirtied; it has `memory` bytes, if nobody knows more."""
+        one = self._running.get(vm)
+        if one is None:
+            return 0.0
+        written = dirtied.of(one.process.pid, self._files.sessions / vm, memory)
+        return estimate.seconds(written, self._files.state_dir / places.SAVED)
 
     def end(self, vm: str) -> None:
         """In order."""

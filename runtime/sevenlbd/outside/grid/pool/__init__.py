@@ -5,6 +5,7 @@ It is in nobody's way: while it is down, machines keep their VMs and jobs go on.
 - pool_folder: where it keeps what it must not forget
 - codes: enrolment codes, each good once
 - members: the machines and their tokens: renewal, theft, revocation
+- machine_keys: what opens machines' encrypted disks, given to those that are ours
 - queue_demand: what waits in the queue, by the names of images
 - offers: the images of a repository, looked up
 - throttle: how fast images leave

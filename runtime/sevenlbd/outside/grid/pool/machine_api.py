@@ -11,9 +11,10 @@ from pathlib import Path
 from ....base.errors import Refusal
 from ....wire.codec import Codec, Malformed
 from .. import protocol
-from ..protocol import Enrolled, Heard, Images, Pace, Problem, Waiting, WorkerPass
-from . import codes
+from ..protocol import Enrolled, Heard, Images, MachineKey, Pace, Problem, Waiting, WorkerPass
+from . import codes, machine_keys, members
 from .fleet import Fleet
+from .machine_keys import MachineKeys
 from .members import TICKET_SECONDS, Barred, Members, PoolMember
 from .offers import Offers
 from .queue_demand import QueueDemand
@@ -36,6 +37,7 @@ class PoolParts:
 
     place: Path
     members: Members
+    keys: MachineKeys
     offers: Offers
     demand: QueueDemand
     workers: WorkerTokens
@@ -113,6 +115,30 @@ async def worker(parts: PoolParts, member: PoolMember, body: bytes) -> WorkerPas
         raise Declined(503, Problem("the pool makes no tokens now", refusal.what, refusal.hint)) from None
     log.info("%s got a token for a VM of %s", member.name, order.vm_name)
     return given
+
+
+async def key(parts: PoolParts, member: PoolMember, body: bytes) -> MachineKey:
+    """What opens the machine's disk: kept if it brings one, and given. Raises Barred, Declined and OSError."""
+    order = _read(protocol.KEY_ORDER, body)
+    if not parts.keys.is_near(member.address):
+        log.warning("%s asks for its key from %s, where none is given", member.name, member.address)
+        mend = "it asks from a network of the table [pool]'s `key_networks`"
+        raise Declined(409, Problem(f"no key is given to {member.address or 'nowhere'}", mend=mend))
+    return await asyncio.to_thread(_key, parts, member, order.keep)
+
+
+def _key(parts: PoolParts, member: PoolMember, kept: str) -> MachineKey:
+    if kept:
+        parts.keys.keep(member.enrolment, kept)
+    given = parts.keys.give(member.enrolment)
+    # Again, and last: it may have been revoked since it was let in, by a verb that knows nothing of us.
+    if why := members.why_revoked(parts.place, member):
+        machine_keys.forget(parts.place, member.enrolment)
+        raise Barred(f"the machine `{member.name}` is revoked", why, members.ANEW)
+    if not given:
+        raise Declined(404, Problem("the pool keeps no key of this machine"))
+    log.info("%s at %s %s", member.name, member.address, "has its key kept" if kept else "got its key")
+    return MachineKey(given)
 
 
 def _read[T](kind: Codec[T], body: bytes) -> T:

@@ -26,6 +26,7 @@ from ....wire.codec import Codec
 from .. import protocol
 from ..membership import ENROL
 from ..protocol import Problem
+from . import machine_keys
 from .pool_folder import MACHINES, REVOKED
 
 TICKET_SECONDS = 3600.0
@@ -50,6 +51,11 @@ class PoolMember:
     seen: float = 0.0
     address: str = ""
 
+    @property
+    def enrolment(self) -> str:
+        """What files about it are called: a machine that is enrolled anew has others."""
+        return f"{self.name}~{self.epoch}"
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -73,7 +79,7 @@ class Barred(Exception):
 
 
 _FILE = Codec[_Kept](_Kept)
-_ANEW = f"ask the pool's administrator for a code, and: {ENROL} --again"
+ANEW = f"ask the pool's administrator for a code, and: {ENROL} --again"
 
 
 def load(place: Path) -> dict[str, PoolMember]:
@@ -88,7 +94,7 @@ def load(place: Path) -> dict[str, PoolMember]:
 def why_revoked(place: Path, member: PoolMember) -> str:
     """Why it is none of ours any more; empty when it is."""
     try:
-        return visible(foreign_files.read(place / REVOKED, _mark(member), _MOST_REASON).decode(errors="replace"))
+        return visible(foreign_files.read(place / REVOKED, member.enrolment, _MOST_REASON).decode(errors="replace"))
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -96,12 +102,9 @@ def why_revoked(place: Path, member: PoolMember) -> str:
 
 
 def revoke(place: Path, member: PoolMember, why: str) -> None:
-    """Send it away, at once, also where the service runs. Raises OSError."""
-    atomic.replace(place / REVOKED / _mark(member), why.encode()[:_MOST_REASON] or b"revoked", lasting=True)
-
-
-def _mark(member: PoolMember) -> str:
-    return f"{member.name}~{member.epoch}"
+    """Send it away, at once, also where the service runs; and nobody opens its disk any more. Raises OSError."""
+    atomic.replace(place / REVOKED / member.enrolment, why.encode()[:_MOST_REASON] or b"revoked", lasting=True)
+    machine_keys.forget(place, member.enrolment)
 
 
 class Members:
@@ -156,7 +159,7 @@ class Members:
         why = f"its token was used twice, from {address or 'nowhere'} and from {member.address or 'nowhere'}"
         with suppress(OSError):
             revoke(self._place, member, why)
-        raise Barred(f"the machine `{member.name}` is revoked", why, f"find out who has its token; then {_ANEW}")
+        raise Barred(f"the machine `{member.name}` is revoked", why, f"find out who has its token; then {ANEW}")
 
     def ticket(self, member: PoolMember) -> str:
         """What lets a machine fetch files for a while."""
@@ -190,12 +193,12 @@ class Members:
         words, _, mac = text.rpartition("~") if text.isascii() else ("", "", "")
         parts = words.split("~")
         if len(parts) != _PARTS - 1 or not hmac.compare_digest(mac.encode(), self._mac(words).encode()):
-            raise Barred("this pool knows no such machine", mend=_ANEW)
+            raise Barred("this pool knows no such machine", mend=ANEW)
         member = self._members.get(parts[0])
         if member is None or member.epoch != parts[1]:
-            raise Barred(f"the machine `{parts[0]}` is not enrolled any more", mend=_ANEW)
+            raise Barred(f"the machine `{parts[0]}` is not enrolled any more", mend=ANEW)
         if why := why_revoked(self._place, member):
-            raise Barred(f"the machine `{member.name}` is revoked", why, _ANEW)
+            raise Barred(f"the machine `{member.name}` is revoked", why, ANEW)
         return member, parts[2]
 
     def _token(self, member: PoolMember, number: int) -> str:

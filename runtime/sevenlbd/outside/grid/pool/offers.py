@@ -27,7 +27,7 @@ from ..protocol import MOST_IMAGES, OfferedFile, OfferedImage
 
 _FRESH = 15.0  # seconds; a guess: what was published is offered after so long
 _KEPT = 86400.0  # seconds that a version which is not current any more is served on; a guess: a slow fetch takes a day
-_SIGNED = (layout.MANIFEST, layout.TREE, layout.SIGNATURE)
+_SIGNED = (layout.MANIFEST, layout.TREE, layout.SIGNATURE, layout.PLACES)
 
 
 class NotOffered(Exception):

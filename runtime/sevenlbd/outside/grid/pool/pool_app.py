@@ -32,6 +32,7 @@ _MACHINES: dict[tuple[str, str], Handler] = {
     ("GET", protocol.IMAGES): machine_api.images,
     ("POST", protocol.STATE): machine_api.state,
     ("POST", protocol.WORKER): machine_api.worker,
+    ("POST", protocol.KEY): machine_api.key,
 }
 
 

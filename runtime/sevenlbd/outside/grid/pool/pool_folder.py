@@ -6,6 +6,7 @@ pool.pem            private key and certificate that the service made for itself
 machines.json       who is enrolled, and which token of each is good
 codes/HASH          an enrolment code that nobody has used yet, under its SHA-256
 revoked/NAME~EPOCH  why this machine is none of ours any more
+keys/NAME~EPOCH     what wraps the key of this machine's encrypted images; gone when it is revoked
 lock                held by the service
 """
 
@@ -22,7 +23,7 @@ from ....base import atomic
 from ....base.errors import ExitCode, Refusal
 
 KEY, ADMIN, CERTIFICATE, MACHINES = "key", "admin-token", "pool.pem", "machines.json"
-CODES, REVOKED = "codes", "revoked"
+CODES, REVOKED, KEYS = "codes", "revoked", "keys"
 _LOCK = "lock"
 _KEY_BYTES = 32  # HMAC-SHA256's own length (RFC 2104, 3)
 
@@ -30,7 +31,7 @@ _KEY_BYTES = 32  # HMAC-SHA256's own length (RFC 2104, 3)
 def prepared(place: Path) -> Path:
     """The folder with its key and its token, made if they are not there. Raises Refusal."""
     try:
-        for folder in (place, place / CODES, place / REVOKED):
+        for folder in (place, place / CODES, place / REVOKED, place / KEYS):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = place.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o077:

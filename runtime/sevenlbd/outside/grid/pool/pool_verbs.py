@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ....base import logs, steady_memory, units
@@ -23,10 +24,11 @@ from ...node.node_programs import NodePrograms
 from ...site import site_tables
 from ...site.pool_table import PoolTable
 from .. import membership
-from . import codes, members, pool_folder, serving
+from . import codes, machine_keys, members, pool_folder, serving
 from .fleet import Fleet
 from .front_line import listen
 from .machine_api import PoolParts
+from .machine_keys import MachineKeys
 from .members import Members, PoolMember
 from .offers import Offers
 from .queue_demand import QueueDemand, by_condor_q
@@ -51,6 +53,8 @@ def serve(context: CommandContext) -> int:
         tls, pin = serving.certificate(place, (table.certificate, table.private_key), _names(table))
         # A machine that was told of no image for a moment might throw its own away.
         parts.offers.look()
+        with suppress(OSError):
+            machine_keys.sweep(place)
         host, _, port = (context.options.listen or table.listen).rpartition(":")
         try:
             listener = listen(host.strip("[]"), int(port))
@@ -95,6 +99,7 @@ def _parts(context: CommandContext, table: PoolTable, place: Path) -> PoolParts:
     return PoolParts(
         place=place,
         members=known,
+        keys=MachineKeys(place, table.key_networks),
         offers=Offers(context.repository_folders, table.images),
         demand=QueueDemand(by_condor_q(programs)),
         workers=WorkerTokens(by_condor(programs, table.signing_key), terms),
@@ -147,7 +152,14 @@ def list_all(context: CommandContext) -> int:
     place = _place(context, site_tables.read(context.here).pool)
     known = _known(place)
     if context.options.json:
-        rows = [vars(member) | {"revoked": members.why_revoked(place, member)} for member in known.values()]
+        rows = [
+            vars(member)
+            | {
+                "revoked": members.why_revoked(place, member),
+                "key": machine_keys.is_kept(place, member.enrolment),
+            }
+            for member in known.values()
+        ]
         terminal.say_json(rows)
         return ExitCode.OK
     lines = [_line(place, member) for member in known.values()]
@@ -157,7 +169,12 @@ def list_all(context: CommandContext) -> int:
 
 def _line(place: Path, member: PoolMember) -> str:
     why = members.why_revoked(place, member)
-    state = f"REVOKED: {why}" if why else f"seen {units.duration(time.time() - member.seen)} ago from {member.address}"
+    kept = ", its disk's key is kept here" if machine_keys.is_kept(place, member.enrolment) else ""
+    state = (
+        f"REVOKED: {why}"
+        if why
+        else f"seen {units.duration(time.time() - member.seen)} ago from {member.address}{kept}"
+    )
     since = time.strftime("%Y-%m-%d", time.localtime(member.enrolled))
     return f"{member.name}  enrolled {since}  {state}"
 
@@ -169,12 +186,13 @@ def revoke(context: CommandContext) -> int:
     if name not in known:
         what = f"no machine `{name[:80]}` is enrolled"
         raise Refusal(ExitCode.USAGE, what, hint="7lbd grid pool list")
+    kept = machine_keys.is_kept(place, known[name].enrolment)
     try:
         members.revoke(place, known[name], context.options.why)
     except OSError as error:
         raise pool_folder.unusable(place, error) from None
     terminal.say(
-        f"7lbd: `{name}` is revoked",
+        f"7lbd: `{name}` is revoked{', and nothing opens what is encrypted on its disk any more' if kept else ''}",
         "  tokens that its VMs have already last on; to bar them in the pool: docs/grid-pool.md",
     )
     return ExitCode.OK

@@ -59,8 +59,15 @@ def warm_state_size(image: Image, warm: Warm | None) -> int:
 
 
 def check(settings: Settings, image_keys: Collection[str], remarks: Remarks) -> None:
-    """Say what the node may do with the memory of an encrypted session."""
-    if (settings.encrypt or image_keys) and (places := _swap()):
+    """Say what the node may do with the memory of an encrypted session, and what saving it does to its user."""
+    if not (settings.encrypt or image_keys):
+        return
+    if settings.checkpoint_every:
+        remarks.warnings.append(
+            "it is encrypted, so that it stands still while it is saved (checkpoint_every): some seconds each time, "
+            "which are told"
+        )
+    if places := _swap():
         remarks.warnings.append(
             f"the node swaps to {', '.join(places)}: what the guest has in its memory may be written there, and is "
             "encrypted only if the site has that encrypted"

@@ -19,7 +19,7 @@ import pytest
 from sevenlbd.base import process
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config import sources
-from sevenlbd.outside.grid.coordinator import bandwidth, overview, owner_look, owner_socket, unit_file
+from sevenlbd.outside.grid.coordinator import bandwidth, dirtied, overview, owner_look, owner_socket, unit_file
 from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
 from sevenlbd.outside.grid.coordinator.change_log import Change
 from sevenlbd.outside.grid.coordinator.own_files import KnownState, KnownVm, OwnFiles
@@ -296,3 +296,30 @@ def test_a_unit_gives_the_vms_the_time_that_the_owner_grants() -> None:
     assert "TimeoutStopSec=630\n" in text
     assert "enable-linger" in text
     assert unit_file.text("/a/%n/7lbd", 1).count("/a/%%n/7lbd grid coordinator") == 2
+
+
+def test_ten_minutes_are_not_enough_for_what_takes_longer_to_write(tmp_path: Path) -> None:
+    (tmp_path / "7lbd.toml").write_text('[owner]\nwhen_used = []\nwhen_empty = ["daily 17:00-07:00"]\ngrace = "10m"\n')
+    eyes, early = look(tmp_path, hour=6), look(tmp_path, hour=5)
+    assert not eyes.look(0, lead=0.0).lent, "6:55, and the grace is ten minutes"
+    assert early.look(0, lead=3000.0).lent, "5:55"
+    told = early.look(0, lead=4000.0)
+    assert (told.lent, told.may_begin) == (False, False)
+    assert told.time_left == 65 * 60
+    assert not early.look(0, lead=0.0).lent, "what has gone does not come back for the rest of the hours"
+    assert look(tmp_path, hour=5).look(0).time_left is None
+
+
+def test_what_a_vm_has_dirtied_is_its_qemus_memory_and_its_overlay(tmp_path: Path) -> None:
+    proc, folder = tmp_path / "proc", tmp_path / "session"
+    folder.mkdir()
+    (folder / "overlay.qcow2").write_bytes(b"x" * 40960)
+    for pid, name, children in ((5, "7lbd", "6"), (6, "keeper", "7 8"), (7, "smbd", ""), (8, "qemu-system-x86", "")):
+        (proc / str(pid) / "task" / str(pid)).mkdir(parents=True)
+        (proc / str(pid) / "comm").write_text(f"{name}\n")
+        (proc / str(pid) / "statm").write_text("9999 256 1 1 0 1 0\n")
+        (proc / str(pid) / "task" / str(pid) / "children").write_text(children)
+    overlay = (folder / "overlay.qcow2").stat().st_blocks * 512
+    assert dirtied.of(5, folder, GIB, proc) == 256 * os.sysconf("SC_PAGE_SIZE") + overlay
+    assert dirtied.of(7, folder, GIB, proc) == GIB + overlay, "nobody sees more, so all of its memory may be"
+    assert dirtied.of(5, tmp_path / "gone", GIB, proc) == 256 * os.sysconf("SC_PAGE_SIZE")

@@ -10,12 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pool_service
 import pytest
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
-from sevenlbd.config.settings import Settings
+from sevenlbd.config.settings import KeyPlace, Settings
 from sevenlbd.images import layout
 from sevenlbd.outside.cli.command import CommandContext
+from sevenlbd.outside.grid import membership
+from sevenlbd.outside.grid.coordinator import overview
 from sevenlbd.outside.grid.coordinator import service as services
 from sevenlbd.outside.grid.coordinator.happenings import VmGone, VmReady, VmSaved
 from sevenlbd.outside.grid.coordinator.own_files import OwnFiles
@@ -23,6 +26,8 @@ from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
 from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
 from sevenlbd.outside.grid.coordinator.service import Pool, Service
 from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
+from sevenlbd.outside.grid.membership import Membership
+from sevenlbd.outside.grid.pool import members
 from sevenlbd.outside.grid.protocol import (
     Demand,
     Images,
@@ -100,6 +105,7 @@ class Desk:
     def __init__(self, folder: Path, offering: Offering) -> None:
         self.folder = folder
         self.people: list[Person] = []
+        self.key_source = KeyPlace.AUTO
         self.pool = FakePool(offering)
         (folder / "7lbd.sif").touch()
         self.grants("")
@@ -111,7 +117,7 @@ class Desk:
 
     def live(self) -> Service:
         here = sources.Places(str(self.folder / "7lbd.sif"), (self.folder / "7lbd.toml",), None, {})
-        settings = Settings(state_dir=str(self.folder / "state"))
+        settings = Settings(state_dir=str(self.folder / "state"), image_key_source=self.key_source)
         context = SimpleNamespace(here=here, settings=settings)
         look = OwnerLook(here, lambda: (Seen(self.people, memory=64 * GIB), datetime.now(UTC)))
         files = OwnFiles(self.folder / "grid")
@@ -239,3 +245,48 @@ def test_who_is_there_is_not_told_to_the_pool(desk: Desk) -> None:
     until(life, lambda: desk.pool.reports)
     assert "ada" not in str(desk.pool.reports)
     assert desk.pool.reports[-1].lends is False
+
+
+def test_with_the_pools_key_nothing_begins_before_it_has_come_and_no_disk_has_it_then(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.key_source = KeyPlace.POOL
+    place = membership.folder(str(tmp_path / "state"), {})
+    membership.write(place, Membership("https://127.0.0.1:1", "lab-01", "A" * 43), "token")
+    life = desk.live()
+    until(life, lambda: "pool:does not answer" in changes(life))
+    shown = life._obey(OwnerCall("show"), own=True)
+    assert shown["image_key"] == "pool"
+    assert "has not come from the pool yet" in "\n".join(overview.lines(cast(Any, shown)))
+    assert desk.sessions.started == []
+
+    (tmp_path / "service").mkdir()
+    with pool_service.serving_pool(tmp_path / "service") as pool:
+        member = pool.machine("lab-01")
+        token = (member._place / "token").read_text().strip()
+        membership.write(place, Membership(pool.url, "lab-01", pool.pin), token)
+        life._machine.pace.woke(services.clock() - 30)
+        until(life, lambda: desk.sessions.started)
+        (wrapping,) = (path.read_text().strip() for path in (pool.state / "keys").iterdir())
+    key = desk.sessions.started[0].image_key
+    assert len(key) == 32
+    shown = life._obey(OwnerCall("show"), own=True)
+    assert "with the pool, and here in memory alone" in "\n".join(overview.lines(cast(Any, shown)))
+    secrets = (key, key.hex().encode(), wrapping.encode(), bytes.fromhex(wrapping))
+    for path in (one for top in ("state", "grid") for one in (tmp_path / top).rglob("*") if one.is_file()):
+        assert not any(secret in path.read_bytes() for secret in secrets), path
+
+
+def test_a_machine_that_was_revoked_is_told_that_its_key_is_gone(desk: Desk, tmp_path: Path) -> None:
+    desk.key_source = KeyPlace.POOL
+    (tmp_path / "service").mkdir()
+    with pool_service.serving_pool(tmp_path / "service") as pool:
+        member = pool.machine("lab-01")
+        place = membership.folder(str(tmp_path / "state"), {})
+        token = (member._place / "token").read_text().strip()
+        membership.write(place, Membership(pool.url, "lab-01", pool.pin), token)
+        members.revoke(pool.state, members.load(pool.state)["lab-01"], "stolen from the lab")
+        life = desk.live()
+        until(life, lambda: "stolen from the lab" in life._machine.locked)
+        assert "NOT HERE" in "\n".join(overview.lines(cast(Any, life._obey(OwnerCall("show"), own=True))))
+        assert desk.sessions.started == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sevenlbd.outside.grid.coordinator import acts
+from sevenlbd.outside.grid.coordinator import acts, leaving
 from sevenlbd.outside.grid.coordinator.happenings import (
     Began,
     FetchEnded,
@@ -20,6 +21,7 @@ from sevenlbd.outside.grid.coordinator.happenings import (
     HeldVersion,
     ImageChecked,
     ImagesTold,
+    KeyTold,
     Looked,
     MachineEnds,
     NoPass,
@@ -442,6 +444,75 @@ def test_every_change_has_its_reason(world: World) -> None:
 _NAMES = st.sampled_from(["win11", "mac", "lin"])
 _VERSIONS = st.sampled_from(["1", "2"])
 _WORDS_OF_A_VM = ["ready", "claimed", "free", "saved", "not saved", "ended", "failed", "no token", "enough"]
+
+
+def hours_end(seconds: float, **suspends: float) -> Looked:
+    return Looked(False, False, "the hours end", memory=16 * GIB, time_left=seconds, suspends=suspends)
+
+
+def test_what_has_dirtied_more_than_the_grace_takes_to_write_leaves_that_much_before_the_hours_end(
+    world: World,
+) -> None:
+    vm = world.running()
+    world.tell(replace(LENT, suspends={vm: 210.0}))
+    assert leaving.lead(world.machine.vms.values()) == pytest.approx(300.0)
+    assert of(world.later(1, hours_end(300.0, **{vm: 210.0})), acts.SuspendVm)
+    world.later(209, hours_end(91.0))
+    assert world.stage(vm) == Stage.SUSPENDING, "its time is longer than the grace, for it began as much earlier"
+    assert of(world.later(2, hours_end(89.0)), acts.EndVm)
+
+
+def test_an_owner_who_comes_before_the_hours_end_has_her_grace_all_the_same(world: World) -> None:
+    vm = world.running()
+    world.later(1, hours_end(300.0, **{vm: 210.0}))
+    world.later(10, OWNED)
+    assert world.machine.vms[vm].leave_by == world.now + TERMS.grace
+    assert of(world.later(43, OWNED), acts.EndVm)
+
+
+def test_what_cannot_be_written_in_the_owners_grace_is_ended_in_order_at_once_and_says_why(world: World) -> None:
+    vm = world.running()
+    found = world.later(1, replace(OWNED, suspends={vm: 43.0}))
+    assert of(found, acts.EndVm)
+    assert "suspending it would take 43 s" in world.machine.decisions.changes[-1].why
+
+
+def test_vms_that_are_written_to_one_disk_share_its_time(world: World) -> None:
+    one, two = (act.vm.id for act in of(world.held("win11", jobs=2), acts.CheckImage))
+    for vm in (one, two):
+        world.tell(ImageChecked(vm), VmReady(vm))
+    found = world.later(1, replace(OWNED, suspends={one: 30.0, two: 30.0}))
+    assert [act.vm.id for act in of(found, acts.SuspendVm)] == [one]
+    assert [act.vm.id for act in of(found, acts.EndVm)] == [two]
+
+
+def test_a_disk_that_would_take_hours_costs_the_owner_none(world: World) -> None:
+    vm = world.running()
+    world.tell(replace(LENT, suspends={vm: 9000.0}))
+    assert leaving.lead(world.machine.vms.values()) == 0.0
+
+
+def test_without_the_key_of_its_images_nothing_is_fetched_or_started_and_the_pool_is_asked_all_the_same(
+    world: World,
+) -> None:
+    world.machine.locked = "it has not come yet"
+    found = world.lent("win11")
+    assert of(found, acts.AskPool)
+    assert not of(found, acts.FetchImage)
+    found = world.tell(KeyTold())
+    assert of(found, acts.FetchImage)
+    world.tell(FetchEnded(of(found, acts.FetchImage)[0].image.manifest, FetchOutcome.WHOLE, bytes=GIB))
+    world.tell(KeyTold("the pool's service says: the machine is revoked"))
+    assert "revoked" in world.machine.decisions.changes[-1].why
+
+
+def test_a_suspended_vm_waits_for_the_key(world: World) -> None:
+    world.machine.locked = "it has not come yet"
+    held = HeldVersion("win11", "1", image("win11").manifest, GIB, True, 0.0)
+    saved = SavedVm("g0-1", 0, "win11", "1", image("win11").manifest, 10.0)
+    assert not of(world.tell(Began((held,), (saved,), ()), LENT), acts.CheckImage)
+    assert world.stage("g0-1") == Stage.SUSPENDED
+    assert of(world.tell(KeyTold()), acts.CheckImage)
 
 
 class Coordinated(RuleBasedStateMachine):

@@ -16,8 +16,9 @@ from pool_service import RunningService
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.grid import membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolNotNow
-from sevenlbd.outside.grid.pool import codes, members
-from sevenlbd.outside.grid.protocol import Demand, HeldImage, Owner, Report, RunningVm, VmPhase, WorkerOrder
+from sevenlbd.outside.grid.membership import Membership
+from sevenlbd.outside.grid.pool import codes, machine_api, machine_keys, members
+from sevenlbd.outside.grid.protocol import Demand, HeldImage, KeyOrder, Owner, Report, RunningVm, VmPhase, WorkerOrder
 
 DISK = bytes(range(256)) * 4096
 REPORT = Report(
@@ -198,7 +199,15 @@ def test_images_are_told_and_fetched_by_pieces(pool: RunningService) -> None:
     (image,) = told.images
     assert (image.name, image.version) == ("win11", "1")
     assert {file.name for file in image.files} == {
-        *("image.toml", "disk.qcow2", "warm/memory", "manifest.json", "manifest.sig", "manifest.tree")
+        *(
+            "image.toml",
+            "disk.qcow2",
+            "warm/memory",
+            "manifest.json",
+            "manifest.sig",
+            "manifest.tree",
+            "manifest.places",
+        )
     }
     size = next(file.size for file in image.files if file.name == "disk.qcow2")
     half = size // 2 + 7
@@ -219,7 +228,7 @@ def test_what_is_not_signed_is_not_offered_and_that_is_told(pool: RunningService
     "path",
     [
         "win11/1/../../../../etc/passwd", "win11/1/..%2f..%2fetc%2fpasswd", "win11/../plain/1/disk.qcow2",
-        "win11/1//etc/passwd", "win11/1/manifest.places", "plain/1/disk.qcow2", "win11/current/disk.qcow2",
+        "win11/1//etc/passwd", "win11/1/manifest.new", "plain/1/disk.qcow2", "win11/current/disk.qcow2",
         "win11/1/.lock", "win11/1/warm", "win11/1/disk.qcow2%00", "win11/2/disk.qcow2", "win11/1/%64isk.qcow2",
     ],
 )  # fmt: skip
@@ -395,3 +404,108 @@ def _places(pool: RunningService, machine: str, count: int) -> ExitStack:
     for _ in range(count):
         held.enter_context(pool.parts.throttle.stream(machine))
     return held
+
+
+KEY, OTHER = "ab" * 32, "cd" * 32
+
+
+def kept(pool: RunningService) -> list[Path]:
+    return sorted((pool.state / "keys").iterdir())
+
+
+def test_the_pool_keeps_a_machines_key_for_that_machine_alone(pool: RunningService) -> None:
+    machine, neighbour = pool.machine("lab-01"), pool.machine("lab-02")
+    with pytest.raises(PoolDeclined, match="keeps no key of this machine"):
+        machine.key(KeyOrder())
+    assert machine.key(KeyOrder(KEY)).key == KEY
+    assert machine.key(KeyOrder()).key == KEY
+    with pytest.raises(PoolDeclined, match="keeps no key of this machine"):
+        neighbour.key(KeyOrder())
+    assert neighbour.key(KeyOrder(OTHER)).key == OTHER
+    assert machine.key(KeyOrder()).key == KEY
+    assert [path.stat().st_mode & 0o777 for path in kept(pool)] == [0o600] * 2
+
+
+def test_a_key_outlives_the_service_and_is_changed_in_place(tmp_path: Path) -> None:
+    with pool_service.serving_pool(tmp_path) as pool:
+        machine = pool.machine("lab")
+        machine.key(KeyOrder(OTHER))
+        machine.key(KeyOrder(KEY))
+    with pool_service.serving_pool(tmp_path) as pool:
+        membership.write(machine._place, Membership(pool.url, "lab", pool.pin), renewed(machine).strip())
+        assert PoolClient(machine._place).key(KeyOrder()).key == KEY
+
+
+def test_a_revoked_machines_key_is_gone_from_the_pool_so_that_nobody_opens_its_disk(pool: RunningService) -> None:
+    machine = pool.machine("lab")
+    machine.key(KeyOrder(KEY))
+    members.revoke(pool.state, members.load(pool.state)["lab"], "stolen")
+    assert kept(pool) == []
+    with pytest.raises(MachineBarred, match="stolen"):
+        machine.key(KeyOrder())
+    again = pool.machine("lab")
+    with pytest.raises(PoolDeclined, match="keeps no key of this machine"):
+        again.key(KeyOrder())
+
+
+def test_a_machine_whose_token_was_stolen_loses_its_key_with_its_membership(pool: RunningService) -> None:
+    machine = pool.machine("lab")
+    stolen = renewed(machine).strip()
+    machine.key(KeyOrder(KEY))
+    machine.waiting()
+    assert pool.ask("POST", "/v1/key", b"{}", Authorization=f"Bearer {stolen}")[0] == 401
+    assert kept(pool) == []
+
+
+def test_a_machine_that_is_revoked_while_its_key_is_stored_leaves_none(pool: RunningService) -> None:
+    pool.machine("lab")
+    member = pool.parts.members.all()[0]
+    members.revoke(pool.state, member, "just now")
+    with pytest.raises(members.Barred, match="is revoked"):
+        machine_api._key(pool.parts, member, KEY)
+    assert kept(pool) == []
+
+
+def test_what_a_crash_left_of_keys_is_swept_and_what_machines_need_stays(pool: RunningService) -> None:
+    pool.machine("lab").key(KeyOrder(KEY))
+    pool.machine("gone").key(KeyOrder(OTHER))
+    gone = pool.parts.members.all()[0]
+    (pool.state / "revoked" / gone.enrolment).write_text("stolen")
+    (pool.state / "keys" / ".lab~1.half.new").write_text(KEY)
+    machine_keys.sweep(pool.state)
+    assert [path.name.partition("~")[0] for path in kept(pool)] == ["lab"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"keep": "short"}', b'{"keep": 5}', b'{"keep": "' + b"AB" * 32 + b'"}'])
+def test_what_is_no_key_is_not_kept(pool: RunningService, body: bytes) -> None:
+    token = renewed(pool.machine("lab")).strip()
+    assert pool.ask("POST", "/v1/key", body, Authorization=f"Bearer {token}")[0] == 400
+    assert kept(pool) == []
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "near"),
+    [
+        ((), "203.0.113.5", True),
+        (("10.1.0.0/16",), "10.1.2.3", True),
+        (("10.1.0.0/16",), "10.2.2.3", False),
+        (("10.1.0.0/16", "fd00::/8"), "fd00::5", True),
+        (("10.1.0.0/16",), "::ffff:10.1.2.3", True),
+        (("10.1.0.0/16",), "fe80::1%eth0", False),
+        (("10.1.0.0/16",), "", False),
+    ],
+)
+def test_a_key_is_given_in_the_sites_networks_only(
+    tmp_path: Path, networks: tuple[str, ...], address: str, near: bool
+) -> None:
+    assert machine_keys.MachineKeys(tmp_path, networks).is_near(address) is near
+
+
+def test_a_machine_elsewhere_gets_no_key_and_is_told_where_it_would(tmp_path: Path) -> None:
+    with pool_service.serving_pool(tmp_path, key_networks=["10.1.0.0/16"]) as pool:
+        machine = pool.machine("lab")
+        with pytest.raises(PoolDeclined, match=r"no key is given to 127\.0\.0\.1") as told:
+            machine.key(KeyOrder(KEY))
+        assert "key_networks" in (told.value.hint or "")
+        assert machine.waiting()
+        assert kept(pool) == []
