@@ -22,6 +22,9 @@ from .measure import Bench
 from .sessions import started, tree
 
 DIRTIED = (0, 256, 512, 1024)  # MiB; linear in them is what is expected
+# What memory is dirtied with: programs as a guest has them, machine code and text; and what nothing makes smaller.
+CONTENTS = {"programs": "cat /usr/lib/x86_64-linux-gnu/*.so* /usr/bin/* 2>/dev/null", "noise": "cat /dev/urandom"}
+_SAMPLE = 48  # MiB that are read once, and repeated: no compressor of ours or zstd's at -1 looks so far back
 SUSPEND_SECONDS, SIZE_SHARE, RESUME, COLD, ZSTD, STILL = 5.0, 0.4, 1.5, 10.0, 2.0, 0.3
 _MIB = 1 << 20
 
@@ -44,39 +47,51 @@ class Round:
 
 def run(bench: Bench) -> None:
     """From the exec of `suspend` to the closed file, and from that of `resume` to ready."""
-    variants = {str(dirtied): lambda dirtied=dirtied: _round(dirtied) for dirtied in DIRTIED}
-    taken = bench.in_turns(variants, bench.rounds(3))
-    for name, rounds in taken.items():
-        what = f"{name} MiB dirtied"
-        promised = name == "0"
-        suspends = [one.suspend for one in rounds]
-        bench.add(f"suspend to closed file, {what}", "s", suspends, limit=SUSPEND_SECONDS if promised else None)
-        bench.add(f"of which the guest stands still, {what}", "s", [one.held for one in rounds])
-        bench.add(f"size of the file, {what}", "MiB", [one.size / _MIB for one in rounds])
-        share = [one.size / one.used for one in rounds]
-        bench.add(f"the file against memory in use, {what}", "times", share, limit=SIZE_SHARE if promised else None)
-        against = [one.written / one.zstd for one in rounds]
-        bench.add(f"writing it against `zstd -1` of the same bytes, {what}", "times", against, limit=ZSTD)
-        bench.add(f"resume to ready, {what}", "s", [one.resume for one in rounds])
-        ratio = [one.resume / one.warm for one in rounds]
-        bench.add(f"resume against a warm start, {what}", "times", ratio, limit=RESUME if promised else None)
-    _growth(bench, {float(name): [one.suspend for one in rounds] for name, rounds in taken.items()})
-    bench.add("warm start to ready", "s", [one.warm for rounds in taken.values() for one in rounds])
+    taken: dict[str, list[dict[int, Round]]] = {content: [] for content in CONTENTS}
+    rounds = bench.rounds(3)
+    for number in range(rounds):
+        for content, stories in taken.items():
+            bench.tell(f"{content}, {number + 1} of {rounds}")
+            # Against zstd once: it takes as long as all the rest, and each of its figures is of three turns.
+            stories.append(_story(content, against_zstd=not number))
+    for content, stories in taken.items():
+        for dirtied in stories[0]:
+            _add(bench, content, dirtied, [story[dirtied] for story in stories])
+        _growth(bench, content, {d: [story[d].suspend for story in stories] for d in stories[0]})
+    first = taken["programs"]
+    bench.add("warm start to ready", "s", [story[DIRTIED[-1]].warm for stories in taken.values() for story in stories])
     bench.tell("a cold start")
     cold = [_cold()]
     bench.add("cold start to ready", "s", cold)
-    resumed = [statistics.median(one.resume for one in taken["0"])]
+    resumed = [statistics.median(story[0].resume for story in first)]
     bench.compare("cold start against resume, 0 MiB dirtied", cold, resumed, least=COLD)
     _live(bench)
 
 
-def _growth(bench: Bench, seconds: Mapping[float, Sequence[float]]) -> None:
+def _add(bench: Bench, content: str, dirtied: int, rounds: list[Round]) -> None:
+    """The figures of so many MiB. What noise comes to is told and not promised: nothing makes it smaller."""
+    what = f"{dirtied} MiB of {content} dirtied"
+    promised = content == "programs"
+    suspends = [one.suspend for one in rounds]
+    bench.add(f"suspend to closed file, {what}", "s", suspends, limit=SUSPEND_SECONDS if promised else None)
+    bench.add(f"of which the guest stands still, {what}", "s", [one.held for one in rounds])
+    bench.add(f"size of the file, {what}", "MiB", [one.size / _MIB for one in rounds])
+    share = [one.size / one.used for one in rounds]
+    bench.add(f"the file against memory in use, {what}", "times", share, limit=SIZE_SHARE if promised else None)
+    against = [one.written / one.zstd for one in rounds if one.zstd]
+    bench.add(f"writing it against `zstd -1` of the same bytes, {what}", "times", against, limit=ZSTD)
+    bench.add(f"resume to ready, {what}", "s", [one.resume for one in rounds])
+    ratio = [one.resume / one.warm for one in rounds]
+    bench.add(f"resume against a warm start, {what}", "times", ratio, limit=RESUME if promised else None)
+
+
+def _growth(bench: Bench, content: str, seconds: Mapping[int, Sequence[float]]) -> None:
     """How suspending grows with the memory that was dirtied, and how far from a straight line it is."""
     medians = [statistics.median(samples) for samples in seconds.values()]
-    slope, begin = statistics.linear_regression(list(seconds), medians)
-    bench.add("each GiB dirtied adds to suspending", "s", [slope * 1024])
+    slope, begin = statistics.linear_regression(list(map(float, seconds)), medians)
+    bench.add(f"each GiB of {content} dirtied adds to suspending", "s", [slope * 1024])
     off = max(abs(begin + slope * at - took) / took for at, took in zip(seconds, medians, strict=True))
-    bench.add("farthest from a straight line", "%", [off * 100])
+    bench.add(f"farthest from a straight line, {content}", "%", [off * 100])
 
 
 def _live(bench: Bench) -> None:
@@ -90,21 +105,32 @@ def _live(bench: Bench) -> None:
     bench.add("live: a busy guest is slower while it is saved", "times", slower)
 
 
-def _round(dirtied: int) -> Round:
+def _story(content: str, *, against_zstd: bool) -> dict[int, Round]:
+    """One desktop that dirties ever more, and is suspended and resumed each time."""
+    rounds: dict[int, Round] = {}
     with _place() as place:
         warm, session = _ready(place, "run", "--image", str(DEMO), "--name", "bench")
-        used = _dirty(session, dirtied)
-        suspend = _suspend(place)
-        session.wait_end()
-        last = session.events[-1]
-        held = last["phases"]["suspended"] - last["milestones"].get("flushed", last["phases"]["suspending"])
-        saved = place / "state" / "saved" / "bench.7lbd"
-        size = saved.stat().st_size
-        resume, again = _ready(place, "resume", "--image", str(DEMO), "bench")
-        again.send(signal.SIGTERM)
-        again.wait_end()
-        written, zstd = suspend_zstd.measured(saved, DEMO / "warm" / "memory", place)
-        return Round(warm, suspend, held, size, used, resume, written, zstd)
+        try:
+            before = 0
+            for dirtied in DIRTIED:
+                used = _dirty(session, content, dirtied - before)
+                before = dirtied
+                suspend = _suspend(place)
+                session.wait_end()
+                last = session.events[-1]
+                held = last["phases"]["suspended"] - last["milestones"].get("flushed", last["phases"]["suspending"])
+                saved = place / "state" / "saved" / "bench.7lbd"
+                size = saved.stat().st_size
+                stood = (0.0, 0.0)
+                if against_zstd:
+                    stood = suspend_zstd.measured(saved, DEMO / "warm" / "memory", place)
+                resume, session = _ready(place, "resume", "--image", str(DEMO), "bench")
+                rounds[dirtied] = Round(warm, suspend, held, size, used, resume, *stood)
+            session.send(signal.SIGTERM)
+            session.wait_end()
+        finally:
+            session.kill()
+    return rounds
 
 
 def _suspend(place: Path, *options: str) -> float:
@@ -146,11 +172,16 @@ def _ready(place: Path, verb: str, *arguments: str) -> tuple[float, Session]:
     return reached - began, session
 
 
-def _dirty(session: Session, dirtied: int) -> int:
-    """Write so many MiB of noise into the guest's memory; returns the bytes that it uses then."""
+def _dirty(session: Session, content: str, more: int) -> int:
+    """Write so many MiB more into the guest's memory; returns the bytes that it uses then."""
     shell = Console(session)
-    shell.run("sudo mount -o remount,size=1500m /dev/shm")
-    shell.run(f"head -c {dirtied}M /dev/urandom > /dev/shm/noise", timeout=300)
+    if more:
+        shell.run("sudo mount -o remount,size=1500m /dev/shm")
+        source = CONTENTS[content]
+        if content == "programs":
+            shell.run(f"[ -s /dev/shm/sample ] || {source} | head -c {_SAMPLE}M > /dev/shm/sample", timeout=300)
+            source = f"n=0; while [ $n -lt {more} ]; do cat /dev/shm/sample; n=$((n+{_SAMPLE})); done"
+        shell.run(f"{{ {source}; }} | head -c {more}M >> /dev/shm/dirt", timeout=300)
     used = int(shell.run("awk '/MemTotal/ {t=$2} /MemFree/ {f=$2} END {print (t-f)*1024}' /proc/meminfo"))
     shell.close()
     return used

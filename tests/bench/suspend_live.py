@@ -11,7 +11,7 @@ from .measure import Bench
 
 # Counts what it has done; each step writes to four mebibytes of its memory.
 _BUSY = "n=0; while :; do n=$((n+1)); cp /dev/shm/from /dev/shm/to; echo $n > /dev/shm/n; done"
-_SECONDS = 10.0  # undisturbed, before each
+_SECONDS = 5.0  # undisturbed, before each
 
 
 def measured(session: Session, save: Callable[[], float], bench: Bench) -> tuple[list[float], list[float]]:

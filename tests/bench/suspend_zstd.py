@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import time
@@ -33,6 +34,7 @@ def measured(saved: Path, memory: Path, place: Path) -> tuple[float, float]:
             ours.append(float(json.loads(stand.stdout.readline())["seconds"]))
             theirs.append(_zstd(folder / "flat", folder / "flat.zst"))
         stand.stdin.close()
+    shutil.rmtree(folder)
     return statistics.median(ours), statistics.median(theirs)
 
 

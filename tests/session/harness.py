@@ -203,7 +203,7 @@ class Session:
         """PID of the first process below us with `words` in its command line, from the first moment on."""
         return self._poll(lambda line: words in line)
 
-    def _poll(self, fits: Callable[[str], bool], seconds: float = 20) -> int:
+    def _poll(self, fits: Callable[[str], bool], seconds: float = 90) -> int:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = [pid for pid, line in descendants(self.process.pid).items() if fits(line)]

@@ -18,6 +18,7 @@ from ..wire.keeper import (
     Hold,
     NewCertificates,
     Notice,
+    Restored,
     RunJob,
     ShutDown,
     Stop,
@@ -57,6 +58,8 @@ class Orders:
         self._acceptance = acceptance
         self._job_hook = job_hook
         self._job_facts = job_facts
+        self.restored = asyncio.Event()
+        """The files of a machine that goes on are whole."""
         self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn | GuestCommand | ShutDown | RunJob] = asyncio.Queue()
 
     async def listen(self) -> None:
@@ -71,6 +74,8 @@ class Orders:
                         self._waiting.put_nowait(order)
                     case RunJob() as order if self._job_hook:
                         self._waiting.put_nowait(order)
+                    case Restored():
+                        self.restored.set()
                     case NewCertificates(certificates):
                         self._serve_with(certificates)
         os._exit(0)

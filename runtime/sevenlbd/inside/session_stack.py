@@ -52,19 +52,24 @@ class SessionStack:
         """The order of a session. Returns when the session is over, its end told.
 
         The machine starts while the network and the servers' configuration are still being built: firmware takes
-        longer than that. The gateway stands on the `outer_stack`: it outlives the rest, and tells how it ended.
+        longer than that. One that goes on from a file starts after them, for its files are filled meanwhile. The
+        gateway stands on the `outer_stack`: it outlives the rest, and tells how it ended.
         """
         async with AsyncExitStack() as session_stack:
-            vm = await self._begun(session_stack, builder)
+            tap = self._begin(session_stack, builder)
             line, served = ReadyLine(), asyncio.Event()
+            if self._plan.resumed:
+                await self._serve(session_stack, builder, line)
+                served.set()
+                await self._orders.restored.wait()
+            vm = await self._begun(session_stack, builder, tap)
             ready = asyncio.create_task(ReadyReport(self._plan, vm, self._reports).report(line, served))
             session_stack.callback(ready.cancel)
             joining = asyncio.create_task(self._join(vm, ready))
             session_stack.callback(joining.cancel)
-            await _gone(builder.pid)
-            builder.finish()
-            await self._serve(session_stack, line)
-            served.set()
+            if not self._plan.resumed:
+                await self._serve(session_stack, builder, line)
+                served.set()
             if self._plan.goes_on and self._plan.shows_desktop:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
                 await asyncio.wait([ready], timeout=_HEAD_START)
@@ -74,8 +79,8 @@ class SessionStack:
                 await session_stack.enter_async_context(self._native.running())
             await self._attend(vm)
 
-    async def _begun(self, session_stack: AsyncExitStack, builder: Builder) -> machine.Machine:
-        """The machine, on its way, while the builder works."""
+    def _begin(self, session_stack: AsyncExitStack, builder: Builder) -> int | None:
+        """Have the builder work. Returns the guest's link."""
         plan = self._plan
         tap = session_stack.enter_context(network.tap_descriptor(plan.network))
         # Without what it has no use for.
@@ -83,10 +88,14 @@ class SessionStack:
         less = replace(plan, certificates={}, project=project, join=None, disk_key="", layer_keys={})
         builder.begin(PLANS.pack(less))
         native_rdp.write(plan.certificates)
+        return tap
+
+    async def _begun(self, session_stack: AsyncExitStack, builder: Builder, tap: int | None) -> machine.Machine:
+        """The machine, on its way."""
         await session_stack.enter_async_context(
-            tpm.attached(plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
+            tpm.attached(self._plan.guest, SESSION / shared_files.SWTPM_LOG, self._reports.warn)
         )
-        if tap is None:
+        if tap is None and not self._plan.resumed:
             # QEMU's own network listens on our loopback as soon as it starts.
             await _gone(builder.pid)
         vm = await self._machine(session_stack, tap)
@@ -95,8 +104,10 @@ class SessionStack:
             self._reports.tell(EventKind.MILESTONE, "thawed")
         return vm
 
-    async def _serve(self, session_stack: AsyncExitStack, line: ReadyLine) -> None:
+    async def _serve(self, session_stack: AsyncExitStack, builder: Builder, line: ReadyLine) -> None:
         """All that the guest talks to, once the builder has ended."""
+        await _gone(builder.pid)
+        builder.finish()
         plan = self._plan
         account = asyncio.create_task(samba.add_account(plan))
         await session_stack.enter_async_context(line.listening(plan.network))

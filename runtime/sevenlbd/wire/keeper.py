@@ -103,6 +103,11 @@ class GoOn:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """An order: the files of the machine that goes on are whole, so that it may."""
+
+
+@dataclass(frozen=True)
 class NewCertificates:
     """An order: who serves with the session's certificates must do it with these from now on."""
 
@@ -136,7 +141,7 @@ class RunJob:
     folder: str
 
 
-Order = Stop | Notice | NewCertificates | Hold | GoOn | GuestCommand | ShutDown | RunJob
+Order = Stop | Notice | NewCertificates | Hold | GoOn | Restored | GuestCommand | ShutDown | RunJob
 EVENTS: Codec[Event] = Codec(Event)
 ORDERS: Tagged[Order] = Tagged(
     {
@@ -145,6 +150,7 @@ ORDERS: Tagged[Order] = Tagged(
         "new-certificates": NewCertificates,
         "hold": Hold,
         "go-on": GoOn,
+        "restored": Restored,
         "guest-command": GuestCommand,
         "shut-down": ShutDown,
         "run-job": RunJob,

@@ -1,6 +1,6 @@
 """The process that takes a saved desktop apart: python -I -m sevenlbd.outside.saved.reader FD.
 
-It fills files of a session's folder in which nobody is yet. It alone has the user's secret key, for that long.
+It fills files of a session's folder in which no guest is yet. It alone has the user's secret key, for that long.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ...base.errors import ExitCode, Refusal
 from ...images import image_lock
 from ...images.repository import leases
 from ...wire import shared_files
+from ...wire.keeper import Restored
 from ...wire.plan import Plan
 from ...wire.private_network import Project
 from ...wire.state import SessionState
@@ -93,6 +94,9 @@ async def run(
             plan = await _furnished(session_stack, prepared, session, gateway, sockets)
             whole = replace(plan, project=joined, connectors=(*sockets, *held))
             link.send_plan(whole, [*sockets.values(), *held.values()])
+            if session.restoring:
+                await _restored(session, session.restoring)
+                link.send(Restored())
             await session.live()
             await gateway.farewell()
             nobody_left = await link.leave()
@@ -120,7 +124,7 @@ async def _furnished(
         sockets |= session_stack.enter_context(
             connectors.unix_sockets(folder, console=ways.console, desktop=prepared.plan.shows_desktop)
         )
-        overlay = await _disk(prepared, session)
+        overlay = await _disk(session_stack, prepared, session)
         session.saves.overlay = overlay
         access = await session_stack.enter_async_context(
             access_control.opened(
@@ -143,21 +147,16 @@ async def _furnished(
     return replace(prepared.plan, overlay=overlay, certificates=access.certificates)
 
 
-async def _disk(prepared: Prepared, session: Session) -> str:
+async def _disk(session_stack: AsyncExitStack, prepared: Prepared, session: Session) -> str:
     """The disk that is written to: the one that there is, that of the saved desktop, or an empty one.
 
-    Raises Refusal.
+    That of a saved desktop is being filled from now on. Raises Refusal.
     """
     if prepared.resume:
-        session.restoring = asyncio.create_task(
-            suspending.restored(prepared, session.place, session.held, session.public.progress)
-        )
-        try:
-            await session.restoring
-        except asyncio.CancelledError:
-            what = f"session {session.state.id} was told to end while its desktop was read"
-            raise Refusal(session.exit_code(), what, hint="the saved desktop is as it was: 7lbd saved list") from None
-        return str(session.place / shared_files.OVERLAY)
+        overlay = session.place / shared_files.OVERLAY
+        overlay.touch(0o600, exist_ok=False)
+        session.restoring = await session_stack.enter_async_context(_restoring(prepared, session))
+        return str(overlay)
     # What is saved names no file: what lies below is told to QEMU.
     plan = prepared.plan
     if plan.encrypted:
@@ -165,6 +164,27 @@ async def _disk(prepared: Prepared, session: Session) -> str:
     return plan.overlay or await overlay_disk.make_overlay(
         session.place, plan.layers if plan.freeze else (), prepared.disk_size
     )
+
+
+@asynccontextmanager
+async def _restoring(prepared: Prepared, session: Session) -> AsyncIterator[asyncio.Task[None]]:
+    """The saved desktop is read, beside all that its session needs; nobody reads any more when this ends."""
+    reading = asyncio.create_task(suspending.restored(prepared, session.place, session.held, session.public.progress))
+    try:
+        yield reading
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _restored(session: Session, reading: asyncio.Task[None]) -> None:
+    """Wait until it is read. Raises Refusal."""
+    with session_folders.trouble_told(session.place):
+        try:
+            await reading
+        except asyncio.CancelledError:
+            what = f"session {session.state.id} was told to end while its desktop was read"
+            raise Refusal(session.exit_code(), what, hint="the saved desktop is as it was: 7lbd saved list") from None
 
 
 def _harvest(harvest: Harvest, folder: Path, state: SessionState, *, nobody_left: bool) -> None:

@@ -61,6 +61,9 @@ class HoldingKeeper(Keeper):
     def send_go_on(self) -> None:
         self.heard.append("go on")
 
+    def send(self, order: object) -> None:
+        self.heard.append(type(order).__name__)
+
 
 class Watching(Shown):
     """Remembers each phase, the same one twice, too."""
@@ -391,6 +394,28 @@ def test_who_ends_it_while_the_saved_desktop_is_read_need_not_wait(
     assert refused.value.code is ExitCode.TERMINATED
     assert not made.where.exists()
     assert list(tmp_path.glob(".one*")) == [], "the lease is gone, too"
+
+
+def test_all_that_a_session_needs_is_made_while_its_saved_desktop_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = savable(tmp_path)
+    assert made.savable
+    source = tmp_path / "one.7lbd"
+    source.touch()
+    made = replace(made, resume=Read(str(source), "", made.savable.facts, "", "", "", (0, 0, 0)))
+    keeper, shown = HoldingKeeper(made.where / "a1"), Watching()
+
+    async def read(_prepared: Prepared, folder: Path, *_: object) -> None:
+        assert (folder / "overlay.qcow2").read_bytes() == b"", "there, for whoever binds it, and not whole"
+        while keeper.plan is None:
+            await asyncio.sleep(0.01)
+        assert Phase.BOOTING not in shown.phases
+        keeper.heard.append("is read")
+
+    monkeypatch.setattr(suspending, "restored", read)
+    asyncio.run(asyncio.wait_for(lived(made, keeper, shown, lambda _place: None), 30))
+    assert keeper.heard == ["is read", "Restored"], "no machine begins before"
 
 
 def _cut(path: Path) -> None:
