@@ -25,8 +25,6 @@ from . import sampling, slope, visits
 _BUILT = harness.REPO / "build" / "soak"
 LEAST = {"memory": 1.0, "descriptors": 1.0, "processes": 0.5, "files": 1.0, "bytes": 65536.0}
 """An hour's growth that is let pass, by the last word of a name: MiB, numbers, bytes; a day of it does no harm."""
-VISITORS_AN_HOUR = 1600
-"""Of a soak: 227 turns of a session that lasts, each with seven visits."""
 _PAUSE = 5.0  # seconds between two rounds, so that a soak can go on beside other work
 
 
@@ -68,37 +66,28 @@ def _soak(options: argparse.Namespace, folder: Path, seed: int) -> None:
         session.kill()
 
 
-def _crowded(visitors: int, seed: int, https: bool) -> Iterator[dict[str, float | str]]:
+def _crowded(visitors: int, seed: int, https: bool, log: Path) -> Iterator[dict[str, float | str]]:
     """A row for each part of the visitors; their hours are those of as many in a soak."""
-    call = [
-        "apptainer",
-        "exec",
-        "--cleanenv",
-        "--writable-tmpfs",
-        "--bind",
-        str(harness.REPO),
-        "--pwd",
-        str(harness.REPO),
-    ]
+    repo = str(harness.REPO)
     tree = ":".join(str(harness.REPO / place) for place in ("", "tests/unit", "build/dev-site"))
-    call += ["--env", f"PYTHONDONTWRITEBYTECODE=1,PYTHONPATH={tree}", str(harness.SIF), "python3"]
-    words = [str(visitors), str(seed), *(["https"] if https else [])]
-    with subprocess.Popen(
-        [*call, "-m", "tests.soak.gateway_alone", *words], stdout=subprocess.PIPE, text=True
-    ) as crowd:
+    call = ["apptainer", "exec", "--cleanenv", "--writable-tmpfs", "--bind", repo, "--pwd", repo]
+    call += ["--env", f"PYTHONDONTWRITEBYTECODE=1,PYTHONPATH={tree}", str(harness.SIF)]
+    call += ["python3", "-m", "tests.soak.gateway_alone", str(visitors), str(seed), *(["https"] if https else [])]
+    with log.open("w") as said, subprocess.Popen(call, stdout=subprocess.PIPE, stderr=said, text=True) as crowd:
         assert crowd.stdout
         for line in crowd.stdout:
             row = json.loads(line)
             found = {f"gateway {name}": row[name] for name in ("memory", "heap memory", "descriptors")}
-            yield {"piece": seed, "date": row["date"], "hours": row["visitors"] / VISITORS_AN_HOUR} | found
-    assert crowd.returncode == 0, "the crowd came to no good end"
+            yield {"piece": seed, "date": row["date"], "hours": row["visitors"] / slope.VISITORS_AN_HOUR} | found
+    assert crowd.returncode == 0, f"the crowd came to no good end: {log}"
 
 
 def _piece(options: argparse.Namespace, seed: int) -> None:
     """A soak's, or a crowd's, to the report."""
     if options.visitors:
         with options.report.open("a") as report:
-            for row in _crowded(options.visitors, seed, options.https):
+            log = options.report.with_suffix(".log")
+            for row in _crowded(options.visitors, seed, options.https, log):
                 report.write(json.dumps(row) + "\n")
                 report.flush()
         return

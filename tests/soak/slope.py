@@ -15,6 +15,8 @@ from itertools import combinations
 
 LEVEL = 0.01
 """So rarely is a flat row called growing."""
+VISITORS_AN_HOUR = 1600
+"""Of a soak: 227 turns of a session that lasts, each with seven visits."""
 _WARM_UP = 0.2  # of the samples come before caches and pools have their size: a guess, looked at in figures
 _LEAST_HOURS = 0.25  # a guess: before, what an hour would bring is made of noise
 _MOST_SAMPLES = 600  # of more, evenly chosen ones: pairs grow with the square

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -45,3 +47,18 @@ def test_one_spike_is_no_trend_and_a_step_each_hour_is() -> None:
 def test_too_few_samples_say_nothing() -> None:
     assert not slope.of([(0.0, 1.0), (1.0, 9.0)]).grows(0.0)
     assert not slope.of([]).grows(0.0)
+
+
+def test_a_crowd_of_twenty_thousand_tells_a_leak_from_an_allocator_that_fills_up() -> None:
+    """Forty samples, with what lingers on top of them."""
+    drawn = random.Random(1)
+    hours = [number * 20_000 / 40 / slope.VISITORS_AN_HOUR for number in range(40)]
+    lingering = [drawn.choice((0.0, 0.0, 0.5, 1.0)) for _ in hours]
+
+    def trend(level: Callable[[float], float]) -> slope.Trend:
+        return slope.of([(hour, 26.0 + level(hour) + more) for hour, more in zip(hours, lingering, strict=True)])
+
+    assert trend(lambda hour: hour * slope.VISITORS_AN_HOUR / 1024).grows(1.0), "1 KiB a visitor is 1.6 MiB an hour"
+    assert trend(lambda hour: 0.5 * (hour // 0.25)).grows(1.0)
+    assert not trend(lambda hour: 0.5 * min(hour // 0.25, 4)).grows(1.0), "steps that end are none"
+    assert not trend(lambda hour: 2 - 2 * math.exp(-hour)).grows(1.0)

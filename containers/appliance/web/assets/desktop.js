@@ -361,7 +361,7 @@ function onCutOff(event, reason) {
 
 /** @param {number} mine */
 async function beginAnew(mine) {
-  const text = "This desktop needs all of its client, which is fetched now.";
+  const text = "This desktop needs all of its client: it is fetched as soon as the line is there.";
   veil("reconnecting", { title: "One moment …", text, again: "Try now" });
   const link = await feed.ask();
   if (mine !== turn || stands()) return;
