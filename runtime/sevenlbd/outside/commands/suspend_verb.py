@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from ..console import invocation, progress_bar, terminal
 from ..console.passphrase import PassphraseSource
 from ..folders import folder_lock
 from ..presence.elsewhere import Elsewhere
-from ..saved import claims, passphrases, reading
+from ..saved import claims, passphrases, places, reading
 from ..saved.facts import Lock
 from ..session import control
 from ..session.suspending import SuspendOrder
@@ -47,12 +48,18 @@ def suspend(context: CommandContext) -> int:
     size = units.size(Path(saved).stat().st_size)
     ended = "runs on" if options.keep_running else "has ended"
     terminal.say(f"session {target.name} is saved in {saved} ({size}), and {ended}; to go on from there:")
-    terminal.say(f"  {ours} resume {saved if options.to else Path(saved).stem}")
+    terminal.say(f"  {ours} resume {_named(context, Path(saved))}")
     machine = reading.header(Path(saved)).facts.machine
     if machine.accel == "kvm" and not machine.enforced:
         where = f"it goes on where the CPU is {machine.host.model}"
         terminal.say(f"{where}; one that was started with --movable, elsewhere, too")
     return ExitCode.OK
+
+
+def _named(context: CommandContext, saved: Path) -> str:
+    """As `resume` finds it: by its name in the user's folder, by its path elsewhere, where it was resumed from, say."""
+    usual = places.folder(context.settings.state_dir, context.here.environment)
+    return shlex.quote(saved.stem if saved.parent == usual else str(saved))
 
 
 def _suspend_there(context: CommandContext, seat: Seat, session: Elsewhere) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from sevenlbd.outside.commands import suspend_verb
 from sevenlbd.outside.commands.session_verbs import Seat
 from sevenlbd.outside.job import rendering
 from sevenlbd.outside.presence.elsewhere import Elsewhere
+from sevenlbd.outside.saved import places
 from sevenlbd.wire.state import SessionState
 
 
@@ -71,6 +73,25 @@ def test_what_the_node_refuses_is_told_in_its_words(tmp_path: Path) -> None:
         suspended(tmp_path, Done(2, "", "it is not ready"))
     with pytest.raises(Refusal, match="where nobody asks for your passphrase"):
         suspended(tmp_path, Done(0, "", ""), passphrase=True)
+
+
+@pytest.mark.parametrize(
+    ("saved", "word"),
+    [("usual/desk.7lbd", "desk"), ("usual/my desk.7lbd", "'my desk'"), ("else where/desk.7lbd", "'{}'")],
+)
+def test_the_line_to_go_on_with_can_be_pasted(tmp_path: Path, saved: str, word: str) -> None:
+    """A desktop that was resumed from a file somewhere is saved into that again, where no name finds it."""
+    settings = Settings.model_validate({"state_dir": str(tmp_path)})
+    usual = places.folder(str(tmp_path), {})
+    assert usual
+    path = Path(str(tmp_path / saved).replace(str(tmp_path / "usual"), str(usual)))
+    context = cast("CommandContext", Namespace(settings=settings, here=Namespace(environment={})))
+    told = suspend_verb._named(context, path)
+    assert told == word.format(path)
+    (meant,) = shlex.split(told)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert places.find(usual, meant) == path
 
 
 def test_the_sites_command_shows_the_schedulers_to_it() -> None:

@@ -8,6 +8,7 @@ could have chosen, and names nothing.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -281,6 +282,6 @@ def _check_layer(desktop: SavedDesktop, was: LayerFact, file: LayerFile) -> None
 
 
 def _no(desktop: SavedDesktop, why: str) -> Refusal:
-    title = desktop.facts.title
-    hint = f"it needs {title}, on a node like that of {desktop.facts.host}: 7lbd saved show {desktop.path}"
+    title, path = desktop.facts.title, shlex.quote(str(desktop.path))
+    hint = f"it needs {title}, on a node like that of {desktop.facts.host}: 7lbd saved show {path}"
     return Refusal(ExitCode.IMAGE, f"{desktop.path}: cannot go on here: {why}", hint=hint)
