@@ -13,9 +13,11 @@ from . import (
     background,
     boot,
     commands,
+    coordinator,
     density,
     egress,
     encrypt,
+    evict,
     facts,
     intake,
     job,
@@ -48,6 +50,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "commands": commands.run,
     "suspend": suspend.run,
     "encrypt": encrypt.run,
+    "evict": evict.run,
     "job": job.run,
     "density": density.run,
     "background": background.run,
@@ -59,6 +62,7 @@ BENCHES: dict[str, Callable[[Bench], None]] = {
     "intake": intake.run,
     "publishing": publishing.run,
     "pool": pool.run,
+    "coordinator": coordinator.run,
     "worker": worker.run,
 }
 RESULT = BUILD / "bench.json"

@@ -22,9 +22,9 @@ _MOST_CPU = 20.0
 
 def run(bench: Bench) -> None:
     """All of it, in one stand."""
-    machines = bench.rounds(_MACHINES, 200)
+    machines = bench.amount(_MACHINES, 200)
     bench.tell(f"{machines} coordinators")
-    told = _stand(machines, bench.rounds(200, 40))
+    told = _stand(machines, bench.amount(200, 40))
     polls = told["polls"]
     bench.add("CPU of a poll", "ms", [one["cpu_ms"] for one in polls], limit=_MOST_CPU, note="waiting and report")
     bench.add("polls each second", "", [one["each_second"] for one in polls], note="coordinators on the same machine")

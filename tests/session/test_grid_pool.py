@@ -138,11 +138,11 @@ class Grid:
         file = Path(self.state("pool")) / "grid-pool" / "admin-token"
         return file.read_text().strip() if file.exists() else ""
 
-    def enrol(self, machine: str) -> None:
+    def enrol(self, machine: str, *options: str) -> None:
         """Make a machine belong to the pool, as its user would."""
         line = self.call("grid", "pool", "code").strip().splitlines()[-1].split()
         assert line[:4] == ["7lbd", "grid", "enrol", self.url]
-        self.call(*line[1:], "--machine", machine, whose=machine)
+        self.call(*line[1:], "--machine", machine, *options, whose=machine)
 
     def ask(self, machine: str, *words: str) -> Any:
         """A machine asks the service."""
@@ -349,3 +349,17 @@ def test_a_revoked_machine_is_told_why(grid: Grid) -> None:
     assert told["refused"] == "MachineBarred"
     assert "the laptop was lost" in told["what"]
     assert "REVOKED: the laptop was lost" in grid.call("grid", "pool", "list")
+
+
+def test_the_key_of_a_stolen_disk_is_gone_with_its_machine(grid: Grid) -> None:
+    keys = Path(grid.state("kept")) / "grid" / "keys"
+    grid.enrol("kept", "--image-key-source", "pool")
+    assert [path.name for path in keys.iterdir()] == ["image-key.json"], "what opens it is on no disk of the machine"
+    before = (keys / "image-key.json").read_bytes()
+    assert "with the pool" in grid.call("grid", "rekey", whose="kept")
+    assert (keys / "image-key.json").read_bytes() != before
+    assert "its disk's key is kept here" in grid.call("grid", "pool", "list")
+    told = grid.call("grid", "pool", "revoke", "kept", "--why", "stolen")
+    assert "nothing opens what is encrypted on its disk any more" in told
+    grid.call("grid", "rekey", whose="kept", code=4)
+    assert not list((Path(grid.state("pool")) / "grid-pool" / "keys").glob("kept~*"))
