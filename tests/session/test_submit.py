@@ -115,6 +115,10 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
     new = login.call("7lbd", "connect", "--renew").split()[0].rpartition("#token=")[2]
     assert login.call("7lbd", "connect", "--url").strip() == f"{url}#token={new}"
     assert not opened(url, token)
+    file = login.folder / "state" / "saved" / f"job{job}.7lbd"
+    assert str(file) in login.call("7lbd", "suspend", f"job{job}", "--keep-running"), "on its node, in its job"
+    assert str(file) in login.call("7lbd", "saved", "check", str(file))
+    assert f"job{job}  ready  up " in login.call("7lbd", "status"), "and it has not ended"
     output = login.slurm.output(job)
     for secret in (token, new, password):
         assert secret not in output
@@ -124,6 +128,8 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
     told_by_slurm = login.slurm.wait(job, timeout=30)
     assert (told_by_slurm["JobState"], told_by_slurm["ExitCode"]) == ("COMPLETED", "0:0"), login.slurm.output(job)
     assert "the guest shut down" in login.slurm.output(job)
+    login.call("7lbd", "saved", "rm", str(file))
+    assert not file.exists()
 
 
 def opened(url: str, token: str) -> bool:
