@@ -107,7 +107,7 @@ def _stand(folder: Path) -> Iterator[Stand]:
             workers.pool_beyond(net, short / "p") as pool,
         ):
             ways = [f"tcp://{workers.NAME}:{pool.port}"]
-            options = _of_tests("test_egress").site_file(folder, egress_allow=ways)
+            options = _of_tests("ways").site_file(folder, egress_allow=ways)
             image = workers.warm_image(folder / "images" / "worker", net.prefix, options)
             yield Stand(net, pool, image, options, folder)
     finally:
