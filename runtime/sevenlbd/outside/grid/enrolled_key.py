@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from ...base.errors import Refusal
 from ...config.settings import KeyPlace, Settings
 from ..console import terminal
-from . import key_sources
-from .client import MachineBarred, PoolDeclined
+from . import key_sources, membership
+from .client import MachineBarred, PoolDeclined, PoolTrouble
 
 _AGAIN = "  the coordinator tries it again when it begins; until then it fetches and starts nothing"
+_FORGET = "wait for that pool, or give up the key, and the images here with it: 7lbd grid rekey --forget"
 
 
 class EnrolledKey:
@@ -33,11 +34,15 @@ class EnrolledKey:
         """Before the code is used up, which lets a machine in once. Raises Refusal."""
         if not self._by_pool:
             self._own.make()
+        elif self._own.exists() and not (self._own.place.parent / membership.MACHINE).exists():
+            self._lost = "the pool that keeps it is not known here any more"
         elif self._own.exists():
             try:
                 self._held = self._own.load()
             except (MachineBarred, PoolDeclined) as gone:
                 self._lost = gone.what
+            except PoolTrouble as trouble:
+                raise Refusal(trouble.code, f"the key of encrypted images: {trouble.what}", hint=_FORGET) from None
 
     def settle(self) -> None:
         """The machine belongs to the pool: what is to be kept there is. It is not in vain when this is not done yet."""

@@ -194,3 +194,31 @@ def test_a_program_that_is_not_set_any_more_is_told(home: Path, tmp_path: Path) 
     key_sources.own(Settings(image_key_command=(str(program),)), here(home)).make()
     with pytest.raises(Refusal, match="kept by a program of the site's, and none is set"):
         key_sources.given(AUTO, here(home))
+
+
+def test_who_enrols_anew_while_the_old_pool_is_away_is_told_what_that_costs_and_keeps_the_code(
+    tmp_path: Path, home: Path
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    with pool_service.serving_pool(tmp_path / "old") as old:
+        enrol(old, "--image-key-source", "pool")
+    with pool_service.serving_pool(tmp_path / "new") as new:
+        with pytest.raises(Refusal, match="the key of encrypted images: the pool's service at") as told:
+            enrol(new, "--again")
+        assert "rekey --forget" in (told.value.hint or "")
+        assert codes.waiting(new.state) == 1
+        call("rekey", "--forget")
+        assert enrol(new, "--again", "--image-key-source", "pool") == ExitCode.OK
+        assert key_sources.given(AUTO, here(home))
+
+
+def test_a_machine_that_knows_no_pool_any_more_enrols_with_a_new_key(
+    pool: RunningService, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrol(pool, "--image-key-source", "pool")
+    key = key_sources.given(AUTO, here(home))
+    (home / "machine.toml").unlink()
+    assert enrol(pool, "--image-key-source", "pool") == ExitCode.OK
+    assert "is lost, and they are fetched anew" in capsys.readouterr().err
+    assert key_sources.given(AUTO, here(home)) != key
