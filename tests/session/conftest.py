@@ -134,7 +134,7 @@ def refuse(base: Path) -> Iterator[Refuse]:
     before = harness.my_processes()
 
     def attempt(*arguments: str, code: int, says: Sequence[str], **options: Any) -> str:
-        options.setdefault("timeout", 30)
+        options.setdefault("timeout", 120)
         done = harness.run("run", "--session-dir", str(base), *arguments, **options)
         return strange.refusal(done, code, says)
 

@@ -105,7 +105,7 @@ class Firefox:
             self._command("browsingContext.navigate", {"context": self.tab, "url": address, "wait": "none"}),
             self._loop,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not leaving.done():
             if any(event["params"].get("type") == "beforeunload" for event in self.events):
                 self.command("browsingContext.handleUserPrompt", context=self.tab, accept=False)

@@ -146,7 +146,7 @@ class Session:
         """The event of a phase."""
         return self.wait_event("phase", timeout, phase=phase)
 
-    def wait_end(self, timeout: float = 60) -> int:
+    def wait_end(self, timeout: float = 90) -> int:
         """The exit code."""
         code = self.process.wait(timeout)
         for reader in self._readers:
@@ -292,7 +292,7 @@ def my_processes() -> set[int]:
     return {pid for pid, line in descendants(os.getpid()).items() if re.search(ours, line) and "squashfuse" not in line}
 
 
-def wait_until_gone(pids: Iterable[int], seconds: float = 15) -> set[int]:
+def wait_until_gone(pids: Iterable[int], seconds: float = 60) -> set[int]:
     """Those of `pids` that are still there after so long."""
     deadline = time.monotonic() + seconds
     left = set(pids)

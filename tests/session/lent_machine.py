@@ -169,7 +169,7 @@ class LentMachine:
         """By SIGKILL; its VMs die with it."""
         os.kill(self.pid, signal.SIGKILL)
         assert self._process
-        self._process.wait(30)
+        self._process.wait(90)
 
     def end(self, seconds: float = _WITHIN) -> int:
         """In order. Returns its exit code."""
@@ -184,6 +184,6 @@ class LentMachine:
             with suppress(OSError, ValueError, IndexError):
                 os.kill(self.pid, signal.SIGKILL)  # its VMs die with it
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
+                self._process.wait(90)
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(90)

@@ -61,7 +61,7 @@ def running(folder: Path, *, strips_cookies: bool = False) -> Iterator[Portal]:
         yield Portal(folder, port)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(90)
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
@@ -75,7 +75,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while server.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

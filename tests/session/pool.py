@@ -119,7 +119,7 @@ class Pool:
                 daemon.send_signal(signal.SIGTERM)
             for daemon in reversed(self.daemons):
                 try:
-                    daemon.wait(20)
+                    daemon.wait(90)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()

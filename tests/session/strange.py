@@ -38,9 +38,9 @@ def refusal(done: subprocess.CompletedProcess[str], code: int, says: Sequence[st
 
 def boots(session: Session) -> dict[str, object]:
     """Proves that a session comes up with all its helpers and ends in order; returns its last state."""
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     session.pid_of("sbin/smbd")
     session.send(signal.SIGTERM)
-    assert session.wait_end(30) == 143, session.story()
+    assert session.wait_end() == 143, session.story()
     assert "Traceback" not in session.errors, session.errors
     return session.events[-1]

@@ -79,7 +79,7 @@ def test_when_its_owner_needs_the_memory_it_is_shut_down(start: StartSession, bl
     )
     session.wait_phase("booting")
     with an_owner_who_takes(until=lambda: session.process.poll() is not None):
-        assert session.wait_end(20) == 5, session.story()
+        assert session.wait_end() == 5, session.story()
     end = session.wait_event("finished")
     assert end["phase"] == "ended"
     assert "are others' (background_memory)" in end["reason"]

@@ -200,7 +200,7 @@ def test_an_image_that_somebody_changes_is_refused_until_that_has_ended(
         refuse("--image", str(own_image), code=IMAGE, says=["disk.qcow2", "locked exclusively"])
         fcntl.flock(disk, fcntl.LOCK_UN)
         session = start("--image", str(own_image))
-        session.wait_phase("booting", 30)
+        session.wait_phase("booting")
         with pytest.raises(BlockingIOError):
             fcntl.flock(disk, fcntl.LOCK_EX | fcntl.LOCK_NB)
         boots(session)

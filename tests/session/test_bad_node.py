@@ -70,7 +70,7 @@ def test_without_kvm_accel_kvm_is_refused(refuse: Refuse, blank_image: Path) -> 
 
 def test_without_kvm_accel_auto_says_so_aloud_and_in_status(start: StartSession, blank_image: Path, base: Path) -> None:
     session = start("--image", str(blank_image), "--accel", "auto", prefix=node(NO_KVM))
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     (state,) = json.loads(harness.run("status", "--json", "--session-dir", str(base)).stdout)
     assert state["accel"] == "tcg"
     assert any("NO KVM" in text and "slower" in text for text in state["warnings"])
@@ -115,7 +115,7 @@ def test_limits_of_the_shell_are_refused_with_the_arithmetic(
 
 def test_limits_that_may_be_raised_are_raised_for_everything_inside(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image), prefix=limited("-Sn 64", "-Sf 100", "-Sv 3000000"))
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     for name in ("qemu-system", "sbin/smbd", "sevenlbd.inside.gateway"):
         told = Path(f"/proc/{session.pid_by_name(name)}/limits").read_text()
         soft = {line[:26].strip(): line[26:].split()[0] for line in told.splitlines()}
@@ -144,11 +144,11 @@ def test_contain_hides_the_devices_and_says_how_to_show_them(
 ) -> None:
     """--contain is a habit at many sites; --containall hides /proc's processes, too."""
     session = start("--image", str(blank_image), options=["--containall", "--bind", f"{blank_image},{base}"])
-    assert session.wait_phase("booting", 60)["network"] == "user"
+    assert session.wait_phase("booting")["network"] == "user"
     assert "--bind /dev/net/tun" in "\n".join(session.events[0]["warnings"])
     # In there our PIDs are others: the control socket is how a session is reached.
     assert harness.run("stop", "--session-dir", str(base)).returncode == 0
-    assert session.wait_end(20) == 0
+    assert session.wait_end() == 0
 
 
 def test_root_is_refused(refuse: Refuse, blank_image: Path) -> None:

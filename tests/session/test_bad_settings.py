@@ -122,7 +122,7 @@ def test_a_name_that_is_taken_is_refused_and_the_owner_of_it_lives_on(
     start: StartSession, blank_image: Path, base: Path
 ) -> None:
     session = start("--image", str(blank_image), "--name", "mine")
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     asked = ("run", "--image", str(blank_image), "--name", "mine", "--session-dir", str(base))
     refusal(harness.run(*asked), USAGE, ["`mine`", "running already", "7lbd stop mine"])
     boots(session)
@@ -155,12 +155,12 @@ def test_what_waits_in_tmp_under_our_name_stops_nobody(start: StartSession, work
     usual.symlink_to(work)
     there = {"TMPDIR": str(trap)}
     session = start("--image", str(blank_image), "--session-dir", "", env=there)
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     assert session.folder.parent.name.startswith(f"{usual.name}-")
     assert session.id in harness.run("status", env=there).stdout
     usual.unlink()
     harness.run("stop", env=there)
-    session.wait_end(30)
+    session.wait_end()
     assert not list(trap.iterdir())
 
 

@@ -40,7 +40,7 @@ def test_a_home_of_any_kind_is_served(
     start: StartSession, blank_image: Path, work: Path, homes: Path, name: str
 ) -> None:
     session = start("--image", str(blank_image), prefix=with_passwd(work, "me", homes / name))
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     assert served(session)["home"] == str(homes / name)
     boots(session)
 
@@ -108,7 +108,7 @@ def test_a_user_of_any_name_has_a_session(
 ) -> None:
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     session = start("--image", str(blank_image), prefix=with_passwd(work, name, home))
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     assert session.account() == account
     assert boots(session)["user"] == name
 
@@ -161,7 +161,7 @@ def test_a_share_that_cannot_be_served_is_refused(
 def test_a_share_with_a_strange_path_is_served(start: StartSession, blank_image: Path, folders: Path) -> None:
     strange = folders / "a b \u00e4,;=#"
     session = start("--image", str(blank_image), "--share", f"data={strange}:ro")
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     assert served(session)["data"] == str(strange)
     boots(session)
 
@@ -197,7 +197,7 @@ def test_nothing_of_a_hostile_environment_reaches_the_runtime(
     given = {f"APPTAINERENV_{name}": value.get(name, str(evil)) for name in EVIL}
     given |= {f"SINGULARITYENV_{name}": value.get(name, str(evil)) for name in EVIL}
     session = start("--image", str(blank_image), env=plain | given, prefix=with_passwd(work, "me", evil), cwd=evil)
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     # smbd loads a character set of ours from there.
     ours = {"GCONV_PATH": "/usr/lib/7lbd/charset"}
     for program, more in (("qemu-system-x86_64", {}), ("sbin/smbd", ours), ("sbin/dnsmasq", {})):
@@ -221,7 +221,7 @@ def variables(pid: int) -> dict[str, str]:
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_a_strange_umask_neither_opens_nor_breaks_a_session(start: StartSession, blank_image: Path, umask: int) -> None:
     session = start("--image", str(blank_image), umask=umask)
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     harness.is_private(session.folder)
     boots(session)
 
@@ -248,7 +248,7 @@ def test_four_sessions_of_one_user_do_not_know_of_each_other(
     told = refusal(harness.run("stop", *where), 9, ["several sessions are running"])
     assert all(session.id in told for session in sessions)
     assert harness.run("stop", sessions[0].id, *where).returncode == 0
-    assert sessions[0].wait_end(20) == 0
+    assert sessions[0].wait_end() == 0
     alive = json.loads(harness.run("status", "--json", *where).stdout)
     assert {state["id"] for state in alive} == {session.id for session in sessions[1:]}
     for session in sessions[1:]:

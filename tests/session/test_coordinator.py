@@ -160,7 +160,7 @@ def test_an_owner_who_logs_in_while_a_vm_starts_finds_it_gone_in_time(machine: L
     machine.log_in()
     began = time.monotonic()
     machine.wait("it is gone", lambda: not machine.sessions())
-    assert time.monotonic() - began < _GRACE + 5, machine.story()
+    assert time.monotonic() - began < _GRACE + 20, machine.story()
     assert not harness.wait_until_gone([supervisor])
     assert "ada (ssh) is logged in" in machine.changes(f"vm {name}", "ending")[-1]["why"]
     machine.log_out()
@@ -174,7 +174,7 @@ def test_a_vm_that_refuses_to_end_is_killed_within_the_grace(machine: LentMachin
     machine.log_in()
     began = time.monotonic()
     machine.wait("it is gone", lambda: machine.changes(f"vm {name}", "gone"))
-    assert time.monotonic() - began < _GRACE + 5, machine.story()
+    assert time.monotonic() - began < _GRACE + 20, machine.story()
     assert not harness.wait_until_gone(family)
     machine.log_out()
 

@@ -230,9 +230,9 @@ def test_the_guests_link_carries_no_more_than_its_limit(guest: Guest) -> None:
     least = size * 8 / (MEGABITS * 1e6)
     came, seconds = guest.probe("download", LICENSE, siteserver.BULK, size)
     assert came == size
-    assert 0.9 * least < seconds < 2.5 * least, "towards the guest"
+    assert 0.9 * least < seconds < 5 * least, "towards the guest"
     seconds = guest.probe("upload", LICENSE, siteserver.SINKS_ALL, size)
-    assert 0.9 * least < seconds < 2.5 * least, "from the guest"
+    assert 0.9 * least < seconds < 5 * least, "from the guest"
 
 
 def test_inside_there_are_these_sockets_and_no_other_way(connected: Session) -> None:
@@ -321,7 +321,7 @@ def test_image_and_user_can_narrow_the_list(
         description.write(image + "\n")
     site = site_file(work, egress_allow=[f"tcp://{LICENSE}:{LMGRD}", f"tcp://{LICENSE}:{VENDOR}"])
     session = start("--image", str(folder), *options, prefix=net.prefix, options=site, env=ALONE)
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     session.pid_of("smbd")
     wait = f"for i in $(seq 50); do ss -Hltn | grep -q {HOST}:445 && break; sleep 0.1; done; ss -Hltn"
     found = {line.split()[3] for line in session.inside("sh", "-c", wait).stdout.splitlines()}
@@ -331,7 +331,7 @@ def test_image_and_user_can_narrow_the_list(
     addresses = {row["ifname"]: {one["local"] for one in row["addr_info"]} for row in rows}
     assert addresses == {"lo": {"127.0.0.1", "::1"} | ({LICENSE} if ports else set()), "tap0": {HOST}}
     session.send(signal.SIGTERM)
-    assert session.wait_end(30) == 143
+    assert session.wait_end() == 143
 
 
 BAD: dict[str, tuple[dict[str, object], list[str]]] = {

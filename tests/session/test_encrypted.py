@@ -116,7 +116,7 @@ def told(work: Path, spare: Path) -> Told:
         session.kill()
     again = _gone_on(told, places, spare, env)
     again.send(signal.SIGKILL)
-    again.process.wait(30)
+    again.process.wait(90)
     told.found["killed"] = marked(mark, *places.values())
     told.leftovers = {path.name for path in places["b"].rglob("*")}
     harness.run("gc", "--session-dir", str(places["b"]), env=env)
@@ -231,7 +231,7 @@ def test_an_image_lies_encrypted_and_a_guest_boots_from_it(machine: Machine, sta
     assert "disk.qcow2" in marked(machine.mark, machine.images), "in the repository it is in the clear"
     assert marked(machine.mark, machine.cache, machine.state) == set()
     session = start(*machine.wanted, options=machine.options, env=machine.env)
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     with socket.socket(socket.AF_UNIX) as serial:
         serial.connect(str(session.folder / "serial.sock"))
         serial.settimeout(60)

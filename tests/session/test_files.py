@@ -52,7 +52,7 @@ def session(work: Path, places: Path, windows: Path) -> Iterator[Session]:
         "--image", str(windows), "--no-home-share", *words, base=base, prefix=colleagues.member(), umask=UMASK
     )
     try:
-        started.wait_phase("booting", 60)
+        started.wait_phase("booting")
         answers(started)
         yield started
     except AssertionError:

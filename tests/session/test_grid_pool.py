@@ -114,7 +114,7 @@ class Grid:
         for process in harness.descendants(self.service.pid) if number is signal.SIGKILL else ():
             os.kill(process, number)
         self.service.send_signal(number)
-        return self.service.wait(30)
+        return self.service.wait(90)
 
     def story(self) -> str:
         return (self.folder / "service.log").read_text(errors="replace")

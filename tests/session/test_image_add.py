@@ -329,7 +329,7 @@ def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path,
     os.kill(writing[0], signal.SIGSTOP)
     (ours,) = _those_of(process, "/python3")
     os.kill(ours, number)
-    assert process.wait(30) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert process.wait(90) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert not harness.wait_until_gone(harness.my_processes() - before), "qemu-img goes with it"
     assert not (repository / "cut" / "1").exists()
     if number == signal.SIGKILL:

@@ -71,7 +71,7 @@ def begun(shared: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
     """A slow fetch of lab that has begun: some of it has arrived."""
     call = harness.command(*words(shared, cache, "--image-cache-rate", str(RATE), *more))
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while arrived(cache) < 6 * MIB:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -252,7 +252,7 @@ def test_a_session_takes_the_copy_and_holds_it(start: StartSession, shared: Path
 
 def held(session: harness.Session) -> set[Path]:
     """The disks that the session holds locked: those that it runs from."""
-    session.wait_phase("booting", 60)
+    session.wait_phase("booting")
     found = set()
     for descriptor in Path(f"/proc/{session.supervisor()}/fd").iterdir():
         with suppress(FileNotFoundError):  # one that was closed meanwhile

@@ -218,7 +218,7 @@ def test_on_a_terminal_one_is_asked(repository: ImageRepository, answers: list[s
         terminal.send(f"{answer}\r")
     with suppress(OSError):
         terminal.expect(pexpect.EOF)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0
     os.close(ours)
     assert {path.name for path in repository.home.iterdir() if path.name.isdigit()} == versions
     assert (repository.home / "current").readlink() == Path(max(versions))

@@ -80,10 +80,10 @@ def test_a_running_session_keeps_its_version_and_is_named(
 ) -> None:
     repository.done("publish", "win@1")
     first = start("--image", "win", *repository.where)
-    assert first.wait_phase("booting", 60)["image"] == "win@1"
+    assert first.wait_phase("booting")["image"] == "win@1"
     repository.done("publish", "win@2")
     second = start("--image", "win", *repository.where)
-    assert second.wait_phase("booting", 60)["image"] == "win@2"
+    assert second.wait_phase("booting")["image"] == "win@2"
     whose = (
         f"session {first.id} of {subprocess.check_output(['id', '-un'], text=True).strip()} on {os.uname().nodename}"
     )
@@ -105,7 +105,7 @@ def killed(session: Session, base: Path) -> None:
     """Kill a session's supervisor, and wait until all that was in it is gone."""
     left = set(session.processes())
     os.kill(session.supervisor(), signal.SIGKILL)
-    session.wait_end(30)
+    session.wait_end()
     assert not harness.wait_until_gone(left)
     assert harness.run("gc", "--session-dir", str(base)).returncode == 0
 
@@ -117,7 +117,7 @@ def test_who_starts_while_versions_are_published_gets_one_of_them_whole(
     with publishing(repository):
         sessions = [start("--image", "win", *repository.where) for _ in range(3)]
         for session in sessions:
-            version = session.wait_phase("booting", 60)["image"].removeprefix("win@")
+            version = session.wait_phase("booting")["image"].removeprefix("win@")
             assert version in ("1", "2")
             assert opens(session, repository.path / "win" / version / "disk.qcow2")
             assert [lease.name.split("@")[1] for lease in repository.leases()].count(version) >= 1
@@ -128,7 +128,7 @@ def test_who_starts_while_versions_are_published_gets_one_of_them_whole(
 
 def opens(session: Session, disk: Path) -> bool:
     """Whether the session's machine opens this file, within seconds: an overlay does not say what it stands on."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     files = Path(f"/proc/{session.pid_of('qemu-system-x86_64')}/fd")
     while time.monotonic() < deadline:
         for entry in files.iterdir():

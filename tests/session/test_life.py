@@ -29,9 +29,9 @@ def test_a_signal_while_booting_ends_it(
     start: StartSession, blank_image: Path, number: signal.Signals, code: int
 ) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     session.send(number)
-    assert session.wait_end(20) == code
+    assert session.wait_end() == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -46,7 +46,7 @@ def test_a_signal_while_preparing_leaves_nothing(
     with suppress(ProcessLookupError):
         os.kill(supervisor, number)
     try:
-        session.wait_end(10)
+        session.wait_end()
     except subprocess.TimeoutExpired:
         # Python ignores nothing: a signal that was not heard would be a fault.
         pytest.fail(f"{number.name} after {delay} s was not heard:\n{session.story()}")
@@ -55,25 +55,25 @@ def test_a_signal_while_preparing_leaves_nothing(
 
 def test_sigkill_of_the_supervisor_leaves_no_process(start: StartSession, blank_image: Path, base: Path) -> None:
     session = start("--image", str(blank_image), "--name", "victim")
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     session.pid_of("smbd")
     below = set(session.processes())
     session.send(signal.SIGKILL)
-    session.wait_end(20)
-    assert harness.wait_until_gone(below, 5) == set()
+    session.wait_end()
+    assert harness.wait_until_gone(below) == set()
     assert (base / "victim").exists(), "SIGKILL leaves no chance to clean up"
     second = start("--image", str(blank_image), "--name", "second")
-    second.wait_phase("booting", 30)
+    second.wait_phase("booting")
     assert not (base / "victim").exists(), "the next session removes it"
     second.send(signal.SIGTERM)
-    second.wait_end(20)
+    second.wait_end()
 
 
 def test_gc_removes_what_a_killed_session_left(start: StartSession, blank_image: Path, base: Path) -> None:
     session = start("--image", str(blank_image), "--name", "victim")
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     session.send(signal.SIGKILL)
-    session.wait_end(20)
+    session.wait_end()
     done = harness.run("gc", "--session-dir", str(base))
     assert "removed" in done.stdout
     assert "victim" in done.stdout
@@ -81,7 +81,7 @@ def test_gc_removes_what_a_killed_session_left(start: StartSession, blank_image:
 
 def test_stop_and_status_find_the_session(start: StartSession, blank_image: Path, base: Path) -> None:
     session = start("--image", str(blank_image), "--name", "mine")
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     where = ("--session-dir", str(base))
     shown = harness.run("status", "--json", *where)
     assert [state["id"] for state in json.loads(shown.stdout)] == ["mine"]
@@ -89,7 +89,7 @@ def test_stop_and_status_find_the_session(start: StartSession, blank_image: Path
     assert "mine  booting" in harness.run("status", *where).stdout
     stopped = harness.run("stop", "mine", *where)
     assert (stopped.returncode, stopped.stdout) == (0, "session mine has ended\n")
-    assert session.wait_end(20) == 0
+    assert session.wait_end() == 0
     nothing = harness.run("stop", *where)
     assert nothing.returncode == 9
     assert "no session of yours is running" in nothing.stderr
@@ -97,18 +97,18 @@ def test_stop_and_status_find_the_session(start: StartSession, blank_image: Path
 
 def test_the_session_folder_is_private(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image), umask=0)
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     assert session.folder.stat().st_mode & 0o777 == 0o700
     assert session.folder.parent.stat().st_mode & 0o777 == 0o700
     harness.is_private(session.folder)
     assert {"rdp.sock", "vnc.sock", "session.json", "credentials.json", "overlay.qcow2"} <= set(running_files(session))
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def test_a_time_limit_ends_it_in_order(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image), "--for", "3s")
-    assert session.wait_end(30) == 0
+    assert session.wait_end() == 0
     assert session.events[-1]["reason"] == "its time is up"
     assert 3 <= session.events[-1]["phases"]["stopping"] < 20
 
@@ -117,8 +117,8 @@ def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
     start: StartSession, blank_image: Path, base: Path
 ) -> None:
     session = start("--image", str(blank_image), "--name", "dumb", "--ready-timeout", "6s")
-    assert session.wait_end(40) == 7
-    kept = Path(session.wait_event("kept", 10)["folder"])
+    assert session.wait_end() == 7
+    kept = Path(session.wait_event("kept")["folder"])
     assert kept == base / "failed-dumb"
     assert (kept / "console.png").read_bytes().startswith(b"\x89PNG")
     assert "not ready within 6 s" in session.events[-1]["reason"]
@@ -154,50 +154,50 @@ def test_a_guest_that_stands_still_in_its_boot_is_started_anew_once(
     serial = session.folder / "logs" / "serial.log"
     told = "the guest stood still in its boot, as emulation rarely makes it: the machine was started anew"
     session.wait_event("warning", 40, text=told)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (boots := serial.read_bytes().count(b"B")) < 2:
         assert time.monotonic() < deadline, boots
         time.sleep(0.2)
     time.sleep(16)
     assert serial.read_bytes().count(b"B") == 2, "once is enough"
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def test_the_death_of_qemu_ends_it_with_the_reason(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGSEGV)
-    assert session.wait_end(20) == 8
+    assert session.wait_end() == 8
     assert "QEMU ended with signal 11" in session.events[-1]["reason"]
 
 
 @pytest.mark.parametrize("helper", ["smbd", "dnsmasq"])
 def test_a_helper_that_dies_is_started_again(start: StartSession, blank_image: Path, helper: str) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     first = session.pid_of(f"sbin/{helper}")
     time.sleep(0.5)
     os.kill(first, signal.SIGKILL)
-    assert helper in session.wait_event("warning", 10)["text"]
+    assert helper in session.wait_event("warning")["text"]
     time.sleep(1.5)
     assert session.pid_of(f"sbin/{helper}") != first
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def test_the_keeper_killed_ends_it_with_the_reason(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     # First the one that waits in front of the wall, then the keeper, then what it has only just forked.
     keepers = sorted(pid for pid, line in session.processes().items() if "start.py sevenlbd.inside " in line)
     os.kill(keepers[1], signal.SIGKILL)
-    assert session.wait_end(20) == 8
+    assert session.wait_end() == 8
 
 
 def test_the_password_is_in_no_process_list_environment_or_log(start: StartSession, blank_image: Path) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     session.pid_of("smbd")
     password = session.password()
     assert len(password) >= 21
@@ -212,7 +212,7 @@ def test_the_password_is_in_no_process_list_environment_or_log(start: StartSessi
     for path in (*session.folder.glob("logs/*"), session.folder / "session.json"):
         assert password.encode() not in path.read_bytes(), path
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
     assert password not in session.story()
 
 
@@ -224,18 +224,18 @@ def apptainer_of(session: Session) -> int:
 def test_sigterm_to_apptainer_alone_ends_it_in_order(start: StartSession, blank_image: Path) -> None:
     """slurmstepd's SIGTERM reaches only its direct child."""
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     os.kill(apptainer_of(session), signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
     assert session.events[-1]["phase"] == "ended"
 
 
 def test_apptainer_killed_takes_the_session_with_it(start: StartSession, blank_image: Path, base: Path) -> None:
     session = start("--image", str(blank_image))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     below = {pid for pid, line in session.processes().items() if "squashfuse" not in line}
     os.kill(apptainer_of(session), signal.SIGKILL)
-    assert harness.wait_until_gone(below, 15) == set()
+    assert harness.wait_until_gone(below) == set()
     assert not base.exists() or not list(base.iterdir()), "the supervisor had its chance to clean up"
 
 
@@ -243,17 +243,17 @@ def test_gc_ends_the_mount_of_a_killed_apptainer_and_no_other(start: StartSessio
     living = start("--image", str(blank_image))
     killed = start("--image", str(blank_image), "--name", "killed")
     for session in (living, killed):
-        session.wait_phase("booting", 30)
+        session.wait_phase("booting")
     kept, left = _mount_of(living), _mount_of(killed)
     below = set(killed.processes())
     os.kill(apptainer_of(killed), signal.SIGKILL)
-    assert harness.wait_until_gone(below, 15) == set()
+    assert harness.wait_until_gone(below) == set()
     printed = harness.run("gc").stdout
     assert "of the SIF that a killed Apptainer left" in printed or not left
-    assert harness.wait_until_gone(left, 10) == set()
+    assert harness.wait_until_gone(left) == set()
     assert harness.wait_until_gone(kept, 0.5) == kept
     living.send(signal.SIGINT)
-    living.wait_end(30)
+    living.wait_end()
 
 
 def _mount_of(session: Session) -> set[int]:

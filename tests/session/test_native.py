@@ -102,7 +102,7 @@ def _listens(port: int) -> bool:
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not _listens(port):
         assert time.monotonic() < deadline, "nothing listens"
         time.sleep(0.1)
@@ -264,7 +264,7 @@ def test_a_neighbours_flood_does_not_keep_the_owner_of_the_bundle_out(demo: Sess
         for _ in range(3):
             begun = time.monotonic()
             assert knock(demo, bundle, bundle / "client.pem")[:2] == b"\x03\x00"
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 15
         assert flood.poll() is None
 
 

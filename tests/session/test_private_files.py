@@ -45,7 +45,7 @@ def session(work: Path, home: Path, blank_image: Path) -> Iterator[Session]:
         "--image", str(blank_image), *words, "--state-dir", str(home / "state"), base=base, env=there
     )
     try:
-        started.wait_phase("booting", 60)
+        started.wait_phase("booting")
         deadline = time.monotonic() + 30
         while "CONNECTION_REFUSED" in str(started.inside("smbclient", "-N", f"//{HOST}/none", "-c", "")):
             assert time.monotonic() < deadline, started.story()

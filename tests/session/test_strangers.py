@@ -71,10 +71,10 @@ def session(work: Path, blank_image: Path, squatted: int) -> Iterator[Session]:
     where = f"0.0.0.0:{squatted}-{squatted + 99}"
     made = harness.start("--image", str(blank_image), "--web", where, base=work / "node-wide")
     try:
-        made.wait_phase("booting", 60)
+        made.wait_phase("booting")
         yield made
         made.send(signal.SIGTERM)
-        made.wait_end(30)
+        made.wait_end()
     finally:
         made.kill()
 
@@ -180,7 +180,7 @@ def test_a_guest_that_floods_smbd_gets_a_few_processes_and_the_user_her_files_af
         assert 10 < smbd_processes(session) <= SMBD_PROCESSES
     begun = time.monotonic()
     while not lists_the_home(session):
-        assert time.monotonic() - begun < 20, "the user's files do not come back"
+        assert time.monotonic() - begun < 60, "the user's files do not come back"
         time.sleep(0.5)
 
 

@@ -68,7 +68,7 @@ def victim(blank_image: Path, work: Path) -> Iterator[Session]:
         base=work / "b",
     )
     try:
-        session.wait_phase("booting", 60)
+        session.wait_phase("booting")
         inside.pid(session, "gateway")
         yield session
     finally:
@@ -278,8 +278,8 @@ def test_whatever_is_planted_inside_changes_nothing_outside_and_ends_no_report(
     os.kill(victim.pid_of("qemu-system-x86_64"), signal.SIGKILL)
     begun = time.monotonic()
     assert victim.wait_end(60) != 0
-    assert time.monotonic() - begun < 30
-    kept = Path(victim.wait_event("kept", 10)["folder"])
+    assert time.monotonic() - begun < 55
+    kept = Path(victim.wait_event("kept")["folder"])
     names = {str(path.relative_to(kept)) for path in kept.rglob("*")}
     assert names <= {"lock", "logs", "session.json", "console.png", *listed("inside")}
     assert sum(path.stat().st_size for path in kept.rglob("*")) < 64 << 20

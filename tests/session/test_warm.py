@@ -79,15 +79,15 @@ def test_two_sessions_from_one_warm_state_are_strangers(start: StartSession) -> 
     for session in (first, second):
         session.send(signal.SIGTERM)
     for session in (first, second):
-        assert session.wait_end(90) == 0, session.story()
+        assert session.wait_end() == 0, session.story()
 
 
 def test_it_boots_when_that_is_wanted(start: StartSession) -> None:
     session = start("--image", str(harness.DEMO), "--no-warm")
-    assert not [text for text in session.wait_phase("booting", 30)["warnings"] if "warm" in text]
+    assert not [text for text in session.wait_phase("booting")["warnings"] if "warm" in text]
     assert "thawed" not in milestones(session)
     session.send(signal.SIGTERM)
-    assert session.wait_end(30) == 143
+    assert session.wait_end() == 143
 
 
 def _record(image: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -122,7 +122,7 @@ def test_a_warm_state_that_does_not_fit_is_told_and_the_guest_boots(
     change, options, says = STRANGE[case]
     change(image)
     session = start("--image", str(image), *options)
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     state = json.loads((session.folder / "session.json").read_text())
     notes = [text for text in state["warnings"] if "warm state" in text]
     assert len(notes) == 1, session.story()
@@ -130,7 +130,7 @@ def test_a_warm_state_that_does_not_fit_is_told_and_the_guest_boots(
     assert "the guest boots" in notes[0]
     assert "thawed" not in state["milestones"]
     session.send(signal.SIGTERM)
-    assert session.wait_end(30) == 143, session.story()
+    assert session.wait_end() == 143, session.story()
 
 
 def image_warm(*arguments: str, **options: Any) -> Any:
@@ -167,7 +167,7 @@ def test_a_warm_state_that_is_in_use_is_not_replaced(start: StartSession, image:
     assert "thawed" in session.wait_phase("ready")["milestones"]
     refusal(image_warm(*here, "demo@1", "--again"), 3, ["is in use", "--as VERSION"])
     session.send(signal.SIGTERM)
-    assert session.wait_end(90) in (0, 143)
+    assert session.wait_end() in (0, 143)
 
 
 def test_a_bare_disk_can_have_none() -> None:

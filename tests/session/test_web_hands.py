@@ -241,6 +241,6 @@ def test_axe_finds_nothing_on_any_page_in_any_state(
     session.send(signal.SIGKILL)
     until("the lost line", lambda: page.locator("body").get_attribute("data-link") == "lost", 40, page)
     look(page, "status, lost")
-    session.wait_end(20)
+    session.wait_end()
     harness.run("gc", "--session-dir", str(base))
     assert not found, json.dumps(found, indent=1)

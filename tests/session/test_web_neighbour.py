@@ -37,10 +37,10 @@ def victim(work: Path, blank_image: Path) -> Iterator[Session]:
     """A session that all these tests besiege, one after the other."""
     session = harness.start("--image", str(blank_image), "--name", "victim", base=work / "siege")
     try:
-        session.wait_phase("booting", 30)
+        session.wait_phase("booting")
         yield session
         session.send(signal.SIGTERM)
-        session.wait_end(30)
+        session.wait_end()
     finally:
         session.kill()
 
@@ -189,7 +189,7 @@ def test_no_key_but_the_right_one_opens_it(start: StartSession, blank_image: Pat
         assert answer.status == 401, value
     assert wire.ask("GET", here + "api/status", {"Cookie": f"sevenlbd-{victim.id}={mine}"}).status == 200
     other.send(signal.SIGTERM)
-    other.wait_end(20)
+    other.wait_end()
 
 
 def test_a_key_in_the_address_is_worth_nothing(victim: Session) -> None:
@@ -214,7 +214,7 @@ def test_guessing_is_slowed_and_the_user_is_not(victim: Session) -> None:
         time.sleep(0.2)
         begun = time.monotonic()
         assert wire.log_in(here, web.token(victim)).status == 303
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
         statuses = [guess.result().status for guess in guesses]
     assert set(statuses) == {403, 429} or set(statuses) == {429}
     assert statuses.count(403) <= 10
@@ -403,7 +403,7 @@ def test_https_with_the_sessions_own_certificate(
     start: StartSession, blank_image: Path, new_visitor: NewVisitor
 ) -> None:
     session = start("--image", str(blank_image), "--web-tls")
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     here = web.url(session)
     assert here.startswith("https://")
     page = log_in(new_visitor(here), session)
@@ -421,7 +421,7 @@ def test_https_with_the_sessions_own_certificate(
             assert not plain.recv(100).startswith(b"HTTP/1.1 200")
     assert unix_answer(session).startswith(b"HTTP/1.1 200"), "the socket in the folder speaks plain HTTP"
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def certificate_at(address: str) -> bytes:
@@ -442,14 +442,14 @@ def test_https_with_the_sites_own_certificate(
 ) -> None:
     certificate, key = ondemand.certificate(tmp_path, "localhost")
     session = start("--image", str(blank_image), "--web-certificate", str(certificate), "--web-key", str(key))
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     here = web.url(session)
     assert here.startswith("https://")
     assert certificate_at(here) == ssl.PEM_cert_to_DER_cert(certificate.read_text())
     page = log_in(new_visitor(here), session)
     until("live", lambda: page.locator("body").get_attribute("data-link") == "live", page=page)
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def test_the_socket_in_the_folder_is_the_users_alone(victim: Session) -> None:

@@ -134,7 +134,7 @@ def test_a_site_that_lists_its_portals_is_reached_by_no_other_name(
     start: StartSession, blank_image: Path, portal: Portal, new_visitor: NewVisitor
 ) -> None:
     session = start("--image", str(blank_image), "--portal", portal.origin)
-    session.wait_phase("booting", 30)
+    session.wait_phase("booting")
     page = from_card(new_visitor(portal.origin).open("about:blank"), portal, session, "node")
     page.click("#to-console")
     wait_state(page, "connected")
@@ -154,7 +154,7 @@ def test_a_site_that_lists_its_portals_is_reached_by_no_other_name(
     for origin, status in ((portal.origin, 101), ("https://other.example.edu", 403), (here.rstrip("/"), 101)):
         assert wire.ask("GET", f"{here}ws/console", wire.handshake(origin, key)).status == status, origin
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()
 
 
 def test_a_rebound_name_gets_nothing_in_a_real_browser(
@@ -169,4 +169,4 @@ def test_a_rebound_name_gets_nothing_in_a_real_browser(
     assert all("Cross-Origin-Opener-Policy" in words for words in visitor.complaints)
     visitor.complaints.clear()
     session.send(signal.SIGTERM)
-    session.wait_end(20)
+    session.wait_end()

@@ -33,7 +33,7 @@ def wait_phase(page: Page, phase: str, seconds: float = 30) -> None:
 
 def end(session: Session) -> None:
     session.send(signal.SIGTERM)
-    session.wait_end(30)
+    session.wait_end()
 
 
 def reached(page: Page) -> dict[str, float]:
@@ -79,7 +79,7 @@ def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: P
         assert page.locator("#to-desktop").get_attribute("href") == "desktop"
         assert page.locator("#picture").is_hidden()
         stop_by_button(page, session)
-        assert session.wait_end(90) == 0
+        assert session.wait_end() == 0
     finally:
         session.kill()
 
@@ -119,7 +119,7 @@ def test_a_guest_that_never_gets_ready_is_told_with_reason_and_hint_before_the_p
     assert page.locator("#link").is_hidden()
     assert wait_state(console, "failed") == "failed"
     assert "not ready within 8 s" in console.locator("#veil").inner_text()
-    assert session.wait_end(30) == 7
+    assert session.wait_end() == 7
     page.wait_for_timeout(3000)
     assert body(page, "phase") == "failed", "what the page knows, it keeps"
     assert "not ready within 8 s" in page.locator("#lede").inner_text()
@@ -134,7 +134,7 @@ def test_a_machine_that_dies_is_told_on_the_page(
     os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGSEGV)
     wait_phase(page, "failed")
     assert "QEMU ended with signal 11" in page.locator("#lede").inner_text()
-    assert session.wait_end(30) == 8
+    assert session.wait_end() == 8
 
 
 def test_a_supervisor_that_is_killed_is_a_lost_connection_and_not_an_end(
@@ -147,7 +147,7 @@ def test_a_supervisor_that_is_killed_is_a_lost_connection_and_not_an_end(
     until("the lost line", lambda: body(page, "link") == "lost", 30, page)
     assert body(page, "phase") == "booting"
     assert "Connection lost" in page.locator("#link").inner_text()
-    session.wait_end(20)
+    session.wait_end()
     harness.run("gc", "--session-dir", str(base))
 
 
@@ -178,7 +178,7 @@ def test_time_that_runs_out_is_told(start: StartSession, blank_image: Path, new_
     assert 1 <= left[0] - left[1] <= 5
     wait_phase(page, "ended", 40)
     assert "time is up" in page.locator("#lede").inner_text()
-    assert session.wait_end(20) == 0
+    assert session.wait_end() == 0
 
 
 def test_the_console_shows_the_guest_and_types_into_it(demo: Session, guest: Console, new_visitor: NewVisitor) -> None:
@@ -441,7 +441,7 @@ def test_stopping_needs_no_mouse(start: StartSession, blank_image: Path, new_vis
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     wait_phase(page, "ended")
-    assert session.wait_end(20) == 0
+    assert session.wait_end() == 0
 
 
 def test_the_native_page_tells_what_is_true(demo: Session, guest: Console, new_visitor: NewVisitor) -> None:

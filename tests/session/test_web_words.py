@@ -56,7 +56,7 @@ TITLE = "Windows 11, with the tools of the lab"
 def session(work: Path, blank_image: Path) -> Iterator[Session]:
     started = harness.start("--image", str(blank_image), "--ready-timeout", "600", base=work / "words")
     try:
-        started.wait_phase("booting", 60)
+        started.wait_phase("booting")
         yield started
     finally:
         started.kill()

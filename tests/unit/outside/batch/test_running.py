@@ -224,7 +224,7 @@ def test_a_command_that_nobody_waits_for_is_killed(job: Job) -> None:
     Order(("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")).write(job.held, windows=False)
     words = f"import run_job; run_job.live({str(job.folder)!r}, {str(job.work)!r}, '', lambda: False)"
     subprocess.run([sys.executable, "-c", words], cwd=RUN_JOB.parent, timeout=30, check=True)
-    assert json.loads((job.folder / ENDED).read_text()) == {"signal": signal.SIGKILL}
+    assert not (job.folder / ENDED).exists(), "that it was killed so is no end of its own"
 
 
 def test_one_ctrl_c_that_comes_twice_is_one(job: Job) -> None:

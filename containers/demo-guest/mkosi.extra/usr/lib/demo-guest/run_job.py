@@ -221,7 +221,9 @@ def live(job, work, account, is_wanted=lambda: True):
     else:
         put("started", b"")
         said = Moving(child, is_wanted).live()
-    put("ended.json", json.dumps(said).encode())
+    # Killed because nobody waits, as when the agent has died: that is no end of the command's own.
+    if is_wanted():
+        put("ended.json", json.dumps(said).encode())
 
 
 if __name__ == "__main__":
