@@ -6,6 +6,7 @@ way, because each has a name of its own; and no name that somebody else has put 
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,18 @@ def replace_in(folder: int, name: str, content: bytes, mode: int = 0o600) -> Non
     _replace(Path(name), content, folder, mode, lasting=False)
 
 
+def to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, outlive a power cut, where the file system can. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # fsync(2): it cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _replace(path: Path, content: bytes, folder: int | None, mode: int, *, lasting: bool) -> None:
     new = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +47,8 @@ def _replace(path: Path, content: bytes, folder: int | None, mode: int, *, lasti
                 file.flush()
                 os.fsync(descriptor)
         os.replace(new, path, src_dir_fd=folder, dst_dir_fd=folder)
+        if lasting:
+            to_disk(path.parent)
     except BaseException:
         with suppress(OSError):
             os.unlink(new, dir_fd=folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sevenlbd.base import atomic
@@ -20,6 +22,27 @@ def test_the_new_content_takes_the_old_ones_place_and_is_private(tmp_path: Path)
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_to_last_is_on_the_disk_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revoked machine that is one of ours again after a power cut: the folder has the name, and is written, too."""
+    steps: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real_fsync(descriptor)
+
+    def replace(*words: Any, **more: Any) -> None:
+        steps.append("rename")
+        real_replace(*words, **more)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    atomic.replace(tmp_path / "record", b"1", lasting=True)
+    assert steps == ["file", "rename", "folder"]
+    atomic.replace(tmp_path / "state", b"1")
+    assert steps[3:] == ["rename"]
 
 
 def test_a_write_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:

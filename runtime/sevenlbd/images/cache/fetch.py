@@ -18,13 +18,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...base import atomic
 from ...base.errors import ExitCode, Refusal
 from .. import layout
 from ..repository import readonly
 from ..signing import digest, manifest
 from ..signing.manifest import Altered, Manifest
 from . import sparse
-from .sparse import BLOCK, extents, opened, to_disk
+from .sparse import BLOCK, extents, opened
 
 # What is read, and paid for to the bucket, at once.
 _READ = 256 << 10
@@ -250,7 +251,7 @@ class _Fetch:
         for folder in sorted(inner, key=lambda path: len(path.parts), reverse=True):
             with _reading(self._source.folder / folder):
                 like(self._target / folder, self._source.folder / folder, 0o500)
-            to_disk(self._target / folder)
+            atomic.to_disk(self._target / folder)
 
 
 def _hash(size: int, data: memoryview | None, length: int) -> bytes:

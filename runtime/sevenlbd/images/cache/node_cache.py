@@ -27,7 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ...base import units
+from ...base import atomic, units
 from ...base.errors import ExitCode, Refusal
 from ...base.ownership import check_owner
 from .. import layout, names
@@ -38,7 +38,6 @@ from ..signing import manifest, verified
 from ..signing.verified import Identity
 from . import fetch
 from .fetch import Tally, Told, VersionSource
-from .sparse import to_disk
 
 _LOCK = ".lock"
 _COPY, _NEW, _USED, _PARTIAL, _JOURNAL = "copy", "copy-new", "used", "partial", "journal"
@@ -248,13 +247,13 @@ class Cache:
         arrived = verified.identities(self._beside(ref, _PARTIAL)) if source.manifest else {}
         fresh.write_text(json.dumps({"of": _described(source), "arrived": arrived}))
         fresh.chmod(0o644)
-        to_disk(fresh)
+        atomic.to_disk(fresh)
         fresh.replace(record)
         used = self._beside(ref, _USED)
         used.touch()
         os.utime(used)
         self._beside(ref, _PARTIAL).rename(self._folder(ref))
-        to_disk(record.parent)
+        atomic.to_disk(record.parent)
         self._beside(ref, _JOURNAL).unlink(missing_ok=True)
 
     def _trouble(self, ref: Reference, error: OSError) -> Refusal:

@@ -78,9 +78,3 @@ def extents(descriptor: int, at: int, end: int) -> Iterator[tuple[int, int]]:
             return
         yield start, min(stop, end)
         at = stop
-
-
-def to_disk(path: Path) -> None:
-    """Have a file or a folder outlive a power cut. Raises OSError."""
-    with opened(path) as descriptor:
-        os.fsync(descriptor)

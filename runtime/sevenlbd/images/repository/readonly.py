@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...base import atomic
+
 
 def close(folder: Path) -> None:
     """Put all of it on the disk and take every right to write away.
@@ -21,12 +23,12 @@ def close(folder: Path) -> None:
         if stat.S_ISLNK(mode):
             continue
         if stat.S_ISREG(mode):
-            _to_disk(path)
+            atomic.to_disk(path)
             if stat.S_IMODE(mode) != readers & 0o444:
                 path.chmod(readers & 0o444)
         else:
             path.chmod(readers)
-            _to_disk(path)
+            atomic.to_disk(path)
 
 
 def reopen(folder: Path) -> None:
@@ -59,11 +61,3 @@ def _walk(folder: Path, *, folders_first: bool = False) -> Iterator[Path]:
             yield Path(entry.path)
     if not folders_first:
         yield folder
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

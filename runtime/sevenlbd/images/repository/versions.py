@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ...base import heartbeat
+from ...base import atomic, heartbeat
 from ...base.errors import ExitCode, Refusal
 from .. import layout, names
 from ..names import Reference
@@ -300,8 +300,4 @@ def _listed(versions: Sequence[str]) -> str:
 def _to_disk(folder: Path) -> None:
     """Have the renames in a folder outlive a power cut, where the file system can."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        atomic.to_disk(folder)

@@ -84,7 +84,7 @@ class FileSource:
     def accept(self) -> None:
         """By one rename."""
         (self.folder / _NEW).replace(self.folder / WRAPPING)
-        to_disk(self.folder)
+        atomic.to_disk(self.folder)
 
     def others(self) -> Iterator[bytes]:
         """The one that was proposed."""
@@ -180,7 +180,6 @@ class ImageKey:
                 source.accept()
                 fresh = _wrapped(secrets.token_bytes(LENGTH), wrapping, source.name)
                 atomic.replace(self.place / KEY, _packed([fresh]), lasting=True)
-                to_disk(self.place)
         return self.load()
 
     def load(self) -> bytes:
@@ -204,10 +203,8 @@ class ImageKey:
             key, slots = key or self.load(), self._slots()
             fresh = _wrapped(key, new.propose(), new.name)
             atomic.replace(self.place / KEY, _packed([*slots, fresh]), lasting=True)
-            to_disk(self.place)
             new.accept()
             atomic.replace(self.place / KEY, _packed([fresh]), lasting=True)
-            to_disk(self.place)
             for old in (*self._sources, FileSource(self.place)):
                 if old.name != new.name:  # what it had wrapped it by opens nothing any more
                     old.forget()
@@ -294,12 +291,3 @@ def _told(place: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{place}: the key of encrypted images cannot be kept there: {error.strerror}"
         raise Refusal(ExitCode.RESOURCES, what, hint="make room there, or --state-dir DIR") from None
-
-
-def to_disk(place: Path) -> None:
-    """Let what was done to its names outlive a power cut. Raises OSError."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -97,8 +97,8 @@ def write(place: Path, membership: Membership, token: str) -> None:
     try:
         make(place)
         # The token first: without it the rest would look like a machine that lost its own.
-        _replace(place / TOKEN, f"{token}\n".encode())
-        _replace(place / MACHINE, (head + "".join(lines)).encode())
+        atomic.replace(place / TOKEN, f"{token}\n".encode(), lasting=True)
+        atomic.replace(place / MACHINE, (head + "".join(lines)).encode(), lasting=True)
     except OSError as error:
         what = f"{place}: cannot be written: {error.strerror}"
         raise Refusal(ExitCode.RESOURCES, what, hint="it needs room, and to be yours; or --state-dir DIR") from None
@@ -150,14 +150,5 @@ class MachineToken:
     def replace(self, text: str) -> None:
         """From now on it is this one, also after a power cut: who came back with an older one would be a thief."""
         if text != self.text:
-            _replace(self._path, f"{text}\n".encode())
+            atomic.replace(self._path, f"{text}\n".encode(), lasting=True)
             self.text = text
-
-
-def _replace(path: Path, content: bytes) -> None:
-    atomic.replace(path, content, lasting=True)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from pathlib import Path
 from ...base import atomic, foreign_files, heartbeat, process
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import KeyPlace
-from .image_key import LENGTH, LOST, sound, to_disk
+from .image_key import LENGTH, LOST, sound
 
 SEALED = "wrapping-key.tpm"
 _NEW = f"{SEALED}.new"
@@ -64,7 +64,7 @@ class TpmSource:
     def accept(self) -> None:
         """By one rename."""
         (self.folder / _NEW).replace(self.folder / SEALED)
-        to_disk(self.folder)
+        atomic.to_disk(self.folder)
 
     def others(self) -> Iterator[bytes]:
         """The one that was proposed, and had not yet got the other's place."""

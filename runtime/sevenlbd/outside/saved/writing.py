@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import pyrage
 
+from ...base import atomic
 from . import chunks, saved_format
 from .chunks import Base
 from .facts import Closing, Opening, PartFact, SavedHeader
@@ -54,7 +55,7 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(descriptor)
         fresh.replace(target)
-        _sync_folder(target.parent)
+        atomic.to_disk(target.parent)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(target)  # of a full disk or a quota, which only the file's name tells apart
@@ -71,14 +72,6 @@ def _locked_file(target: Path) -> tuple[Path, int]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return fresh, descriptor
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
         os.close(descriptor)
 
 

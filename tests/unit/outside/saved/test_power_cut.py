@@ -79,7 +79,7 @@ class Ordering:
         """Nobody wants to know."""
 
 
-STEPS = 5  # the key: fsync, rename; the file: fsync, rename, fsync
+STEPS = 6  # the key: fsync, rename, fsync; the file: the same
 
 
 @pytest.mark.parametrize("step", range(STEPS + 1))

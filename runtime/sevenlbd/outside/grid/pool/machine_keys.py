@@ -41,7 +41,6 @@ class MachineKeys:
     def keep(self, enrolment: str, key: str) -> None:
         """In place of another, if there is one; on the disk when this returns. Raises OSError."""
         atomic.replace(self._place / KEYS / enrolment, f"{key}\n".encode(), lasting=True)
-        _to_disk(self._place / KEYS)
 
     def give(self, enrolment: str) -> str:
         """The key; empty when there is none. Raises OSError."""
@@ -60,7 +59,7 @@ def forget(place: Path, enrolment: str) -> None:
     """Nobody opens that machine's disk any more. Raises OSError."""
     with suppress(FileNotFoundError):
         (place / KEYS / enrolment).unlink()
-        _to_disk(place / KEYS)
+        atomic.to_disk(place / KEYS)
 
 
 def sweep(place: Path) -> None:
@@ -70,11 +69,3 @@ def sweep(place: Path) -> None:
     for name in names:
         if name.startswith(".") or (place / REVOKED / name).exists():
             forget(place, name)
-
-
-def _to_disk(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
