@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..protocol import Owner, Report, VmPhase
 
-_SILENT_POLLS = 4  # a machine that was not heard for so many of its polls is away
+SILENT_POLLS = 4  # a machine that was not heard for so many of its polls is away
 _FORGOTTEN = 7 * 86400.0  # seconds; a guess: what was said a week ago is nobody's interest
 
 
@@ -40,7 +40,7 @@ class Fleet:
     """All machines' reports."""
 
     def __init__(self, poll: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._silent, self._clock = poll * _SILENT_POLLS, clock
+        self._silent, self._clock = poll * SILENT_POLLS, clock
         self._heard: dict[str, Heardof] = {}
 
     def note(self, machine: str, report: Report) -> None:

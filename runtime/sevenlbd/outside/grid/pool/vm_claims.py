@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..protocol import Demand, Report, VmPhase, WorkerOrder
+from .fleet import SILENT_POLLS
 
-_LASTS_POLLS = 4  # a machine that was not heard for so many of its polls is away (pool/fleet.py)
 _SHORTEST = 60.0  # seconds that a claim lasts at least: a guess, twice what a start's first report takes
 _HEARING_POLLS = 1.5  # within which every machine has asked once, by its own dice
 _SETTLES = 20.0  # seconds: the queue is asked every ten, and a job that has begun was idle in its last answer
@@ -40,7 +40,7 @@ class Claims:
 
     def __init__(self, poll: float, *, known: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lasts = max(_SHORTEST, poll * _LASTS_POLLS)
+        self._lasts = max(_SHORTEST, poll * SILENT_POLLS)
         self._hears_until = clock() + poll * _HEARING_POLLS if known else 0.0
         self._coming: defaultdict[str, dict[tuple[str, int], _Coming]] = defaultdict(dict)
         """By the image's name, then by machine and slot."""
