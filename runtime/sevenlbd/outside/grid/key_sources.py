@@ -50,10 +50,9 @@ def holder(settings: Settings, environment: Mapping[str, str]) -> str:
     if settings.image_key:
         return ""
     kept = own(settings, environment).kept_by
-    wanted = wanted_place(settings)
-    if KeyPlace.POOL in kept or not kept or settings.image_key_source is not KeyPlace.AUTO:
-        return KeyPlace.POOL if KeyPlace.POOL in kept else wanted
-    return kept[-1]
+    if KeyPlace.POOL in kept:  # what it has must come from there before it can be kept elsewhere
+        return KeyPlace.POOL
+    return kept[-1] if kept and settings.image_key_source is KeyPlace.AUTO else wanted_place(settings)
 
 
 def wanted_place(settings: Settings) -> KeyPlace:
