@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 from ...base.addresses import GUEST
 
@@ -33,7 +34,7 @@ _TCP, _UDP = 6, 17  # IANA
 def main() -> None:
     pid, what, value = sys.argv[1:]
     for kind, flag in (("user", os.CLONE_NEWUSER), ("net", os.CLONE_NEWNET)):
-        with open(f"/proc/{pid}/ns/{kind}", "rb") as namespace:  # noqa: PTH123  # a file descriptor is all that is wanted
+        with Path(f"/proc/{pid}/ns/{kind}").open("rb") as namespace:
             os.setns(namespace.fileno(), flag)
     answer = asyncio.run(open_ports(value)) if what == "ports" else packets(float(value))
     print(json.dumps(answer))

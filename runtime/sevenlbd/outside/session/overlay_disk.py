@@ -63,7 +63,7 @@ def write_empty(path: Path, size: int) -> None:
         *(entries, 3 * _CLUSTER, _CLUSTER, 1, 0, 0),  # the tables' places; no snapshots
         *(_EXTENDED_L2, _LAZY_REFCOUNTS, 0, 4, _HEADER.size, 0),  # features; a refcount has 2^4 bits; plain compression
     )
-    with open(path, "xb", buffering=0) as file:  # noqa: PTH123  # a new one, or none
+    with path.open("xb", buffering=0) as file:
         file.truncate(3 * _CLUSTER + entries * 8)
         for at, content in (
             (0, header),

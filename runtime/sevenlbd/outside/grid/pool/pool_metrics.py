@@ -6,6 +6,7 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -113,5 +114,4 @@ def _gauge(name: str, about: str, label: str, values: Mapping[str, int]) -> Metr
 
 def _resident() -> int:
     """proc_pid_statm(5)."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123  # no path of anybody's
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
