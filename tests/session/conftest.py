@@ -17,11 +17,13 @@ from typing import Any
 
 import harness
 import pytest
+import sitenet
 import strange
 import web
 from harness import Console, Session
 from playwright.sync_api import Browser
 from screens import Screen
+from sitenet import SiteNet
 from web import NewVisitor
 
 
@@ -60,6 +62,15 @@ def base(work: Path) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(dir=work, prefix="b"))
     yield place
     shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def net(work: Path) -> Iterator[SiteNet]:
+    """A site's network, of a file of tests; what it has made lies in `work/net`."""
+    folder = work / "net"
+    folder.mkdir()
+    with sitenet.up(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import clocks
 import harness
 import pexpect
 import pytest
-import sitenet
 import siteserver
 import ways
 from conftest import keep
@@ -22,15 +21,6 @@ from harness import HOST, Console, Session
 from sitenet import SiteNet
 from siteserver import DOWN, LICENSE, LICENSE_V6, LMGRD, NODE, OTHER, OTHER_V6, UNLISTED
 from ways import MEGABITS, PROXY, SEEN, Guest
-
-
-@pytest.fixture(scope="module")
-def net(work: Path) -> Iterator[SiteNet]:
-    """The site's network."""
-    folder = work / "net"
-    folder.mkdir()
-    with sitenet.up(folder) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import harness
 import pytest
-import sitenet
 import siteserver
 import ways
 from conftest import Refuse, StartSession, keep
@@ -39,15 +38,6 @@ from siteserver import (
     VENDOR,
 )
 from ways import ALLOW, ALONE, DOORS, MEGABITS, PROXIED, PROXY, SEEN, Guest, site_file
-
-
-@pytest.fixture(scope="module")
-def net(work: Path) -> Iterator[SiteNet]:
-    """The site's network."""
-    folder = work / "net"
-    folder.mkdir()
-    with sitenet.up(folder) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
