@@ -100,6 +100,13 @@ def test_swap_is_told_of_to_who_wants_encryption(
     at_rest.check(Settings(encrypt=True), (), Remarks())
 
 
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_who_has_it_saved_every_so_often_is_told_that_it_stands_still_for_that(encrypt: bool) -> None:
+    remarks = Remarks()
+    at_rest.check(Settings(encrypt=encrypt, checkpoint_every=60.0), (), remarks)
+    assert any("stands still" in text and "checkpoint_every" in text for text in remarks.warnings) == encrypt
+
+
 def test_each_session_has_a_key_of_its_own_and_one_of_an_encrypted_image_has_one() -> None:
     first, second = (at_rest.disk_key(Settings(encrypt=True), {}) for _ in range(2))
     assert first != second
