@@ -68,3 +68,12 @@ def make_qcow2(tmp_path: Path) -> MakeQcow2:
         return path
 
     return make
+
+
+@pytest.fixture
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder of states, in a home of the test's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
+    return tmp_path / ".local" / "state" / "7lbd"

@@ -29,11 +29,8 @@ def pool(tmp_path: Path) -> Iterator[RunningService]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
-    return tmp_path / ".local" / "state" / "7lbd" / "grid"
+def home(state_folder: Path) -> Path:
+    return state_folder / "grid"
 
 
 def here(home: Path) -> dict[str, str]:

@@ -27,11 +27,8 @@ def liar(tmp_path: Path) -> Iterator[Liar]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
-    return tmp_path / ".local" / "state" / "7lbd" / "grid"
+def home(state_folder: Path) -> Path:
+    return state_folder / "grid"
 
 
 def enrol(*words: str) -> int:

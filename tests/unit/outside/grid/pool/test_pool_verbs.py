@@ -18,11 +18,8 @@ from sevenlbd.outside.site.pool_table import PoolTable
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
-    return tmp_path / ".local" / "state" / "7lbd" / "grid-pool"
+def home(state_folder: Path) -> Path:
+    return state_folder / "grid-pool"
 
 
 def call(*words: str) -> int:
