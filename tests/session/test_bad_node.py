@@ -139,6 +139,27 @@ def test_without_tun_network_auto_falls_back_aloud(start: StartSession, blank_im
     assert any("No tap device" in text for text in session.events[0]["warnings"])
 
 
+def test_a_user_mode_network_ends_in_a_namespace_that_leads_nowhere(start: StartSession, blank_image: Path) -> None:
+    """QEMU connects for the guest, from there: what is not reached from it, no guest reaches."""
+    session = start("--image", str(blank_image), "--network", "user")
+    session.wait_phase("booting")
+    smbd = str(session.pid_of("smbd"))
+
+    def inside(*words: str) -> str:
+        call = ["nsenter", "-t", smbd, "-U", "-n", "--preserve-credentials", *words]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout
+
+    assert [link["ifname"] for link in json.loads(inside("ip", "-json", "link"))] == ["lo"]
+    for family in ("-4", "-6"):
+        assert not [route for route in json.loads(inside("ip", "-json", family, "route")) if route.get("dev") != "lo"]
+    assert inside("ss", "-Hltun")
+    assert not [line for line in inside("ss", "-Hltun").splitlines() if line.split()[4].endswith(":53")], "no names"
+    for target in ("192.0.2.1/80", "169.254.169.254/80"):
+        reached = inside("bash", "-c", f"if (echo >/dev/tcp/{target}) 2>/dev/null; then echo yes; else echo no; fi")
+        assert reached == "no\n", target
+    assert boots(session)["network"] == "user"
+
+
 def test_contain_hides_the_devices_and_says_how_to_show_them(
     start: StartSession, blank_image: Path, base: Path
 ) -> None:
