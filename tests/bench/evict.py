@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from tests.session import harness
 from tests.session.harness import DEMO, Console, Session
 
 from .measure import Bench
-from .sessions import BUILD, tree
+from .sessions import scratch, tree
 
 _PATIENCE = 1200.0  # seconds, under emulation on a busy machine
 _MIB = 1 << 20
@@ -25,7 +23,7 @@ _BLOCK = 64  # MiB of noise that is written again and again: a frame of the file
 def run(bench: Bench) -> None:
     """From the order to the closed file, and to a machine without the guest."""
     size = bench.amount(2048, 256)
-    with _place() as place, _guest(place, size) as session:
+    with scratch() as place, _guest(place, size) as session:
         counted = _counted(session)
         began = time.monotonic()
         _suspend(place, "--keep-running")
@@ -83,16 +81,6 @@ def _counted(session: Session) -> int:
         if (proc / "comm").read_text().startswith("qemu-system"):
             return overlay + int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     raise AssertionError("there is no QEMU below the session")
-
-
-@contextmanager
-def _place() -> Iterator[Path]:
-    """On the disk that the builds are on: where saved desktops of a machine are is no memory."""
-    place = Path(tempfile.mkdtemp(prefix="7b-", dir=BUILD))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _env(place: Path) -> dict[str, str]:
