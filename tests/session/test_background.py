@@ -58,11 +58,14 @@ def borrowed(work: Path, hostile: Path) -> Iterator[Session]:
 
 
 def of_process(pid: int) -> tuple[str, ...]:
-    """Its nice value, its class of disk I/O, and how nice the kernel is to its terminal session."""
+    """Its nice value, its class of disk I/O, and how nice the kernel is to its terminal session.
+
+    The last is empty for who is in the kernel's first one: a CI's job has often never been in another (sched(7)).
+    """
     place = Path("/proc") / str(pid)
     nice = (place / "stat").read_text().rpartition(")")[2].split()[16]
     disk = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True).stdout.strip()
-    return nice, disk, (place / "autogroup").read_text().split()[-1]
+    return nice, disk, (place / "autogroup").read_text().rpartition(" ")[2].strip()
 
 
 def test_where_memory_is_short_it_does_not_begin(refuse: Refuse, blank_image: Path) -> None:
