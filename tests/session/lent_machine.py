@@ -146,12 +146,12 @@ class LentMachine:
             return [one for one in found if subject in one["subject"] and what in one["what"]]
         return []
 
-    def wait(self, why: str, is_so: Callable[[], Any], seconds: float = _WITHIN) -> Any:
-        """Wait until it is so."""
+    def wait(self, why: str, is_so: Callable[[], Any], seconds: float = _WITHIN, pause: float = 0.2) -> Any:
+        """Wait until it is so; look every `pause` seconds."""
         deadline = time.monotonic() + seconds
         while not (found := is_so()):
             assert time.monotonic() < deadline, f"{why}: not within {seconds:.0f} s\n{self.story()}"
-            time.sleep(0.2)
+            time.sleep(pause)
         return found
 
     def wait_change(self, subject: str, what: str, times: int = 1, seconds: float = _WITHIN) -> dict[str, Any]:

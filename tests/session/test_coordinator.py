@@ -18,74 +18,31 @@ import harness
 import pool_stand_in
 import pytest
 from lent_machine import LentMachine
+from pool_images import DISK, PoolImages
 from pool_stand_in import PoolStandIn
 from strange import node
 
 MIB = 1 << 20
 _GRACE = 10.0
-_DISK = 24 * MIB
 _STORE = 64 * MIB
-_DESCRIBED = """\
-schema = 1
-os = "linux"
-firmware = "bios"
-memory = "128M"
-cpus = 1
-disk = "disk.raw"
-format = "raw"
-channels = ["agent"]
-desktop = false
-join_hook = ["/bin/true"]
-"""
-
-
-class Images:
-    """The pool's repository, and the key that signs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "images"
-        self.key = folder / "pool.key"
-        done = harness.run("image", "keygen", str(self.key.with_suffix("")), options=["--bind", str(folder)])
-        assert done.returncode == 0, done.stderr
-        self.public = self.key.with_suffix(".pub").read_text().strip()
-        self._bind = ["--bind", str(folder)]
-
-    def sign(self, name: str, version: str) -> None:
-        """What is there."""
-        words = ("--image-dir", str(self.folder), f"{name}@{version}", "--key", str(self.key))
-        done = harness.run("image", "sign", *words, options=self._bind, timeout=600)
-        assert done.returncode == 0, done.stderr
-
-    def add(self, version: str, *, tampered: bool = False) -> None:
-        """A version of `lab`, of noise that nothing boots from."""
-        place = self.folder / "lab" / version
-        place.mkdir(parents=True)
-        (place / "image.toml").write_text(_DESCRIBED)
-        (place / "disk.raw").write_bytes(bytes(512) + os.urandom(_DISK - 512))
-        self.sign("lab", version)
-        if tampered:
-            (place / "disk.raw").chmod(0o600)
-            with (place / "disk.raw").open("r+b") as disk:
-                disk.seek(9 * MIB)
-                disk.write(b"tampered")
 
 
 @pytest.fixture(scope="module")
-def images(work: Path) -> Images:
-    images = Images(work)
+def images(work: Path) -> PoolImages:
+    images = PoolImages(work)
     images.add("1")
     return images
 
 
 @pytest.fixture(scope="module")
-def pool(work: Path, images: Images) -> Iterator[PoolStandIn]:
+def pool(work: Path, images: PoolImages) -> Iterator[PoolStandIn]:
     with pool_stand_in.serving(work, images.folder) as pool:
         pool.offered = {"lab": "1"}
         yield pool
 
 
 @pytest.fixture(scope="module")
-def machine(work: Path, pool: PoolStandIn, images: Images) -> Iterator[LentMachine]:
+def machine(work: Path, pool: PoolStandIn, images: PoolImages) -> Iterator[LentMachine]:
     """It lends while nobody is logged in; its store is a small disk."""
     folder = work / "m"
     folder.mkdir()
@@ -151,7 +108,7 @@ def test_an_owner_who_logs_in_during_a_fetch_stops_it_and_no_byte_is_paid_for_tw
 
     machine.log_out()
     machine.wait_change("image lab@1", "whole")
-    assert pool.sent["lab/1/disk.raw"] <= _DISK + 8 * MIB, "what was under way came again, and nothing else"
+    assert pool.sent["lab/1/disk.raw"] <= DISK + 8 * MIB, "what was under way came again, and nothing else"
 
 
 def test_an_owner_who_logs_in_while_a_vm_starts_finds_it_gone_in_time(machine: LentMachine, pool: PoolStandIn) -> None:
@@ -180,7 +137,7 @@ def test_a_vm_that_refuses_to_end_is_killed_within_the_grace(machine: LentMachin
 
 
 def test_the_owner_sees_what_runs_and_takes_the_machine_back_by_one_command(
-    machine: LentMachine, pool: PoolStandIn, images: Images
+    machine: LentMachine, pool: PoolStandIn, images: PoolImages
 ) -> None:
     name = wait_vm(machine, pool)
     shown = machine.call("grid", "show").stdout
@@ -233,7 +190,7 @@ def test_a_stopped_coordinator_looks_first_when_it_goes_on(machine: LentMachine)
 
 
 def test_a_tampered_version_starts_nothing_and_a_signed_newer_one_does(
-    machine: LentMachine, pool: PoolStandIn, images: Images
+    machine: LentMachine, pool: PoolStandIn, images: PoolImages
 ) -> None:
     images.add("2", tampered=True)
     pool.offered, pool.wanted = {"lab": "2"}, {"lab": 1}
@@ -250,7 +207,7 @@ def test_a_tampered_version_starts_nothing_and_a_signed_newer_one_does(
 
 
 def test_a_disk_that_is_full_costs_what_nobody_wants_and_the_fetch_goes_on(
-    machine: LentMachine, pool: PoolStandIn, images: Images
+    machine: LentMachine, pool: PoolStandIn, images: PoolImages
 ) -> None:
     """Two versions of the three that it would hold by its quota."""
     store = machine.inside(machine.coordinator / "images")
@@ -264,7 +221,7 @@ def test_a_disk_that_is_full_costs_what_nobody_wants_and_the_fetch_goes_on(
     assert "No space left" in full[-1]["why"]
     assert machine.wait_change("image lab@1", "dropped")["why"] == "the disk is full"
     machine.wait_change("image lab@4", "whole")
-    assert pool.sent["lab/4/disk.raw"] - came <= _DISK + 8 * MIB, "what had come was kept"
+    assert pool.sent["lab/4/disk.raw"] - came <= DISK + 8 * MIB, "what had come was kept"
     pool.wanted = {}
 
 

@@ -1,0 +1,160 @@
+"""A lent machine whose owner has jobs wait for their VMs: suspended when she comes, and going on when she has left.
+
+The guest is the desktop, frozen when it was ready. It needs no way out for what it does here, so the state that was
+frozen without one does.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import pool_stand_in
+import pytest
+from harness import Console
+from lent_machine import LentMachine
+from pool_images import PoolImages
+from pool_stand_in import PoolStandIn
+from strange import refusal
+
+_UP = 400.0  # seconds, for a guest on a slow machine beside others
+_NOISE = "head -c 64M /dev/urandom >/dev/shm/noise"
+"""What takes a while to be written."""
+
+
+@pytest.fixture(scope="module")
+def images(work: Path) -> PoolImages:
+    """The desktop's image, which joins whatever pool."""
+    images = PoolImages(work)
+    place = images.folder / "demo" / "1"
+    place.parent.mkdir(parents=True)
+    subprocess.run(["cp", "--recursive", "--sparse=always", str(harness.DEMO), str(place)], check=True)
+    harness.open_up(place)
+    with (place / "image.toml").open("a") as described:
+        described.write('\njoin_hook = ["/bin/true"]\n')
+    record = place / "warm" / "warm.json"
+    frozen = json.loads(record.read_text())
+    frozen["needs"]["egress"] = "ipv4"
+    record.chmod(0o600)
+    record.write_text(json.dumps(frozen))
+    images.sign("demo", "1")
+    return images
+
+
+@pytest.fixture(scope="module")
+def pool(work: Path, images: PoolImages) -> Iterator[PoolStandIn]:
+    with pool_stand_in.serving(work, images.folder) as pool:
+        pool.offered, pool.wanted = {"demo": "1"}, {"demo": 1}
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def machine(work: Path, pool: PoolStandIn, images: PoolImages) -> Iterator[LentMachine]:
+    """It lends while nobody is logged in, and has the image already."""
+    machine = LentMachine(work / "m", harness.SIF)
+    pool.enrol(machine.state)
+    machine.holds(images.folder / "demo" / "1", str(pool.answer("/v1/images", b"")["images"][0]["manifest"]))
+    machine.grants(f"""\
+egress_allow = ["tcp://{pool_stand_in.COLLECTOR}"]
+
+[owner]
+when_used = []
+memory = "256M"
+grace = "10m"
+
+[grid]
+trusted_keys = ["{images.public}"]
+cpus = 2
+memory = "2G"
+lease = "1h"
+""")
+    before = harness.my_processes()
+    try:
+        yield machine
+    finally:
+        machine.clean_up()
+    assert not harness.wait_until_gone(harness.my_processes() - before), "a coordinator leaves no process"
+
+
+@pytest.fixture(scope="module")
+def vm(machine: LentMachine) -> str:
+    """The one VM that all of this is about."""
+    machine.begin()
+    name = str(machine.wait_change("vm", "joined", seconds=_UP)["subject"]).removeprefix("vm ")
+    shell = Console(machine.vm(name))
+    shell.run(f"echo it-was-here >/dev/shm/mark; {_NOISE}")
+    shell.hang_up()
+    return name
+
+
+def saved(machine: LentMachine) -> Path:
+    """Where its VMs are suspended to."""
+    return machine.coordinator / "vms" / "saved"
+
+
+def test_an_owner_who_logs_in_while_a_vm_is_suspended_finds_it_in_a_file_that_nobody_opens(
+    machine: LentMachine, vm: str
+) -> None:
+    assert machine.call("grid", "pause", "--in-order").returncode == 0
+    machine.wait_change(f"vm {vm}", "suspending")
+    machine.log_in()
+    machine.wait_change(f"vm {vm}", "suspended", seconds=_UP)
+    assert machine.sessions() == {}
+    file = saved(machine) / f"{vm}.7lbd"
+    assert file.stat().st_mode & 0o777 == 0o600
+    refusal(machine.call("resume", str(file)), 2, ["a passphrase is needed"])
+
+    assert machine.call("grid", "resume").returncode == 0
+    shown = machine.wait("it is hers", lambda: machine.call("grid", "show").stdout)
+    assert "NOT lent" in shown
+    assert f"{vm}  demo@1  suspended" in shown
+
+
+def test_an_owner_who_logs_in_while_a_vm_goes_on_finds_it_gone_and_its_file_as_it_was(
+    machine: LentMachine, vm: str
+) -> None:
+    file = saved(machine) / f"{vm}.7lbd"
+    before = file.stat()
+    machine.log_out()
+    machine.wait("it begins to go on", machine.sessions)
+    machine.log_in()
+    machine.wait_change(f"vm {vm}", "suspended", 2, seconds=_UP)
+    assert machine.sessions() == {}
+    assert len(machine.changes(f"vm {vm}", "joined")) == 1, "it was not up yet"
+    after = file.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
+
+
+def test_a_coordinator_that_is_begun_anew_has_the_same_vm_go_on_where_it_was(machine: LentMachine, vm: str) -> None:
+    machine.kill()
+    machine.log_out()
+    machine.begin()
+    machine.wait_change(f"vm {vm}", "is suspended")
+    machine.wait_change(f"vm {vm}", "joined", 2, seconds=_UP)
+    assert machine.sessions().keys() == {vm}
+    machine.wait("what it has gone on from is gone", lambda: not (saved(machine) / f"{vm}.7lbd").exists())
+    shell = Console(machine.vm(vm))
+    assert shell.run("cat /dev/shm/mark") == "it-was-here"
+    shell.hang_up()
+
+
+def test_a_coordinator_that_is_killed_while_a_vm_is_written_leaves_nothing_of_it_and_lends_on(
+    machine: LentMachine, vm: str
+) -> None:
+    family = harness.descendants(machine.sessions()[vm])
+    machine.log_in()
+    machine.wait("it is being written", lambda: list(saved(machine).glob(".*.new")), _UP, pause=0.02)
+    machine.kill()
+    assert not harness.wait_until_gone(family), "none runs unwatched"
+    assert not (saved(machine) / f"{vm}.7lbd").exists(), "the half of it is no VM"
+    machine.begin()
+    machine.wait_change(f"vm {vm}", "is lost")
+    assert not [path.name for path in saved(machine).iterdir() if ".7lbd" in path.name]
+    machine.log_out()
+    (name,) = machine.wait("another VM for the job", machine.sessions)
+    assert name != vm
+    assert machine.end(_UP) == 0, machine.story()
+    assert not list((machine.coordinator / "s").glob("g*"))
