@@ -18,10 +18,13 @@ from typing import Any
 
 import condor
 import harness
+import pool_stand_in
 import pytest
 import submit_node
 from condor import CondorPool
+from lent_machine import LentMachine
 from playwright.sync_api import Browser, expect
+from pool_images import DISK, PoolImages
 from web import Visitor
 
 READY_SECONDS = 60
@@ -363,3 +366,72 @@ def test_the_key_of_a_stolen_disk_is_gone_with_its_machine(grid: Grid) -> None:
     assert "nothing opens what is encrypted on its disk any more" in told
     grid.call("grid", "rekey", whose="kept", code=4)
     assert not list((Path(grid.state("pool")) / "grid-pool" / "keys").glob("kept~*"))
+
+
+@pytest.fixture
+def lent(grid: Grid, work: Path) -> Iterator[LentMachine]:
+    """A machine of the pool's that has the key of its images from there, and nothing of it on a disk."""
+    images = PoolImages(grid.folder)
+    images.add("1")
+    grid.call("image", "publish", "lab@1", "--image-dir", str(images.folder))
+    # What guests may reach is not this machine itself; and the service tells it when it begins.
+    assert grid.end(signal.SIGTERM) == 0
+    with (grid.folder / "site" / "7lbd.toml").open("a") as site:
+        site.write(f'collector = "{pool_stand_in.COLLECTOR}"\npoll = "5s"\n')
+    grid.begin()
+    machine = LentMachine(work / "m", harness.SIF)
+    machine.grants(f"""\
+min_space = "1M"
+egress_allow = ["tcp://{pool_stand_in.COLLECTOR}"]
+
+[owner]
+memory = "64M"
+grace = "10s"
+
+[grid]
+trusted_keys = ["{images.public}"]
+cpus = 1
+memory = "128M"
+""")
+    code = grid.call("grid", "pool", "code").strip().splitlines()[-1].split()
+    own = ("--machine", "lent", "--image-key-source", "pool", "--state-dir", str(machine.state))
+    done = machine.call(*code[1:], *own)
+    assert done.returncode == 0, done.stderr
+    assert "is kept by the pool, and here in memory alone" in done.stdout
+    try:
+        yield machine
+    finally:
+        machine.clean_up()
+
+
+def test_a_vm_starts_while_the_pool_gives_the_key_of_its_image_and_no_more_when_its_machine_is_revoked(
+    grid: Grid, lent: LentMachine
+) -> None:
+    job = submit(grid, '"lab"', "request_cpus = 1\nrequest_memory = 16\nrequest_disk = 1024")
+    try:
+        lent.begin()
+        (name,) = lent.wait("a VM", lent.sessions)
+        assert json.loads((lent.vm(name).folder / "session.json").read_text())["image"] == "lab@1"
+
+        (kept,) = (Path(grid.state("pool")) / "grid-pool" / "keys").glob("lent~*")
+        key = kept.read_text().strip()
+        plain = (grid.folder / "images" / "lab" / "1" / "disk.raw").read_bytes()[DISK // 2 :][:4096]
+        secrets = (key.encode(), bytes.fromhex(key), plain)
+        files = [path for path in lent.state.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert any(path.stat().st_size > DISK for path in files), "the image is there"
+        assert [path for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
+
+        grid.call("grid", "pool", "revoke", "lent", "--why", "the laptop was lost")
+        assert lent.end() == 0, lent.story()
+        begun = len(lent.changes("vm", "checking"))
+        lent.begin()
+        why = lent.wait_change("key of the images", "is not here")["why"]
+        assert "the machine `lent` is revoked: the laptop was lost" in why
+        shown = lent.call("grid", "show").stdout
+        assert f"NOT HERE: {why}; so no image is fetched, and no VM begins" in shown
+        lent.wait_change("pool", "does not answer")
+        assert len(lent.changes("vm", "checking")) == begun
+        assert lent.sessions() == {}
+        assert lent.end() == 0, lent.story()
+    finally:
+        grid.pool.attempt("condor_rm", job.partition(".")[0])
