@@ -7,12 +7,15 @@ Nobody can have anything started by it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,13 +26,18 @@ from ....base.errors import ExitCode, Refusal
 from ....wire.codec import Codec, Malformed, Printable
 
 PLACE, SOCKET = "7lbd-grid-", ".sock"
-"""A folder of each user, and in it a socket of each of his coordinators, which are several in several state folders."""
+"""A folder of each user, and in it a socket of each of his coordinators, which are several in several state folders.
+
+Where somebody else has made something of its name, a folder beside it: PLACE, the user, a dash, and chance.
+"""
 TEMPORARY = Path("/tmp")
 """Seen by all users, whatever their TMPDIR."""
 _SECONDS = 5.0  # who connects has his order ready; and who waits for an answer is at a terminal
 _MOST_ORDER, _MOST_ANSWER = 4 << 10, 4 << 20  # bytes; an order is a line of some hundred, an answer tells of all images
 _AT_ONCE = 100  # sockets; a guess: a machine has one coordinator, or a few
-_BACKLOG = 8  # a guess: more people do not look at once
+_TRIES, _PAUSE = 5, 0.2  # where others crowd, and seconds between them; a guess: a crowd is heard in less
+_CALLERS = 64  # who are heard at a time; a guess: people who look are a few, and the rest is somebody's flood
+_BACKLOG = 128  # calls that wait to be taken, which takes no time; a guess
 _NOBODY = 65534  # whom a user namespace does not know (user_namespaces(7))
 
 
@@ -51,11 +59,11 @@ type Answer = Callable[[OwnerCall, bool], dict[str, object]]
 @contextmanager
 def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
     """Answer until the end. Yields why that cannot be, or nothing: a coordinator works without it, too."""
-    place = temporary / f"{PLACE}{os.getuid()}"
     try:
+        place = _place(temporary)
         listener = _bound(place)
     except OSError as error:
-        yield f"{place}: {error.strerror}: the machine's owner cannot ask by `7lbd grid show` and `pause`"
+        yield f"{temporary}: {error.strerror}: the machine's owner cannot ask by `7lbd grid show` and `pause`"
         return
     with listener:
         threading.Thread(target=_serve, args=(listener, answer), daemon=True, name="owner").start()
@@ -63,19 +71,33 @@ def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
             yield ""
         finally:
             with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # who waits in there for a caller is told
                 _own(place).unlink()
                 place.rmdir()
 
 
-def _bound(place: Path) -> socket.socket:
-    """Raises OSError, also when somebody else has the place."""
-    with suppress(FileExistsError):
-        place.mkdir(mode=0o711)
+def _place(temporary: Path) -> Path:
+    """Our folder there, made; nobody can keep us from having one by having its name. Raises OSError."""
+    usual = temporary / f"{PLACE}{os.getuid()}"
+    for place in temporary.glob(f"{usual.name}*"):
+        if place == usual or place.name.startswith(f"{usual.name}-"):
+            _sweep(place)
+    for place in (usual, temporary / f"{usual.name}-{secrets.token_hex(8)}"):
+        with suppress(FileExistsError):
+            place.mkdir(mode=0o711)
+        if _is_ours(place):
+            place.chmod(0o711)
+            return place
+    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(usual))
+
+
+def _is_ours(place: Path) -> bool:
     status = place.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise OSError(1, "is somebody else's", str(place))
-    place.chmod(0o711)
-    _sweep(place)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+
+def _bound(place: Path) -> socket.socket:
+    """Raises OSError."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(_own(place)))
@@ -92,29 +114,56 @@ def _own(place: Path) -> Path:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what killed coordinators have left: nobody listens there."""
-    for path in place.glob(f"*{SOCKET}"):
-        with socket.socket(socket.AF_UNIX) as wire, suppress(FileNotFoundError):
-            wire.settimeout(_SECONDS)
-            try:
-                wire.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-            except OSError:
-                continue
+    """Remove what killed coordinators of ours have left: nobody listens there."""
+    with suppress(OSError):
+        if _is_ours(place):
+            for path in place.glob(f"*{SOCKET}"):
+                _remove_dead(path)
+            place.rmdir()
+
+
+def _remove_dead(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as wire, suppress(FileNotFoundError):
+        wire.settimeout(_SECONDS)
+        try:
+            wire.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError:
+            return
 
 
 def _serve(listener: socket.socket, answer: Answer) -> None:
-    """One after another: each has some seconds."""
+    """All at once: who calls and says nothing keeps nobody from being heard, and when too many do, the first goes."""
+    callers: dict[socket.socket, None] = {}
     while True:
         try:
             wire, _ = listener.accept()
         except OSError:
-            return  # it was closed
+            if listener.fileno() < 0:
+                return  # it was closed
+            time.sleep(_PAUSE)  # there is no room for one more
+            continue
+        callers[wire] = None
+        for silent in list(callers)[:-_CALLERS]:
+            with suppress(OSError):
+                silent.shutdown(socket.SHUT_RDWR)
+        try:
+            threading.Thread(target=_hear, args=(wire, answer, callers), daemon=True).start()
+        except RuntimeError:  # there are too many threads of this user's
+            callers.pop(wire)
+            wire.close()
+
+
+def _hear(wire: socket.socket, answer: Answer, callers: dict[socket.socket, None]) -> None:
+    """One of them: he has some seconds."""
+    try:
         with wire, suppress(OSError, Malformed):
             wire.settimeout(_SECONDS)
             call = CALLS.unpack(_line(wire))
             wire.sendall(json.dumps(answer(call, _is_own(wire))).encode() + b"\n")
+    finally:
+        callers.pop(wire, None)
 
 
 def _line(wire: socket.socket) -> bytes:
@@ -128,43 +177,105 @@ def _line(wire: socket.socket) -> bytes:
 
 
 def _is_own(wire: socket.socket) -> bool:
-    """Whether who calls is our user (unix(7), SO_PEERCRED: pid, uid, gid)."""
+    """Whether who calls is our user."""
+    return _peer(wire)[1] == os.getuid()
+
+
+def _peer(wire: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end (unix(7), SO_PEERCRED: pid, uid, gid)."""
     credentials = struct.Struct("iII")
-    _, uid, _ = credentials.unpack(wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
-    return bool(uid == os.getuid())
+    pid, uid, _ = credentials.unpack(wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+    return pid, uid
 
 
-def call(order: OwnerCall, temporary: Path = TEMPORARY) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class MachineAnswer:
+    """What the machine's coordinators say, and of which users there are some that say nothing."""
+
+    answers: list[dict[str, object]]
+    silent: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """Why not all is known, or done; empty when it is."""
+        return f"that of user {', '.join(self.silent)} does not answer" if self.silent else ""
+
+
+def call(order: OwnerCall, temporary: Path = TEMPORARY) -> MachineAnswer:
     """Ask every coordinator of this machine. Raises Refusal when there is none that answers."""
-    places = [path for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")) if _is_coordinators(path.parent)]
+    listening, crowded = _listeners(temporary)
     # All at once: whoever else makes such sockets, and does not answer there, must not keep the owner waiting.
     with ThreadPoolExecutor(_AT_ONCE) as asking:
-        answers = list(asking.map(lambda path: _answer_of(path, order), places))
+        answers = list(asking.map(lambda path: _answer_of(path, order), listening))
     found = [answer for answer in answers if isinstance(answer, dict)]
+    silent = [answer for answer in answers if isinstance(answer, str) and answer]
+    heard = MachineAnswer(found, tuple(dict.fromkeys(silent + [str(_whose(path.parent)) for path in crowded])))
     if not found:
-        silent = ", ".join(dict.fromkeys(filter(None, (answer for answer in answers if isinstance(answer, str)))))
-        why = f": that of user {silent} does not answer" if silent else ""
+        why = f": {heard.trouble}" if heard.silent else ""
         what = f"no coordinator of a grid runs on {os.uname().nodename}{why}"
         raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd grid coordinator begins one")
-    return found
+    return heard
 
 
-def _answer_of(path: Path, order: OwnerCall) -> dict[str, object] | str:
-    """Or whose coordinator does not answer; nothing for one that was killed, or has just ended."""
-    try:
-        return _asked(path, order)
-    except (ConnectionRefusedError, FileNotFoundError):
-        return ""
-    except (OSError, ValueError, RecursionError):
-        return path.parent.name.removeprefix(PLACE)
+def _listeners(temporary: Path) -> tuple[list[Path], list[Path]]:
+    """One socket of each process that listens, and those that take no more callers.
+
+    Nobody has so many that another's is not come to.
+
+    Users are not told apart in here (user_namespaces(7)), and a folder may have any name; processes are.
+    """
+    found: dict[int, Path] = {}
+    places = [path for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")) if _is_coordinators(path.parent)]
+    for _ in range(_TRIES):
+        crowded = []
+        for path in places:
+            try:
+                found.setdefault(_listener(path), path)
+            except BlockingIOError:
+                crowded.append(path)
+            except OSError:
+                continue  # it was killed, or has just ended
+        places = crowded
+        if not places:
+            break
+        time.sleep(_PAUSE)
+    return list(found.values()), places
+
+
+def _listener(path: Path) -> int:
+    """The process that listens there. Raises OSError, and BlockingIOError when there are callers enough."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.setblocking(False)
+        wire.connect(str(path))
+        return _peer(wire)[0]
+
+
+def _whose(place: Path) -> int:
+    """The user that a folder's name says; -1 when it says none."""
+    said = place.name.removeprefix(PLACE).partition("-")[0]
+    return int(said) if said.isascii() and said.isdigit() else -1
 
 
 def _is_coordinators(place: Path) -> bool:
     """Whether the folder is that of the user that its name says, as far as can be told from here."""
-    with suppress(OSError, ValueError):
-        status, uid = place.lstat(), int(place.name.removeprefix(PLACE))
-        return stat.S_ISDIR(status.st_mode) and status.st_uid in (uid, _NOBODY)
+    with suppress(OSError):
+        status = place.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid in (_whose(place), _NOBODY)
     return False
+
+
+def _answer_of(path: Path, order: OwnerCall) -> dict[str, object] | str:
+    """Or whose coordinator does not answer; nothing for one that was killed, or has just ended."""
+    for _ in range(_TRIES):
+        try:
+            return _asked(path, order)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return ""
+        except (EOFError, ConnectionError, BlockingIOError):  # it was not taken, or hung up on: others crowd there
+            time.sleep(_PAUSE)
+        except (OSError, ValueError, RecursionError):
+            break
+    return str(_whose(path.parent))
 
 
 def _asked(path: Path, order: OwnerCall) -> dict[str, object]:
@@ -173,7 +284,10 @@ def _asked(path: Path, order: OwnerCall) -> dict[str, object]:
         wire.connect(str(path))
         wire.sendall(CALLS.pack(order) + b"\n")
         with wire.makefile("rb") as answers:
-            said = json.loads(answers.readline(_MOST_ANSWER))
+            line = answers.readline(_MOST_ANSWER)
+    if not line:
+        raise EOFError
+    said = json.loads(line)
     if not isinstance(said, dict):
         raise ValueError("it is no answer")
     return said

@@ -14,12 +14,13 @@ from .owner_socket import OwnerCall
 
 def show(context: CommandContext) -> int:
     """What may run here, and what does."""
-    found = owner_socket.call(OwnerCall("show"))
+    heard = owner_socket.call(OwnerCall("show"))
     if context.options.json:
-        terminal.say_json(found)
-        return ExitCode.OK
-    for said in found:
+        terminal.say_json(heard.answers)
+    for said in () if context.options.json else heard.answers:
         terminal.say(*overview.lines(said))
+    if heard.silent:
+        terminal.warn(f"another coordinator runs on this machine, or seems to: {heard.trouble}")
     return ExitCode.OK
 
 
@@ -47,10 +48,15 @@ def resume(_context: CommandContext) -> int:
 
 
 def _obeyed(order: OwnerCall) -> None:
-    """Raises Refusal when one of the machine's coordinators has not."""
-    for said in owner_socket.call(order):
+    """Raises Refusal when one of the machine's coordinators has not: what the others were told, they do."""
+    heard = owner_socket.call(order)
+    for said in heard.answers:
         if trouble := said.get("trouble"):
             raise Refusal(ExitCode.USAGE, str(trouble), hint="7lbd grid show")
+    if heard.silent:
+        what = f"not every coordinator of this machine has heard it: {heard.trouble}"
+        hint = "what it runs ends with it: have that user, or root, end it; ps -u USER shows its processes"
+        raise Refusal(ExitCode.NODE, what, hint=hint)
 
 
 def _show_options(parser: Parser) -> None:

@@ -6,16 +6,19 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sevenlbd.__main__ import main
 from sevenlbd.base import process
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config import sources
@@ -24,7 +27,7 @@ from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
 from sevenlbd.outside.grid.coordinator.change_log import Change
 from sevenlbd.outside.grid.coordinator.own_files import KnownState, KnownVm, OwnFiles
 from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
-from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
+from sevenlbd.outside.grid.coordinator.owner_socket import MachineAnswer, OwnerCall
 from sevenlbd.outside.grid.coordinator.stages import ImageVersion, Stage, Vm
 from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
 from sevenlbd.outside.owner.lending import Person, Seen
@@ -150,7 +153,7 @@ def test_a_rate_that_leaves_a_slot_nothing_is_refused() -> None:
         GridTable(slots=4, rate=600_000)
 
 
-def test_anybody_of_the_machine_may_ask_and_order_and_a_flood_of_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_anybody_of_the_machine_may_ask_and_order_and_garbage_is_in_nobodys_way(tmp_path: Path) -> None:
     heard: list[tuple[OwnerCall, bool]] = []
 
     def answer(call: OwnerCall, own: bool) -> dict[str, object]:
@@ -162,54 +165,124 @@ def test_anybody_of_the_machine_may_ask_and_order_and_a_flood_of_nothing_is_in_n
         place = tmp_path / f"7lbd-grid-{os.getuid()}"
         assert place.stat().st_mode & 0o777 == 0o711
         assert (place / f"{os.getpid()}.sock").stat().st_mode & 0o777 == 0o666
-        for garbage in (b"", b"{", b"x" * 100_000, b"\n"):
+        for garbage in (b"", b"{", b"x" * 100_000, b"\n", b"[" * 4000 + b"\n"):
             with socket.socket(socket.AF_UNIX) as wire:
                 wire.connect(str(place / f"{os.getpid()}.sock"))
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(owner_socket, "_SECONDS", 0.2)
+                with suppress(OSError):
                     wire.sendall(garbage)
-        assert owner_socket.call(OwnerCall("pause", "ada", seconds=60.0), tmp_path) == [{"why": "so"}]
+        assert owner_socket.call(OwnerCall("pause", "ada", seconds=60.0), tmp_path).answers == [{"why": "so"}]
     assert heard == [(OwnerCall("pause", "ada", seconds=60.0), True)]
     with pytest.raises(Refusal, match="no coordinator of a grid runs"):
         owner_socket.call(OwnerCall("show"), tmp_path)
 
 
+def test_a_crowd_that_calls_and_says_nothing_does_not_keep_the_owner_from_being_heard(tmp_path: Path) -> None:
+    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path), ExitStack() as crowd:
+        place = tmp_path / f"7lbd-grid-{os.getuid()}" / f"{os.getpid()}.sock"
+        for _ in range(300):
+            wire = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            wire.connect(str(place))
+        began = time.monotonic()
+        assert owner_socket.call(OwnerCall("pause"), tmp_path) == MachineAnswer([{"a": 1}])
+        assert time.monotonic() - began < 20, "one after the other, with five seconds for each, it would be minutes"
+
+
 def test_what_a_killed_coordinator_has_left_is_nobodys_and_goes(tmp_path: Path) -> None:
-    place = tmp_path / f"7lbd-grid-{os.getuid()}"
-    place.mkdir(mode=0o711)
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(place / "4194304.sock"))
+    usual = tmp_path / f"7lbd-grid-{os.getuid()}"
+    for place in (usual, tmp_path / f"{usual.name}-0123456789abcdef"):
+        place.mkdir(mode=0o711)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(place / "4194304.sock"))
     with pytest.raises(Refusal, match="no coordinator of a grid runs"):
         owner_socket.call(OwnerCall("show"), tmp_path)
     with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path):
-        assert owner_socket.call(OwnerCall("show"), tmp_path) == [{"a": 1}]
-        assert len(list(place.iterdir())) == 1
-    assert not place.exists()
+        assert owner_socket.call(OwnerCall("show"), tmp_path).answers == [{"a": 1}]
+        assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.sock")] == [
+            Path(usual.name, f"{os.getpid()}.sock")
+        ]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_sockets_of_strangers_that_do_not_answer_keep_nobody_waiting(
+_DEAF = """
+import pathlib, socket, sys, time
+place, deaf = pathlib.Path(sys.argv[1]), [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
+place.mkdir(mode=0o711)
+for number, one in enumerate(deaf):
+    one.bind(str(place / f"1{number:04}.sock"))
+    one.listen(0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def deaf(place: Path, sockets: int) -> Iterator[None]:
+    """A process of somebody's that listens there, and says nothing."""
+    call = [sys.executable, "-c", _DEAF, str(place), str(sockets)]
+    with subprocess.Popen(call, stdout=subprocess.PIPE) as one:
+        try:
+            assert one.stdout
+            assert one.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            one.kill()
+
+
+def test_however_many_sockets_somebody_makes_that_do_not_answer_the_owner_is_heard_and_told_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner_socket, "_SECONDS", 1.0)
-    place = tmp_path / f"7lbd-grid-{os.getuid()}"
-    place.mkdir(mode=0o711)
-    deaf = [socket.socket(socket.AF_UNIX) for _ in range(40)]
-    for number, one in enumerate(deaf):
-        one.bind(str(place / f"1{number:04}.sock"))
-        one.listen()
-    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path):
+    with (
+        deaf(tmp_path / f"7lbd-grid-{os.getuid()}-0", 900),
+        owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path),
+    ):
         began = time.monotonic()
-        assert owner_socket.call(OwnerCall("pause"), tmp_path) == [{"a": 1}]
-        assert time.monotonic() - began < 20, "one after the other it would be forty"
-    for one in deaf:
-        one.close()
+        assert owner_socket.call(OwnerCall("pause"), tmp_path) == MachineAnswer([{"a": 1}], (str(os.getuid()),))
+        assert time.monotonic() - began < 8, "one of each process is asked"
 
 
-def test_where_somebody_else_has_the_sockets_place_it_is_told_and_not_used(tmp_path: Path) -> None:
-    (tmp_path / f"7lbd-grid-{os.getuid()}").symlink_to(tmp_path)
-    with owner_socket.served(lambda _call, _own: {}, tmp_path) as trouble:
+def test_an_order_that_not_every_coordinator_has_heard_is_not_told_as_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(owner_socket, "_SECONDS", 1.0)
+    monkeypatch.setattr(owner_socket.call, "__defaults__", (tmp_path,))
+    paused: list[str] = []
+
+    def answer(call: OwnerCall, _own: bool) -> dict[str, object]:
+        paused.append(call.order)
+        return {}
+
+    silent = ExitStack()
+    silent.enter_context(deaf(tmp_path / f"7lbd-grid-{os.getuid()}-0", 1))
+    with silent, owner_socket.served(answer, tmp_path):
+        assert main(["grid", "pause"]) != 0
+        said = capsys.readouterr()
+        assert "is yours" not in said.out
+        assert f"not every coordinator of this machine has heard it: that of user {os.getuid()}" in said.err
+        assert main(["grid", "show", "--json"]) == 0
+        assert "does not answer" in capsys.readouterr().err
+        silent.close()
+        for words in (["grid", "pause"], ["grid", "resume"]):
+            assert main(words) == 0
+        assert "is yours" in capsys.readouterr().out
+    assert paused == ["pause", "show", "pause", "resume"], "who heard it obeys"
+
+
+def test_where_somebody_else_has_the_sockets_place_another_one_is_found_and_his_is_not_touched(tmp_path: Path) -> None:
+    his = tmp_path / "his"
+    his.mkdir()
+    place = tmp_path / f"7lbd-grid-{os.getuid()}"
+    place.symlink_to(his)
+    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path) as trouble:
+        assert trouble == ""
+        assert owner_socket.call(OwnerCall("pause"), tmp_path).answers == [{"a": 1}]
+        assert list(his.iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == [place, his]
+
+
+def test_where_there_is_no_place_at_all_the_coordinator_says_so_and_works(tmp_path: Path) -> None:
+    with owner_socket.served(lambda _call, _own: {}, tmp_path / "none") as trouble:
         assert "cannot ask" in trouble
-    assert list(tmp_path.glob("*.sock")) == []
 
 
 def test_a_coordinator_of_another_version_is_shown_and_breaks_nothing() -> None:
