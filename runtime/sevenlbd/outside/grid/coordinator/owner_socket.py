@@ -38,6 +38,7 @@ _AT_ONCE = 100  # sockets; a guess: a machine has one coordinator, or a few
 _TRIES, _PAUSE = 5, 0.2  # where others crowd, and seconds between them; a guess: a crowd is heard in less
 _CALLERS = 64  # who are heard at a time; a guess: people who look are a few, and the rest is somebody's flood
 _BACKLOG = 128  # calls that wait to be taken, which takes no time; a guess
+_PUBLIC, _FOR_ALL = 0o755, 0o666  # who may ask finds the socket by listing its folder, and writes to it
 _NOBODY = 65534  # whom a user namespace does not know (user_namespaces(7))
 
 
@@ -79,14 +80,13 @@ def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
 def _place(temporary: Path) -> Path:
     """Our folder there, made; nobody can keep us from having one by having its name. Raises OSError."""
     usual = temporary / f"{PLACE}{os.getuid()}"
-    for place in temporary.glob(f"{usual.name}*"):
-        if place == usual or place.name.startswith(f"{usual.name}-"):
-            _sweep(place)
+    for place in (usual, *temporary.glob(f"{usual.name}-*")):
+        _sweep(place)
     for place in (usual, temporary / f"{usual.name}-{secrets.token_hex(8)}"):
         with suppress(FileExistsError):
-            place.mkdir(mode=0o711)
+            place.mkdir(mode=_PUBLIC)
         if _is_ours(place):
-            place.chmod(0o711)
+            place.chmod(_PUBLIC)
             return place
     raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(usual))
 
@@ -101,7 +101,7 @@ def _bound(place: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(_own(place)))
-        _own(place).chmod(0o666)
+        _own(place).chmod(_FOR_ALL)
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()

@@ -163,7 +163,7 @@ def test_anybody_of_the_machine_may_ask_and_order_and_garbage_is_in_nobodys_way(
     with owner_socket.served(answer, tmp_path) as trouble:
         assert trouble == ""
         place = tmp_path / f"7lbd-grid-{os.getuid()}"
-        assert place.stat().st_mode & 0o777 == 0o711
+        assert place.stat().st_mode & 0o777 == 0o755, "another user finds the socket by listing the folder"
         assert (place / f"{os.getpid()}.sock").stat().st_mode & 0o777 == 0o666
         for garbage in (b"", b"{", b"x" * 100_000, b"\n", b"[" * 4000 + b"\n"):
             with socket.socket(socket.AF_UNIX) as wire:
@@ -190,7 +190,7 @@ def test_a_crowd_that_calls_and_says_nothing_does_not_keep_the_owner_from_being_
 def test_what_a_killed_coordinator_has_left_is_nobodys_and_goes(tmp_path: Path) -> None:
     usual = tmp_path / f"7lbd-grid-{os.getuid()}"
     for place in (usual, tmp_path / f"{usual.name}-0123456789abcdef"):
-        place.mkdir(mode=0o711)
+        place.mkdir(mode=0o755)
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(place / "4194304.sock"))
     with pytest.raises(Refusal, match="no coordinator of a grid runs"):
@@ -206,7 +206,7 @@ def test_what_a_killed_coordinator_has_left_is_nobodys_and_goes(tmp_path: Path) 
 _DEAF = """
 import pathlib, socket, sys, time
 place, deaf = pathlib.Path(sys.argv[1]), [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]
-place.mkdir(mode=0o711)
+place.mkdir(mode=0o755)
 for number, one in enumerate(deaf):
     one.bind(str(place / f"1{number:04}.sock"))
     one.listen(0)
