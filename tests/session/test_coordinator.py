@@ -163,6 +163,7 @@ def test_a_second_coordinator_of_the_same_user_refuses(machine: LentMachine) -> 
     done = machine.call("grid", "coordinator", "--state-dir", str(machine.state))
     assert done.returncode == 2
     assert f"a coordinator of yours runs already: process {machine.pid} on " in done.stderr
+    assert done.stdout == "", "it lends nothing"
 
 
 def test_a_killed_coordinator_takes_its_vms_along_and_the_next_one_cleans_up(

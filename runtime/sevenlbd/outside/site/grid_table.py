@@ -6,9 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, model_validator
 
+from ...base.errors import Refusal
 from ...config.tables import Table, key
 from ...config.value_kinds import Duration, Size, Words
 from ...images import names
+from ...images.signing import signature
 
 _MEGABIT = 125_000  # bytes a second
 
@@ -20,13 +22,23 @@ def _images(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _keys(values: tuple[str, ...]) -> tuple[str, ...]:
+    """One that was mistyped must not be found out by an image that nobody can start."""
+    for value in values:
+        try:
+            signature.trusted([value])
+        except Refusal as refusal:
+            raise ValueError(f"`{value}` is not a public key: {refusal.hint}") from None
+    return values
+
+
 class GridTable(Table):
     """`[grid]`: what a grid's coordinator may do on a machine: how much of it, whose images, which part of the line."""
 
     slots: int = key(1, "VMs that may run at a time.", metavar="N", ge=1, le=64)
     cpus: int = key(0, "CPUs for all of them; 0 is what [owner] leaves. Each has its part.", metavar="N", ge=0)
     memory: Size = key(0, "Memory for all of them; 0 is what [owner] leaves. Each has its part.", metavar="SIZE")
-    trusted_keys: Words = key(
+    trusted_keys: Annotated[Words, AfterValidator(_keys)] = key(
         (),
         "Public keys (ed25519) whose signed images may run: nothing else does, whatever pool or jobs say. Empty: the "
         "site's own trusted_keys.",

@@ -173,6 +173,10 @@ def test_what_a_site_has_set_is_in_its_new_file() -> None:
     ("text", "says"),
     [
         ("owner = true", "`owner` is a table"),
+        (
+            '[grid]\ntrusted_keys = ["7lbd-ed25519:mistyped"]',
+            "`7lbd-ed25519:mistyped` is not a public key: it is the text",
+        ),
         ('[owner]\nwhen_usd = ["daily 17:00-07:00"]', r"not a key of this table; did you mean `when_used`\?"),
         ('[owner]\nwhen_used = ["17-7"]', "hours are DAYS HH:MM-HH:MM"),
         ('[owner]\nwhen_used = ["mon 07:00-07:00"]', "these hours have no length"),

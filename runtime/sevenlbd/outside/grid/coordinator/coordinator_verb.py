@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....base.errors import ExitCode, Refusal
-from ...cli.command import Command, CommandContext, say
+from ...cli.command import Command, CommandContext
 from ...cli.parser import Parser, options
 from .. import membership
 from ..client import PoolClient
@@ -22,7 +22,6 @@ def coordinator(context: CommandContext) -> int:
         raise Refusal(ExitCode.USAGE, what, hint='in 7lbd.toml, below [grid]: trusted_keys = ["7lbd-ed25519:..."]')
     place = membership.folder(context.settings.state_dir, context.here.environment)
     client = PoolClient(place)
-    say(f"this machine is lent to the pool of {client.member.url}, as its owner allows; to see it: 7lbd grid show")
     Service(context, OwnFiles(place), Pool(client, client.member.machine, client.member.url), look).run()
     return ExitCode.OK
 

@@ -19,7 +19,7 @@ from random import Random
 from ....base.errors import Refusal
 from ....config.settings import KeyPlace
 from ....images.signing import signature
-from ...cli.command import CommandContext
+from ...cli.command import CommandContext, say
 from ...console import terminal
 from ...node import abilities
 from .. import key_sources
@@ -96,6 +96,7 @@ class Service:
     def run(self) -> None:
         """Until it is told to end, and nothing of it runs any more."""
         with self._files.held(), self._signals(), owner_socket.served(self._answer) as deaf:
+            say(f"this machine is lent to the pool of {self._pool.url}, as its owner allows; to see it: 7lbd grid show")
             if deaf:
                 terminal.warn(deaf)
             try:
