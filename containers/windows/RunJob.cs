@@ -3,7 +3,8 @@
 // By the account's own token, and not by a scheduled task: so the command is a child of whoever moves its streams, in a job
 // object from its first instruction, and the account sees neither the share `job` nor the handles of anybody else.
 // C# 5: what the compiler of the .NET Framework knows, which every Windows has.
-// Sources: learn.microsoft.com, CreateProcessAsUserW, WTSQueryUserToken, "Job Objects", "Process Connection to a Window Station".
+// Sources: learn.microsoft.com, CreateProcessAsUserW, WTSQueryUserToken, "Job Objects", "Process Connection to a Window Station";
+// support.microsoft.com, 165194, on what a process is given whose lpDesktop is null, empty or named.
 using System;
 using System.Collections.Generic;
 using System.ComponentModel;
@@ -101,7 +102,7 @@ namespace SevenLBD
             if (!Native.SetInformationJobObject(job, 9, ref limits, Marshal.SizeOf(typeof(Native.ExtendedLimits))))
                 throw new Win32Exception();
             Native.ProcessInformation made;
-            int error = Native.Start(token, line, block, directory, seen, childIn, childOut, childErr, out made);
+            int error = Native.Start(token, line, block, directory, seen, seen, childIn, childOut, childErr, out made);
             foreach (IntPtr handle in new[] { childIn, childOut, childErr }) Native.CloseHandle(handle);
             if (error != 0) return Failed(Kind(error), new Win32Exception(error).Message);
             leader = made.ProcessId;
@@ -263,7 +264,7 @@ namespace SevenLBD
         {
             Native.ProcessInformation made;
             string line = "taskkill.exe /T /PID " + leader, block = Block(token, new Dictionary<string, string>());
-            if (Native.Start(token, line, block, null, false, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, out made) != 0) return;
+            if (Native.Start(token, line, block, null, true, false, IntPtr.Zero, IntPtr.Zero, IntPtr.Zero, out made) != 0) return;
             Native.ResumeThread(made.Thread);
             Native.WaitForSingleObject(made.Process, MostAsking);
             foreach (IntPtr handle in new[] { made.Thread, made.Process }) Native.CloseHandle(handle);
@@ -360,9 +361,10 @@ namespace SevenLBD
             public IntPtr ReservedBytes, Input, Output, Error, Attributes;
         }
 
-        // Suspended, and with these three handles only, or none: in a console without a window, or on the desktop of the
-        // token's session, with a console that is seen. Returns Windows' error, or 0.
-        public static int Start(IntPtr token, string line, string block, string directory, bool seen,
+        // Suspended, and with these three handles only, or none: on the desktop of the token's session, or on an unseen one of
+        // the token's own (null would be ours, SYSTEM's, where user32.dll of another account fails: 0xC0000142); in a console
+        // that is seen or without a window. Returns Windows' error, or 0.
+        public static int Start(IntPtr token, string line, string block, string directory, bool desktop, bool console,
             IntPtr input, IntPtr output, IntPtr error, out ProcessInformation made)
         {
             made = new ProcessInformation();
@@ -381,10 +383,10 @@ namespace SevenLBD
                 var start = new StartupInfoEx { Flags = streams ? 0x100 : 0, Input = input, Output = output, Error = error };
                 start.Size = Marshal.SizeOf(typeof(StartupInfoEx));
                 start.Attributes = streams ? attributes : IntPtr.Zero;
-                start.Desktop = seen ? "winsta0\\default" : null;
+                start.Desktop = desktop ? "winsta0\\default" : "";
                 // CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, EXTENDED_STARTUPINFO_PRESENT; CREATE_NEW_CONSOLE or
                 // CREATE_NO_WINDOW
-                uint flags = 0x4 | 0x400 | 0x80000 | (seen ? 0x10u : 0x08000000u);
+                uint flags = 0x4 | 0x400 | 0x80000 | (console ? 0x10u : 0x08000000u);
                 return CreateProcessAsUserW(token, null, new StringBuilder(line), IntPtr.Zero, IntPtr.Zero, streams, flags,
                     variables, directory, ref start, out made) ? 0 : Marshal.GetLastWin32Error();
             }

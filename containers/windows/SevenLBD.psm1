@@ -36,7 +36,8 @@ $Policies = 'HKLM:\SOFTWARE\Policies\Microsoft'
 $PowerSettings = "$Policies\Power\PowerSettings"
 $SystemPolicies = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies'
 $Zones = "$Policies\Windows\CurrentVersion\Internet Settings\ZoneMap\Ranges\Range169"
-$Winlogon = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon'
+$CurrentVersion = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
+$Winlogon = "$CurrentVersion\Winlogon"
 # Of the driver disc, by the build that a server's folder begins with: the newest first.
 $ServerDrivers = @(26100, '2k25'), @(20348, '2k22'), @(17763, '2k19'), @(0, '2k16')
 # Path, name, value: a number is REG_DWORD, a text REG_SZ.
@@ -547,6 +548,9 @@ function Clear-Certificate {
     $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object $Which)
     if (-not $old.Count) { return }
     foreach ($one in $old) { Remove-Certificate $one.Thumbprint }
+    # The configuration service makes one when it starts and there is none. learn.microsoft.com, "Event ID troubleshooting for
+    # RDP connection issues". TermService goes on with the old one until it starts anew.
+    Restart-Service -Name SessionEnv -Force
     Restart-Service -Name TermService -Force
 }
 
@@ -598,7 +602,7 @@ function Connect-Drive {
 # After a warm start nobody is logged on as a rule; who is gets the new session's shares at once.
 function Restart-Drive {
     Stop-ScheduledTask -TaskName $DrivesTask -ErrorAction SilentlyContinue
-    if (Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'") { Start-ScheduledTask -TaskName $DrivesTask }
+    if (Get-Desktop) { Start-ScheduledTask -TaskName $DrivesTask }
 }
 
 # --- the end of an installation ---------------------------------------------------------------------------------------
@@ -652,16 +656,21 @@ function Clear-Logon {
 
 # The answer file's count of log-ons may be one more than it says: nothing is left to count.
 function Stop-AutomaticLogon {
-    foreach ($name in 'AutoAdminLogon', 'AutoLogonCount', 'DefaultPassword', 'DefaultUserName', 'DefaultDomainName') {
+    $names = 'AutoAdminLogon', 'ForceAutoLogon', 'AutoLogonCount', 'DefaultPassword', 'DefaultUserName', 'DefaultDomainName'
+    foreach ($name in $names) {
         Remove-ItemProperty -LiteralPath $Winlogon -Name $name -ErrorAction SilentlyContinue
     }
 }
 
 # Whoever may read that knows the session's password already: the account itself. Gone as soon as it has logged on.
+# ForceAutoLogon: without it Windows looks once after each start, and never for the sessions that the screen gets later.
 function Set-AutomaticLogon {
     [CmdletBinding(SupportsShouldProcess)]
     param([Parameter(Mandatory)][string]$Password)
-    $values = @{ AutoAdminLogon = '1'; DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $Password }
+    $values = @{
+        AutoAdminLogon = '1'; ForceAutoLogon = '1'
+        DefaultUserName = (Get-Account); DefaultDomainName = $env:COMPUTERNAME; DefaultPassword = $Password
+    }
     foreach ($name in $values.Keys) {
         if ($PSCmdlet.ShouldProcess($name, 'set')) {
             New-ItemProperty -LiteralPath $Winlogon -Name $name -Value $values[$name] -PropertyType String -Force | Out-Null
@@ -695,7 +704,21 @@ function Complete-FirstLogon {
     Stop-AutomaticLogon
     foreach ($id in Get-Desktop) { & logoff.exe $id }
     Wait-Until -What 'the log-off' -Test { -not (Get-Desktop) }
+    Clear-AccountKey
     Remove-Item -LiteralPath $FirstLogonFile -Force
+}
+
+# What programs keep under the account's key (Edge, Credential Manager, Outlook) is locked by its password, which is another in
+# each session: a key of this log-on would never open again. learn.microsoft.com, CryptUpdateProtectedState: keys "could not have
+# been decrypted ... when the password of a local user has been administratively reset". Where there is none, Windows makes one.
+function Clear-AccountKey {
+    $sid = (Get-LocalUser -Name (Get-Account)).SID.Value
+    $place = (Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'").LocalPath
+    foreach ($folder in 'Protect', 'Crypto', 'Credentials', 'Vault') {
+        foreach ($part in 'Roaming', 'Local') {
+            Remove-Item -LiteralPath "$place\AppData\$part\Microsoft\$folder" -Recurse -Force -ErrorAction SilentlyContinue
+        }
+    }
 }
 
 # A log-on that did not come: nothing of it may stay in what is frozen.
@@ -704,8 +727,13 @@ function Stop-FirstLogon {
     Remove-Item -LiteralPath $FirstLogonFile -Force -ErrorAction SilentlyContinue
 }
 
-# The numbers of the sessions that have a shell.
-function Get-Desktop { Get-CimInstance -ClassName Win32_Process -Filter "Name = 'explorer.exe'" | ForEach-Object { $_.SessionId } }
+# The numbers of the sessions that have a shell: on a Server Core a window of cmd.exe, since 2022 one of PowerShell's.
+function Get-Desktop {
+    $core = (Get-ItemProperty -LiteralPath $CurrentVersion).InstallationType -eq 'Server Core'
+    $shells = if ($core) { 'cmd.exe', 'powershell.exe' } else { 'explorer.exe' }
+    $query = "SessionId <> 0 AND (Name = '$($shells -join "' OR Name = '")')"
+    Get-CimInstance -ClassName Win32_Process -Filter $query | ForEach-Object { $_.SessionId } | Sort-Object -Unique
+}
 
 # --- a worker of an HTCondor pool: docs/worker.md ---------------------------------------------------------------------
 

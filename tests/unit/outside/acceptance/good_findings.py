@@ -28,7 +28,7 @@ SEEN = {
     "write.milliseconds": "4000",
     "program": "started",
 }
-WINDOWS_USER = SEEN | {"drive": "H:", "shell": "yes", "zone": "Intranet"}
+WINDOWS_USER = SEEN | {"drive": "H:", "shell": "yes", "zone": "Intranet", "secret": "kept"}
 
 MB = 1_000_000
 DISK = {"overlay.boot": 100 * MB, "overlay.log-on": 150 * MB, "overlay.idle": 160 * MB}

@@ -19,7 +19,13 @@ from good_findings import (
     facts_of,
 )
 from sevenlbd.images.description import OS, Description
-from sevenlbd.outside.acceptance.criteria import desktop_criteria, disk_criteria, files_criteria, network_criteria
+from sevenlbd.outside.acceptance.criteria import (
+    account_criteria,
+    desktop_criteria,
+    disk_criteria,
+    files_criteria,
+    network_criteria,
+)
 from sevenlbd.outside.acceptance.criteria.criterion import Criterion, Judgement, JudgementKind
 from sevenlbd.outside.acceptance.criteria.evidence import Evidence, SessionRecord
 from sevenlbd.outside.acceptance.criteria.node_facts import NodeFacts
@@ -29,6 +35,7 @@ OK, FAIL, CANNOT_TELL = JudgementKind.OK, JudgementKind.FAIL, JudgementKind.CANN
 BY_NAME = {
     check.name: check
     for check in (
+        *account_criteria.CRITERIA,
         *desktop_criteria.CRITERIA,
         *files_criteria.CRITERIA,
         *disk_criteria.CRITERIA,
@@ -154,6 +161,16 @@ def test_a_drive_of_the_internets_zone_or_one_that_explorer_hides_is_named() -> 
     odd = evidence({"files": SHARED}, windows=True, facts=facts)
     assert says("files.zone", odd).kind is FAIL
     assert says("files.drive", odd).kind is FAIL
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [({}, OK), ({"secret": "Key not valid for use in specified state."}, FAIL), ({"secret": None}, CANNOT_TELL)],
+)
+def test_an_account_whose_key_is_of_another_password_is_named(seen: dict[str, str | None], kind: JudgementKind) -> None:
+    told = {name: value for name, value in (WINDOWS_USER | seen).items() if value is not None}
+    odd = evidence(windows=True, facts={"files_user": told})
+    assert says("account.secrets", odd).kind is kind
 
 
 def trimmed(more: dict[str, int] | None = None) -> Evidence:

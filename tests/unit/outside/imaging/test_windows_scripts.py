@@ -352,6 +352,44 @@ def test_an_account_without_a_profile_logs_on_once_before_it_is_frozen() -> None
     assert {"Stop-AutomaticLogon"} <= called(FUNCTIONS["Stop-FirstLogon"]), "no password stays in what is frozen"
 
 
+def test_an_automatic_log_on_comes_also_for_a_session_that_the_screen_gets_later() -> None:
+    # Windows looks at AutoAdminLogon once after each start; for later sessions, as that of `exec --desktop`, it must be
+    # forced. learn.microsoft.com, "Turn on automatic logon in Windows".
+    assert "ForceAutoLogon = '1'" in words(FUNCTIONS["Set-AutomaticLogon"])
+    assert "Set-AutomaticLogon" in called(FUNCTIONS["Start-Desktop"])
+
+
+def test_nothing_of_an_automatic_log_on_stays() -> None:
+    given_there = set(re.findall(r"(\w+) = ", words(FUNCTIONS["Set-AutomaticLogon"]).split("@{")[1].split("}")[0]))
+    taken_away = set(re.findall(r"'(\w+)'", words(FUNCTIONS["Stop-AutomaticLogon"])))
+    assert {"AutoAdminLogon", "DefaultPassword"} < given_there <= taken_away
+
+
+def test_keys_of_a_password_that_is_over_do_not_stay_in_the_profile() -> None:
+    # Each session has another password, set by SYSTEM: what was locked by the last one never opens again.
+    body = words(FUNCTIONS["Complete-FirstLogon"])
+    assert body.index("logoff.exe") < body.index("Clear-AccountKey") < body.index("Remove-Item")
+    assert {"'Protect'", "'Credentials'", "'Vault'"} <= set(re.findall(r"'\w+'", words(FUNCTIONS["Clear-AccountKey"])))
+
+
+def test_a_server_without_explorer_has_a_desktop() -> None:
+    assert "InstallationType -eq 'Server Core'" in words(FUNCTIONS["Get-Desktop"])
+    others = [name for name, body in FUNCTIONS.items() if name != "Get-Desktop" and "explorer.exe" in words(body)]
+    assert not others, "by Get-Desktop, which knows of Server Core"
+
+
+def test_the_service_that_makes_certificates_makes_the_new_one() -> None:
+    body = words(FUNCTIONS["Clear-Certificate"])
+    assert body.index("Remove-Certificate") < body.index("-Name SessionEnv") < body.index("-Name TermService")
+
+
+def test_a_job_is_on_no_desktop_of_systems() -> None:
+    # Null is the caller's own window station, which another account may not open: 0xC0000142. An empty name is one of
+    # its own.
+    code = (TEMPLATES / "RunJob.cs").read_text()
+    assert re.findall(r"start\.Desktop = (.+);", code) == [r'desktop ? "winsta0\\default" : ""']
+
+
 def test_a_certificate_that_was_frozen_is_renewed_before_it_lapses() -> None:
     assert "Update-Certificate" in called(parsed(source("session.ps1")))
     assert "$_.NotAfter -lt $soon" in words(FUNCTIONS["Update-Certificate"])

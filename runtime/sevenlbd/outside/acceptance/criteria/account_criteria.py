@@ -42,8 +42,19 @@ def _expires(evidence: Evidence) -> Judgement:
     return fail("the account's password expires, and nobody can change it", said, "never")
 
 
+def _secrets(evidence: Evidence) -> Judgement:
+    seen = evidence.first_cold().facts_of("files_user")
+    said = seen.one("secret")
+    if said is None:
+        return cannot_tell(seen.failure or "the guest does not say whether a secret can be kept")
+    if said == "kept":
+        return ok("programs can keep passwords", said, "kept")
+    return fail("programs cannot keep passwords: the account's key is of another password", said, "kept")
+
+
 CRITERIA = (
     Criterion("account.exists", "the account is there", _exists),
     Criterion("account.groups", "its groups may log in", _groups),
     Criterion("account.expires", "its password does not expire", _expires),
+    Criterion("account.secrets", "programs can keep passwords", _secrets, ("windows",)),
 )

@@ -23,6 +23,12 @@ $lines = & {
     "write.milliseconds=$($watch.ElapsedMilliseconds)"
     Remove-Item -LiteralPath $copy -Force
     New-Item -ItemType Directory -Path "$place\$folder" -Force | Out-Null
+    # By the account's own key (DPAPI), as browsers and mail programs keep their passwords.
+    try {
+        $kept = ConvertTo-SecureString -String 'kept' -AsPlainText -Force | ConvertFrom-SecureString -ErrorAction Stop
+        ConvertTo-SecureString -String $kept -ErrorAction Stop | Out-Null
+        'secret=kept'
+    } catch { "secret=$($_.Exception.Message)" }
     # A program that nobody has signed, and that was never seen before.
     $source = 'public static class Accept { public static int Main() { return 7; } }'
     Add-Type -TypeDefinition $source -OutputAssembly "$place\$program" -OutputType ConsoleApplication
