@@ -14,6 +14,7 @@
 - http_line: a server's connections, by the clock
 - lineage: whose child we are
 - logs: the programs' own logs, one line a record
+- mount_table: what is mounted, as the kernel tells it
 - ownership: whose a folder must be
 - paths: paths as users write them
 - priority: giving way to others on the node

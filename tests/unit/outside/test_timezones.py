@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sevenlbd.base import mount_table
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config.settings import Settings
 from sevenlbd.images.description import Description
@@ -33,7 +34,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         if rules:
             shutil.copy(f"/usr/share/zoneinfo/{rules}", localtime)
         monkeypatch.setattr(timezones, "_LOCALTIME", localtime)
-        monkeypatch.setattr(timezones, "_MOUNTS", tmp_path / "mountinfo")
+        monkeypatch.setattr(mount_table, "OWN", tmp_path / "mountinfo")
 
     have()
     return have

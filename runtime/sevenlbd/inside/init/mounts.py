@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...base import mount_table
+
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -64,7 +66,7 @@ def appearances(folder: Path, tree: Path) -> Iterator[Path]:
 
 
 def _mounts() -> Iterator[Mount]:
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in mount_table.lines():
         _, _, device, root, point, *_ = line.split(" ")
         yield Mount(device, _path(root), _path(point))
 

@@ -32,11 +32,11 @@ def read(name: str, before: Sequence[str]) -> list[tuple[str, ...]]:
         why = getattr(error, "strerror", None) or error
         raise Refusal(ExitCode.USAGE, f"--list {name}: cannot be read: {why}") from None
     commands = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 commands.append((*before, *words(line)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 what = f"--list {name}, line {number}: {error}"
                 raise Refusal(ExitCode.USAGE, what, hint="quotes around a word; or a JSON list of texts") from None
     if not commands:

@@ -51,10 +51,10 @@ def run(context: CommandContext) -> int:
 
 
 def _number(options: Namespace) -> int:
-    if not options.parallel.isdigit() or not 0 < int(options.parallel) <= _MOST_MACHINES:
+    if not options.parallel.isdecimal() or not 0 < int(options.parallel) <= _MOST_MACHINES:
         what = f"--parallel {options.parallel}: is no number of machines, 1 to {_MOST_MACHINES}"
         raise Refusal(ExitCode.USAGE, what, hint="--parallel 4")
-    if not options.retries.isdigit():
+    if not options.retries.isdecimal():
         raise Refusal(ExitCode.USAGE, f"--retries {options.retries}: is no number", hint="--retries 2")
     return int(options.parallel)
 

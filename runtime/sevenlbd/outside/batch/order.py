@@ -36,7 +36,7 @@ class Order:
         said: dict[str, object] = {"format": _FORMAT, "command": list(self.command)}
         if windows:
             said["line"] = windows_words.line(self.command)
-        said |= {"environment": dict(self.environment), "input": self.input, "desktop": self.desktop}
+        said |= {"environment": _environment(self.environment, windows), "input": self.input, "desktop": self.desktop}
         made = json.dumps(said)
         if len(made) > _MAX_ORDER:
             raise Refusal(ExitCode.USAGE, "the command and its environment are too long: 1 MB at most")
@@ -45,6 +45,12 @@ class Order:
     def write(self, folder: JobFolder, *, windows: bool) -> None:
         """Put it there; the guest sees all of it or none."""
         folder.put(ORDER, self.text(windows=windows).encode())
+
+
+def _environment(given: Mapping[str, str], windows: bool) -> dict[str, str]:
+    """Of two names that Windows takes for one the last counts: its reader of JSON refuses an object with both."""
+    alike = {name.upper() if windows else name: (name, value) for name, value in given.items()}
+    return dict(alike.values())
 
 
 def environment(settings: Sequence[str]) -> dict[str, str]:

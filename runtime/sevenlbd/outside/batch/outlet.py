@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -84,7 +85,10 @@ def patience(seconds: float) -> Callable[[], bool]:
 
 
 def write(descriptor: int, piece: bytes) -> None:
-    """All of it, however long that takes."""
+    """All of it, however long that takes: also where somebody who shares the pipe has told it never to wait."""
     left = memoryview(piece)
     while left:
-        left = left[os.write(descriptor, left) :]
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])

@@ -9,7 +9,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-_MOUNTS = Path("/proc/self/mountinfo")
+from ...base import mount_table
+
 # File systems over a network, or of a cluster; those of FUSE by the name that they give themselves.
 _SHARED = re.compile(
     r"nfs4?|lustre|gpfs|beegfs(_nodev)?|ceph|fuse\.(ceph|ceph-fuse|glusterfs|sshfs|cvmfs2|juicefs|weka\w*)|glusterfs|wekafs"
@@ -17,11 +18,11 @@ _SHARED = re.compile(
 )
 
 
-def kind(path: Path, mounts: Path = _MOUNTS) -> str:
+def kind(path: Path, mounts: Path | None = None) -> str:
     """The name of the file system that `path`, which is there, is on."""
     real = path.resolve()
     best, name = -1, "an unknown file system"
-    for line in mounts.read_text(errors="surrogateescape").splitlines():
+    for line in mount_table.lines(mounts):
         fields, _, more = line.partition(" - ")
         point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields.split(" ")[4]))
         # Of two at the same place the later one hides the other.
@@ -30,7 +31,7 @@ def kind(path: Path, mounts: Path = _MOUNTS) -> str:
     return name
 
 
-def is_shared(path: Path, mounts: Path = _MOUNTS) -> bool:
+def is_shared(path: Path, mounts: Path | None = None) -> bool:
     """Whether other nodes see it, too, by the kind of its file system."""
     return bool(_SHARED.fullmatch(kind(path, mounts)))
 

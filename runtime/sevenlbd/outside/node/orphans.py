@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ...base import lineage
+from ...base import lineage, mount_table
 
 _PROGRAM = "squashfuse"
 _KIND = "fuse."
@@ -63,7 +63,7 @@ def _fuse_mounts(entry: Path) -> set[str]:
     """The device numbers of what is mounted by FUSE where a process is; they are the same in every namespace."""
     devices = set()
     with suppress(OSError):
-        for line in (entry / "mountinfo").read_text(errors="replace").splitlines():
+        for line in mount_table.lines(entry / mount_table.OWN.name):
             before, _, after = line.partition(" - ")
             if after.startswith(_KIND):
                 devices.add(before.split()[2])

@@ -21,7 +21,7 @@ _MOST = 1 << 20  # bytes; a job's ad has some thousands, and its environment is 
 def parse(text: str) -> dict[str, Value]:
     """The attributes that are literals, by their names in lower-case: names differ by more than case."""
     found: dict[str, Value] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if (match := _LINE.fullmatch(line.strip())) and (value := _literal(match[2].strip())) is not None:
             found[match[1].lower()] = value
     return found
@@ -43,7 +43,7 @@ def has_expression(file: str, name: str) -> bool:
         text = foreign_files.read(path.parent, path.name, _MOST).decode(errors="replace")
     except (OSError, ValueError):
         return False
-    found = [match for line in text.splitlines() if (match := _LINE.fullmatch(line.strip()))]
+    found = [match for line in text.split("\n") if (match := _LINE.fullmatch(line.strip()))]
     said = [match[2].strip() for match in found if match[1].lower() == name.lower()]
     return bool(said) and said[-1].lower() != "undefined" and _literal(said[-1]) is None
 

@@ -40,7 +40,7 @@ class Slurm:
             return []  # what it says of a single job that has ended some minutes ago
         if done.code:
             raise Refusal(ExitCode.NODE, f"squeue: {_first(done.said)}", hint="ask your site how its Slurm does: sinfo")
-        rows = (line.split(_MARK, len(_FIELDS) - 1) for line in done.printed.splitlines())
+        rows = (line.split(_MARK, len(_FIELDS) - 1) for line in done.printed.split("\n"))
         return [_job(*map(str.strip, row)) for row in rows if len(row) == len(_FIELDS)]
 
     def submit(self, script: str, options: Sequence[str]) -> str:

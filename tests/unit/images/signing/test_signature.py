@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sevenlbd.base import mount_table
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.images.repository import sign_version
 from sevenlbd.images.repository.versions import Repository
@@ -282,14 +283,9 @@ def test_a_part_that_changes_while_it_is_signed_is_not_signed(tmp_path: Path) ->
 def test_who_serves_a_file_system_of_his_own_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path.stat().st_dev
     line = f"1 0 {os.major(device)}:{os.minor(device)} / /x rw - %s x rw,user_id=%d,group_id=0\n"
-    real = Path.read_text
+    monkeypatch.setattr(mount_table, "OWN", tmp_path / "mountinfo")
     for system, owner, believed in (("fuse.sshfs", 1000, False), ("fuse.gluster", 0, True), ("nfs4", 1000, True)):
-        table = line % (system, owner)
-
-        def told(path: Path, table: str = table) -> str:
-            return table if str(path) == "/proc/self/mountinfo" else real(path)
-
-        monkeypatch.setattr(Path, "read_text", told)
+        (tmp_path / "mountinfo").write_text(line % (system, owner))
         assert verified.told_truly(tmp_path) is believed
 
 

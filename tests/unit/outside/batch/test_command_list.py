@@ -37,7 +37,14 @@ def test_the_words_of_all_come_first_and_empty_lines_and_remarks_are_passed_over
     assert command_list.read(str(tmp_path / "list"), ["solve"]) == [("solve", "10"), ("solve", "20", "x")]
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "a 'b\n", "[1]\n", "[]\n", '["a"\n'])
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_command(end: str, tmp_path: Path) -> None:
+    text = json.dumps(["solve", f"a{end}b"], ensure_ascii=False) if end > "\x1f" else f"solve 'a{end}b'"
+    (tmp_path / "list").write_bytes(f"{text}\nlast\n".encode())
+    assert command_list.read(str(tmp_path / "list"), []) == [("solve", f"a{end}b"), ("last",)]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "a 'b\n", "[1]\n", "[]\n", '["a"\n', "[" * 100_000])
 def test_what_is_no_list_is_refused_before_anything_starts(text: str, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(text)
     with pytest.raises(Refusal, match="--list"):

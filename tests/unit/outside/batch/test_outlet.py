@@ -47,6 +47,18 @@ def test_a_reader_that_stalls_keeps_nobody_waiting_and_gets_all_in_order_later(p
     assert ours.waiting() == 0
 
 
+def test_a_pipe_that_somebody_has_told_never_to_wait_gets_all_of_it(pipe: tuple[int, int]) -> None:
+    # The mode is the pipe's, not a process's: a parent that reads by events (Node.js, ssh) leaves it so.
+    os.set_blocking(pipe[1], False)
+    ours = Outlet(pipe[1])
+    ours.put(bytes(1 << 20))
+    time.sleep(0.1)
+    assert ours.waiting() == 1 << 20
+    assert read_all(pipe[0], 1 << 20) == bytes(1 << 20)
+    wait_until_taken(ours)
+    assert ours.waiting() == 0
+
+
 def test_one_that_has_gone_is_told_by_the_next_word(pipe: tuple[int, int]) -> None:
     ours = Outlet(pipe[1])
     os.close(pipe[0])

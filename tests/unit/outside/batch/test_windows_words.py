@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.batch import order, windows_words
@@ -141,3 +143,10 @@ def test_a_value_may_hold_anything_that_is_text() -> None:
 def test_a_zero_byte_in_a_value_is_refused() -> None:
     with pytest.raises(Refusal):
         order.Order(("x",), {"A": "b\0"}).text(windows=False)
+
+
+def test_of_two_variables_that_windows_takes_for_one_the_last_counts() -> None:
+    # Windows PowerShell's ConvertFrom-Json refuses an object that has both.
+    command = order.Order(("x",), order.environment(["Path=1", "PATH=2"]))
+    assert json.loads(command.text(windows=True))["environment"] == {"PATH": "2"}
+    assert json.loads(command.text(windows=False))["environment"] == {"Path": "1", "PATH": "2"}

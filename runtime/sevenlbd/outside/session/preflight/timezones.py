@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ....base import mount_table
 from ....base.errors import ExitCode, Refusal
 from ....config.settings import Settings
 from ....images.description import OS, Channel, Description
@@ -26,7 +27,7 @@ _VARIANTS = ("posix/", "right/")
 _NO_ZONES = {"Factory", "localtime", "posixrules"}
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _MAGIC = b"TZif"  # RFC 9636, 3.1
-_LOCALTIME, _MOUNTS = Path("/etc/localtime"), Path("/proc/self/mountinfo")
+_LOCALTIME = Path("/etc/localtime")
 _ZONES = Path("/usr/share/zoneinfo")
 _NODE = Path("/node")  # the node's own tree, where the site's `7lbd` command shows it
 _MOST_BYTES = 64 << 10  # of a zone's rules, which have some KiB
@@ -71,7 +72,7 @@ def of_user(environment: Mapping[str, str]) -> str:
 def _of_node() -> str:
     """By the name of the file that is the node's /etc/localtime: Apptainer binds it here, unless it was told not to."""
     # The last one is what is seen: a user may have bound another one over Apptainer's.
-    for line in reversed(_MOUNTS.read_text().splitlines()):
+    for line in reversed(mount_table.lines()):
         # proc_pid_mountinfo(5): the fourth field is where in its file system what is mounted on the fifth comes from.
         source, target = line.split(" ")[3:5]
         if target == str(_LOCALTIME):
