@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from . import attached, order, outputs
 from .order import Order
 from .request import JobRequest
 
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 _SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
 """What the files of each are called."""
 
@@ -79,6 +81,7 @@ def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Setti
 
 def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     """What is to run. Raises Refusal."""
+    _check_words((*options.command, *options.env, *options.input, *options.output))
     for pattern in options.output:
         outputs.check(pattern)
     apart = bool(options.input or options.output)
@@ -104,6 +107,17 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
         as_json=as_json,
         keep=bool(options.keep),
     )
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raises Refusal: a command with another argument than was given would be no error, but a wrong result.
+
+    Apptainer hands arguments on as JSON, in which each byte that is no UTF-8 has become U+FFFD.
+    """
+    for word in words:
+        if _REPLACED in word:
+            what = f"{word!r}: has U+FFFD in it, which Apptainer puts in the place of what is not UTF-8"
+            raise Refusal(ExitCode.USAGE, what, hint="write it to a file, and give its name")
 
 
 def _current_folder(*, home_too: bool) -> str:
@@ -149,7 +163,11 @@ def _check_inputs(inputs: list[str]) -> None:
         path = user_path(name)
         if not path.exists():
             raise Refusal(ExitCode.USAGE, f"--input {name}: there is no such file")
-        if not path.name or path.name.lower() in names:
+        if path.name in ("", ".."):
+            raise Refusal(
+                ExitCode.USAGE, f"--input {name}: has no name to be copied by", hint="by its name, or --share"
+            )
+        if path.name.lower() in names:
             raise Refusal(ExitCode.USAGE, f"--input {name}: another one has this name, and both go into one folder")
         names.add(path.name.lower())
 

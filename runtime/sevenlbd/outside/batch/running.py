@@ -82,7 +82,8 @@ class Running:
         except BrokenPipeError:
             return self._killed(folder, "nobody reads what the command prints")
         except OSError as error:
-            return self._killed(folder, f"its streams cannot be moved: {error.filename or ''} {error.strerror}".strip())
+            where = f"{error.filename}: " if error.filename else ""
+            return self._killed(folder, f"its streams cannot be moved: {where}{error.strerror}")
 
     def _handed_on(self, streams: Sequence[PieceReader], verdict: CommandEnd) -> CommandEnd:
         """What was printed last. Whoever reads it may take his time, until we are asked to end.

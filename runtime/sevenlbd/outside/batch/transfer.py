@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from ...base import foreign_files
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from . import outputs
+from . import outlet, outputs
 from .request import JobRequest
 from .verdict import CommandEnd, failed
 
@@ -25,6 +25,8 @@ _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_DEEP = 64  # folders; a guess: no input goes deeper on purpose, and a link to its own folder does
 _CHUNK = 1 << 26  # bytes; a signal is heard in between
+_MOST_UNSAID = 64 << 20  # bytes; a guess: the kernel's own files have some MiB, and /proc/self/pagemap terabytes
+_PIECE = 1 << 20  # bytes
 
 
 def bring(files: Iterable[str], work: int) -> None:
@@ -36,7 +38,8 @@ def bring(files: Iterable[str], work: int) -> None:
             source = user_path(name)
             _put(source, work, source.name, _MOST_DEEP)
     except OSError as error:
-        what = f"--input {name}: cannot be copied: {error.filename or ''} {error.strerror}".replace(":  ", ": ")
+        where = f"{error.filename}: " if error.filename and str(error.filename) != name else ""
+        what = f"--input {name}: cannot be copied: {where}{error.strerror}"
         raise Refusal(ExitCode.USAGE, what) from None
 
 
@@ -72,7 +75,10 @@ def _put(source: Path, at: int, name: str, deep: int) -> None:
             raise OSError(errno.EINVAL, "is no file or folder", str(source))
         made = os.open(name, _NEW, stat.S_IMODE(status.st_mode) & 0o777 | 0o600, dir_fd=at)
         try:
-            _copy(given, made, lambda: False)
+            if status.st_size:
+                _copy(given, made, lambda: False)
+            else:
+                _read_out(given, made)
             os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
             os.close(made)
@@ -138,6 +144,16 @@ def _copy(source: int, made: int, is_over: Callable[[], bool]) -> None:
                 return
             at += copied
     os.ftruncate(made, size)
+
+
+def _read_out(given: int, made: int) -> None:
+    """What says that it is empty and may not be, as all in /proc: read to its end."""
+    left = _MOST_UNSAID
+    while piece := os.read(given, _PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise OSError(errno.EFBIG, "does not say its size, and has no end")
+        outlet.write(made, piece)
 
 
 def _next_data(source: int, at: int) -> int:

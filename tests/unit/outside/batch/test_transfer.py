@@ -194,3 +194,12 @@ def test_the_commands_folder_stays_the_one_that_was_opened(work: Path) -> None:
     transfer.bring([str(work.parent / "case.inp")], at)
     assert names(work.parent / "mine") == ["precious"]
     assert names(work.parent / "aside") == ["case.inp"]
+
+
+def test_what_says_that_it_is_empty_and_is_not_is_brought_whole(work: Path) -> None:
+    # All of /proc is so; of what has no end it is told.
+    transfer.bring(["/proc/version", "/proc/self/status"], held(work))
+    assert (work / "version").read_text() == Path("/proc/version").read_text()
+    assert "Uid:" in (work / "status").read_text()
+    with pytest.raises(Refusal, match="pagemap: cannot be copied: does not say its size, and has no end"):
+        transfer.bring(["/proc/self/pagemap"], held(work))
