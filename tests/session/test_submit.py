@@ -124,12 +124,35 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
         assert secret not in output
     record = login.folder / "state" / "sessions" / f"job{job}@{host}"
     assert password not in "".join(path.read_text() for path in record.iterdir())
+    again = suspended_and_gone_on(login, job)
     assert "has ended" in login.call("7lbd", "stop")
-    told_by_slurm = login.slurm.wait(job, timeout=30)
-    assert (told_by_slurm["JobState"], told_by_slurm["ExitCode"]) == ("COMPLETED", "0:0"), login.slurm.output(job)
-    assert "the guest shut down" in login.slurm.output(job)
+    assert completed(login, again)
+    assert "the guest shut down" in login.slurm.output(again)
     login.call("7lbd", "saved", "rm", str(file))
     assert not file.exists()
+
+
+def completed(login: Login, job: int) -> bool:
+    """Whether a job has ended well, as Slurm says."""
+    told = login.slurm.wait(job, timeout=30)
+    assert (told["JobState"], told["ExitCode"]) == ("COMPLETED", "0:0"), login.slurm.output(job)
+    return True
+
+
+def suspended_and_gone_on(login: Login, job: int) -> int:
+    """The number of another job, in which the desktop goes on that its user has suspended from the login node."""
+    file = login.folder / "state" / "saved" / f"job{job}.7lbd"
+    told = login.call("7lbd", "suspend", str(job))
+    assert f"session job{job} is saved in {file}" in told, "though the call ends with the job that it was made in"
+    assert f"7lbd submit --resume job{job}" in told
+    assert completed(login, job), "its user has ended it: no 85, by which a scheduler would start it again"
+    assert f"suspended: job{job}  demo" in login.call("7lbd", "status")
+    told = login.call("7lbd", "submit", "--resume", f"job{job}", "--image", str(harness.DEMO))
+    again = handed_in(told)
+    assert again != job
+    assert "READY after" in told
+    assert "suspended:" not in login.call("7lbd", "status"), "it runs"
+    return again
 
 
 def opened(url: str, token: str) -> bool:

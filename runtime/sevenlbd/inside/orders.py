@@ -60,6 +60,8 @@ class Orders:
         self._job_facts = job_facts
         self.restored = asyncio.Event()
         """The files of a machine that goes on are whole."""
+        self.told_to_end = asyncio.Event()
+        """There may be no machine yet that would hear it."""
         self._waiting: asyncio.Queue[Stop | Notice | Hold | GoOn | GuestCommand | ShutDown | RunJob] = asyncio.Queue()
 
     async def listen(self) -> None:
@@ -70,6 +72,8 @@ class Orders:
                 match ORDERS.unpack(data):
                     case Stop() | Notice() | Hold() | GoOn() as order:
                         self._waiting.put_nowait(order)
+                        if isinstance(order, Stop):
+                            self.told_to_end.set()
                     case GuestCommand() | ShutDown() as order if self._acceptance:
                         self._waiting.put_nowait(order)
                     case RunJob() as order if self._job_hook:

@@ -72,7 +72,9 @@ class SessionStack:
                 served.set()
             if self._plan.goes_on and self._plan.shows_desktop:
                 # Whoever comes to the page meanwhile waits at its socket; a guest that is warm has all of the CPU.
-                await asyncio.wait([ready], timeout=_HEAD_START)
+                ending = asyncio.create_task(self._orders.told_to_end.wait())
+                session_stack.callback(ending.cancel)
+                await asyncio.wait([ready, ending], timeout=_HEAD_START, return_when=asyncio.FIRST_COMPLETED)
             if self._plan.shows_desktop:
                 await outer_stack.enter_async_context(self._gateway())
             if "rdp-tls" in self._sockets:

@@ -59,6 +59,23 @@ class Guest:
             raise
 
 
+def test_who_waits_for_a_machine_learns_that_none_is_wanted_any_more() -> None:
+    async def listened() -> None:
+        ours, theirs = packets.pair()
+        with ours, theirs:
+            for end in (ours, theirs):
+                end.setblocking(False)
+            orders = Orders(theirs, Reports(theirs), lambda _: None, (), ())
+            listening = asyncio.create_task(orders.listen())
+            await _send(ours, [Notice("soon")])
+            assert not orders.told_to_end.is_set()
+            await _send(ours, [Stop(0.0)])
+            await asyncio.wait_for(orders.told_to_end.wait(), 10)
+            listening.cancel()
+
+    asyncio.run(listened())
+
+
 class SlowGuest(Guest):
     """Writes for as long as it is left to."""
 

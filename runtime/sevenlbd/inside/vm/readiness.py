@@ -18,6 +18,9 @@ _POLL = 0.1  # seconds; somebody waits
 # A guess: an image's task at the start may want a password of the host's, and a machine to be frozen gets none.
 _LINE_OF_NOBODY_SECONDS = 180.0
 
+_DEAF_SECONDS = 120.0  # a guess: on a busy node an agent that lives may be silent for a minute
+_DEAF = "the guest's agent does not answer, so its clock, password and shares are as when it was suspended"
+
 Tell = Callable[[str], None]
 
 
@@ -53,7 +56,12 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
             await answers
             tell("rdp")
             return
-        await until_answers(agent)
+        if not await _is_heard(plan, agent):
+            warn(_DEAF)
+            await served.wait()
+            await answers
+            tell("rdp")
+            return
         tell("agent")
         await adoption.set_time(plan, agent, tell, warn)
         await served.wait()
@@ -71,6 +79,17 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
         tell("rdp")
     finally:
         answers.cancel()
+
+
+async def _is_heard(plan: Plan, agent: Agent) -> bool:
+    """Whether the agent answers: one that was deaf when its desktop was suspended is so for ever, and the desktop is
+    its user's all the same."""
+    try:
+        async with asyncio.timeout(_DEAF_SECONDS if plan.resumed and plan.shows_desktop else None):
+            await until_answers(agent)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def until_answers(agent: Agent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser, options
 from ..console import progress_bar, terminal
 from ..console.passphrase import PassphraseSource
-from ..saved import claims, keys, places, reading, unlocking
+from ..saved import claims, keys, places, reading, saved_format, unlocking
 from ..saved.facts import SavedHeader
 
 
@@ -96,11 +97,22 @@ def check(context: CommandContext) -> int:
 def remove(context: CommandContext) -> int:
     """Remove one."""
     path = places.find(_folder(context), context.options.saved)
-    _header(path)
+    _check_is_one(path)
     claims.check_unused(path)
     path.unlink()
     terminal.say(f"{path} is removed")
     return ExitCode.OK
+
+
+def _check_is_one(path: Path) -> None:
+    """One that is damaged, or of a newer format, can go, too. Raises Refusal for what is something else."""
+    try:
+        if saved_format.looks_saved(path):
+            return
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    what = f"{path}: does not begin as a saved desktop does, so it is not removed"
+    raise Refusal(ExitCode.USAGE, what, hint=f"if it can go: rm {shlex.quote(str(path))}")
 
 
 def key(context: CommandContext) -> int:
@@ -117,9 +129,11 @@ def _header(path: Path) -> SavedHeader:
     try:
         return reading.header(path)
     except OSError as error:
-        raise Refusal(
-            ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> Refusal:
+    return Refusal(ExitCode.NO_SESSION, f"{path}: cannot be read: {error.strerror}", hint="7lbd saved list")
 
 
 def _folder(context: CommandContext) -> Path | None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from ...base import units
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
+from ...wire.state import SessionState
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
 from ..cli.parser import options as settings
 from ..console import invocation, progress_bar, terminal
 from ..console.passphrase import PassphraseSource
-from ..folders import folder_lock
+from ..folders import folder_lock, session_folders
 from ..presence.elsewhere import Elsewhere
 from ..saved import claims, passphrases, places, reading
 from ..saved.facts import Lock
@@ -36,24 +37,41 @@ def suspend(context: CommandContext) -> int:
     target = seat.find(options.session)
     if isinstance(target, Elsewhere):
         return _suspend_there(context, seat, target)
+    before = session_folders.read_state(target)
     path = str(user_path(options.to).absolute()) if options.to else ""
     order = SuspendOrder(path, options.keep_running, tuple(options.recipient or ()), _lock(context))
     try:
         saved = _wait(target, order)
     except (OSError, ValueError) as error:
         raise session_verbs.deaf(target, error) from None
+    except KeyboardInterrupt:
+        # A line that breaks must not undo it either.
+        what = f"session {target.name} is saved all the same, and nobody waits for it here any more"
+        raise Refusal(ExitCode.INTERRUPTED, what, hint="how it does: 7lbd status, 7lbd saved list") from None
+    # First: in a job that ends with its session, this call ends with it, too.
+    _warn(before, session_folders.read_state(target))
+    _tell(context, target.name, Path(saved), in_job=before is not None and bool(before.job))
     if not options.keep_running:
         _wait_gone(target, Path(saved))
+    return ExitCode.OK
+
+
+def _warn(before: SessionState | None, after: SessionState | None) -> None:
+    """What the session was warned of meanwhile, a guest that did not write what it held say, is for who waits here."""
+    known = set(before.warnings if before else ())
+    terminal.warn(*(text for text in (after.warnings if after else ()) if text not in known))
+
+
+def _tell(context: CommandContext, session: str, saved: Path, *, in_job: bool) -> None:
+    """Where it is, and what goes on from there: what was a job becomes one again, wherever this is read."""
     ours = invocation.command(context.here.sif)
-    size = units.size(Path(saved).stat().st_size)
-    ended = "runs on" if options.keep_running else "has ended"
-    terminal.say(f"session {target.name} is saved in {saved} ({size}), and {ended}; to go on from there:")
-    terminal.say(f"  {ours} resume {_named(context, Path(saved))}")
-    machine = reading.header(Path(saved)).facts.machine
+    ended = "runs on" if context.options.keep_running else "has ended"
+    terminal.say(f"session {session} is saved in {saved} ({units.size(saved.stat().st_size)}), and {ended}; to go on:")
+    terminal.say(f"  {ours} {'submit --resume' if in_job else 'resume'} {_named(context, saved)}")
+    machine = reading.header(saved).facts.machine
     if machine.accel == "kvm" and not machine.enforced:
         where = f"it goes on where the CPU is {machine.host.model}"
         terminal.say(f"{where}; one that was started with --movable, elsewhere, too")
-    return ExitCode.OK
 
 
 def _named(context: CommandContext, saved: Path) -> str:
@@ -94,7 +112,10 @@ def _lock(context: CommandContext) -> Lock | None:
 def _wait(folder: Path, order: SuspendOrder) -> str:
     """Suspend, and show how far it is. Raises Refusal, OSError, ValueError."""
     with ExitStack() as stack:
-        return control.send_suspend(folder, order, _Bar(stack).advance)
+        bar = _Bar(stack)
+        saved = control.send_suspend(folder, order, bar.advance)
+        bar.finish()
+        return saved
 
 
 def _wait_gone(session: Path, saved: Path) -> None:
@@ -105,19 +126,30 @@ def _wait_gone(session: Path, saved: Path) -> None:
 
 
 class _Bar:
-    """A bar that begins when it is known how long it is, on the stack that ends it."""
+    """A bar that begins when it is known how long it is, and another for what comes next, on the stack that ends it."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._advance: Callable[[int], None] | None = None
-        self._done = 0
+        self._what = ""
+        self._done = self._total = 0
 
-    def advance(self, done: int, total: int) -> None:
-        """So much is done."""
-        if self._advance is None:
-            self._advance = self._stack.enter_context(progress_bar.shown("suspending", total))
+    def advance(self, done: int, total: int, what: str) -> None:
+        """So much of it is done."""
+        if self._advance is None or what != self._what:
+            self.finish()
+            self._stack.close()
+            name = f"suspending: {what}" if what else "suspending"
+            self._advance = self._stack.enter_context(progress_bar.shown(name, total))
+            self._what, self._done, self._total = what, 0, total
         self._advance(done - self._done)
         self._done = done
+
+    def finish(self) -> None:
+        """All is done, whatever was told last."""
+        if self._advance:
+            self._advance(self._total - self._done)
+            self._done = self._total
 
 
 def _options(parser: Parser) -> None:

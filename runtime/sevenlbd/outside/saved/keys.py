@@ -18,6 +18,7 @@ from .places import KEY
 type Identity = pyrage.x25519.Identity
 type Recipient = pyrage.x25519.Recipient
 
+_SECRET = "AGE-SECRET-KEY-"  # how one begins (age-encryption.org/v1); it is repeated to nobody
 _MOST = 4096  # bytes; a key has two lines
 
 
@@ -35,6 +36,9 @@ def recipients(texts: list[str]) -> list[Recipient]:
     """Public keys of others, each `age1...`. Raises Refusal."""
     found = []
     for text in texts:
+        if text.upper().startswith(_SECRET):
+            what = "that is a secret key: whoever has it opens all that is encrypted for it"
+            raise Refusal(ExitCode.USAGE, what, hint="7lbd saved key prints the public one, age1...")
         try:
             found.append(pyrage.x25519.Recipient.from_str(text))
         except pyrage.RecipientError:

@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 import zstandard
 
-from ...base.errors import ExitCode, Refusal
 from ...wire import shared_files
 from ...wire.codec import Codec, Malformed
 from .facts import Closing, MachineFacts, Opening, SavedHeader
@@ -54,6 +53,10 @@ class Damaged(Exception):
     """This is no whole saved desktop; the text says why."""
 
 
+class Newer(Damaged):
+    """It may be whole, for those who know its format."""
+
+
 def most_of_parts(machine: MachineFacts, *, encrypted: bool = False) -> tuple[int, ...]:
     """How long each part of this machine's can be, in bytes."""
     disk = machine.disk_size + machine.disk_size // 16 + MOST_DISK_MORE
@@ -88,7 +91,7 @@ def digest_of_header(packed: bytes) -> str:
 def read_header(file: BinaryIO) -> tuple[SavedHeader, str]:
     """The header of an open file, which then stands at the age file, and its digest.
 
-    Raises Damaged, or Refusal for a newer format.
+    Raises Damaged, and of it Newer for a newer format.
     """
     raw = file.read(HEADER_ROOM)
     line, _, text = raw.partition(b"\n")
@@ -96,8 +99,7 @@ def read_header(file: BinaryIO) -> tuple[SavedHeader, str]:
     if not line.startswith(MAGIC) or not number.isdigit() or len(number) > 4:
         raise Damaged("it does not begin as a saved desktop does")
     if int(number) > FORMAT:
-        what = f"the saved desktop is of format {int(number)}, and this 7lbd knows {FORMAT}"
-        raise Refusal(ExitCode.USAGE, what, hint="use the 7lbd that wrote it, or a newer one")
+        raise Newer(f"is of format {int(number)}, and this 7lbd knows {FORMAT}")
     if len(raw) < HEADER_ROOM:
         raise Damaged("it is truncated in its header")
     try:

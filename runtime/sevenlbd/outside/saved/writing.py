@@ -48,7 +48,11 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
 
     A power cut at any time leaves the old file under this name, or the new one whole.
     """
-    fresh, descriptor = _locked_file(target)
+    try:
+        fresh, descriptor = _locked_file(target)
+    except OSError as error:
+        error.filename = str(target)  # what nobody has named says nothing
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -63,6 +63,8 @@ class _Reply:
     done: int = 0
     total: int = 0
     """Of so many bytes, `done` are; not 0 while it is not over."""
+    what: Printable = ""
+    """Of what these are; empty for the file."""
 
 
 _ORDERS: Codec[_Order] = Codec(_Order)
@@ -136,11 +138,11 @@ class _Teller:
         self._writer = writer
         self._told_at = 0.0
 
-    def advance(self, done: int, total: int) -> None:
+    def advance(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if now - self._told_at >= _TELL_SECONDS and total and not self._writer.is_closing():
             self._told_at = now
-            self._writer.write(_REPLIES.pack(_Reply(done=done, total=total)) + b"\n")
+            self._writer.write(_REPLIES.pack(_Reply(done=done, total=total, what=what)) + b"\n")
 
 
 def send_stop(folder: Path, *, now: bool) -> None:
@@ -198,7 +200,7 @@ def send_suspend(folder: Path, order: SuspendOrder, advance: Advance) -> str:
             while line := answers.readline(_MAX_LINE):
                 reply = _REPLIES.unpack(line)
                 if reply.total:
-                    advance(reply.done, reply.total)
+                    advance(reply.done, reply.total, reply.what)
                 elif reply.ok:
                     return reply.saved
                 else:

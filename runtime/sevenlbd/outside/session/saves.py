@@ -185,5 +185,5 @@ def _lost_but_saved(state: SessionState) -> Refusal:
     return Refusal(ExitCode.BROKE, what, hint=f"to go on from there: {resume_command(state)}")
 
 
-def _nobody_watches(_done: int, _total: int) -> None:
+def _nobody_watches(_done: int, _total: int, _what: str) -> None:
     pass

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,12 @@ from .preflight.prepared import Prepared
 
 LOG = shared_files.LOGS / "saved.log"
 """What the processes that write and read say, if anything; never seen inside."""
-Advance = Callable[[int, int], None]
+_BLOCK = 512  # bytes; of st_blocks (stat(2))
+_LOOK_SECONDS = 0.25  # as of the writer's own words (saved/worker.py)
+
+
+Advance = Callable[[int, int, str], None]
+"""Hears how far it is: so many bytes of so many, and of what, where that is not yet the file."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ class Suspending:
         try:
             async with saving.writer(wanted, self._place / LOG) as worker:
                 began = time.monotonic()
-                await self._hold(live=live)
+                with self._told_of_state(advance):
+                    await self._hold(live=live)
                 held = time.monotonic()
                 try:
                     size = await saving.write(worker, self._measured(advance))
@@ -138,12 +145,29 @@ class Suspending:
         finally:
             self._held = None
 
-    def _measured(self, advance: Advance) -> Advance:
+    def _measured(self, advance: Advance) -> saving.Advance:
         def told(done: int, total: int) -> None:
             self._used = total
-            advance(done, total)
+            advance(done, total, "")
 
         return told
+
+    @contextmanager
+    def _told_of_state(self, advance: Advance) -> Iterator[None]:
+        """While QEMU writes the machine's state, what is there of it is told: with much memory that takes minutes."""
+        path, most = self._place / shared_files.STATE, self._prepared.plan.guest.memory
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                with suppress(OSError):  # of an encrypted one there is no such file, and little to wait for
+                    advance(min(path.lstat().st_blocks * _BLOCK, most), most, "the guest's memory")
+
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
 
     async def _hold(self, *, live: bool) -> None:
         """Have the machine's state written. Raises Refusal when it is not."""
@@ -167,7 +191,7 @@ class Suspending:
         return True
 
 
-async def restored(prepared: Prepared, folder: Path, held: Held, advance: Advance) -> None:
+async def restored(prepared: Prepared, folder: Path, held: Held, advance: saving.Advance) -> None:
     """Fill the session's files from the saved desktop that it goes on from. Raises Refusal."""
     assert prepared.resume is not None, "only a session that goes on is restored"
     order = replace(prepared.resume, folder=str(folder), in_memory=held_memory.told(held))

@@ -34,3 +34,30 @@ def test_a_machine_without_an_agent_that_goes_on_is_ready_when_its_shares_are_se
         return told
 
     assert asyncio.run(thaw()) == ["rdp"]
+
+
+def test_a_desktop_whose_agent_was_deaf_when_it_was_suspended_is_its_users_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answers(*_: object) -> bool:
+        return True
+
+    async def silent() -> bool:
+        return False
+
+    monkeypatch.setattr(rdp_probe, "answers", answers)
+    monkeypatch.setattr(readiness, "_DEAF_SECONDS", 0.05)
+    plan: Any = SimpleNamespace(network="user", guest=SimpleNamespace(agent=True), resumed=True, shows_desktop=True)
+    agent: Any = SimpleNamespace(answers=silent)
+
+    async def thaw() -> tuple[list[str], list[str]]:
+        told: list[str] = []
+        warned: list[str] = []
+        served = asyncio.Event()
+        served.set()
+        await asyncio.wait_for(readiness.wait_until_thawed(plan, served, agent, told.append, warned.append), 10)
+        return told, warned
+
+    told, warned = asyncio.run(thaw())
+    assert told == ["rdp"]
+    assert "does not answer" in warned[0]

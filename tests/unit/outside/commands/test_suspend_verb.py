@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +15,14 @@ from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.base.process import Done
 from sevenlbd.config.settings import Settings
 from sevenlbd.outside.cli.command import CommandContext
-from sevenlbd.outside.commands import suspend_verb
+from sevenlbd.outside.commands import session_verbs, suspend_verb
 from sevenlbd.outside.commands.session_verbs import Seat
+from sevenlbd.outside.console import progress_bar
+from sevenlbd.outside.folders import session_folders
 from sevenlbd.outside.job import rendering
 from sevenlbd.outside.presence.elsewhere import Elsewhere
-from sevenlbd.outside.saved import places
+from sevenlbd.outside.saved import places, reading
+from sevenlbd.outside.session import control
 from sevenlbd.wire.state import SessionState
 
 
@@ -92,6 +97,66 @@ def test_the_line_to_go_on_with_can_be_pasted(tmp_path: Path, saved: str, word: 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     assert places.find(usual, meant) == path
+
+
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: Callable[..., str], **state: Any) -> None:
+    """Suspend a session of this node, which has a state of so much before, and then of more."""
+    saved = tmp_path / "desk.7lbd"
+    saved.touch()
+    states = [Namespace(**{"job": "", "warnings": []} | state), Namespace(job="", warnings=["old", "it is deaf"])]
+    monkeypatch.setattr(session_folders, "read_state", lambda _: states.pop(0))
+    monkeypatch.setattr(session_verbs, "seat", lambda _: Namespace(find=lambda _: tmp_path / "desk"))
+    monkeypatch.setattr(reading, "header", lambda _: Namespace(facts=Namespace(machine=KVM)))
+    monkeypatch.setattr(control, "send_suspend", lambda *words: wait(*words) or str(saved))
+    said = Namespace(session="", to="", recipient=None, keep_running=False, passphrase=False)
+    context = Namespace(options=said, settings=Settings(), here=Namespace(environment={}, sif="/a/7lbd.sif"))
+    assert suspend_verb.suspend(cast("CommandContext", context)) == ExitCode.OK
+
+
+KVM = Namespace(accel="kvm", enforced=True)
+
+
+def test_who_breaks_it_off_is_told_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Refusal, match="is saved all the same") as refused:
+        here(tmp_path, monkeypatch, wait)
+    assert refused.value.code == ExitCode.INTERRUPTED
+
+
+def test_what_was_a_job_is_told_how_it_becomes_one_again_before_the_call_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(suspend_verb, "_wait_gone", lambda *_: told.append(capsys.readouterr().out))
+    here(tmp_path, monkeypatch, lambda *_: "", job="7")
+    assert f"submit --resume {tmp_path}/desk.7lbd" in told[0]
+
+
+def test_a_bar_of_the_guests_memory_and_one_of_the_file_and_both_come_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars: dict[str, int] = {}
+
+    @contextmanager
+    def shown(what: str, _total: int) -> Iterator[Callable[[int], None]]:
+        bars[what] = 0
+
+        def advance(more: int) -> None:
+            bars[what] += more
+
+        yield advance
+
+    def wait(_folder: Path, _order: object, advance: Callable[..., None]) -> str:
+        for words in ((0, 9, "the guest's memory"), (5, 9, "the guest's memory"), (1, 4, ""), (3, 4, "")):
+            advance(*words)
+        return ""
+
+    monkeypatch.setattr(progress_bar, "shown", shown)
+    here(tmp_path, monkeypatch, wait, warnings=["old"])
+    assert bars == {"suspending: the guest's memory": 9, "suspending": 4}
+    assert [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line] == ["7lbd: WARNING: it is deaf"]
 
 
 def test_the_sites_command_shows_the_schedulers_to_it() -> None:

@@ -199,7 +199,9 @@ def test_bytes_behind_its_end_are_noticed(world: World, tmp_path: Path) -> None:
 
 def test_a_newer_format_says_so(world: World, tmp_path: Path) -> None:
     changed = world.path.read_bytes().replace(b"format 1", b"format 3", 1)
-    assert "of format 3, and this 7lbd knows 2" in damaged(world, tmp_path, changed).what
+    what = damaged(world, tmp_path, changed).what
+    assert "of format 3, and this 7lbd knows 2" in what
+    assert ".7lbd: " in what, "which of them"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF" + bytes(100000), b"7lbd saved desktop, format x\n" + bytes(40000)])
@@ -426,6 +428,13 @@ def test_what_fails_under_way_is_told_as_what_it_is(world: World, tmp_path: Path
         with pytest.raises(OSError, match=os.strerror(error)) as failed:
             writing.write(target, OPENING, parts, [world.key.to_public()], advance)
     assert failed.value.errno == error
+
+
+def test_where_no_file_can_be_made_the_one_that_was_wanted_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError) as failed:
+        _write_half(tmp_path / "one.7lbd", bytes)
+    assert failed.value.filename == str(tmp_path / "one.7lbd")
 
 
 def _write_half(target: Path, then: Callable[[], object]) -> None:

@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import MakeQcow2
@@ -20,6 +21,7 @@ from sevenlbd.config import sources
 from sevenlbd.config.settings import Settings
 from sevenlbd.images import layout, warm
 from sevenlbd.images.lookup import image as images
+from sevenlbd.outside.cli.command import CommandContext
 from sevenlbd.outside.commands import saved_verbs
 from sevenlbd.outside.job import allocation
 from sevenlbd.outside.saved import claims, keys, layers, passphrases, places, writing
@@ -116,7 +118,7 @@ def test_what_a_passphrase_closes_goes_on_with_it_and_is_closed_with_it_again(si
         opening = Opening(site.facts(), Secrets(PASSWORD, "ann"))
         writing.write(file, opening, [], keys.recipients([lock.recipient]), passphrase=lock.how)
     with pytest.raises(Refusal, match="no terminal to ask for it"):
-        checked(site, "resume", "wanderer")
+        checked(site, "resume", "--image", "gone", "wanderer")
     again = checked(site, "resume", "wanderer", "--passphrase-file", str(site.folder / "words"))
     assert again.resume
     assert again.resume.identity.startswith("AGE-SECRET-KEY-1")
@@ -153,6 +155,34 @@ def test_a_desktop_from_the_future_goes_on(site: Site) -> None:
     os.utime(path, (facts.saved_at, facts.saved_at))
     assert site.resume().plan.resumed
     assert time.strftime("%Y-%m-%d", time.localtime(facts.saved_at)) in saved_verbs.line(path)
+
+
+def test_an_image_that_is_gone_is_named_as_what_the_desktop_was_suspended_from(site: Site) -> None:
+    path = site.save(replace(site.facts(), image="gone", version="3", title="gone@3"))
+    with pytest.raises(Refusal, match=f"{path}: was suspended from gone@3: ") as refused:
+        checked(site, "resume", "--image", "gone", "wanderer")
+    assert refused.value.code == ExitCode.IMAGE
+
+
+def test_it_is_not_said_that_somebody_asked_for_emulation(site: Site) -> None:
+    site.save(site.facts())
+    assert any(text.startswith("the desktop was suspended in software emul") for text in site.resume().warnings)
+
+
+def test_what_is_damaged_or_newer_can_be_removed_and_what_is_something_else_not(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = site.save(site.facts())
+    context = cast("CommandContext", Namespace(options=Namespace(saved=str(path)), settings=site.settings, here=site))
+    for content in (b"7lbd saved desktop, format 9\n", path.read_bytes()[:100]):
+        path.write_bytes(content)
+        saved_verbs.remove(context)
+        assert not path.exists()
+    path.write_bytes(b"a letter")
+    with pytest.raises(Refusal, match="does not begin as a saved desktop does"):
+        saved_verbs.remove(context)
+    assert path.exists()
+    capsys.readouterr()
 
 
 def test_a_copy_has_a_name_of_its_own(site: Site) -> None:

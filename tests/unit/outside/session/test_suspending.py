@@ -115,7 +115,7 @@ def suspended(
     keeper, shown = HoldingKeeper(made.where / "a1", why_not), Watching()
 
     def act(place: Path) -> str:
-        return control.send_suspend(place, order, lambda _done, _total: None)
+        return control.send_suspend(place, order, lambda _done, _total, _what: None)
 
     came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=stop), 30))
     assert code is ExitCode.OK
@@ -205,6 +205,31 @@ def test_what_cannot_be_written_does_not_even_stop_the_machine(
     assert not list(tmp_path.rglob("*.new"))
 
 
+class DelayedKeeper(HoldingKeeper):
+    """Its machine takes a while."""
+
+    def send_hold(self, *, live: bool) -> None:
+        loop = asyncio.get_running_loop()
+        (self._place / "state").write_bytes(os.urandom(1 << 16))
+        loop.call_later(0.3, partial(super().send_hold, live=live))
+
+
+def test_while_the_guests_memory_is_written_it_is_told_how_far_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspending, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(control, "_TELL_SECONDS", 0.01)
+    made, told = savable(tmp_path), []
+
+    def act(place: Path) -> str:
+        return control.send_suspend(place, SuspendOrder(), lambda done, total, what: told.append((done, total, what)))
+
+    keeper = DelayedKeeper(made.where / "a1")
+    asyncio.run(asyncio.wait_for(lived(made, keeper, Watching(), act, stop=False), 30))
+    assert told[0][1:] == (made.plan.guest.memory, "the guest's memory")
+    assert told[-1][2] == "", "then of the file"
+
+
 def test_a_file_from_which_another_session_goes_on_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "two.7lbd"
     target.write_bytes(LAST)
@@ -260,7 +285,7 @@ def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path
     keeper, shown = Killing(made.where / "a1"), Watching()
 
     def act(place: Path) -> str:
-        return control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+        return control.send_suspend(place, SuspendOrder(), lambda _done, _total, _what: None)
 
     came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act), 30))
     assert code is ExitCode.OK
@@ -289,7 +314,7 @@ def test_a_machine_that_dies_when_all_of_it_is_out_here_is_suspended(tmp_path: P
     keeper, shown = Mortal(made.where / "a1", end), Watching()
 
     def act(place: Path) -> str:
-        return control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+        return control.send_suspend(place, SuspendOrder(), lambda _done, _total, _what: None)
 
     came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 30))
     path = tmp_path / "saved" / "a1.7lbd"
@@ -306,7 +331,7 @@ def test_one_that_dies_while_it_is_saved_live_fails_and_says_what_is_whole(tmp_p
     keeper, shown = Mortal(made.where / "a1", end), Watching()
 
     def act(place: Path) -> str:
-        return control.send_suspend(place, SuspendOrder(keep_running=True), lambda _done, _total: None)
+        return control.send_suspend(place, SuspendOrder(keep_running=True), lambda _done, _total, _what: None)
 
     came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 30))
     path = tmp_path / "saved" / "a1.7lbd"
@@ -341,7 +366,7 @@ def test_a_session_is_suspended_once_at_a_time_and_only_when_it_is_ready(tmp_pat
         while "hold" not in keeper.heard:
             pass
         with pytest.raises(Refusal, match="a1 is suspending, and only one that is ready"):
-            control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+            control.send_suspend(place, SuspendOrder(), lambda _done, _total, _what: None)
         control.send_stop(place, now=False)
         first.join()
 
@@ -355,7 +380,7 @@ def test_a_session_is_suspended_once_at_a_time_and_only_when_it_is_ready(tmp_pat
 
 def _quietly(place: Path) -> None:
     with pytest.raises(Refusal, match="is being shut down"):
-        control.send_suspend(place, SuspendOrder(), lambda _done, _total: None)
+        control.send_suspend(place, SuspendOrder(), lambda _done, _total, _what: None)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class VmSessions:
 
     def _suspend(self, one: _Running) -> None:
         try:
-            control.send_suspend(self._files.sessions / one.vm.id, SuspendOrder(), lambda _done, _total: None)
+            control.send_suspend(self._files.sessions / one.vm.id, SuspendOrder(), lambda _done, _total, _what: None)
         except Refusal as refusal:
             self._tell(VmNotSaved(one.vm.id, refusal.what))
         except (OSError, ValueError) as error:

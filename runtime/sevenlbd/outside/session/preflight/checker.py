@@ -172,7 +172,9 @@ def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: 
     )
     like_then, notes = resuming.settings_for(chosen, desktop)
     as_saved = resuming.machine_of(desktop)
-    return resuming.fitted(prepare.prepare(like_then, here.environment, umask, folders, job, as_saved), desktop, notes)
+    with resuming.naming_its_image(desktop):
+        prepared = prepare.prepare(like_then, here.environment, umask, folders, job, as_saved)
+    return resuming.fitted(prepared, desktop, notes)
 
 
 def _saved_as(fresh: Prepared, target: Path | None, passphrase: PassphraseSource) -> Prepared:

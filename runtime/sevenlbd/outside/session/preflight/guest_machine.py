@@ -25,17 +25,16 @@ class Platform:
     network: str
 
 
-def platform(settings: Settings, remarks: Remarks) -> Platform:
+def platform(settings: Settings, remarks: Remarks, as_saved: AsSaved | None = None) -> Platform:
     """What is wanted, or what there is. Raises Refusal when that is not what the settings insist on."""
-    accel = _accel(settings, remarks)
+    accel = _accel(settings, remarks, as_saved)
     return Platform(accel, _network(settings, remarks))
 
 
-def _accel(settings: Settings, remarks: Remarks) -> str:
+def _accel(settings: Settings, remarks: Remarks, as_saved: AsSaved | None) -> str:
     if settings.accel is Accel.TCG:
-        remarks.warnings.append(
-            "software emulation was asked for: the desktop will be 10 to 20 times slower than with KVM"
-        )
+        why = "the desktop was suspended in software emulation" if as_saved else "software emulation was asked for"
+        remarks.warnings.append(f"{why}: it will be 10 to 20 times slower than with KVM")
         return "tcg"
     kvm = abilities.kvm()
     if kvm.ok:

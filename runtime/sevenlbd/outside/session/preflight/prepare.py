@@ -125,7 +125,7 @@ def _checked(
     if described.last_day and (told := evaluation.warning(described.last_day, date.today())):
         remarks.warnings.append(told)
     ways = connectors.check(settings, clipboard=described.clipboard, screen=described.screen)
-    platform = guest_machine.platform(settings, remarks)
+    platform = guest_machine.platform(settings, remarks, as_saved)
     where, name = _place(settings, environment, job, remarks)
     egress = _egress(settings, described, name, remarks)
     size = sizing.decided_by(settings, described, environment, job, platform.accel)

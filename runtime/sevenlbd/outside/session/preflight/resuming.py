@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -157,6 +158,18 @@ def settings_for(settings: Settings, desktop: SavedDesktop) -> tuple[Settings, l
     ]
     name = settings.name or (session_folders.new_name() if desktop.copied else facts.session)
     return settings.model_copy(update={**was, "image": settings.image or facts.image_name, "name": name}), notes
+
+
+@contextmanager
+def naming_its_image(desktop: SavedDesktop) -> Iterator[None]:
+    """Whoever resumes has named no image, perhaps: what is missing is what the desktop was suspended from."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.code is not ExitCode.IMAGE:
+            raise
+        what = f"{desktop.path}: was suspended from {desktop.facts.title}: {refusal.what}"
+        raise Refusal(refusal.code, what, hint=refusal.hint) from None
 
 
 def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepared:
