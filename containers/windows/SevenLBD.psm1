@@ -550,7 +550,7 @@ function Clear-Certificate {
     foreach ($one in $old) { Remove-Certificate $one.Thumbprint }
     # The configuration service makes one when it starts and there is none. learn.microsoft.com, "Event ID troubleshooting for
     # RDP connection issues". TermService goes on with the old one until it starts anew.
-    Restart-Service -Name SessionEnv -Force
+    try { Restart-Service -Name SessionEnv -Force } catch { Write-Step $_.Exception.Message }
     Restart-Service -Name TermService -Force
 }
 

@@ -14,6 +14,7 @@ from . import outlet, planned, sinks
 from .attached import GuestJob
 from .request import JobRequest
 
+_KEEP = "7lbd exec --keep NAME --image IMAGE"
 _LAST_SECONDS = 2.0  # for whoever reads us, when we were asked to end
 
 
@@ -21,7 +22,7 @@ def run(context: CommandContext) -> int:
     """Raises Refusal."""
     options, settings = context.options, context.settings
     where = bases.all_bases(settings.session_dir, context.here.environment)
-    folder = session_folders.find(where, options.session)
+    folder = session_folders.find(where, options.session, _KEEP)
     wanted = planned.request(options, context.umask, as_json=settings.json_events)
     state = running(folder)
     _check_folder(state, wanted)
@@ -39,7 +40,7 @@ def running(folder: Path) -> SessionState:
     state = session_folders.read_state(folder)
     if state is None or not state.runs:
         what = f"session {folder.name} is a desktop, and takes no commands"
-        raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd exec --keep NAME --image IMAGE")
+        raise Refusal(ExitCode.NO_SESSION, what, hint=_KEEP)
     if state.phase is not Phase.READY:
         raise Refusal(ExitCode.NO_SESSION, f"session {folder.name} is {state.phase}", hint="wait until it is ready")
     return state

@@ -65,7 +65,9 @@ def _told(every: Sequence[JobResult], common: JobRequest) -> int:
         terminal.say(*results.table(every), error=True)
     if all(result.end.code == 0 for result in every):
         return ExitCode.OK
-    return _SOME_FAILED if any(result.end.own for result in every) else OwnCode.FAILED
+    # Ours is only what a single command would have told so: a program that is not there is not, wherever it is tried.
+    theirs = any(result.end.own or result.end.code != OwnCode.FAILED for result in every)
+    return _SOME_FAILED if theirs else OwnCode.FAILED
 
 
 @dataclass

@@ -220,8 +220,11 @@ def _keep(folder: Path, name: str | Path, kept: Path) -> None:
             atomic.replace(kept / name, content)
 
 
-def find(where: Sequence[Path], name: str) -> Path:
-    """The folder of the running session `name`, or of the only one, in these bases. Raises Refusal."""
+def find(where: Sequence[Path], name: str, start: str = "7lbd run") -> Path:
+    """The folder of the running session `name`, or of the only one, in these bases. `start` is how one is made.
+
+    Raises Refusal.
+    """
     running = alive(*where)
     names = ", ".join(folder.name for folder in running)
     if name:
@@ -231,8 +234,8 @@ def find(where: Sequence[Path], name: str) -> Path:
     if not names:
         looked = f" (looked in {', '.join(map(str, where))})" if where else ""
         what = f"no session of yours is running on {os.uname().nodename}{looked}"
-        raise Refusal(ExitCode.NO_SESSION, what, hint="start one: 7lbd run")
-    what = f"there is no session `{name}`" if name else "several sessions are running"
+        raise Refusal(ExitCode.NO_SESSION, what, hint=f"start one: {start}")
+    what = f"there is no session `{name}`" if name and not running else "several sessions are running"
     raise Refusal(ExitCode.NO_SESSION, f"{what}; there are: {names}", hint="name one of them")
 
 

@@ -82,7 +82,8 @@ def parse(text: str) -> Share:
 
 
 def _would_be_misread(path: str) -> bool:
-    return path != path.strip() or path.endswith("\\") or any(c == "%" or not c.isprintable() for c in path)
+    """smb.conf(5); a quote at the end smbd takes off when it reads the path, and serves the folder of that name."""
+    return path != path.strip() or path.endswith(("\\", '"')) or any(c == "%" or not c.isprintable() for c in path)
 
 
 def _checked(share: Share, hint: str) -> Share:
@@ -91,8 +92,8 @@ def _checked(share: Share, hint: str) -> Share:
     if _would_be_misread(share.path) or _would_be_misread(str(path.resolve())):
         raise Refusal(
             ExitCode.SHARE,
-            f"share `{share.name}`: {share.path!r} has a `%`, a control character, or a space or backslash at its end, "
-            "which Samba's configuration cannot hold",
+            f"share `{share.name}`: {share.path!r} has a `%`, a control character, or a space, quote or backslash at "
+            "its end, which Samba's configuration cannot hold",
             hint="show it under another name: apptainer run --bind 'PATH:/mnt/NAME' ... --share NAME=/mnt/NAME",
         )
     if any(path.resolve().is_relative_to(folder) for folder in _NOT_FOR_SHARING) or path.resolve() == Path("/"):

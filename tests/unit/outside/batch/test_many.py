@@ -153,3 +153,18 @@ def test_results_go_into_no_folder_that_the_guest_has_linked_to(
             sinks.out(b"1")
     assert list((tmp_path / "mine").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "aside").iterdir()) == ["1.err", "1.out", TABLE]
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ([CommandEnd(0, full=0)], 0),
+        ([CommandEnd(0, full=0), LOST], 123),
+        ([failed("not there", OwnCode.NOT_FOUND)] * 2, 123),
+        ([failed("late", OwnCode.TIMED_OUT)], 123),
+        ([LOST, failed("a file could not be copied")], 125),
+    ],
+)
+def test_only_what_is_all_our_fault_is_worth_another_try(ends: list[CommandEnd], code: int) -> None:
+    every = [JobResult(number, ("x",), end, 1.0, 1) for number, end in enumerate(ends, 1)]
+    assert many._told(every, JobRequest(None, as_json=True)) == code

@@ -69,6 +69,9 @@ def test_two_sessions_do_not_touch_each_other(tmp_path: Path) -> None:
         with pytest.raises(Refusal, match="several sessions are running; there are: one, two") as caught:
             session_folders.find([tmp_path], "")
         assert caught.value.code is ExitCode.NO_SESSION
+    with pytest.raises(Refusal) as none:
+        session_folders.find([tmp_path], "box", "7lbd exec --keep box")
+    assert none.value.hint == "start one: 7lbd exec --keep box", "what suits the verb that looked for it"
 
 
 @pytest.mark.parametrize("name", ["", "A", "a/b", "..", "-a", "x" * 32, "failed-a", "a\n"])

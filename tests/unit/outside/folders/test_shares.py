@@ -78,3 +78,21 @@ def test_a_program_under_a_umask_cannot_change_it(tmp_path: Path) -> None:
     subprocess.run(umask.under(0o027, ["/bin/sh", "-c", script]), check=True, env=os.environ)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {"file": 0o640, "folder": 0o750, "by-a-child": 0o640}
+
+
+@pytest.mark.parametrize("name", ['a"', "a%u", "a ", "a\\", "a\tb", "a\nb"])
+def test_a_folder_that_smbd_would_take_for_another_is_refused(name: str, tmp_path: Path) -> None:
+    """A quote at the end it takes off: the guest would have the folder beside it."""
+    for one in (name, "a"):
+        (tmp_path / one).mkdir(exist_ok=True)
+    with pytest.raises(Refusal, match="cannot hold"):
+        shares.parse(f"data={tmp_path / name}")
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    with pytest.raises(Refusal, match="cannot hold"):
+        shares.parse(f"data={tmp_path / 'link'}")
+
+
+@pytest.mark.parametrize("name", ['"a', 'a"b', "a'", "a;b", "#a", "[a]", "a,b", "a=b", "a:ro b", "$HOME"])
+def test_a_folder_whose_name_is_only_odd_is_shared(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert shares.parse(f"data={tmp_path / name}").path == str(tmp_path / name)
