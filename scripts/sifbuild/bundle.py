@@ -40,7 +40,9 @@ def bundle(node: Path, source: Path, target: Path, pages: Sequence[str]) -> None
         "CLIENT_FILE": Path(names[CLIENT]).name,
         "CLIENT_BYTES": (source / CLIENT).stat().st_size,
         "CLIENT_REST": Path(names[REST]).name,
+        "PAGES_VERSION": version(source),
     }
+    (target / "version").write_text(f"{facts['PAGES_VERSION']}\n")
     shared = [f"assets/{page}.js" for page in pages if page != ALONE]
     scripts = [
         esbuild(node, source, target, [*shared, STYLE], facts, "--splitting"),
@@ -54,6 +56,15 @@ def bundle(node: Path, source: Path, target: Path, pages: Sequence[str]) -> None
     for page in pages:
         text = (source / f"{page}.html").read_text()
         (target / f"{page}.html").write_text(renamed(text, names, imports))
+
+
+def version(source: Path) -> str:
+    """A name of all that the pages are made of: by it a page knows whether the gateway that it talks to is its own."""
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(source)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def copy_by_hash(source: Path, target: Path, name: str) -> str:

@@ -53,10 +53,16 @@ def test_the_desktop_comes_over_a_slow_line_with_a_bar_and_again_without_the_cli
         assert first < FIRST_SECONDS
         page.close()
         page = visitor.context.new_page()
+        lines: list[str] = []
+        page.on("websocket", lambda socket: lines.append(socket.url))
         began, before = time.monotonic(), line.received
         page.goto(f"{line.address}desktop", wait_until="commit")
         wait_state(page, "connected", seconds=30)
         again = time.monotonic() - began
+        # The page without a question, and the client's first words with the line's address: they were the right ones.
+        assert page.evaluate("() => performance.getEntriesByType('navigation')[0].transferSize") == 0
+        assert len(lines) == 1, lines
+        assert "&hello=" in lines[0]
         assert line.received - before < AGAIN_BYTES, "it was fetched again"
         print(f"first {first:.1f} s, {bytes_first} bytes; again {again:.1f} s, {line.received - before} bytes")
 

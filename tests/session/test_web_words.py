@@ -161,3 +161,32 @@ def test_the_time_that_is_left_stands_in_titles_and_is_announced_twice(visitor: 
             left[0] = seconds
             page.locator("#last-minutes", has_text=words).wait_for(timeout=20_000)
             web.shot(page, f"web-last-minutes-{seconds}.png")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_session_that_never_answers_is_no_lost_line(visitor: Visitor, session: Session, path: str) -> None:
+    """The browser may have kept the page longer than there was a session."""
+    page = visitor.context.new_page()
+    page.route("**/api/status", lambda _: None)
+    page.goto(web.url(session) + path)
+    where = PAGES[path] if path in ("desktop", "console") else "#link"
+    page.locator(where, has_text="The session has not answered yet").wait_for(timeout=15_000)
+    assert "The session goes on" not in page.locator("body").inner_text()
+    assert page.locator("#silence").count() == 0 or page.locator("#silence").is_hidden()
+    web.shot(page, f"web-unheard-{path or 'status'}.png")
+    page.close()
+
+
+def test_a_page_of_another_version_asks_for_itself_once(visitor: Visitor, session: Session) -> None:
+    asked: list[str] = []
+    with shown(visitor, session, "desktop", lambda: status("booting", pages="another")) as page:
+        page.on("request", lambda request: asked.append(request.url) if request.is_navigation_request() else None)
+        says(page, "#veil-title", NOT_YET)
+        until("the reload", lambda: asked or reloaded(page), 10, page)
+        says(page, "#veil-title", NOT_YET)
+        page.wait_for_timeout(1000)
+        assert len(asked) <= 1, "round and round"
+
+
+def reloaded(page: Page) -> bool:
+    return bool(page.evaluate("() => performance.getEntriesByType('navigation')[0].type === 'reload'"))

@@ -71,6 +71,7 @@ STATE: dict[str, Any] = {
 }
 HASHED = "login-ABCDEF23.js"
 BROTLI = b"as brotli would have it"
+PAGES_VERSION = "0123456789abcdef"
 PAGES = ("login", "status", "desktop", "console", "native")
 X224_REQUEST = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
 X224_CONFIRM = bytes.fromhex("03000013 0e d0 0000 1234 00 02 00 0800 02000000")
@@ -322,6 +323,7 @@ def make_pages(folder: Path) -> None:
             (folder / coding / "assets").mkdir(parents=True, exist_ok=True)
             (folder / coding / name).write_bytes(content)
     (folder / "secret.txt").write_text("not for the web")
+    (folder / "version").write_text(f"{PAGES_VERSION}\n")
 
 
 @asynccontextmanager

@@ -138,7 +138,8 @@ def test_the_client_speaks_through_the_line_that_asks_for_true_colour() -> None:
 CORE_DATA = b"\x01\xc0\xea\x00" + bytes(136) + struct.pack("<HHH", 16, 15, 0x829) + bytes(88)
 HEAD = b"\x03\x00\x01\xa8\x02\xf0\x80\x7f\x65\x82\x01\x9c" + bytes(80)
 ASK = """
-globalThis.WebSocket = class {};
+const constants = { CLIENT_FILE: "first", CLIENT_BYTES: 1, CLIENT_REST: "rest", location: { href: "http://node/" } };
+Object.assign(globalThis, { WebSocket: class {}, ...constants });
 const { askForTrueColour } = await import(process.argv[1]);
 const message = Buffer.from(process.argv[2], "hex");
 console.log(askForTrueColour(message), message.toString("hex"));

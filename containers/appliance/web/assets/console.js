@@ -3,7 +3,7 @@
 
 import { at } from "./lib/dom.js";
 import { GuestScreen } from "./lib/guest-screen.js";
-import { Feed, hasReached } from "./lib/session.js";
+import { Feed, hasReached, UNHEARD } from "./lib/session.js";
 import { repeatBeats, serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
@@ -47,7 +47,8 @@ function show() {
   if (status && !(status.console && status.role !== "status")) {
     return veil("refused", { title: "This key does not open the console" });
   }
-  if (!status || !hasReached({ ...status, phase: status.phase === "stopping" ? "ready" : status.phase }, "booting")) {
+  if (!status) return veil("loading", feed.silent || feed.link === "lost" ? UNHEARD : { title: "Connecting …" });
+  if (!hasReached({ ...status, phase: status.phase === "stopping" ? "ready" : status.phase }, "booting")) {
     return veil("waiting", { title: "The machine is not running yet", text: "The console opens as soon as it does." });
   }
   screen.on();
@@ -116,6 +117,7 @@ function main() {
   });
   feed.addEventListener("status", show);
   feed.addEventListener("link", show);
+  feed.addEventListener("silence", show);
   const isConnected = () => screen.state === "connected";
   repeatBeats(feed, () => (screen.line && isConnected() ? [screen.line] : []));
   serveSilence(feed, isConnected, () => {});

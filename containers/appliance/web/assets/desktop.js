@@ -7,10 +7,11 @@ import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
 import { at, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
+import { kept } from "./lib/first-words.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
 import { connect, Failure, load } from "./lib/rdp.js";
-import { Feed, hasReached, isOver } from "./lib/session.js";
+import { Feed, hasReached, isOver, UNHEARD } from "./lib/session.js";
 import { repeatBeats, serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
@@ -120,6 +121,8 @@ let login = null;
 function beginAhead() {
   login = askForLogin();
   login.catch(() => {});
+  // Who has been here has the client, too.
+  if (kept()) openAhead(proxy());
   const open = (/** @type {Event} */ event) => {
     const { done, total } = /** @type {CustomEvent<import("./lib/client-file.js").Progress>} */ (event).detail;
     if (done < NEARLY * total) return;
@@ -282,6 +285,7 @@ function onStatus() {
 
 function onLink() {
   if (feed.link === "locked") stands();
+  else if (!feed.status && (feed.silent || feed.link === "lost")) veil("loading", UNHEARD);
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -396,6 +400,7 @@ function main() {
   new ResizeObserver(follow).observe(at("stage"));
   feed.addEventListener("status", onStatus);
   feed.addEventListener("link", onLink);
+  feed.addEventListener("silence", onLink);
   repeatBeats(feed, () => (connection ? lines : []));
   serveSilence(feed, isConnected, () => {
     keys.release();

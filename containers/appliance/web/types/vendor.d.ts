@@ -38,3 +38,6 @@ declare module "*/vendor/novnc/core/input/gesturehandler.js" {
 declare const CLIENT_FILE: string;
 declare const CLIENT_BYTES: number;
 declare const CLIENT_REST: string;
+
+/** Which pages these are: as the gateway says it of its own (scripts/sifbuild/bundle.py). */
+declare const PAGES_VERSION: string;

@@ -4,11 +4,13 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 
 - __main__: the process
 - admission: between accept(2) and the application
+- ahead: what a client says first, told with its handshake
 - api: what pages and programs ask for
 - app: the routes, and what each request goes through
 - authentication: tokens, cookies, roles, origins
 - bridge: a WebSocket and a stream, made one
 - codings: in which coding a browser gets a file
+- deflate: what goes to a browser, made smaller
 - desktop: /ws/rdp
 - fairness: whoever has the most gives way first
 - first_bytes: what a connection's first bytes say

@@ -96,6 +96,7 @@ def shown(gate: Gate, visitor: Visitor) -> dict[str, Any]:
         "screen": front.screen,
         "viewer": gate.viewer,
         "late_inputs": gate.late_inputs,
+        "pages": gate.pages_version,
     }
     if visitor.may(DESKTOP):
         native, port = front.native, local_port(front.session)

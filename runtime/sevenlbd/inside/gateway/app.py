@@ -67,6 +67,7 @@ class Routes:
     def __init__(self, gate: Gate, folder: Path) -> None:
         self._gate = gate
         self._pages = Pages(folder)
+        gate.pages_version = self._pages.version
         self._routes = {
             ("GET", ""): Route(self._page("status"), STATUS, page=True),
             ("GET", "desktop"): Route(self._page("desktop"), DESKTOP, page=True),

@@ -1,8 +1,9 @@
 """A browser's WebSocket and a stream to the guest, made one.
 
 From guest to browser each chunk becomes a frame in the callback that brings it, in the one buffer that it was received
-into: no task, no queue and no copy of our own. While any of it waits to go out, the guest is not read, so the browser's
-pace is the guest's. The other way aiohttp's reader does the same. Source of the frame: RFC 6455 section 5.2.
+into: no task, no queue and no copy of our own, unless it is made smaller. While any of it waits to go out, the guest is
+not read, so the browser's pace is the guest's. The other way aiohttp's reader does the same. Source of the frame: RFC
+6455 section 5.2.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from aiohttp import WSMsgType, web
 
 from .authentication import Visitor
+from .deflate import Deflate, agreed
 from .gate import SESSION_ENDED, Gate, Watcher
 from .late_input import Freshness, Sieve
 from .limits import Guarded
@@ -31,20 +33,16 @@ _HEADER = 10  # the largest header of a frame that is not masked
 MAX_MESSAGE = (1 << 20) + 1  # aiohttp refuses what is as long as that
 _HEARTBEAT_SECONDS = 40.0  # less than the 60 after which a proxy hangs up on silence (nginx, proxy_read_timeout)
 _CLOSE_SECONDS = 2.0  # for the other side's close frame, and for what is on its way (RFC 6455, 7.1.1)
-_BINARY = 0x82  # one whole message
+_BINARY, _PACKED = 0x82, 0xC2  # one whole message; one by RFC 7692 (6)
 _SHORT, _MEDIUM = 126, 1 << 16  # RFC 6455, 5.2: lengths of 7 bits, of 16, and of 64
 
 
-def _put_header(room: bytearray, length: int) -> int:
-    """Write a frame's header before its payload, which starts at _HEADER. Where it begins."""
+def _header(kind: int, length: int) -> bytes:
     if length < _SHORT:
-        struct.pack_into(">BB", room, _HEADER - 2, _BINARY, length)
-        return _HEADER - 2
+        return struct.pack(">BB", kind, length)
     if length < _MEDIUM:
-        struct.pack_into(">BBH", room, _HEADER - 4, _BINARY, 126, length)
-        return _HEADER - 4
-    struct.pack_into(">BBQ", room, 0, _BINARY, 127, length)
-    return 0
+        return struct.pack(">BBH", kind, 126, length)
+    return struct.pack(">BBQ", kind, 127, length)
 
 
 def _keep_fresh(near: asyncio.Transport) -> None:
@@ -61,6 +59,7 @@ class Far(asyncio.BufferedProtocol):
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self._near: asyncio.Transport | None = None
+        self._deflate: Deflate | None = None
         self._traffic = Traffic()
         self._room = bytearray(_HEADER + _CHUNK)
         self._view = memoryview(self._room)
@@ -73,9 +72,9 @@ class Far(asyncio.BufferedProtocol):
         self.transport = transport
         transport.pause_reading()
 
-    def begin(self, near: asyncio.Transport, traffic: Traffic) -> None:
+    def begin(self, near: asyncio.Transport, traffic: Traffic, deflate: Deflate | None = None) -> None:
         """From now on all that comes goes to `near`. It must pace us whenever it has something left to send."""
-        self._near, self._traffic = near, traffic
+        self._near, self._traffic, self._deflate = near, traffic, deflate
         if self.transport:
             self.transport.resume_reading()
 
@@ -89,7 +88,14 @@ class Far(asyncio.BufferedProtocol):
         if near is None or near.is_closing():
             return
         self._traffic.down += nbytes
-        near.write(self._view[_put_header(self._room, nbytes) : _HEADER + nbytes])
+        message = self._view[_HEADER : _HEADER + nbytes]
+        if self._deflate and (packed := self._deflate.packed(message)):
+            near.write(_header(_PACKED, len(packed)) + packed)
+            return
+        header = _header(_BINARY, nbytes)
+        start = _HEADER - len(header)
+        self._view[start:_HEADER] = header
+        near.write(self._view[start : _HEADER + nbytes])
 
     def cut(self) -> None:
         """Nothing more to the browser: a close frame is the last."""
@@ -132,19 +138,21 @@ class Socket:
     request: web.BaseRequest
     on_late: Callable[[], None]
     """Called when something was typed too long ago, and not delivered."""
+    deflate: Deflate | None = None
+    """For what is bridged, where both sides agreed on it."""
 
     @classmethod
-    async def accept(cls, request: web.BaseRequest, on_late: Callable[[], None]) -> Socket:
+    async def accept(cls, request: web.BaseRequest, on_late: Callable[[], None], *, packs: bool = False) -> Socket:
         """Shake hands. Raises web.HTTPException when the request is no handshake."""
         ws = web.WebSocketResponse(
-            compress=False,
+            compress=packs,
             max_msg_size=MAX_MESSAGE,
             heartbeat=_HEARTBEAT_SECONDS,
             protocols=("binary",),
             autoclose=False,
         )
         await ws.prepare(request)
-        return cls(ws, request, on_late)
+        return cls(ws, request, on_late, agreed(ws))
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye, and hang up on a peer that does not answer."""
@@ -166,8 +174,13 @@ class Socket:
             error.__traceback__ = None
             error = error.__cause__ or error.__context__
 
-    async def bridge(self, far: Far, traffic: Traffic, sieve: Sieve) -> bool:
-        """Until one side ends. Whether it was the guest's. What is typed late goes through `sieve`."""
+    async def bridge(
+        self, far: Far, traffic: Traffic, sieve: Sieve, on_first: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Until one side ends. Whether it was the guest's. What is typed late goes through `sieve`.
+
+        `on_first` is called when the browser says something.
+        """
         near = self.request.transport
         protocol = self.request.protocol
         assert isinstance(protocol, Guarded)
@@ -175,10 +188,10 @@ class Socket:
             return False
         _keep_fresh(near)
         protocol.pace(far.transport)
-        upwards = asyncio.ensure_future(self._upwards(far, sieve))
+        upwards = asyncio.ensure_future(self._upwards(far, sieve, on_first))
         try:
             with traffic.connection():
-                far.begin(near, traffic)
+                far.begin(near, traffic, self.deflate)
                 await asyncio.wait({upwards, far.gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             upwards.cancel()
@@ -187,15 +200,17 @@ class Socket:
             far.close()
         return far.gone.done()
 
-    async def _upwards(self, far: Far, sieve: Sieve) -> None:
-        freshness, is_noted = Freshness(), False
+    async def _upwards(self, far: Far, sieve: Sieve, on_first: Callable[[], None]) -> None:
+        freshness, is_noted, is_first = Freshness(), False, True
         with suppress(ConnectionError):
             async for message in self.ws:
                 if message.type is WSMsgType.TEXT and freshness.repeated(message.data):
                     continue
                 if message.type is not WSMsgType.BINARY:
                     return
-                late = freshness.late
+                if is_first:
+                    on_first()
+                is_first, late = False, freshness.late
                 data = sieve(message.data) if late else message.data
                 is_dropped = data != message.data
                 if is_dropped and not is_noted:
@@ -205,9 +220,14 @@ class Socket:
                     await far.write(data)
 
 
-async def conversation(request: web.BaseRequest, gate: Gate, visitor: Visitor, talk: Talk) -> web.StreamResponse:
-    """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere."""
-    socket = await Socket.accept(request, gate.note_late)
+async def conversation(
+    request: web.BaseRequest, gate: Gate, visitor: Visitor, talk: Talk, *, packs: bool = False
+) -> web.StreamResponse:
+    """A WebSocket from its handshake to its goodbye, which `talk` chooses unless it is ended from elsewhere.
+
+    Where it `packs`, what is bridged may be made smaller on its way to the browser (deflate.py).
+    """
+    socket = await Socket.accept(request, gate.note_late, packs=packs)
     code, reason = SESSION_ENDED, "the session has ended"
     try:
         with gate.watching(visitor) as watcher:

@@ -1,5 +1,7 @@
 """/ws/rdp: RDP for a client in the browser. RDCleanPath first, then the bytes inside TLS, as they are.
 
+What the client says first may come with the handshake (ahead.py): then the answers are sent unasked.
+
 The browser cannot do TLS over a WebSocket, so we end the guest's TLS here and tell the browser the certificate; its
 CredSSP is bound to that. Where the connection goes is the session's to say, never the message's.
 """
@@ -12,13 +14,15 @@ import logging
 import re
 import socket as sockets
 import ssl
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import cache
 
 from aiohttp import WSMsgType, web
 
 from ...wire import tls
-from . import late_input, rdcleanpath
+from . import ahead, late_input, rdcleanpath
+from .ahead import Ahead
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
@@ -52,8 +56,8 @@ class NoDesktop(Exception):
 
 
 async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
-    """GET ws/rdp?tab=ID."""
-    tab = request.query.get("tab", "")
+    """GET ws/rdp?tab=ID, and perhaps what the client will say first."""
+    tab, told = request.query.get("tab", ""), ahead.told(request.query)
     if not _TAB.fullmatch(tab):
         raise Refused(400, "'tab' names the browser's tab", "letters, digits, - and _, at most 64")
     if gate.watchers(stream=False) >= _MAX_SOCKETS:
@@ -61,6 +65,8 @@ async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.S
 
     async def talk(socket: Socket, watcher: Watcher) -> Goodbye:
         try:
+            if told:
+                return await _desktop_ahead(socket, gate, tab, told, watcher)
             return await _desktop(socket, gate, tab, watcher)
         except NoDesktop as error:
             log.warning("no desktop: %s", error)
@@ -68,7 +74,7 @@ async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.S
                 await socket.ws.send_bytes(error.answer)
             return error.code, str(error)
 
-    return await conversation(request, gate, visitor, talk)
+    return await conversation(request, gate, visitor, talk, packs=True)
 
 
 async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> Goodbye:
@@ -78,13 +84,39 @@ async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> Go
         return 1000, ""
     with gate.desktop_for(tab, watcher):
         far, answer = await _connect(x224, gate)
-        try:
-            await socket.ws.send_bytes(answer)
-            guest_ended = await socket.bridge(far, gate.traffic["desktop"], late_input.rdp)
-        except ConnectionError:
-            return 1000, ""
-        finally:
-            far.close()
+        return await _carried(socket, gate, far, answer)
+
+
+async def _desktop_ahead(socket: Socket, gate: Gate, tab: str, told: Ahead, watcher: Watcher) -> Goodbye:
+    """The same with the beginning told ahead. Nobody loses the desktop before this one's client has spoken itself."""
+    with ExitStack() as held, ahead.unused(gate, watcher) as unused:
+
+        def take() -> None:
+            unused.over()
+            held.enter_context(gate.desktop_for(tab, watcher))
+
+        far, answer = await _connect(_x224_of(told.request), gate)
+        return await _carried(socket, gate, far, answer, told.hello, take)
+
+
+async def _carried(
+    socket: Socket,
+    gate: Gate,
+    far: Far,
+    answer: bytes,
+    hello: bytes = b"",
+    on_first: Callable[[], None] = lambda: None,
+) -> Goodbye:
+    """From the answer to the end of the connection: how to close."""
+    try:
+        await socket.ws.send_bytes(answer)
+        if hello:
+            await far.write(hello)
+        guest_ended = await socket.bridge(far, gate.traffic["desktop"], late_input.rdp, on_first)
+    except ConnectionError:
+        return 1000, ""
+    finally:
+        far.close()
     return (1000, "the guest ended the connection") if guest_ended else (1000, "")
 
 
@@ -93,17 +125,27 @@ async def _request(socket: Socket) -> bytes | None:
     try:
         async with asyncio.timeout(_REQUEST_SECONDS):
             data = await _whole_message(socket)
-        if data is None:
-            return None
-        request = rdcleanpath.unpack_request(data)
+    except MalformedMessage as error:
+        raise _no_request(error) from None
+    except TimeoutError:
+        raise NoDesktop(rdcleanpath.pack_error(Error(http=408)), "no request came", _PROTOCOL_ERROR) from None
+    return None if data is None else _x224_of(data)
+
+
+def _x224_of(message: bytes) -> bytes:
+    """The X.224 request in one whole message. Raises NoDesktop."""
+    try:
+        request = rdcleanpath.unpack_request(message)
         if request.version != rdcleanpath.VERSION:
             raise MalformedMessage("another version of RDCleanPath")
         rdcleanpath.check_connection_request(request.x224)
     except MalformedMessage as error:
-        raise NoDesktop(rdcleanpath.pack_error(Error(http=400)), str(error), _PROTOCOL_ERROR) from None
-    except TimeoutError:
-        raise NoDesktop(rdcleanpath.pack_error(Error(http=408)), "no request came", _PROTOCOL_ERROR) from None
+        raise _no_request(error) from None
     return request.x224
+
+
+def _no_request(error: MalformedMessage) -> NoDesktop:
+    return NoDesktop(rdcleanpath.pack_error(Error(http=400)), str(error), _PROTOCOL_ERROR)
 
 
 async def _whole_message(socket: Socket) -> bytes | None:

@@ -23,6 +23,7 @@ TAKEN_OVER = 4001  # a newer tab has the desktop
 SESSION_ENDED = 4002
 GUEST_UNREACHABLE = 4003  # the guest's RDP or its screen: not there, refusing, or not the one it was
 RENEWED = 4004  # the key was renewed, or the visitor logged out
+UNUSED = 4005  # a connection that was opened ahead, and nothing was said on it (ahead.py)
 
 _REPLACED = 300  # a guess: the keys of a hundred renewals
 _FRONT_SECONDS = 3.0  # the supervisor tells it as soon as the gateway runs
@@ -75,6 +76,7 @@ class Gate:
         self.ask = ask
         self.rdp = rdp
         self.vnc = vnc
+        self.pages_version = ""
         self.front: Front | None = None
         self.state: dict[str, Any] = {}
         self.guesses = Guesses()
@@ -86,6 +88,8 @@ class Gate:
         self._watchers: set[Watcher] = set()
         self._left: set[str] = set()
         self._viewer: Viewer | None = None
+        self.unused: dict[str, Watcher] = {}
+        """Who waits with a connection that was opened ahead, by the cookie's nonce (ahead.py)."""
         self._farewell: asyncio.Task[None] | None = None
         self.late_inputs = 0
         """How much was typed too long ago, and not delivered."""

@@ -46,6 +46,11 @@ def too_large(most: int) -> web.Response:
 
 _FOR_EVER = "private, max-age=31536000, immutable"  # RFC 8246; a year is what all take for ever
 _ASK_AGAIN = "no-cache"  # kept, and asked for each time whether it is still the one
+# Taken from the browser's store without a question, a round trip less: by who still has the cookie that he got it with
+# ("Vary"), and so by this session's visitors only. A day is a guess. A page that is kept wrongly finds that out itself
+# (lib/session.js), and a reload asks.
+_KEPT = "private, max-age=86400"
+_KEPT_PAGES = frozenset({"desktop"})
 _TYPES = {
     ".js": "text/javascript",
     ".css": "text/css",
@@ -80,6 +85,8 @@ class Pages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.version = self._version()
+        """Which pages these are; they know it, too."""
         assets = folder / "assets"
         self._assets = {str(path.relative_to(folder)): path for path in assets.rglob("*") if path.is_file()}
         self._packed = {
@@ -100,7 +107,8 @@ class Pages:
         file = f"{name}.html"
         coding = IDENTITY if port else self._coding(file, request)
         tag = hashlib.sha256(text.encode()).hexdigest()[:16]
-        headers = {"Cache-Control": _ASK_AGAIN, "Vary": "Accept-Encoding"}
+        keep = _KEPT if name in _KEPT_PAGES and not port and not request.query_string else _ASK_AGAIN
+        headers = {"Cache-Control": keep, "Vary": "Accept-Encoding, Cookie"}
         if any(known.value in (tag, "*") for known in request.if_none_match or ()):
             response = web.Response(status=304, headers=headers)
         elif coding == IDENTITY:
@@ -133,6 +141,12 @@ class Pages:
         if file.suffix in _TYPES:
             response.content_type = _TYPES[file.suffix]
         return response
+
+    def _version(self) -> str:
+        try:
+            return (self._folder / "version").read_text().strip()
+        except OSError:
+            return ""  # a folder of one's own, whose pages ask nothing
 
     def _text(self, name: str) -> str:
         try:

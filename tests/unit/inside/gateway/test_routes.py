@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from gateway_world import BROTLI, FRONT, HASHED, NATIVE, SESSION, TOKENS, World, lived, until
+from gateway_world import BROTLI, FRONT, HASHED, NATIVE, PAGES_VERSION, SESSION, TOKENS, World, lived, until
 from sevenlbd.inside.gateway import api, authentication
 from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed, SuspendPressed
 
@@ -410,7 +410,7 @@ async def test_assets_and_pages_come_in_the_coding_that_the_browser_wants_most(
     ):
         async with world.client.get(world.url(path), headers=headers, auto_decompress=False) as answer:
             assert answer.headers.get("Content-Encoding") == coding
-            assert answer.headers["Vary"] == "Accept-Encoding"
+            assert answer.headers["Vary"].startswith("Accept-Encoding")
             assert answer.content_type == kind
             content = {"br": BROTLI, "gzip": await answer.read(), None: (world.folder / file).read_bytes()}[coding]
             assert await answer.read() == content
@@ -422,12 +422,30 @@ async def test_what_has_its_hash_in_its_name_is_kept_for_ever_and_the_rest_is_as
     headers = world.headers("desktop")
     async with world.client.get(world.url(f"assets/{HASHED}")) as answer:
         assert (answer.status, answer.headers["Cache-Control"]) == (200, "private, max-age=31536000, immutable")
-    for path in ("assets/slash.js", "desktop", "", "native"):
+    for path in ("assets/slash.js", "desktop?asked-again", "", "native"):
         async with world.client.get(world.url(path), headers=headers) as answer:
             assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-cache"), path
             tag = answer.headers["ETag"]
         async with world.client.get(world.url(path), headers=headers | {"If-None-Match": tag}) as answer:
             assert (answer.status, await answer.read()) == (304, b""), path
+
+
+@lived()
+async def test_the_desktops_page_is_taken_from_the_browsers_store_by_who_has_the_same_cookie(world: World) -> None:
+    headers = world.headers("desktop")
+    async with world.client.get(world.url("desktop"), headers=headers) as answer:
+        assert answer.headers["Cache-Control"] == "private, max-age=86400"
+        assert answer.headers["Vary"] == "Accept-Encoding, Cookie"
+        tag = answer.headers["ETag"]
+    async with world.client.get(world.url("desktop"), headers=headers | {"If-None-Match": tag}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+        assert answer.headers["Vary"] == "Accept-Encoding, Cookie"
+    # Who is not in, or may not, is told so by an answer that nobody keeps.
+    for others in ({}, world.headers("status")):
+        async with world.client.get(world.url("desktop"), headers=others) as answer:
+            assert (answer.status in (401, 403), answer.headers["Cache-Control"]) == (True, "no-store")
+    async with world.client.get(world.url("api/status"), headers=headers) as answer:
+        assert (await answer.json())["pages"] == PAGES_VERSION
 
 
 @lived()
@@ -467,8 +485,9 @@ async def test_every_answer_has_the_headers(world: World) -> None:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
                 assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert answer.headers["Server"] == "7lbd"
+                kept = "private, max-age=86400" if path == "desktop" else "no-cache"
                 page = path.startswith("assets") or (headers and path in ("", "desktop"))
-                assert answer.headers["Cache-Control"] == ("no-cache" if page else "no-store")
+                assert answer.headers["Cache-Control"] == (kept if page else "no-store")
 
 
 @lived()

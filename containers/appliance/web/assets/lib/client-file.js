@@ -5,6 +5,8 @@
 // compresses it. Without the first there is no desktop.
 const file = new URL(CLIENT_FILE, import.meta.url);
 const bytes = CLIENT_BYTES;
+/** Which client this is: its name has its hash. */
+export const clientName = CLIENT_FILE;
 /** The second part's place, for client-parts.js. */
 export const rest = new URL(CLIENT_REST, import.meta.url);
 

@@ -30,12 +30,19 @@ import { Backoff } from "./backoff.js";
  * @property {string} screen the desktop's one size, as in "1280x800", or ""
  * @property {string} viewer the tab that has the desktop now
  * @property {number} late_inputs how much was typed too long ago, and not delivered
+ * @property {string} [pages] which pages the gateway has
  * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
  */
 
 /** @typedef {"connecting" | "live" | "lost" | "locked"} Link */
 
 const ENDS = ["ended", "failed", "suspended"];
+/** What is true of a session that a page has heard nothing of; the browser may have kept the page longer than it. */
+export const UNHEARD = {
+  title: "The session has not answered yet",
+  text: "It may have ended, or the network may be down. This page goes on asking.",
+  alone: true,
+};
 export const PHASES = ["preparing", "booting", "guest-up", "ready", "suspending", "stopping", ...ENDS];
 
 // The stream has something to say every 1.5 s; a silence of this length is a broken line.
@@ -71,6 +78,18 @@ export function hasReached(status, phase) {
 }
 
 /**
+ * Asks for the page itself once more, as the browser may have kept it from another session at this address. What comes by a
+ * reload is the gateway's own, so that is the last word.
+ * @returns {boolean} whether it is on its way
+ */
+function fetchAnew() {
+  const visits = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+  if (visits[0]?.type === "reload") return false;
+  location.reload();
+  return true;
+}
+
+/**
  * Emits "status" when there is news, "link" when the line to the session changes, "beat" with the server's time (epoch, in
  * seconds) whenever it is heard of, and "silence" when the line falls silent or speaks again.
  */
@@ -79,7 +98,7 @@ export class Feed extends EventTarget {
   status = null;
   /** @type {Link} */
   link = "connecting";
-  /** Whether nothing is heard of a session that was there. */
+  /** Whether nothing is heard of the session, be it that it never was. */
   silent = false;
   #heard = 0;
   #doubting = false;
@@ -93,6 +112,7 @@ export class Feed extends EventTarget {
   #stopped = false;
 
   start() {
+    this.#heard = performance.now();
     this.#open();
     setInterval(() => this.#listen(), LOOK);
     addEventListener("online", () => this.#hurry());
@@ -125,6 +145,7 @@ export class Feed extends EventTarget {
         headers: { Accept: "application/json" },
         signal: AbortSignal.timeout(PATIENCE),
       });
+      if (answer.status === 401 && !this.status && fetchAnew()) return this.link;
       if (answer.status === 401 || answer.status === 403) return this.#set("locked");
       if (!answer.ok) return final ? this.#set("lost") : this.link;
       this.#take(await answer.json());
@@ -157,6 +178,7 @@ export class Feed extends EventTarget {
 
   /** @param {Status} status */
   #take(status) {
+    if (status.pages && status.pages !== PAGES_VERSION && fetchAnew()) return;
     this.status = status;
     this.skew = status.now * 1000 - Date.now();
     this.#backoff.reset();
@@ -175,7 +197,7 @@ export class Feed extends EventTarget {
   }
 
   #listen() {
-    if (this.#stopped || !this.status) return;
+    if (this.#stopped) return;
     const quiet = performance.now() - this.#heard;
     if (quiet > DOUBT && !this.#doubting) void this.#doubt();
     if (quiet > SILENT) this.#hush(true);
@@ -235,6 +257,10 @@ export function showLink(feed) {
     document.body.dataset["link"] = feed.link;
     line.hidden = !feed.silent && (feed.link === "live" || feed.link === "connecting");
     line.classList.toggle("bad", !line.hidden);
+    if (!feed.status && feed.link !== "locked") {
+      line.textContent = `${UNHEARD.title}. ${UNHEARD.text}`;
+      return;
+    }
     if (feed.silent) line.textContent = "The line is silent. The session goes on; this page shows what it knew last.";
     if (feed.link === "lost") line.textContent = "Connection lost. The session goes on; trying to reach it again …";
     if (feed.link === "locked") {

@@ -16,7 +16,7 @@ export function serveSilence(feed, connected, letGo) {
   let late = 0;
   feed.addEventListener("silence", () => {
     document.body.dataset["line"] = feed.silent ? "silent" : "live";
-    at("silence").hidden = !feed.silent;
+    at("silence").hidden = !feed.silent || !feed.status;
     if (!connected()) return;
     if (feed.silent) letGo();
     else toast("The line is back. What you typed or clicked while it was silent was not sent.");

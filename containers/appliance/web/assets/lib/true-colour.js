@@ -5,6 +5,8 @@
 // [MS-RDPRFX] has for sessions of 32 bits only. All that the client says of it stands in one message of its log-in:
 // [MS-RDPBCGR], 2.2.1.3.2, Client Core Data.
 
+import { Beginning, kept, telling } from "./first-words.js";
+
 const CONNECT_INITIAL = [0x7f, 0x65]; // the same, 4.1.3: behind TPKT and X.224
 const CONNECT_INITIAL_AT = 7;
 const KEY = [0x44, 0x75, 0x63, 0x61]; // the same, 2.2.1.3: "Duca", then the length of the blocks
@@ -47,24 +49,27 @@ function coreData(message) {
 /** The lines of this page's clients, until they are closed. @type {Set<WebSocket>} */
 export const lines = new Set();
 
-/** A line that is open before the client asks for one. @type {TrueColourSocket | null} */
+/** A line that is open before the client asks for one, and the address that it will ask for. */
+/** @type {{ line: TrueColourSocket, address: string } | null} */
 let ahead = null;
 
 /** What is waited for such a line's use, in milliseconds; the gateway waits 10 s for its first message. */
 const STALE = 8000;
 
 /**
- * Opens a line while the client is still on its way: two round trips that nobody waits for then. The first client that asks
- * for this address gets it.
+ * Opens a line while the client is still on its way: two round trips that nobody waits for then, and four where it is known
+ * what the client will say first. The first client that asks for this address gets it.
  * @param {string} address
  */
 export function openAhead(address) {
-  const line = new TrueColourSocket(address);
-  ahead = line;
+  if (ahead && ahead.line.readyState <= WebSocket.OPEN) return;
+  const words = kept();
+  const opened = { line: new TrueColourSocket(words ? telling(address, words) : address, undefined, words), address };
+  ahead = opened;
   setTimeout(() => {
-    if (ahead !== line) return;
+    if (ahead !== opened) return;
     ahead = null;
-    line.close();
+    opened.line.close();
   }, STALE);
 }
 
@@ -75,18 +80,22 @@ export class TrueColourSocket extends WebSocket {
   /** How many messages wait in `#line`, in their order: what a Blob holds is not told at once. */
   #waiting = 0;
   #line = Promise.resolve();
+  /** @type {Beginning | undefined} */
+  #beginning;
 
   /**
    * @param {string | URL} address
    * @param {string | string[]} [protocols]
+   * @param {import("./first-words.js").Words | null} [words] which the address tells
    */
-  constructor(address, protocols) {
-    if (ahead && ahead.url === String(address) && ahead.readyState <= WebSocket.OPEN) {
-      const taken = ahead;
+  constructor(address, protocols, words = null) {
+    if (ahead && ahead.address === String(address) && ahead.line.readyState <= WebSocket.OPEN) {
+      const taken = ahead.line;
       ahead = null;
       return taken;
     }
     super(address, protocols);
+    this.#beginning = new Beginning(this, words);
     lines.add(this);
     this.addEventListener("close", () => lines.delete(this));
   }
@@ -104,7 +113,8 @@ export class TrueColourSocket extends WebSocket {
   /** @param {string | Blob | BufferSource} data */
   async #sendInTurn(data) {
     try {
-      super.send(await this.#amended(data));
+      const message = await this.#amended(data);
+      if (!(message instanceof Uint8Array) || !this.#beginning?.says(message)) super.send(message);
     } catch {
       // The line is gone, which the client hears from it.
     } finally {
