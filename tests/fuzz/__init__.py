@@ -6,6 +6,7 @@
 - gateway_targets.py: what strangers and browsers send
 - image_targets.py: disks, appliances, discs, and what describes them
 - egress_targets.py: what a guest asks the ways out for, and what name servers answer
+- grid_targets.py: what lent machines and their pool say to each other, and what a coordinator answers the owner
 - all_targets.py: the list of them
 - one.py: one target under libFuzzer, in a process of its own
 - run.py: all of them, one after the other, and the report

@@ -70,6 +70,7 @@ trusted_keys = ["{images.public}"]
 cpus = 2
 memory = "2G"
 lease = "1h"
+rate = "20M"
 """)
     before = harness.my_processes()
     try:

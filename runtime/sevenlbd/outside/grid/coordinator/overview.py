@@ -78,7 +78,7 @@ def lines(said: Mapping[str, Any]) -> Iterator[str]:
     """The same for people. Of a stranger's coordinator whatever it says is shown, escaped."""
     try:
         yield from _lines(said)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError, RecursionError) as error:
         yield f"another version of the coordinator answers what this one does not understand: {error!r}"
 
 

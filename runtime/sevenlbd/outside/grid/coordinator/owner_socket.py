@@ -287,7 +287,13 @@ def _asked(path: Path, order: OwnerCall) -> dict[str, object]:
             line = answers.readline(_MOST_ANSWER)
     if not line:
         raise EOFError
+    return parsed(line)
+
+
+def parsed(line: bytes) -> dict[str, object]:
+    """A coordinator's answer, or a stranger's: one that can be shown. Raises ValueError and RecursionError."""
     said = json.loads(line)
     if not isinstance(said, dict):
         raise ValueError("it is no answer")
+    json.dumps(said, indent=1)  # which goes less deep
     return said

@@ -1,0 +1,103 @@
+"""What machines and the pool's service say to each other, and what a stranger's coordinator answers the owner."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+from sevenlbd.base.errors import visible
+from sevenlbd.outside.grid import join_record, protocol
+from sevenlbd.outside.grid.client import PoolClient
+from sevenlbd.outside.grid.coordinator import overview, own_files, owner_socket
+from sevenlbd.outside.grid.https_exchange import Head
+from sevenlbd.outside.grid.pool import members, queue_demand
+from sevenlbd.wire.codec import Codec, Malformed, pack
+
+from .target import Parse, Target, check_shown
+
+_RECORDS: tuple[Codec[Any], ...] = (
+    protocol.WAITING_ANSWER, protocol.IMAGES_ANSWER, protocol.REPORT, protocol.WORKER_ORDER, protocol.WORKER_PASS,
+    protocol.ENROLLING, protocol.ENROLLED, protocol.HEARD, protocol.KEY_ORDER, protocol.MACHINE_KEY, protocol.PROBLEM,
+    owner_socket.CALLS, own_files._STATES, members._FILE,
+)  # fmt: skip
+_DIGEST = "0" * 64
+
+
+def _records() -> Parse:
+    """The first byte chooses the record, which is written and read again; and what comes beside records."""
+    client = PoolClient.__new__(PoolClient)
+    client._clock = time.time
+
+    def parse(data: bytes) -> None:
+        codec = _RECORDS[data[0] % len(_RECORDS)] if data else _RECORDS[0]
+        with suppress(Malformed):
+            message = codec.unpack(data[1:])
+            assert type(codec.unpack(codec.pack(message))) is type(message), message
+            if isinstance(message, protocol.Images):
+                for file in (file for image in message.images for file in image.files):
+                    assert not file.name.startswith("/")
+                    assert ".." not in file.name
+        with suppress(Malformed):
+            join_record.parsed(data)
+        text = data.decode("latin-1")
+        client._note_time(Head(200, {"date": text}))
+        for demand in queue_demand.collected(lambda _wanted, _most: text, ["lab"]):
+            assert demand.vm_name == "lab"
+
+    return parse
+
+
+def _answers() -> Parse:
+    """Whatever stands in an answer, the owner is shown lines that are harmless."""
+
+    def parse(data: bytes) -> None:
+        with suppress(ValueError, RecursionError):
+            said = owner_socket.parsed(data)
+            for line in overview.lines(said):
+                check_shown(visible(line))
+            json.dumps(said, indent=1)
+
+    return parse
+
+
+def _seeds() -> tuple[bytes, ...]:
+    address = protocol.PoolAddress("pool.example.edu:9618", "example.edu")
+    files = (protocol.OfferedFile("manifest.json", 5), protocol.OfferedFile("warm/memory", 5))
+    vm = protocol.RunningVm(1, "lab", "1", protocol.VmPhase.BUSY, 5.0)
+    said: list[object] = [
+        protocol.Waiting(address, (protocol.Demand("lab", 1, 1, 1 << 30, 5),), _DIGEST),
+        protocol.Images((protocol.OfferedImage("lab", "1", _DIGEST, files),), "ticket", 60.0),
+        protocol.Report(protocol.Owner.ABSENT, True, 1, (vm,), (protocol.HeldImage("lab", "1", 5),), "why"),
+        protocol.WorkerOrder("lab", 1, resumes=True),
+        protocol.WorkerPass(address, "a.b.c", 60.0),
+    ]
+    record = {"collector": address.collector, "trust_domain": "x", "token": "a.b", "vm_name": "lab", "machine": "m"}
+    more = (
+        json.dumps(record | {"slot": 1}).encode(),
+        b"lab 1 100 100\nlab undefined 1 1\n",
+        b"Fri, 27 Nov 2026 17:00 GMT",
+    )
+    return (*(bytes([number]) + pack(message) for number, message in enumerate(said)), *more)
+
+
+def _answer_seeds() -> tuple[bytes, ...]:
+    texts = dict.fromkeys(("user", "pool", "collector", "why", "image_key", "locked"), "x")
+    numbers = dict.fromkeys(("slots", "slot_cpus", "slot_memory", "memory_left", "rate", "quota", "lease", "grace"), 1)
+    rows = {name: ["x"] for name in ("when_empty", "when_used", "trusted_keys")}
+    things: dict[str, object] = {
+        "images": [{"image": "lab@1", "size": 1, "stage": "whole", "why": ""}],
+        "vms": [{"vm": "g0", "slot": 0, "image": "lab@1", "stage": "busy", "seconds": 1.5}],
+        "changes": [{"at": 1e9, "subject": "vm g0", "what": "busy", "why": "x"}],
+    }
+    whole = json.dumps({"lent": True, "paused": False, **texts, **numbers, **rows, **things}).encode()
+    deep = b"[" * 900 + b"]" * 900
+    changed = ((b"1000000000.0", b"1e300"), (b"1.5", b"Infinity"), (b'"why": ""', b'"why": ' + deep))
+    return whole, *(whole.replace(word, odd) for word, odd in changed)
+
+
+TARGETS = (
+    Target("grid-records", _records, ("sevenlbd.outside.grid", "sevenlbd.wire", "json"), _seeds),
+    Target("grid-answers", _answers, ("sevenlbd.outside.grid", "json"), _answer_seeds),
+)
