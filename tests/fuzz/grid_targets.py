@@ -10,7 +10,7 @@ from typing import Any
 from sevenlbd.base.errors import visible
 from sevenlbd.outside.grid import join_record, protocol
 from sevenlbd.outside.grid.client import PoolClient
-from sevenlbd.outside.grid.coordinator import overview, own_files, owner_socket
+from sevenlbd.outside.grid.coordinator import overview, own_files, owner_asking, owner_socket
 from sevenlbd.outside.grid.https_exchange import Head
 from sevenlbd.outside.grid.pool import members, queue_demand
 from sevenlbd.wire.codec import Codec, Malformed, pack
@@ -54,7 +54,7 @@ def _answers() -> Parse:
 
     def parse(data: bytes) -> None:
         with suppress(ValueError, RecursionError):
-            said = owner_socket.parsed(data)
+            said = owner_asking.parsed(data)
             for line in overview.lines(said):
                 check_shown(visible(line))
             json.dumps(said, indent=1)

@@ -7,11 +7,13 @@ frozen without one does.
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import harness
+import memory
 import pool_stand_in
 import pytest
 from harness import Console
@@ -21,6 +23,7 @@ from pool_stand_in import PoolStandIn
 from strange import refusal
 
 _UP = 400.0  # seconds, for a guest on a slow machine beside others
+_MARK = secrets.token_hex(20)
 _NOISE = "head -c 64M /dev/urandom >/dev/shm/noise"
 """What takes a while to be written."""
 
@@ -86,9 +89,18 @@ def vm(machine: LentMachine) -> str:
     machine.begin()
     name = str(machine.wait_change("vm", "joined", seconds=_UP)["subject"]).removeprefix("vm ")
     shell = Console(machine.vm(name))
-    shell.run(f"echo it-was-here >/dev/shm/mark; {_NOISE}")
+    shell.run(f"echo {_MARK} | sudo tee /var/tmp/mark >/dev/shm/mark; sync; {_NOISE}")
     shell.hang_up()
+    assert marked(machine) == []
     return name
+
+
+def marked(machine: LentMachine) -> list[Path]:
+    """The files of its VMs that have anything of what the guest has on its disk and in its memory in the clear."""
+    files = [path for name in ("s", "vms") for path in (machine.coordinator / name).rglob("*")]
+    plain = [path for path in files if path.is_file() and not path.is_symlink()]
+    assert any(path.stat().st_size > len(_MARK) for path in plain)
+    return [path for path in plain if memory.file_holds(path, {"mark": _MARK.encode()})]
 
 
 def saved(machine: LentMachine) -> Path:
@@ -106,6 +118,7 @@ def test_an_owner_who_logs_in_while_a_vm_is_suspended_finds_it_in_a_file_that_no
     assert machine.sessions() == {}
     file = saved(machine) / f"{vm}.7lbd"
     assert file.stat().st_mode & 0o777 == 0o600
+    assert marked(machine) == []
     refusal(machine.call("resume", str(file)), 2, ["a passphrase is needed"])
 
     assert machine.call("grid", "resume").returncode == 0
@@ -138,7 +151,7 @@ def test_a_coordinator_that_is_begun_anew_has_the_same_vm_go_on_where_it_was(mac
     assert machine.sessions().keys() == {vm}
     machine.wait("what it has gone on from is gone", lambda: not (saved(machine) / f"{vm}.7lbd").exists())
     shell = Console(machine.vm(vm))
-    assert shell.run("cat /dev/shm/mark") == "it-was-here"
+    assert shell.run("cat /dev/shm/mark") == shell.run("cat /var/tmp/mark") == _MARK
     shell.hang_up()
 
 

@@ -22,7 +22,8 @@ What it decides is a pure state machine: events in, acts out, no clock and no I/
 - owner_look: whether the machine is lent now
 - pool_pace: when the pool is asked, and for how long its word counts
 - pool_talk: what is asked of the pool's service, beside all else
-- owner_socket: how the machine's owner asks and orders
+- owner_socket: how the machine's owner is heard
+- owner_asking: how she asks and orders, of every coordinator there
 - overview: what she sees
 - service: the loop: from acts to deeds
 - coordinator_verb: the verb

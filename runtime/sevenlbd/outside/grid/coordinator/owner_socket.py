@@ -17,12 +17,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....base.errors import ExitCode, Refusal
 from ....wire.codec import Codec, Malformed, Printable
 
 PLACE, SOCKET = "7lbd-grid-", ".sock"
@@ -32,14 +30,12 @@ Where somebody else has made something of its name, a folder beside it: PLACE, t
 """
 TEMPORARY = Path("/tmp")
 """Seen by all users, whatever their TMPDIR."""
-_SECONDS = 5.0  # who connects has his order ready; and who waits for an answer is at a terminal
-_MOST_ORDER, _MOST_ANSWER = 4 << 10, 4 << 20  # bytes; an order is a line of some hundred, an answer tells of all images
-_AT_ONCE = 100  # sockets; a guess: a machine has one coordinator, or a few
-_TRIES, _PAUSE = 5, 0.2  # where others crowd, and seconds between them; a guess: a crowd is heard in less
+_SECONDS = 5.0  # who connects has his order ready
+_MOST_ORDER = 4 << 10  # bytes; an order is a line of some hundred
+_PAUSE = 0.2  # seconds until there may be room for one more who calls; a guess
 _CALLERS = 64  # who are heard at a time; a guess: people who look are a few, and the rest is somebody's flood
 _BACKLOG = 128  # calls that wait to be taken, which takes no time; a guess
 _PUBLIC, _FOR_ALL = 0o755, 0o666  # who may ask finds the socket by listing its folder, and writes to it
-_NOBODY = 65534  # whom a user namespace does not know (user_namespaces(7))
 
 
 @dataclass(frozen=True)
@@ -178,122 +174,11 @@ def _line(wire: socket.socket) -> bytes:
 
 def _is_own(wire: socket.socket) -> bool:
     """Whether who calls is our user."""
-    return _peer(wire)[1] == os.getuid()
+    return peer(wire)[1] == os.getuid()
 
 
-def _peer(wire: socket.socket) -> tuple[int, int]:
+def peer(wire: socket.socket) -> tuple[int, int]:
     """Process and user at the other end (unix(7), SO_PEERCRED: pid, uid, gid)."""
     credentials = struct.Struct("iII")
     pid, uid, _ = credentials.unpack(wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
     return pid, uid
-
-
-@dataclass(frozen=True)
-class MachineAnswer:
-    """What the machine's coordinators say, and of which users there are some that say nothing."""
-
-    answers: list[dict[str, object]]
-    silent: tuple[str, ...] = ()
-
-    @property
-    def trouble(self) -> str:
-        """Why not all is known, or done; empty when it is."""
-        return f"that of user {', '.join(self.silent)} does not answer" if self.silent else ""
-
-
-def call(order: OwnerCall, temporary: Path = TEMPORARY) -> MachineAnswer:
-    """Ask every coordinator of this machine. Raises Refusal when there is none that answers."""
-    listening, crowded = _listeners(temporary)
-    # All at once: whoever else makes such sockets, and does not answer there, must not keep the owner waiting.
-    with ThreadPoolExecutor(_AT_ONCE) as asking:
-        answers = list(asking.map(lambda path: _answer_of(path, order), listening))
-    found = [answer for answer in answers if isinstance(answer, dict)]
-    silent = [answer for answer in answers if isinstance(answer, str) and answer]
-    heard = MachineAnswer(found, tuple(dict.fromkeys(silent + [str(_whose(path.parent)) for path in crowded])))
-    if not found:
-        why = f": {heard.trouble}" if heard.silent else ""
-        what = f"no coordinator of a grid runs on {os.uname().nodename}{why}"
-        raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd grid coordinator begins one")
-    return heard
-
-
-def _listeners(temporary: Path) -> tuple[list[Path], list[Path]]:
-    """One socket of each process that listens, and those that take no more callers.
-
-    Nobody has so many that another's is not come to.
-
-    Users are not told apart in here (user_namespaces(7)), and a folder may have any name; processes are.
-    """
-    found: dict[int, Path] = {}
-    places = [path for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")) if _is_coordinators(path.parent)]
-    for _ in range(_TRIES):
-        crowded = []
-        for path in places:
-            try:
-                found.setdefault(_listener(path), path)
-            except BlockingIOError:
-                crowded.append(path)
-            except OSError:
-                continue  # it was killed, or has just ended
-        places = crowded
-        if not places:
-            break
-        time.sleep(_PAUSE)
-    return list(found.values()), places
-
-
-def _listener(path: Path) -> int:
-    """The process that listens there. Raises OSError, and BlockingIOError when there are callers enough."""
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.setblocking(False)
-        wire.connect(str(path))
-        return _peer(wire)[0]
-
-
-def _whose(place: Path) -> int:
-    """The user that a folder's name says; -1 when it says none."""
-    said = place.name.removeprefix(PLACE).partition("-")[0]
-    return int(said) if said.isascii() and said.isdigit() else -1
-
-
-def _is_coordinators(place: Path) -> bool:
-    """Whether the folder is that of the user that its name says, as far as can be told from here."""
-    with suppress(OSError):
-        status = place.lstat()
-        return stat.S_ISDIR(status.st_mode) and status.st_uid in (_whose(place), _NOBODY)
-    return False
-
-
-def _answer_of(path: Path, order: OwnerCall) -> dict[str, object] | str:
-    """Or whose coordinator does not answer; nothing for one that was killed, or has just ended."""
-    for _ in range(_TRIES):
-        try:
-            return _asked(path, order)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return ""
-        except (EOFError, ConnectionError, BlockingIOError):  # it was not taken, or hung up on: others crowd there
-            time.sleep(_PAUSE)
-        except (OSError, ValueError, RecursionError):
-            break
-    return str(_whose(path.parent))
-
-
-def _asked(path: Path, order: OwnerCall) -> dict[str, object]:
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(_SECONDS)
-        wire.connect(str(path))
-        wire.sendall(CALLS.pack(order) + b"\n")
-        with wire.makefile("rb") as answers:
-            line = answers.readline(_MOST_ANSWER)
-    if not line:
-        raise EOFError
-    return parsed(line)
-
-
-def parsed(line: bytes) -> dict[str, object]:
-    """A coordinator's answer, or a stranger's: one that can be shown. Raises ValueError and RecursionError."""
-    said = json.loads(line)
-    if not isinstance(said, dict):
-        raise ValueError("it is no answer")
-    json.dumps(said, indent=1)  # which goes less deep
-    return said

@@ -8,13 +8,13 @@ from ....config.value_kinds import parse_duration
 from ...cli.command import Command, CommandContext, say
 from ...cli.parser import Parser
 from ...console import terminal
-from . import overview, owner_socket
+from . import overview, owner_asking
 from .owner_socket import OwnerCall
 
 
 def show(context: CommandContext) -> int:
     """What may run here, and what does."""
-    heard = owner_socket.call(OwnerCall("show"))
+    heard = owner_asking.call(OwnerCall("show"))
     if context.options.json:
         terminal.say_json(heard.answers)
     for said in () if context.options.json else heard.answers:
@@ -49,7 +49,7 @@ def resume(_context: CommandContext) -> int:
 
 def _obeyed(order: OwnerCall) -> None:
     """Raises Refusal when one of the machine's coordinators has not: what the others were told, they do."""
-    heard = owner_socket.call(order)
+    heard = owner_asking.call(order)
     for said in heard.answers:
         if trouble := said.get("trouble"):
             raise Refusal(ExitCode.USAGE, str(trouble), hint="7lbd grid show")
