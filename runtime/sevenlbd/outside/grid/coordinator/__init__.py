@@ -15,6 +15,7 @@ What it decides is a pure state machine: events in, acts out, no clock and no I/
 - change_log: every change with its reason
 - own_report: what the pool is told of it
 - own_files: where its files are, and that there is one coordinator only
+- own_life: from one life of it to the next
 - bandwidth: what a machine may move, shared out
 - image_store: its own repository of images
 - image_fetch: an image comes, piece by piece

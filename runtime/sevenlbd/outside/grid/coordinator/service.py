@@ -24,10 +24,9 @@ from ...console import terminal
 from ...node import abilities
 from .. import key_sources
 from ..protocol import WorkerOrder, WorkerPass
-from . import acts, bandwidth, leaving, overview, own_report, owner_socket
+from . import acts, bandwidth, leaving, overview, own_life, own_report, owner_socket
 from .acts import Act
 from .happenings import (
-    Began,
     Happening,
     ImageChecked,
     KeyTold,
@@ -35,18 +34,17 @@ from .happenings import (
     MachineEnds,
     NoPass,
     OwnerOrder,
-    SavedVm,
     VmGone,
     VmReady,
     VmSaved,
 )
 from .image_fetch import ImageFetch
 from .image_store import ImageStore
-from .own_files import KnownState, KnownVm, OwnFiles
+from .own_files import KnownState, OwnFiles
 from .owner_look import OwnerLook, terms
 from .owner_socket import OwnerCall
 from .pool_talk import PoolService, PoolTalk
-from .stages import RUNNING, STAYING, Stage, Vm
+from .stages import RUNNING, STAYING, Vm
 from .state_machine import StateMachine
 from .terms import Terms
 from .vm_sessions import VmOrder, VmSessions
@@ -100,8 +98,7 @@ class Service:
             if deaf:
                 terminal.warn(deaf)
             try:
-                self._handle(self._began())
-                self._resume_pause()
+                self._begin()
                 while not self._machine.left:
                     self._turn()
             finally:
@@ -243,32 +240,17 @@ class Service:
         memory = min([_physical_memory(), *(limit.size for limit in abilities.cgroup_limits())])
         return terms(self._look.grid, self._look.owner, abilities.cpus(), memory)
 
-    def _began(self) -> Began:
-        known = self._files.known
-        running = set(self._sessions.sweep())
-        saved = []
-        for vm in known.vms:
-            if vm.saved_at and self._sessions.saved_file(vm.id).is_file():
-                age = max(0.0, time.time() - vm.saved_at)
-                saved.append(SavedVm(vm.id, vm.slot, vm.name, vm.version, vm.digest, age))
-        lost = {vm.id for vm in known.vms if not vm.saved_at} | running
-        self._remove_unknown({one.vm for one in saved})
-        return Began(self._store.held(), tuple(saved), tuple(sorted(lost)))
-
-    def _remove_unknown(self, known: set[str]) -> None:
-        """Saved VMs that no state tells of: nobody would ever go on from them."""
-        folder = self._sessions.saved_file("x").parent
-        with suppress(OSError):
-            for path in folder.iterdir():
-                if path.name.startswith(".") or (path.suffix == ".7lbd" and path.stem not in known):
-                    path.unlink()
-
-    def _resume_pause(self) -> None:
-        """What the owner has said holds, though the coordinator was killed or the machine started anew."""
-        known = self._files.known
-        left = known.paused_until - time.time() if known.paused_until else 0.0
-        if known.paused and left >= 0:
-            self._handle(OwnerOrder(pause=True, who=known.paused_by, seconds=left, own=known.paused_own))
+    def _begin(self) -> None:
+        """With what the last life has left. Neither of both is written without the other: it would be forgotten."""
+        known, wall = self._files.known, time.time()
+        left: list[Happening] = [own_life.began(known, self._sessions, self._store, wall)]
+        if order := own_life.pause(known, wall):
+            left.append(order)
+        for happening in left:
+            for act in self._machine.handle(happening, clock()):
+                self._do(act)
+        self._tell()
+        self._keep()
 
     def _tell(self) -> None:
         changes, self._machine.decisions.changes = self._machine.decisions.changes, []
@@ -279,22 +261,7 @@ class Service:
 
     def _keep(self) -> None:
         """The state for the next life; a full disk must not end this one."""
-        now, wall = clock(), time.time()
-        paused = self._machine.paused
-        state = KnownState(
-            vms=tuple(
-                KnownVm(
-                    *(vm.id, vm.slot, vm.image.name, vm.image.version, vm.image.digest),
-                    saved_at=round(wall - (now - vm.saved_at)) if vm.saved else 0.0,
-                )
-                for vm in self._machine.vms.values()
-                if vm.stage is not Stage.CHECKING or vm.saved
-            ),
-            paused=self._machine.is_paused(now),
-            paused_by=paused.who if paused else "",
-            paused_own=bool(paused and paused.own),
-            paused_until=round(wall + self._machine.paused_until - now) if paused and paused.seconds else 0.0,
-        )
+        state = own_life.state(self._machine, clock(), time.time())
         if state != self._kept:
             with suppress(OSError):
                 self._files.keep(state)

@@ -126,8 +126,7 @@ class Desk:
         self.sessions = FakeSessions(files, life._queue.put, {})
         self.sessions.started = []
         life._sessions = self.sessions
-        life._handle(life._began())
-        life._resume_pause()
+        life._begin()
         return life
 
 
@@ -222,6 +221,21 @@ def test_what_the_owner_has_said_holds_when_the_coordinator_is_killed(desk: Desk
     assert next_life._machine.vms == {}
     assert next_life._obey(OwnerCall("resume", "bob"), own=False)["paused"] is False
     until(next_life, lambda: next_life._machine.vms)
+
+
+def test_what_the_owner_has_said_holds_also_where_a_vm_is_suspended(desk: Desk) -> None:
+    desk.grants('lease = "1h"')
+    life = desk.live()
+    until(life, lambda: any(vm.stage == "joined" for vm in life._machine.vms.values()))
+    (name,) = life._machine.vms
+    life._obey(OwnerCall("pause", "ada", at_once=False), own=False)
+    until(life, lambda: life._machine.vms[name].stage == "suspended")
+    for _ in range(2):  # the next life, and the one after it
+        next_life = desk.live()
+        for _ in range(5):
+            next_life._turn()
+        assert next_life._obey(OwnerCall("show"), own=False)["paused"] is True
+        assert next_life._machine.vms[name].stage == "suspended"
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e300])
