@@ -12,6 +12,7 @@ import pytest
 from strange import RESOURCES, node, refusal
 
 NOT_READY = 7
+CSHARP = harness.REPO / "build" / "csharp" / "tree"
 
 STAND_INS = harness.REPO / "tests" / "unit" / "windows_discs.py"
 
@@ -23,6 +24,27 @@ def discs(work: Path) -> Path:
     place.mkdir()
     harness.tool("python3", "-B", str(STAND_INS), str(place), str(harness.shim()))
     return place
+
+
+def compiled(source: Path, made: Path) -> subprocess.CompletedProcess[str]:
+    """By Mono's compiler, for the C# that the .NET Framework's own knows."""
+    home = f"MONO_PATH={CSHARP}/usr/lib/mono/4.5,MONO_CFG_DIR={CSHARP}/etc,LD_LIBRARY_PATH={CSHARP}/usr/lib"
+    call = ["apptainer", "exec", "--bind", str(harness.REPO), "--bind", str(made.parent), "--env", home]
+    call += [str(harness.SIF), f"{CSHARP}/usr/bin/mono-sgen", f"{CSHARP}/usr/lib/mono/4.5/mcs.exe"]
+    call += ["-langversion:5", "-target:library", f"-out:{made}", str(source)]
+    return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_what_windows_compiles_when_an_image_is_made_compiles(work: Path) -> None:
+    """`RunJob.cs`: with a mistake in it no command would ever run there, and nobody here would know."""
+    subprocess.run([harness.REPO / "scripts" / "fetch-csharp"], check=True, timeout=300)
+    source = harness.REPO / "containers" / "windows" / "RunJob.cs"
+    done = compiled(source, work / "RunJob.dll")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (work / "RunJob.dll").read_bytes().startswith(b"MZ")
+    (work / "broken.cs").write_text(source.read_text().replace("bool desktop", "bool desk"))
+    broken = compiled(work / "broken.cs", work / "broken.dll")
+    assert "`desktop' does not exist" in broken.stdout + broken.stderr, broken
 
 
 def words(discs: Path, target: Path) -> list[str]:

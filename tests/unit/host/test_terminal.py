@@ -122,6 +122,7 @@ def test_what_is_told_to_the_build_is_no_setting_of_the_desktop(tree: Path) -> N
     [
         "build-install-iso",
         "conformance-suite",
+        "fetch-csharp",
         "fetch-shim",
         "further-guest",
         "lock",
