@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import harness
 import pytest
 from conftest import StartSession
 from harness import Console, Session
-from strange import node
+from strange import RESOURCES, node, refusal
 
 MIB = 1 << 20
 DISK = 1600 * MIB
@@ -40,10 +41,14 @@ class Disk:
         """Free what `fill` took."""
         self._filler.unlink()
 
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """What a verb comes to that is called on the same node."""
+        inside = ["nsenter", "-t", str(self._session.process.pid), "-U", "-m", "--preserve-credentials"]
+        return harness.run(*words, "--session-dir", str(self._session.base), prefix=inside)
+
     def status(self) -> dict[str, Any]:
         """What `7lbd status` says, called on the same node."""
-        inside = ["nsenter", "-t", str(self._session.process.pid), "-U", "-m", "--preserve-credentials"]
-        done = harness.run("status", "--json", "--session-dir", str(self._session.base), prefix=inside)
+        done = self.call("status", "--json")
         (state,) = json.loads(done.stdout)
         assert isinstance(state, dict)
         return state
@@ -62,7 +67,7 @@ def full(start: StartSession, base: Path) -> Session:
     """A demo guest that one can log in to, on a small file system. Its desktop is not waited for."""
     prefix = node(f"mount -t tmpfs -o size={DISK},mode=0700 none {base}")
     asked = ("--image", str(harness.DEMO), "--min-space", "1G", "--stop-grace", "5s", "--ready-timeout", "1h")
-    session = start(*asked, prefix=prefix, apart=True)
+    session = start(*asked, "--state-dir", str(base / "state"), prefix=prefix, apart=True)
     session.wait_phase("guest-up", 400)
     deadline = time.monotonic() + 300
     while "password" not in json.loads((session.folder / "session.json").read_text())["milestones"]:
@@ -91,7 +96,19 @@ def test_a_full_disk_stops_the_guest_until_there_is_room_and_loses_nothing(full:
     console.run("dd of=blob oflag=nocache conv=notrunc,fdatasync count=0 status=none; cmp /dev/shm/source blob", 120)
     assert "I/O error" not in console.run("dmesg 2>&1 || :")
     console.run("rm blob; sync")
+    not_suspended_while_full(full, disk, console)
     stop_while_full(full, disk, console)
+
+
+def not_suspended_while_full(session: Session, disk: Disk, console: Console) -> None:
+    """What its memory would take is no room, and what was written of it is none that the guest lacks afterwards."""
+    session.wait_phase("ready", 400)
+    disk.fill(leave=100 * MIB)
+    for how in (["--keep-running"], []):
+        done = disk.call("suspend", "--to", "/dev/shm/never.7lbd", *how)
+        refusal(done, RESOURCES, ["No space left", "it goes on", str(session.base)])
+        console.run("dd if=/dev/shm/source of=blob bs=1M count=20 conv=fsync 2>&1 && rm blob && sync")
+    disk.make_room()
 
 
 def stop_while_full(session: Session, disk: Disk, console: Console) -> None:

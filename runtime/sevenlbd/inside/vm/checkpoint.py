@@ -35,8 +35,18 @@ async def save(qmp: QMPClient, state: Path, disk: DiskCopy, meanwhile: Callable[
     """Write memory and devices to `state`, and the disk of the same moment; the machine runs when this is done.
 
     `meanwhile` is called while it stands still. Returns for how many seconds that was. Raises MachineError, and what
-    `meanwhile` raises.
+    `meanwhile` raises; nothing is left in the files then.
     """
+    try:
+        return await _saved(qmp, state, disk, meanwhile)
+    except BaseException:
+        for path in (state, disk.path):
+            with suppress(OSError):
+                os.truncate(path, 0)
+        raise
+
+
+async def _saved(qmp: QMPClient, state: Path, disk: DiskCopy, meanwhile: Callable[[], None]) -> float:
     async with _target(qmp, disk):
         with qmp.listener(("BLOCK_JOB_COMPLETED",)) as events, qmp.listener(("STOP", "RESUME")) as stillness:
             await migration.save_running(qmp, state)

@@ -8,6 +8,7 @@ page at a place of its own (`mapped-ram`): what is compared with the warm memory
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,9 +47,7 @@ async def hold(qmp: QMPClient, state: Path, *, with_memory: bool = True) -> None
         await execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT})
         await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, *wanted)
     except BaseException:
-        for command in ("migrate_cancel", "cont"):
-            with suppress(MachineError):
-                await execute(qmp, command)
+        await _give_up(qmp, state)
         raise
 
 
@@ -62,12 +61,20 @@ async def save_running(qmp: QMPClient, state: Path) -> None:
         await execute(qmp, "migrate-set-parameters", {"max-bandwidth": _NO_LIMIT, "downtime-limit": _STILL_MS})
         await _migrate(qmp, "migrate", {"uri": f"file:{state}"}, _SUSPENDED, _IN_PARALLEL)
     except BaseException:
-        for command in ("migrate_cancel", "cont"):
-            with suppress(MachineError):
-                await execute(qmp, command)
+        await _give_up(qmp, state)
         raise
     finally:
         patience.cancel()
+
+
+async def _give_up(qmp: QMPClient, state: Path) -> None:
+    """Let the machine run, with the room on its disk that a half written state would keep from it for ever."""
+    with suppress(MachineError):
+        await execute(qmp, "migrate_cancel")
+    with suppress(OSError):
+        os.truncate(state, 0)
+    with suppress(MachineError):
+        await execute(qmp, "cont")
 
 
 async def _stop(qmp: QMPClient) -> None:

@@ -22,7 +22,7 @@ from ...config.settings import AtEnd, Settings, in_words
 from ...config.sources import Places
 from ...images import names
 from ..cli.parser import source
-from ..saved import estimate, places, reading
+from ..saved import estimate, places
 from ..schedulers import classad
 from ..site import appliance_call, binds
 from ..site.condor_table import CondorTable
@@ -75,7 +75,7 @@ def wanted(parsed: argparse.Namespace, table: CondorTable) -> CondorJob:
 
 def text(want: CondorJob, settings: Settings, here: Places, made_by: str) -> str:
     """The description. Raises Refusal when it cannot be said what the job needs."""
-    settings = job_script.with_end(_as_it_was(settings, here), here)
+    settings = job_script.with_end(job_script.as_it_was(settings, here), here)
     suspends = settings.at_end is AtEnd.SUSPEND
     if suspends and (want.time_said or settings.time_limit):
         what = "a desktop that is suspended at its end goes on in HTCondor, so its job has no time (--time, --for)"
@@ -94,15 +94,6 @@ def text(want: CondorJob, settings: Settings, here: Places, made_by: str) -> str
         "queue",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _as_it_was(settings: Settings, here: Places) -> Settings:
-    """With the image, memory and CPUs of the desktop that the job goes on from, whatever the settings say."""
-    if not settings.resume:
-        return settings
-    facts = reading.header(_saved(settings, here)).facts
-    was = {"memory": facts.machine.memory, "cpus": facts.machine.cpus}
-    return settings.model_copy(update={**was, "image": settings.image or facts.image_name})
 
 
 def _asked(table: CondorTable, settings: Settings, here: Places, *, timed: bool) -> Iterator[str]:

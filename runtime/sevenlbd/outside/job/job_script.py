@@ -130,8 +130,8 @@ def walltime(seconds: float) -> str:
 def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     """The options of sbatch(1), without `#SBATCH`."""
     slurm = want.slurm
+    settings = with_end(as_it_was(settings, here), here)
     memory, cpus = size(slurm, settings, here)
-    settings = with_end(settings, here)
     saved = places.folder(settings.state_dir, here.environment)
     yield f"--job-name={_quoted(slurm.job_name)}"
     yield "--nodes=1"
@@ -158,6 +158,25 @@ def _option(written: str) -> str:
 def _quoted(value: str) -> str:
     """sbatch takes options from a script as words in a shell's quotes, without a shell's expansions."""
     return value if re.fullmatch(r"[\w@%+=:,./&|*!()\[\]-]+", value) else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+
+
+def as_it_was(settings: Settings, here: Places) -> Settings:
+    """With the image, memory and CPUs of the desktop that the job goes on from, whatever the settings say.
+
+    Raises Refusal.
+    """
+    if not settings.resume:
+        return settings
+    from ..saved import reading  # its libraries are large
+
+    path = places.find(places.folder(settings.state_dir, here.environment), settings.resume)
+    try:
+        facts = reading.header(path).facts
+    except OSError as error:
+        what = f"{path}: cannot be read: {error.strerror}"
+        raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd saved list") from None
+    was = {"memory": facts.machine.memory, "cpus": facts.machine.cpus}
+    return settings.model_copy(update={**was, "image": settings.image or facts.image_name})
 
 
 def with_end(settings: Settings, here: Places) -> Settings:

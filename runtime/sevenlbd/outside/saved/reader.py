@@ -6,8 +6,8 @@ It fills files of a session's folder in which no guest is yet. It alone has the 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyrage
@@ -39,11 +39,22 @@ def main(supervisor: Supervisor) -> int:
             base = os.open(order.memory, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             stack.callback(os.close, base)
         sink = Restore(order.facts, targets, base)
-        told = reading.read(source, _identity(order), sink, counter.advance, order.digest)
-        _finish(told, targets)
+        with _naming(order.folder):
+            told = reading.read(source, _identity(order), sink, counter.advance, order.digest)
+            _finish(told, targets)
         disk = Path(order.folder) / shared_files.OVERLAY
         _check_disk(disk, order.facts.machine.disk_size, encrypted=order.in_memory is not None)
     return size
+
+
+@contextmanager
+def _naming(folder: str) -> Iterator[None]:
+    """A full disk is told by the folder that has no room; a descriptor has no name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or folder
+        raise
 
 
 def _target(stack: ExitStack, order: Read, name: str) -> int:

@@ -186,7 +186,10 @@ class Suspending:
         if event.kind == EventKind.HELD:
             self._held.set_result(None)
         else:
-            hint = "it goes on; the session's logs/qemu.log has more"
+            hint = (
+                f"it goes on. What it uses of its memory has to find room in {self._place} for a moment; "
+                "the session's logs/qemu.log has more"
+            )
             self._held.set_exception(Refusal(ExitCode.RESOURCES, event.text, hint=hint))
         return True
 

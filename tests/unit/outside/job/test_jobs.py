@@ -18,6 +18,8 @@ from sevenlbd.outside.job import following, job_script
 from sevenlbd.outside.node.node_programs import Missing, NodePrograms
 from sevenlbd.outside.presence import elsewhere
 from sevenlbd.outside.presence.elsewhere import Elsewhere, View
+from sevenlbd.outside.saved import saved_format
+from sevenlbd.outside.saved.facts import Facts, MachineFacts, SavedHeader
 from sevenlbd.outside.schedulers.scheduler import Job
 from sevenlbd.outside.schedulers.slurm import Slurm
 from sevenlbd.wire.state import SessionState
@@ -124,6 +126,25 @@ def test_a_job_whose_image_is_suspended_at_its_end_asks_for_the_time_that_takes(
     assert lead("--stop-grace", "5m") > 300
     assert lead("--stop-grace", "5m", "--memory", "8G", "--cpus", "2") > 300, "of which nothing else is asked"
     assert lead("--stop-grace", "5m", "--at-end", "shutdown") == 120
+
+
+def test_a_job_that_goes_on_from_a_desktop_needs_no_image_named_and_asks_for_what_it_had(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = MachineFacts(
+        *("1:10.0", "pc-q35-10.0", "tcg", "max", 3, 4 << 30, "tap", "52:54:00:07:1b:d0"),
+        *("uefi", False, "virtio", "virtio", "virtio", "linux", "utc", 1 << 30),
+    )
+    facts = Facts("one", "only-on-nodes", "2", "only-on-nodes@2", "user1", "ann", machine, ())
+    saved = site / "desk.7lbd"
+    saved.write_bytes(saved_format.pack_header(SavedHeader(facts, ())))
+    lines = rendered(capsys, "slurm", "--resume", str(saved))
+    assert {"#SBATCH --mem=4608M", "#SBATCH --cpus-per-task=3"} <= set(lines)
+    assert lines[-1].endswith(f"run --resume={saved}")
+    with pytest.raises(Refusal, match="no saved desktop"):
+        rendered(capsys, "slurm", "--resume", "nosuch")
+    with pytest.raises(Refusal, match="cannot be read: No such file"):
+        rendered(capsys, "slurm", "--resume", str(site / "none.7lbd"))
 
 
 def test_the_command_line_beats_the_site_which_beats_the_image(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

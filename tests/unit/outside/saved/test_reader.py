@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from dataclasses import replace
@@ -65,6 +66,17 @@ def test_an_overlay_as_sessions_make_them_is_taken(tmp_path: Path) -> None:
     order = order_of(tmp_path, disk)
     assert restored(order) == Path(order.source).stat().st_size
     assert (tmp_path / "session" / "overlay.qcow2").read_bytes() == disk.read_bytes()
+
+
+def test_a_disk_without_room_for_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    order = order_of(tmp_path, made(tmp_path / "disk"))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left") as failed:
+        restored(order)
+    assert failed.value.filename == str(tmp_path / "session")
 
 
 HOSTILE = {
