@@ -143,6 +143,22 @@ def test_the_link_logs_in_and_the_key_stays_nowhere(demo: Session, new_visitor: 
     assert key not in demo.story()
 
 
+def test_a_link_leads_somebody_who_is_in_where_it_says_and_its_key_stays_in_no_address(
+    demo: Session, new_visitor: NewVisitor
+) -> None:
+    visitor, key = new_visitor(web.url(demo)), web.token(demo)
+    log_in(visitor, demo).close()
+    page = log_in(visitor, demo, to="native")
+    for name in ("", "native", "console", "desktop"):
+        page.goto(f"{web.url(demo)}{name}#token={key}")
+        until("the key goes", lambda: key not in page.url, 10, page)
+        page.wait_for_selector(f"body[data-page={name or 'status'}]")
+        # Pasted over the page, which is not loaded again for it.
+        page.evaluate("(key) => { location.hash = `token=${key}`; }", key)
+        until("the key goes again", lambda: key not in page.url, 10, page)
+    assert key not in page.evaluate("JSON.stringify([history.state, localStorage, sessionStorage])")
+
+
 def test_the_desktop_opens_by_itself_and_shows_what_is_in_the_guest(desktop: Page, mark: Colour) -> None:
     image = web.until_shown(desktop, "web-desktop.png", mark, 20_000)
     assert is_a_desktop(image)

@@ -70,6 +70,7 @@ def test_the_keyboard_gets_out_of_the_desktop_by_a_chord_that_is_shown(desktop: 
         assert active(desktop) == "stage", "the guest gets its Tab"
     desktop.keyboard.press("Control+Alt+Home")
     assert active(desktop) in ("full", "scale")
+    assert desktop.locator("#toast").is_hidden(), "it lies over the menu"
     assert "brings this menu and your keyboard back" in desktop.locator("#menu").inner_text()
     web.shot(desktop, "web-menu.png")
     desktop.keyboard.press("Tab")

@@ -10,6 +10,7 @@ import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { over } from "./lib/words.js";
 import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
 import { isTouch, TouchBar } from "./lib/touch-bar.js";
+import { serveNewerKeys } from "./login.js";
 
 const feed = new Feed();
 let [real, watching, wayOutTold] = [false, false, false];
@@ -76,6 +77,7 @@ function press(id, pressed) {
 }
 
 function main() {
+  void serveNewerKeys();
   const menu = new Menu(() => screen.rfb?.focus());
   serveFullScreen();
   menu.on("full", () => void toggleFullScreen());

@@ -20,6 +20,7 @@ import { over } from "./lib/words.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { isTouch, TouchBar } from "./lib/touch-bar.js";
 import { alike, View, wantedSize } from "./lib/view.js";
+import { serveNewerKeys } from "./login.js";
 
 /** @typedef {import("./lib/rdp.js").Connection} Connection */
 /** @typedef {import("./lib/tools.js").Words} Words */
@@ -374,6 +375,7 @@ async function beginAnew(mine) {
 }
 
 function main() {
+  void serveNewerKeys();
   if (led) history.replaceState(null, "", location.pathname);
   serveMenu();
   if (isTouch) at("keys").textContent = "Keyboard";

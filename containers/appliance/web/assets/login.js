@@ -16,7 +16,7 @@ const SENTENCES = {
  * Takes `token` and `to` out of the address, and the address out of the history.
  * @returns {{ token: string, to: string }}
  */
-export function takeKey() {
+function takeKey() {
   const words = new URLSearchParams(location.hash.slice(1));
   if (words.has("token")) history.replaceState(null, "", location.pathname + location.search);
   return { token: words.get("token") ?? "", to: words.get("to") ?? location.pathname.split("/").pop() ?? "" };
@@ -27,7 +27,7 @@ export function takeKey() {
  * @param {string} token
  * @returns {Promise<string>} what went wrong, in words; nothing when all is well
  */
-export async function enter(token) {
+async function enter(token) {
   try {
     // The answer to the right token is a redirection, which is not for us to follow.
     const answer = await fetch("login", { method: "POST", body: new URLSearchParams({ token }), redirect: "manual" });
@@ -36,6 +36,30 @@ export async function enter(token) {
   } catch {
     return SENTENCES[0] ?? "";
   }
+}
+
+/**
+ * For somebody who is in already, and may come with a newer key, for instance one that may do more: the key leaves the
+ * address, and the page opens that its link meant.
+ * @returns {Promise<boolean>} whether a key was taken, and this is that page
+ */
+async function takeNewer() {
+  const { token, to } = takeKey();
+  if (!token || (await enter(token))) return false;
+  const isHere = !PAGES.includes(to) || to === document.body.dataset["page"];
+  if (!isHere) location.replace(to);
+  return isHere;
+}
+
+/**
+ * Does so now and whenever a link is pasted over the page, which changes the fragment only.
+ * @param {() => void} [onNewer] called then
+ */
+export async function serveNewerKeys(onNewer = () => {}) {
+  addEventListener("hashchange", async () => {
+    if (await takeNewer()) onNewer();
+  });
+  await takeNewer();
 }
 
 const ASKED_AGAIN = "?asked-again";

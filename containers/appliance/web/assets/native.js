@@ -5,6 +5,7 @@ import { at, copies, post, Refused, tell } from "./lib/dom.js";
 import { called, Feed, isOver, showLink } from "./lib/session.js";
 import { serveTitle } from "./lib/time-left.js";
 import { native } from "./lib/words.js";
+import { serveNewerKeys } from "./login.js";
 
 /** @typedef {import("./lib/session.js").Status} Status */
 /** @typedef {{ account: string, password: string, destination: string }} Account */
@@ -116,6 +117,7 @@ function save(content, name) {
 }
 
 async function main() {
+  void serveNewerKeys();
   showLink(feed);
   serveTitle(feed, () => "Native client");
   feed.addEventListener("status", () => feed.status && show(feed.status));

@@ -6,7 +6,7 @@ import { at, make, post, sentence, tell } from "./lib/dom.js";
 import { called, duration, Feed, hasReached, isOver, showLink } from "./lib/session.js";
 import { serveTitle } from "./lib/time-left.js";
 import { clock } from "./lib/words.js";
-import { enter, takeKey } from "./login.js";
+import { serveNewerKeys } from "./login.js";
 
 /** @typedef {import("./lib/session.js").Status} Status */
 
@@ -301,9 +301,7 @@ function serveStop() {
 }
 
 async function main() {
-  // Somebody who is in already may come with a newer key, for instance one that may do more.
-  const { token } = takeKey();
-  if (token) await enter(token);
+  await serveNewerKeys(() => location.reload());
   const maybeOpen = autoOpen();
   serveStop();
   serveSuspend();

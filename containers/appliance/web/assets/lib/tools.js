@@ -63,6 +63,7 @@ export class Menu {
   }
 
   open() {
+    at("toast").hidden = true; // it would lie over the menu
     this.#show(true);
     this.#menu.querySelector("button")?.focus();
   }
