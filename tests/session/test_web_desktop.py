@@ -434,6 +434,19 @@ def test_the_key_field_takes_what_people_paste(demo: Session, new_visitor: NewVi
     page.wait_for_selector("body[data-page=status]")
 
 
+def test_a_key_that_nobody_answers_is_told(demo: Session, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(web.url(demo))
+    for address in (web.link(demo), web.url(demo)):
+        page = visitor.context.new_page()
+        page.route("**/login", lambda _: None)
+        page.goto(address)
+        if address == web.url(demo):
+            page.wait_for_selector("body[data-state=idle]")
+            page.fill("#token", web.token(demo))
+            page.keyboard.press("Enter")
+        page.locator("#message", has_text="has not answered yet").wait_for(timeout=20_000)
+
+
 def test_no_form_shows_itself_while_a_key_of_the_address_is_tried(demo: Session, new_visitor: NewVisitor) -> None:
     visitor = new_visitor(web.url(demo))
     visitor.context.add_init_script(

@@ -177,6 +177,22 @@ def test_a_session_that_never_answers_is_no_lost_line(visitor: Visitor, session:
     page.close()
 
 
+@pytest.mark.parametrize("kind", ["stop", "suspend"])
+def test_what_is_pressed_on_a_silent_line_is_not_sent(visitor: Visitor, session: Session, kind: str) -> None:
+    asked: list[str] = []
+    with shown(visitor, session, "", lambda: status("ready")) as page:
+        says(page, "#headline", "Your desktop is ready")
+        page.unroute("**/api/status")
+        page.route("**/api/status", lambda _: None)
+        page.on("request", lambda request: asked.append(request.url))
+        page.locator("#link", has_text="The line is silent").wait_for(timeout=15_000)
+        page.click(f"#{kind}")
+        if kind == "stop":
+            page.click("#stop-dialog button[value=stop]")
+        page.locator("#hint", has_text="did not get through: the line to the session is silent").wait_for()
+        assert not any(kind in address for address in asked)
+
+
 def test_a_page_of_another_version_asks_for_itself_once(visitor: Visitor, session: Session) -> None:
     asked: list[str] = []
     with shown(visitor, session, "desktop", lambda: status("booting", pages="another")) as page:

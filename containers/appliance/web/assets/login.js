@@ -12,6 +12,10 @@ const SENTENCES = {
   0: "The session does not answer. It may have ended, or the network may be down.",
 };
 
+const SILENT = 4000; // milliseconds, as on the other pages (lib/session.js)
+const UNHEARD =
+  "The session has not answered yet. It may have ended, or the network may be down. This page goes on waiting.";
+
 /**
  * Takes `token` and `to` out of the address, and the address out of the history.
  * @returns {{ token: string, to: string }}
@@ -100,7 +104,11 @@ function serve(form) {
   /** @param {string} token */
   const attempt = async (token) => {
     document.body.dataset["state"] = "trying";
+    const waiting = setTimeout(() => {
+      message.textContent = UNHEARD;
+    }, SILENT);
     const trouble = await enter(token);
+    clearTimeout(waiting);
     document.body.dataset["state"] = trouble ? "refused" : "in";
     message.textContent = trouble;
     if (!trouble) return go(key.to);

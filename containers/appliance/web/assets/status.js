@@ -272,10 +272,20 @@ function warmUp() {
   void fetchAhead();
 }
 
+/**
+ * Gives the session an order: now, or not at all. What waited on a silent line would come when nobody expects it.
+ * @param {string} path
+ * @param {object} [body]
+ */
+async function order(path, body = {}) {
+  if (feed.silent || feed.link !== "live") throw new Error("the line to the session is silent");
+  await post(path, { ...body, heard: feed.told });
+}
+
 function serveSuspend() {
   at("suspend").addEventListener("click", async () => {
     try {
-      await post("api/suspend", {});
+      await order("api/suspend");
     } catch (error) {
       tell("hint", `The order to suspend did not get through: ${error instanceof Error ? error.message : error}.`);
     }
@@ -293,7 +303,7 @@ function serveStop() {
   dialog.addEventListener("close", async () => {
     if (dialog.returnValue !== "stop") return;
     try {
-      await post("api/stop", { now: now.checked });
+      await order("api/stop", { now: now.checked });
     } catch (error) {
       tell("hint", `The order to stop did not get through: ${error instanceof Error ? error.message : error}.`);
     }

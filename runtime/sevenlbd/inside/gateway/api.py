@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,7 @@ from .responses import Refused
 _MAX_BODY = 64 * 1024  # bytes; a guess: a request has a token or a word
 _BODY_SECONDS = 10.0  # as a head has (limits.py)
 _BEAT_SECONDS = 1.5  # the pages tell their user of 4 s of silence (lib/session.js)
+_ORDER_SECONDS = 15.0  # a guess: a beat, a slow line there and back, and a little more; who waited longer has given up
 _WRITE_SECONDS = 30.0  # a browser that sleeps takes nothing, and comes back by itself
 _MAX_STREAMS = 256  # a guess: far more than a user has pages
 _SHOWN = (
@@ -155,17 +157,31 @@ async def secrets(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web
     return responses.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
 
 
+def _check_age(order: dict[str, Any]) -> None:
+    """Raises Refused for what was pressed too long ago: a page tells when it had last heard from us (late_input.py)."""
+    heard = order.get("heard", math.inf)
+    if not isinstance(heard, int | float):
+        raise Refused(400, "'heard' is a time in seconds")
+    if heard < time.time() - _ORDER_SECONDS:
+        raise Refused(
+            409, "it was too long on its way, and is not carried out", "look how things are, and give it anew"
+        )
+
+
 async def stop(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/stop {"now": bool}: ask the supervisor to end the session."""
-    now = (await _json_body(request)).get("now", False)
+    order = await _json_body(request)
+    now = order.get("now", False)
     if not isinstance(now, bool):
         raise Refused(400, "'now' is true or false")
+    _check_age(order)
     gate.ask(StopPressed(now))
     return responses.as_json({"stopping": True}, 202)
 
 
 async def suspend(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """POST api/suspend: ask the supervisor to write the desktop to its file, and to end the session."""
+    _check_age(await _json_body(request))
     gate.ask(SuspendPressed())
     return responses.as_json({"suspending": True}, 202)
 

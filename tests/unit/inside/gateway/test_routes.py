@@ -540,6 +540,20 @@ async def test_stop_is_passed_on(world: World) -> None:
     assert len(world.asked) == asked
 
 
+@pytest.mark.parametrize("path", ["api/stop", "api/suspend"])
+@lived()
+async def test_what_was_pressed_on_a_silent_line_is_not_carried_out_later(world: World, path: str) -> None:
+    headers, asked = world.headers("desktop"), len(world.asked)
+    for heard, status in (
+        *((str(time.time() - 20), 409), (str(time.time() - 3600), 409), (f"-{10**400}", 409), ("-Infinity", 409)),
+        *(('"12"', 400), ("null", 400), ("[]", 400)),
+    ):
+        assert await world.status_of("POST", path, headers, data=f'{{"heard": {heard}}}') == status
+    assert len(world.asked) == asked
+    for body in (f'{{"heard": {time.time() - 5}}}', "{}"):
+        assert await world.status_of("POST", path, headers, data=body) == 202
+
+
 @lived()
 async def test_the_password_is_for_the_desktop_role(world: World) -> None:
     async with world.client.post(world.url("api/desktop"), headers=world.headers("desktop")) as answer:

@@ -101,6 +101,8 @@ export class Feed extends EventTarget {
   /** Whether nothing is heard of the session, be it that it never was. */
   silent = false;
   #heard = 0;
+  /** The server's time when it was heard of last, in seconds since the epoch. */
+  told = 0;
   #doubting = false;
   /** How far the server's clock is ahead, in milliseconds. */
   skew = 0;
@@ -190,6 +192,7 @@ export class Feed extends EventTarget {
   /** @param {number} now the server's time, in seconds since the epoch */
   #beat(now) {
     this.#heard = performance.now();
+    this.told = now;
     if (this.#stream) this.#watch();
     this.#set("live");
     this.#hush(false);
