@@ -2,12 +2,14 @@
 
     node: 198.51.100.2 == site0 ---- site1 == 198.51.100.1: 192.0.2.0/24, 2001:db8::/64, siteserver.py
 
-The node's resolver is over there. Source: user_namespaces(7): who makes a user namespace may make networks in it.
+The node's resolver is over there. An owner who calls from the node (`grid pause`) is heard by the coordinators on it
+alone, not by those of other tests. Source: user_namespaces(7): who makes a user namespace may make networks in it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -21,11 +23,16 @@ from siteserver import ADDRESSES, ADDRESSES_V6, GATEWAY, GATEWAY_V6, NODE, NODE_
 
 HERE = Path(__file__).parent
 _DIE = ["setpriv", "--pdeathsig", "KILL", "--"]
+_HEARD = f"/tmp/7lbd-grid-{os.getuid()}"
+# A folder that somebody removes is no place for a mount any more: the file keeps it.
 # Who enters a user namespace from elsewhere has no capability there after the next exec: all begins in here.
 _SET_UP = f"""
 set -e
 cd "$1"
 mount --bind resolv.conf /etc/resolv.conf
+mkdir -p -m 0711 {_HEARD} own
+touch {_HEARD}/$$.site
+mount --bind own {_HEARD}
 ip link set lo up
 mkfifo go up
 setpriv --pdeathsig KILL unshare --net -- sh -c '
@@ -103,3 +110,4 @@ def up(folder: Path) -> Iterator[SiteNet]:
             yield net
         finally:
             node.kill()
+            Path(_HEARD, f"{node.pid}.site").unlink(missing_ok=True)

@@ -57,8 +57,8 @@ class GridTable(Table):
     idle: Duration = key(1200, "A VM that no job has claimed for so long ends; 0: it stays.", metavar="DURATION")
     lease: Duration = key(
         0,
-        "For how long a job may wait for its VM when that is suspended for the owner (HTCondor's job_lease_duration); "
-        "0: VMs end, and their jobs begin anew elsewhere.",
+        "For how long a VM is kept that is suspended for the owner, to go on when it may; 0: VMs end. Jobs of the "
+        "worker image are vacated before either, and those of an image that vacates none wait so long.",
         metavar="DURATION",
     )
 

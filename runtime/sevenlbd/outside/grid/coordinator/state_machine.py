@@ -174,7 +174,7 @@ class StateMachine:
                 vm.tells = True
             case VmSaved() if vm.stage in (Stage.SUSPENDING, Stage.ENDING, Stage.KILLING):
                 vm.saved, vm.saved_at, vm.tells = True, now, False
-                self._enter(vm, Stage.SUSPENDED, now, "its job can go on later")
+                self._enter(vm, Stage.SUSPENDED, now, "it can go on later")
             case VmNotSaved() if vm.stage is Stage.SUSPENDING:
                 self.decisions.act(leaving.end(vm, self.terms, now))
                 self.decisions.tell(f"vm {vm.id}", vm.stage, happening.why)
