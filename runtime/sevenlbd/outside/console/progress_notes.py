@@ -15,6 +15,8 @@ class ProgressNotes:
     def __init__(self, what: str) -> None:
         self._what = what
         self._began = self._told_at = 0.0
+        self.has_spoken = False
+        """Whether it takes so long that anything was said."""
 
     def told(self, done: int, total: int) -> str:
         """What is to be said now; empty when it is not time."""
@@ -24,6 +26,7 @@ class ProgressNotes:
         if now - self._told_at < _NOTE_SECONDS or not done:
             return ""
         self._told_at = now
+        self.has_spoken = True
         rate = done / (now - self._began)
         left = units.duration((total - done) / rate)
         return f"{self._what}: {100 * done // max(total, 1)} %, {rate / 2**20:.0f} MiB/s, {left} left"

@@ -110,3 +110,8 @@ class PublicState:
         """How far the saved desktop is read, for whoever watches the start."""
         if text := self._progress.told(done, total):
             self._display.note(text)
+
+    def is_read(self) -> None:
+        """It is read: of a large one, its machine takes some time, too."""
+        if self._progress.has_spoken:
+            self._display.note("the saved desktop is read, and its machine takes its memory from there")

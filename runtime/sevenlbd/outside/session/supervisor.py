@@ -96,6 +96,7 @@ async def run(
             link.send_plan(whole, [*sockets.values(), *held.values()])
             if session.restoring:
                 await _restored(session, session.restoring)
+                session.public.is_read()
                 link.send(Restored())
             await session.live()
             await gateway.farewell()

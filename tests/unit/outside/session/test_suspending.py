@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
+from sevenlbd.outside.console import progress_notes
 from sevenlbd.outside.saved import estimate, keys, passphrases, reading, saving
 from sevenlbd.outside.saved.facts import Facts, MachineFacts
 from sevenlbd.outside.saved.messages import Read
@@ -71,6 +72,10 @@ class Watching(Shown):
     def __init__(self) -> None:
         super().__init__()
         self.every: list[Phase] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def update(self, state: SessionState) -> None:
         super().update(state)
@@ -431,16 +436,23 @@ def test_all_that_a_session_needs_is_made_while_its_saved_desktop_is_read(
     made = replace(made, resume=Read(str(source), "", made.savable.facts, "", "", "", (0, 0, 0)))
     keeper, shown = HoldingKeeper(made.where / "a1"), Watching()
 
-    async def read(_prepared: Prepared, folder: Path, *_: object) -> None:
+    async def read(_prepared: Prepared, folder: Path, _held: object, advance: Callable[[int, int], None]) -> None:
         assert (folder / "overlay.qcow2").read_bytes() == b"", "there, for whoever binds it, and not whole"
         while keeper.plan is None:
             await asyncio.sleep(0.01)
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            advance(1, 2)
         assert Phase.BOOTING not in shown.phases
         keeper.heard.append("is read")
 
     monkeypatch.setattr(suspending, "restored", read)
+    monkeypatch.setattr(progress_notes, "_NOTE_SECONDS", 0.001)
     asyncio.run(asyncio.wait_for(lived(made, keeper, shown, lambda _place: None), 30))
     assert keeper.heard == ["is read", "Restored"], "no machine begins before"
+    first, last = shown.notes[0], shown.notes[-1]
+    assert first.startswith("the saved desktop is read: 50 %, ")
+    assert "its machine takes its memory from there" in last, "which takes its time, too"
 
 
 def _cut(path: Path) -> None:
