@@ -179,6 +179,7 @@ def test_without_javascript_every_page_says_so_and_what_works(chromium: Browser,
         assert "7lbd connect" in text, name
         web.shot(page, f"no-script-{name or 'status'}.png")
     page.goto(web.url(demo) + "native")
+    assert page.locator("button:visible").count() == 0, "they do nothing"
     with page.expect_download() as download:
         page.click("noscript a")
     assert "full address:s:" in download.value.path().read_text(encoding="utf-8-sig")
