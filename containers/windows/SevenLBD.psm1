@@ -548,8 +548,8 @@ function Clear-Certificate {
     $old = @(Get-ChildItem 'Cert:\LocalMachine\Remote Desktop' -ErrorAction SilentlyContinue | Where-Object $Which)
     if (-not $old.Count) { return }
     foreach ($one in $old) { Remove-Certificate $one.Thumbprint }
-    # The configuration service makes one when it starts and there is none. learn.microsoft.com, "Event ID troubleshooting for
-    # RDP connection issues". TermService goes on with the old one until it starts anew.
+    # The configuration service makes one when it starts and there is none. learn.microsoft.com, "Troubleshoot Azure VM RDP
+    # connection issues by Event ID". TermService goes on with the old one until it starts anew.
     try { Restart-Service -Name SessionEnv -Force } catch { Write-Step $_.Exception.Message }
     Restart-Service -Name TermService -Force
 }

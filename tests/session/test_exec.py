@@ -214,14 +214,13 @@ def test_all_that_it_has_started_ends_with_it(kept: Kept) -> None:
 
 
 def test_a_reader_that_stalls_is_waited_for_but_not_past_the_time_limit(kept: Kept) -> None:
-    with subprocess.Popen(
-        kept.call("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done", options=("--timeout", "3s")),
-        stdout=subprocess.PIPE,
-    ) as stalled:
-        assert stalled.wait(90) == 124
     with subprocess.Popen(kept.call("sh", "-c", "head -c 3000000 /dev/zero; exit 5"), stdout=subprocess.PIPE) as slow:
         assert slow.stdout
-        time.sleep(8)
+        with subprocess.Popen(
+            kept.call("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done", options=("--timeout", "3s")),
+            stdout=subprocess.PIPE,
+        ) as stalled:
+            assert stalled.wait(90) == 124
         assert slow.poll() is None
         assert len(slow.stdout.read()) == 3_000_000
         assert slow.wait(90) == 5
@@ -268,6 +267,15 @@ def test_a_signal_ends_it_politely_with_all_it_has_started(kept: Kept, number: i
         assert running.stdout.read() == b"saved\n"
         assert running.wait(60) == 9
     assert kept.run("pgrep", "-f", "^sleep 3000").returncode == 1
+
+
+def test_a_command_draws_on_the_accounts_desktop_where_it_asks_for_that(kept: Kept) -> None:
+    """A window that stands until it is taken away; without the option there is nowhere to put it."""
+    window = ("sh", "-c", "timeout 3 xmessage seen; echo $?")
+    assert kept.run(*window, options=("--desktop",)).stdout == b"124\n"
+    without = kept.run(*window)
+    assert without.stdout == b"1\n", without
+    assert b"display" in without.stderr
 
 
 def test_who_is_killed_leaves_no_command_behind(kept: Kept) -> None:

@@ -219,6 +219,14 @@ def test_where_the_guest_can_write_no_more_the_command_ends_and_that_is_told(job
     assert "cannot be written to the share `job`" in ended.said
 
 
+@pytest.mark.parametrize(("asked", "screen"), [(True, b":0"), (False, b"")])
+def test_a_command_has_the_screen_if_it_asked_for_it(job: Job, asked: bool, screen: bytes) -> None:
+    Order(("sh", "-c", 'printf %s "$DISPLAY"'), desktop=asked).write(job.held, windows=False)
+    with subprocess.Popen([sys.executable, RUN_JOB, job.folder, job.work]):
+        assert job.running().wait(job.held).code == 0
+    assert bytes(job.out) == screen
+
+
 def test_a_command_that_nobody_waits_for_is_killed(job: Job) -> None:
     """As when the agent, which has brought it, dies."""
     Order(("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")).write(job.held, windows=False)

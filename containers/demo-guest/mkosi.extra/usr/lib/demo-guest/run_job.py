@@ -158,6 +158,8 @@ def started(work, account):
     """The command, its standard streams as our ends of pipes. Raises OSError."""
     order = json.loads(Path("order.json").read_text())
     identity, variables = account_of(account) if account else ({}, {})
+    if order.get("desktop"):
+        variables = {**variables, "DISPLAY": ":0"}
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **variables, **order["environment"]}
     given = subprocess.PIPE if order["input"] else subprocess.DEVNULL
     command = order["command"]
