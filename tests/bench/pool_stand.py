@@ -26,6 +26,7 @@ from sevenlbd.images.signing import signature
 from sevenlbd.outside.grid import membership
 from sevenlbd.outside.grid.client import PoolClient, PoolGone
 from sevenlbd.outside.grid.coordinator.pool_pace import PoolPace
+from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.membership import Membership
 from sevenlbd.outside.grid.pool import pool_folder, serving
 from sevenlbd.outside.grid.pool.fleet import Fleet
@@ -37,7 +38,7 @@ from sevenlbd.outside.grid.pool.offers import Offers
 from sevenlbd.outside.grid.pool.queue_demand import QueueDemand
 from sevenlbd.outside.grid.pool.throttle import Throttle
 from sevenlbd.outside.grid.pool.worker_tokens import TokenTerms, WorkerTokens
-from sevenlbd.outside.grid.protocol import HeldImage, Owner, PoolAddress, Report, RunningVm, VmPhase, Waiting
+from sevenlbd.outside.grid.protocol import PoolAddress, Waiting
 
 ADDRESS = PoolAddress("pool.example.org:9618", "example.org")
 RATE = 32 << 20

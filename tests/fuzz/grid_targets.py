@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from sevenlbd.base.errors import visible
-from sevenlbd.outside.grid import join_record, protocol
+from sevenlbd.outside.grid import join_record, machine_report, protocol
 from sevenlbd.outside.grid.client import PoolClient
 from sevenlbd.outside.grid.coordinator import overview, own_files, owner_asking, owner_socket
 from sevenlbd.outside.grid.https_exchange import Head
@@ -65,11 +65,13 @@ def _answers() -> Parse:
 def _seeds() -> tuple[bytes, ...]:
     address = protocol.PoolAddress("pool.example.edu:9618", "example.edu")
     files = (protocol.OfferedFile("manifest.json", 5), protocol.OfferedFile("warm/memory", 5))
-    vm = protocol.RunningVm(1, "lab", "1", protocol.VmPhase.BUSY, 5.0)
+    vm = machine_report.RunningVm(1, "lab", "1", machine_report.VmPhase.BUSY, 5.0)
     said: list[object] = [
         protocol.Waiting(address, (protocol.Demand("lab", 1, 1, 1 << 30, 5),), _DIGEST),
         protocol.Images((protocol.OfferedImage("lab", "1", _DIGEST, files),), "ticket", 60.0),
-        protocol.Report(protocol.Owner.ABSENT, True, 1, (vm,), (protocol.HeldImage("lab", "1", 5),), "why"),
+        machine_report.Report(
+            machine_report.Owner.ABSENT, True, 1, (vm,), (machine_report.HeldImage("lab", "1", 5),), "why"
+        ),
         protocol.WorkerOrder("lab", 1, resumes=True),
         protocol.WorkerPass(address, "a.b.c", 60.0),
     ]

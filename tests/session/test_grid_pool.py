@@ -35,7 +35,8 @@ import json, sys
 from dataclasses import asdict
 from pathlib import Path
 from sevenlbd.outside.grid.client import PoolClient
-from sevenlbd.outside.grid.protocol import Owner, Report, WorkerOrder, RunningVm, VmPhase, HeldImage
+from sevenlbd.outside.grid.protocol import WorkerOrder
+from sevenlbd.outside.grid.machine_report import Owner, Report, RunningVm, VmPhase, HeldImage
 from sevenlbd.base.errors import Refusal
 machine, verb = PoolClient(Path(sys.argv[1])), sys.argv[2]
 try:

@@ -2,6 +2,8 @@
 
 - join_record: the pool that a guest joins, as `run --join` is given it
 - protocol: what a machine and the pool's service say to each other
+- machine_report: of that, what a machine tells of itself
+- record_limits: what any of it may hold
 - https_exchange: one request to one server that is known by its key, with an end to everything
 - membership: the pool that this machine belongs to, and its token
 - client: the service, asked by such a machine

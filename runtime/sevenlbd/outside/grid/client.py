@@ -17,19 +17,9 @@ from ...base.errors import ExitCode, Refusal
 from ...wire.codec import Codec, Malformed
 from . import https_exchange, membership, protocol
 from .https_exchange import Head, HttpAnswer, HttpQuestion, Server, Unreachable, Untrue
+from .machine_report import Report
 from .membership import Membership
-from .protocol import (
-    Heard,
-    Images,
-    KeyOrder,
-    MachineKey,
-    OfferedImage,
-    Problem,
-    Report,
-    Waiting,
-    WorkerOrder,
-    WorkerPass,
-)
+from .protocol import Heard, Images, KeyOrder, MachineKey, OfferedImage, Problem, Waiting, WorkerOrder, WorkerPass
 
 _SECONDS = 60.0  # for a question: more than the service takes to ask a queue of its own
 _SLOWEST = 4 << 10  # bytes a second, of a file: a thousand machines behind 50 Mbit/s get more

@@ -19,6 +19,7 @@ from .enrolled_key import EnrolledKey
 from .https_exchange import HttpQuestion, is_pin
 from .membership import Membership
 from .protocol import Enrolled, Enrolling
+from .record_limits import is_machine
 
 _SECONDS = 60.0  # a guess: somebody waits at a terminal
 _HINT = "the pool's administrator makes one: 7lbd grid pool code"
@@ -32,7 +33,7 @@ def enrol(context: CommandContext) -> int:
         what = f"this machine belongs to {membership.read(place).url} already"
         raise Refusal(ExitCode.USAGE, what, hint="--again enrols it anew; it needs a new code")
     name = given.machine or usual_name(os.uname().nodename)
-    if not protocol.is_machine(name):
+    if not is_machine(name):
         what = f"`{name[:80]}` cannot be a machine's name"
         raise Refusal(ExitCode.USAGE, what, hint="--machine NAME: lower-case letters, digits, dots and dashes")
     code = _code(given.code)

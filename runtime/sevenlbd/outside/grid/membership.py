@@ -22,8 +22,8 @@ from ...base.belongings import Strangers
 from ...base.errors import ExitCode, Refusal
 from ...config.value_kinds import written
 from ..presence import records
-from . import protocol
 from .https_exchange import Server, is_pin
+from .record_limits import is_machine
 
 FOLDER, MACHINE, TOKEN, _LOCK = "grid", "machine.toml", "token", "token.lock"
 DEFAULT_PORT = 9680
@@ -75,7 +75,7 @@ def read(place: Path) -> Membership:
     try:
         table = tomllib.loads(belongings.read(place / MACHINE, belongings.of_user()).decode())
         found = Membership(*(str(table[name]) for name in ("url", "machine", "pin")))
-        good = is_pin(found.pin) and protocol.is_machine(found.machine)
+        good = is_pin(found.pin) and is_machine(found.machine)
     except FileNotFoundError:
         raise Refusal(ExitCode.USAGE, "this machine belongs to no pool yet", hint=ENROL) from None
     except (OSError, Strangers) as error:

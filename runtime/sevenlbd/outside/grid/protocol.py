@@ -14,15 +14,27 @@ carries the machine's token as `Authorization: Bearer`; the answer's `RENEWED` h
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from ...base import hostnames
 from ...images import names
 from ...images.layout import MANIFEST
-from ...wire.codec import MAX_TEXT, Codec, Lenient, Malformed, Printable
+from ...wire.codec import Codec, Lenient, Printable
+from .machine_report import Report
+from .record_limits import (
+    HASH,
+    MOST_DEMANDS,
+    MOST_FILES,
+    MOST_IMAGES,
+    is_file,
+    is_machine,
+    need,
+    need_address,
+    need_counts,
+    need_moment,
+    need_secret,
+    need_version,
+)
 
 ENROL, WAITING, IMAGES, STATE, WORKER = "/v1/enrol", "/v1/waiting", "/v1/images", "/v1/state", "/v1/worker"
 KEY = "/v1/key"
@@ -38,57 +50,6 @@ MOST_BYTES = {
     WORKER: 16 << 10,
     KEY: 4 << 10,
 }
-MOST_DEMANDS = 1000  # a guess: names that jobs wait for at once, times the sizes that they ask for
-MOST_IMAGES = 1000  # a guess: a large site has dozens
-MOST_FILES = 64  # of a version; with a warm state and a signature there are about ten
-MOST_SLOTS = 256  # a guess: VMs of one machine
-_MOST = 1 << 53  # of any count, as JSON's numbers go (RFC 8259, 6)
-_MOST_TOKEN = 8 << 10  # letters; HTCondor's are of some 500
-_HASH = re.compile(r"[0-9a-f]{64}")  # also a key's 256 bits
-_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what a header may hold (RFC 6750, 2.1)
-_PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DEEPEST = 4  # folders of a file in a version; there is one, of the warm state
-_MOST_MACHINE = 63  # letters, as of a host's first label
-
-
-def is_machine(text: str) -> bool:
-    """Whether a machine may be called so: it becomes a file's name and part of an attribute in the pool."""
-    return len(text) <= _MOST_MACHINE and hostnames.is_node_name(text) and ".." not in text
-
-
-def is_file(text: str) -> bool:
-    """Whether a version may have a file of that path."""
-    pieces = text.split("/")
-    return len(pieces) <= _DEEPEST and all(_PIECE.fullmatch(piece) and ".." not in piece for piece in pieces)
-
-
-def _need(good: object, what: str) -> None:
-    if not good:
-        raise Malformed(what)
-
-
-def _need_counts(*numbers: int) -> None:
-    _need(all(0 <= number < _MOST for number in numbers), "a number makes no sense")
-
-
-def _need_secret(text: str) -> None:
-    _need(len(text) <= _MOST_TOKEN and _SECRET.fullmatch(text), "a secret is none")
-
-
-def _need_moment(seconds: float) -> None:
-    _need(math.isfinite(seconds) and 0 <= seconds < _MOST, "a time makes no sense")
-
-
-def _need_version(name: str, version: str) -> None:
-    _need(names.is_name(name) and names.is_version(version), "an image's name is none")
-
-
-def _need_address(text: str) -> None:
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    known = hostnames.is_address(bare) or hostnames.is_name(host.lower())
-    good = colon and known and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 1 << 16
-    _need(good, "an address is none")
 
 
 @dataclass(frozen=True)
@@ -109,8 +70,8 @@ class Enrolling:
     """How it wants to be called; the answer says how it is."""
 
     def __post_init__(self) -> None:
-        _need_secret(self.code)
-        _need(is_machine(self.machine), "a machine's name is none")
+        need_secret(self.code)
+        need(is_machine(self.machine), "a machine's name is none")
 
 
 @dataclass(frozen=True)
@@ -121,8 +82,8 @@ class Enrolled:
     token: str
 
     def __post_init__(self) -> None:
-        _need(is_machine(self.machine), "a machine's name is none")
-        _need_secret(self.token)
+        need(is_machine(self.machine), "a machine's name is none")
+        need_secret(self.token)
 
 
 @dataclass(frozen=True)
@@ -135,8 +96,8 @@ class Pace:
     """The most that it waits when the service does not answer; it doubles up to there."""
 
     def __post_init__(self) -> None:
-        _need_moment(self.poll)
-        _need_moment(self.longest)
+        need_moment(self.poll)
+        need_moment(self.longest)
 
 
 @dataclass(frozen=True)
@@ -148,8 +109,8 @@ class PoolAddress:
     trust_domain: str
 
     def __post_init__(self) -> None:
-        _need_address(self.collector)
-        _need(re.fullmatch(r"[A-Za-z0-9._-]{1,253}", self.trust_domain), "a trust domain is none")
+        need_address(self.collector)
+        need(re.fullmatch(r"[A-Za-z0-9._-]{1,253}", self.trust_domain), "a trust domain is none")
 
 
 @dataclass(frozen=True)
@@ -166,8 +127,8 @@ class Demand:
     """Bytes."""
 
     def __post_init__(self) -> None:
-        _need(names.is_name(self.vm_name), "an image's name is none")
-        _need_counts(self.jobs, self.cpus, self.memory, self.disk)
+        need(names.is_name(self.vm_name), "an image's name is none")
+        need_counts(self.jobs, self.cpus, self.memory, self.disk)
 
 
 @dataclass(frozen=True)
@@ -181,8 +142,8 @@ class Waiting:
     pace: Lenient[Pace] = Pace()
 
     def __post_init__(self) -> None:
-        _need(len(self.demands) <= MOST_DEMANDS, "too many demands")
-        _need(_HASH.fullmatch(self.images), "a digest is none")
+        need(len(self.demands) <= MOST_DEMANDS, "too many demands")
+        need(HASH.fullmatch(self.images), "a digest is none")
 
 
 @dataclass(frozen=True)
@@ -194,8 +155,8 @@ class OfferedFile:
     size: int
 
     def __post_init__(self) -> None:
-        _need(is_file(self.name), "a file's name is none")
-        _need_counts(self.size)
+        need(is_file(self.name), "a file's name is none")
+        need_counts(self.size)
 
 
 @dataclass(frozen=True)
@@ -209,13 +170,13 @@ class OfferedImage:
     files: tuple[OfferedFile, ...]
 
     def __post_init__(self) -> None:
-        _need_version(self.name, self.version)
-        _need(_HASH.fullmatch(self.manifest), "a digest is none")
+        need_version(self.name, self.version)
+        need(HASH.fullmatch(self.manifest), "a digest is none")
         there = [file.name for file in self.files]
-        _need(len(there) <= MOST_FILES and len({name.lower() for name in there}) == len(there), "too many files")
-        _need(MANIFEST in there, "a version without a manifest")
+        need(len(there) <= MOST_FILES and len({name.lower() for name in there}) == len(there), "too many files")
+        need(MANIFEST in there, "a version without a manifest")
         folders = {name[:at] for name in there for at, letter in enumerate(name) if letter == "/"}
-        _need(not folders & set(there), "a file is a folder, too")
+        need(not folders & set(there), "a file is a folder, too")
 
     @property
     def size(self) -> int:
@@ -235,93 +196,9 @@ class Images:
 
     def __post_init__(self) -> None:
         there = {image.name for image in self.images}
-        _need(len(self.images) <= MOST_IMAGES and len(there) == len(self.images), "too many images")
-        _need_secret(self.ticket)
-        _need_moment(self.expires)
-
-
-class Owner(StrEnum):
-    """Whether the machine's owner is there."""
-
-    PRESENT = "present"
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
-
-
-class VmPhase(StrEnum):
-    """How far a VM is."""
-
-    STARTING = "starting"
-    WAITING = "waiting"
-    """It has joined the pool, and nobody has claimed it."""
-    BUSY = "busy"
-    SUSPENDING = "suspending"
-    SUSPENDED = "suspended"
-    RESUMING = "resuming"
-    ENDING = "ending"
-
-
-@dataclass(frozen=True)
-class RunningVm:
-    """One VM of a machine."""
-
-    slot: int
-    image: str
-    version: str
-    phase: VmPhase
-    since: float
-    """When this phase began, in seconds before the report."""
-    cpus: int = 0
-    memory: int = 0
-
-    def __post_init__(self) -> None:
-        _need_version(self.image, self.version)
-        _need_counts(self.slot, self.cpus, self.memory)
-        _need_moment(self.since)
-
-
-@dataclass(frozen=True)
-class HeldImage:
-    """A version in a machine's own repository."""
-
-    name: str
-    version: str
-    size: int = 0
-    whole: bool = True
-    """False while it is being fetched."""
-
-    def __post_init__(self) -> None:
-        _need_version(self.name, self.version)
-        _need_counts(self.size)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a machine does. The counts are since its coordinator began."""
-
-    owner: Owner
-    lends: bool
-    """Whether VMs may run on it now."""
-    slots: int
-    vms: tuple[RunningVm, ...] = ()
-    images: tuple[HeldImage, ...] = ()
-    reason: Printable = ""
-    """Why it lends or does not, in its policy's words."""
-    fetched: int = 0
-    """Bytes of images."""
-    started: int = 0
-    """VMs that were."""
-    evictions: int = 0
-    failures: int = 0
-    """VMs and fetches that failed."""
-    appliance: Printable = ""
-    """Its version."""
-
-    def __post_init__(self) -> None:
-        _need(self.slots <= MOST_SLOTS and len(self.vms) <= MOST_SLOTS, "too many slots")
-        _need(len(self.images) <= MOST_IMAGES, "too many images")
-        _need(max(len(self.reason), len(self.appliance)) <= MAX_TEXT, "a text is too long")
-        _need_counts(self.slots, self.fetched, self.started, self.evictions, self.failures)
+        need(len(self.images) <= MOST_IMAGES and len(there) == len(self.images), "too many images")
+        need_secret(self.ticket)
+        need_moment(self.expires)
 
 
 @dataclass(frozen=True)
@@ -344,8 +221,8 @@ class WorkerOrder:
     """Whether it goes on from where it was suspended, with its job."""
 
     def __post_init__(self) -> None:
-        _need(names.is_name(self.vm_name), "an image's name is none")
-        _need_counts(self.slot, self.cpus, self.memory)
+        need(names.is_name(self.vm_name), "an image's name is none")
+        need_counts(self.slot, self.cpus, self.memory)
 
 
 @dataclass(frozen=True)
@@ -359,8 +236,8 @@ class WorkerPass:
     """Seconds from now."""
 
     def __post_init__(self) -> None:
-        _need_secret(self.token)
-        _need_moment(self.lifetime)
+        need_secret(self.token)
+        need_moment(self.lifetime)
 
 
 @dataclass(frozen=True)
@@ -371,7 +248,7 @@ class KeyOrder:
     """256 bits in hexadecimal."""
 
     def __post_init__(self) -> None:
-        _need(not self.keep or _HASH.fullmatch(self.keep), "a key is none")
+        need(not self.keep or HASH.fullmatch(self.keep), "a key is none")
 
 
 @dataclass(frozen=True)
@@ -381,7 +258,7 @@ class MachineKey:
     key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _need(_HASH.fullmatch(self.key), "a key is none")
+        need(HASH.fullmatch(self.key), "a key is none")
 
 
 PROBLEM = Codec[Problem](Problem)

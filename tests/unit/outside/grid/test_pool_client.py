@@ -18,7 +18,8 @@ from sevenlbd.base import atomic
 from sevenlbd.base.errors import Refusal
 from sevenlbd.outside.grid import client, membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolLied
-from sevenlbd.outside.grid.protocol import KeyOrder, MachineKey, Owner, Report, WorkerOrder, WorkerPass
+from sevenlbd.outside.grid.machine_report import Owner, Report
+from sevenlbd.outside.grid.protocol import KeyOrder, MachineKey, WorkerOrder, WorkerPass
 
 SHORT, LONG = 0.5, 20.0
 WAITING = pool_world.waiting()

@@ -7,21 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sevenlbd.outside.grid import protocol
-from sevenlbd.outside.grid.protocol import (
-    Demand,
-    HeldImage,
-    Images,
-    OfferedFile,
-    OfferedImage,
-    Owner,
-    PoolAddress,
-    Report,
-    RunningVm,
-    VmPhase,
-    Waiting,
-    WorkerPass,
-)
+from sevenlbd.outside.grid import protocol, record_limits
+from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
+from sevenlbd.outside.grid.protocol import Demand, Images, OfferedFile, OfferedImage, PoolAddress, Waiting, WorkerPass
 from sevenlbd.wire.codec import Malformed
 
 POOL = PoolAddress("pool.example.org:9618", "example.org")
@@ -123,9 +111,9 @@ def test_a_token_fits_a_header(token: str) -> None:
 
 def test_a_million_of_anything_is_too_many() -> None:
     for most, record, field in (
-        (protocol.MOST_DEMANDS, WANTED, "demands"),
-        (protocol.MOST_IMAGES, REPORT, "images"),
-        (protocol.MOST_SLOTS, REPORT, "vms"),
+        (record_limits.MOST_DEMANDS, WANTED, "demands"),
+        (record_limits.MOST_IMAGES, REPORT, "images"),
+        (record_limits.MOST_SLOTS, REPORT, "vms"),
     ):
         with pytest.raises(Malformed):
             replace(record, **{field: getattr(record, field) * (most + 1)})
@@ -141,8 +129,8 @@ def test_what_is_no_record_is_told(body: bytes) -> None:
 def test_the_largest_record_of_each_kind_fits_its_body() -> None:
     name = "a" * 63
     demand = Demand(name, *[(1 << 53) - 1] * 4)
-    wanted = replace(WANTED, demands=(demand,) * protocol.MOST_DEMANDS)
-    vms = (RunningVm(255, name, name, VmPhase.SUSPENDING, 1e15, 1 << 50, 1 << 50),) * protocol.MOST_SLOTS
+    wanted = replace(WANTED, demands=(demand,) * record_limits.MOST_DEMANDS)
+    vms = (RunningVm(255, name, name, VmPhase.SUSPENDING, 1e15, 1 << 50, 1 << 50),) * record_limits.MOST_SLOTS
     report = replace(REPORT, vms=vms, images=(HeldImage(name, name, 1 << 50),) * 512)
     assert len(protocol.WAITING_ANSWER.pack(wanted)) <= protocol.MOST_BYTES[protocol.WAITING]
     assert len(protocol.REPORT.pack(report)) <= protocol.MOST_BYTES[protocol.STATE]
@@ -155,9 +143,9 @@ def test_a_pace_that_makes_no_sense_is_the_usual_one() -> None:
 
 @pytest.mark.parametrize("name", ["lab-01", "lab-01.example.org", "7"])
 def test_a_machine_is_called_like_a_host(name: str) -> None:
-    assert protocol.is_machine(name)
+    assert record_limits.is_machine(name)
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "a/b", "../x", "a..b", "-a", "a" * 64, "a b", "a\n"])
 def test_a_machine_is_called_nothing_else(name: str) -> None:
-    assert not protocol.is_machine(name)
+    assert not record_limits.is_machine(name)

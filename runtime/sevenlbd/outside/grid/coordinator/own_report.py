@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .... import __version__
-from ..protocol import MOST_IMAGES, HeldImage, Owner, Report, RunningVm, VmPhase
+from ..machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
+from ..record_limits import MOST_IMAGES
 from .holdings import ImageStage
 from .stages import Stage, Vm
 from .state_machine import StateMachine

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from ....base.errors import Refusal
 from ..client import MachineBarred, PoolDeclined, PoolGone, PoolNotNow
-from ..protocol import Images, OfferedImage, Report, Waiting, WorkerOrder, WorkerPass
+from ..machine_report import Report
+from ..protocol import Images, OfferedImage, Waiting, WorkerOrder, WorkerPass
 from .happenings import Happening, ImagesTold, KeyTold, NoPass, PoolSilent, PoolTold
 
 type Tell = Callable[[Happening], None]

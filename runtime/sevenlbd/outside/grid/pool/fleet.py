@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..protocol import Owner, Report, VmPhase
+from ..machine_report import Owner, Report, VmPhase
 
 SILENT_POLLS = 4  # a machine that was not heard for so many of its polls is away
 _FORGOTTEN = 7 * 86400.0  # seconds; a guess: what was said a week ago is nobody's interest

@@ -23,9 +23,9 @@ from pathlib import Path
 from ....base import atomic, foreign_files
 from ....base.errors import visible
 from ....wire.codec import Codec
-from .. import protocol
 from ..membership import ENROL
 from ..protocol import Problem
+from ..record_limits import is_machine
 from . import machine_keys
 from .pool_folder import MACHINES, REVOKED
 
@@ -88,7 +88,7 @@ def load(place: Path) -> dict[str, PoolMember]:
         kept = _FILE.unpack(foreign_files.read(place, MACHINES, _MOST_BYTES))
     except FileNotFoundError:
         return {}
-    return {member.name: member for member in kept.machines if protocol.is_machine(member.name)}
+    return {member.name: member for member in kept.machines if is_machine(member.name)}
 
 
 def why_revoked(place: Path, member: PoolMember) -> str:

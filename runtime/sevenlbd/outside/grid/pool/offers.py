@@ -23,7 +23,8 @@ from ....images.names import Reference
 from ....images.signing import manifest
 from ....wire import codec
 from ....wire.codec import Malformed
-from ..protocol import MOST_IMAGES, OfferedFile, OfferedImage
+from ..protocol import OfferedFile, OfferedImage
+from ..record_limits import MOST_IMAGES
 
 _FRESH = 15.0  # seconds; a guess: what was published is offered after so long
 _KEPT = 86400.0  # seconds that a version which is not current any more is served on; a guess: a slow fetch takes a day

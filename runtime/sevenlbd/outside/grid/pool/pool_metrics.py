@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from .. import protocol
+from ..machine_report import Owner, VmPhase
 from . import codes, pool_overview
 from .machine_api import PoolParts
 
@@ -51,10 +51,10 @@ class _Pool(Collector):
         states = {"here": totals.machines, "away": max(0, len(rows) - revoked - totals.machines), "revoked": revoked}
         yield _gauge("machines", "Enrolled machines.", "state", states)
         yield GaugeMetricFamily(f"{_P}_machines_lending", "Those that lend themselves now.", value=totals.lending)
-        owners = {owner.value: totals.owners.get(owner, 0) for owner in protocol.Owner}
+        owners = {owner.value: totals.owners.get(owner, 0) for owner in Owner}
         yield _gauge("owners", "Whether their owners are there.", "owner", owners)
         yield GaugeMetricFamily(f"{_P}_slots", "Slots of machines that are here.", value=totals.slots)
-        yield _gauge("vms", "VMs.", "phase", {phase.value: totals.vms.get(phase, 0) for phase in protocol.VmPhase})
+        yield _gauge("vms", "VMs.", "phase", {phase.value: totals.vms.get(phase, 0) for phase in VmPhase})
         yield GaugeMetricFamily(f"{_P}_codes", "Enrolment codes not yet used.", value=codes.waiting(self._parts.place))
 
     def _by_machine(self) -> Iterator[Metric]:

@@ -9,8 +9,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from .. import protocol
-from ..protocol import Report
+from ..machine_report import Owner, Report, VmPhase
+from ..record_limits import MOST_IMAGES
 from . import codes, members
 from .machine_api import PoolParts
 
@@ -33,9 +33,9 @@ def table(parts: PoolParts) -> dict[str, Any]:
             "enrolled": len(rows),
             "here": totals.machines,
             "lending": totals.lending,
-            "owners": {owner.value: totals.owners.get(owner, 0) for owner in protocol.Owner},
+            "owners": {owner.value: totals.owners.get(owner, 0) for owner in Owner},
             "slots": totals.slots,
-            "vms": {phase.value: totals.vms.get(phase, 0) for phase in protocol.VmPhase},
+            "vms": {phase.value: totals.vms.get(phase, 0) for phase in VmPhase},
             "revoked": sum(bool(row["revoked"]) for row in rows),
             "evictions": sum(row["evictions"] for row in rows),
             "fetched": sum(row["fetched"] for row in rows),
@@ -114,7 +114,7 @@ def _images(parts: PoolParts) -> list[dict[str, Any]]:
         for (name, version), copies in sorted(totals.copies.items())
         if (name, version) not in offered
     ]
-    return [*rows[: protocol.MOST_IMAGES], *({"refused": why} for why in inventory.refused)]
+    return [*rows[:MOST_IMAGES], *({"refused": why} for why in inventory.refused)]
 
 
 def _jobs(parts: PoolParts) -> list[dict[str, Any]]:
@@ -123,7 +123,4 @@ def _jobs(parts: PoolParts) -> list[dict[str, Any]]:
     for demand in parts.demand.last:
         idle[demand.vm_name] += demand.jobs
     vms = parts.fleet.totals().vms_of
-    return [
-        {"name": name, "idle": idle[name], "vms": vms.get(name, 0)}
-        for name in sorted({*idle, *vms})[: protocol.MOST_IMAGES]
-    ]
+    return [{"name": name, "idle": idle[name], "vms": vms.get(name, 0)} for name in sorted({*idle, *vms})[:MOST_IMAGES]]

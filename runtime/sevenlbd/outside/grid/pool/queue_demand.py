@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from ....base.errors import ExitCode, Refusal
 from ....images import names
 from ...node.node_programs import NodePrograms
-from ..protocol import MOST_DEMANDS, Demand
+from ..protocol import Demand
+from ..record_limits import MOST_DEMANDS
 
 _FRESH = 10.0  # seconds; a guess: a job waits longer for its negotiation (NEGOTIATOR_INTERVAL, 60 s)
 _STALE = 300.0  # seconds that an answer is given on while the queue does not answer; a guess

@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..protocol import Demand, Report, VmPhase, WorkerOrder
+from ..machine_report import Report, VmPhase
+from ..protocol import Demand, WorkerOrder
 from .fleet import SILENT_POLLS
 
 _SHORTEST = 60.0  # seconds that a claim lasts at least: a guess, twice what a start's first report takes

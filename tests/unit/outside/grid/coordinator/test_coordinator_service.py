@@ -26,6 +26,7 @@ from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
 from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
 from sevenlbd.outside.grid.coordinator.service import Pool, Service
 from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
+from sevenlbd.outside.grid.machine_report import Report
 from sevenlbd.outside.grid.membership import Membership
 from sevenlbd.outside.grid.pool import members
 from sevenlbd.outside.grid.protocol import (
@@ -34,7 +35,6 @@ from sevenlbd.outside.grid.protocol import (
     OfferedImage,
     Pace,
     PoolAddress,
-    Report,
     Waiting,
     WorkerOrder,
     WorkerPass,

@@ -13,8 +13,8 @@ import pytest
 from pool_service import RunningService
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sevenlbd.outside.grid import protocol
+from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.pool import members
-from sevenlbd.outside.grid.protocol import HeldImage, Owner, Report, RunningVm, VmPhase
 
 MARKUP = "<script>alert(1)</script>\"'&\u202eevil"
 REPORT = Report(

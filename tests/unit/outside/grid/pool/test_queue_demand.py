@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.base.process import Done
-from sevenlbd.outside.grid import protocol
+from sevenlbd.outside.grid import record_limits
 from sevenlbd.outside.grid.pool import queue_demand
 from sevenlbd.outside.grid.pool.queue_demand import collected, constraint
 from sevenlbd.outside.grid.protocol import Demand
@@ -81,7 +81,7 @@ def test_a_flood_of_every_image_comes_to_an_end() -> None:
 
 def test_more_names_than_may_be_told_are_cut() -> None:
     wanted = [f"n{number}" for number in range(2000)]
-    assert len(of("".join(f"{name} 1 1 1\n" for name in wanted), *wanted)) == protocol.MOST_DEMANDS
+    assert len(of("".join(f"{name} 1 1 1\n" for name in wanted), *wanted)) == record_limits.MOST_DEMANDS
 
 
 def test_no_name_becomes_an_expression() -> None:

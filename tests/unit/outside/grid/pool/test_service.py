@@ -16,9 +16,10 @@ from pool_service import RunningService
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.grid import membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolNotNow
+from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.membership import Membership
 from sevenlbd.outside.grid.pool import codes, machine_api, machine_keys, members
-from sevenlbd.outside.grid.protocol import Demand, HeldImage, KeyOrder, Owner, Report, RunningVm, VmPhase, WorkerOrder
+from sevenlbd.outside.grid.protocol import Demand, KeyOrder, WorkerOrder
 
 DISK = bytes(range(256)) * 4096
 REPORT = Report(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sevenlbd.outside.grid.machine_report import Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.pool.vm_claims import Claims
-from sevenlbd.outside.grid.protocol import Demand, Owner, Report, RunningVm, VmPhase, WorkerOrder
+from sevenlbd.outside.grid.protocol import Demand, WorkerOrder
 
 GIB = 1 << 30
 ONE = (Demand("lab", 1, 1, GIB, 0),)
