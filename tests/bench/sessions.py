@@ -24,7 +24,7 @@ def scratch() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        harness.remove(folder)
 
 
 def tree() -> list[str]:
