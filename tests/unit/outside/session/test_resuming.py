@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import signed_image
 from conftest import MakeQcow2
 from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import ExitCode, Refusal
@@ -183,6 +184,30 @@ def test_what_is_damaged_or_newer_can_be_removed_and_what_is_something_else_not(
         saved_verbs.remove(context)
     assert path.exists()
     capsys.readouterr()
+
+
+def test_where_images_have_to_be_signed_it_goes_on_on_the_signed_one_alone(site: Site, tmp_path: Path) -> None:
+    """The file says which digests it was suspended on; whether those may be started from, the site says."""
+    image = tmp_path / "lab" / "1"
+    image.mkdir(parents=True)
+    for name in ("disk.qcow2", "image.toml"):
+        (tmp_path / name).rename(image / name)
+    public = signed_image.new_key(tmp_path / "key")
+    strict = {"require_signed": True, "trusted_keys": (public,), "image": str(image)}
+    site.settings = site.settings.model_copy(update={"image": str(image)})
+    site.save(site.facts())
+    with pytest.raises(Refusal, match="is not signed"):
+        site.resume(**strict)
+    signed_image.sign(image, tmp_path / "key")
+    assert site.resume(**strict).plan.resumed
+    another = signed_image.new_key(tmp_path / "another")
+    with pytest.raises(Refusal, match="is not a trusted key"):
+        site.resume(**strict | {"trusted_keys": (another,)})
+    with (image / "disk.qcow2").open("r+b") as disk:
+        disk.seek(-1, os.SEEK_END)
+        disk.write(b"x")
+    with pytest.raises(Refusal, match="was altered"):
+        site.resume(**strict)
 
 
 def test_a_copy_has_a_name_of_its_own(site: Site) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import signed_image
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config.settings import Settings
 from sevenlbd.images import layout
 from sevenlbd.images.lookup import image as images
 from sevenlbd.images.lookup.image import Image
-from sevenlbd.images.signing import manifest, signature
+from sevenlbd.images.signing import signature
 from sevenlbd.outside.session.preflight import prepare, trust
 
 _OTHER = signature.generate()[1]
@@ -23,14 +24,8 @@ def signed(tmp_path: Path) -> tuple[Image, str]:
     folder.mkdir(parents=True)
     (folder / layout.DESCRIPTION).write_text('format = "raw"\ndisk = "disk.raw"\n')
     (folder / "disk.raw").write_bytes(bytes(1 << 20))
-    private, public = signature.generate()
-    (tmp_path / "key").write_bytes(private)
-    (tmp_path / "key").chmod(0o600)
-    made = manifest.make(folder).to_json()
-    (folder / layout.MANIFEST).write_bytes(made)
-    (folder / layout.TREE).write_bytes(b"")
-    (folder / layout.PLACES).write_bytes(b"{}")
-    (folder / layout.SIGNATURE).write_bytes(signature.sign(signature.private_key(tmp_path / "key"), made, b"{}"))
+    public = signed_image.new_key(tmp_path / "key")
+    signed_image.sign(folder, tmp_path / "key")
     return images.from_folder(folder), public
 
 

@@ -12,10 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import signed_image
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.images import layout
 from sevenlbd.images.cache import sparse
-from sevenlbd.images.signing import digest, manifest, signature
+from sevenlbd.images.signing import digest, signature
 from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
 from sevenlbd.outside.grid.coordinator.happenings import FetchEnded, FetchOutcome
 from sevenlbd.outside.grid.coordinator.image_fetch import ImageFetch
@@ -24,7 +25,6 @@ from sevenlbd.outside.grid.coordinator.stages import ImageVersion
 from sevenlbd.outside.grid.protocol import OfferedFile, OfferedImage
 
 CHUNK = digest.CHUNK
-_NOWHERE = b"{}"  # identities that fit nothing
 
 
 class Pool:
@@ -38,20 +38,10 @@ class Pool:
             disk.write(random.Random(1).randbytes(CHUNK))
             disk.seek(3 * CHUNK)
             disk.write(random.Random(2).randbytes(CHUNK + 123))
-        private, self.key = signature.generate()
-        (root / "key").write_bytes(private)
-        (root / "key").chmod(0o600)
-        self.sign(root / "key")
+        self.key = signed_image.new_key(root / "key")
+        signed_image.sign(self.folder, root / "key")
         self.asked: list[tuple[str, int, int]] = []
         self.breaks_after = -1
-
-    def sign(self, key: Path) -> None:
-        made = manifest.make(self.folder)
-        (self.folder / layout.MANIFEST).write_bytes(made.to_json())
-        (self.folder / layout.TREE).write_bytes(made.to_tree())
-        (self.folder / layout.PLACES).write_bytes(_NOWHERE)
-        signed = signature.sign(signature.private_key(key), made.to_json(), _NOWHERE)
-        (self.folder / layout.SIGNATURE).write_bytes(signed)
 
     @property
     def offered(self) -> OfferedImage:
@@ -228,7 +218,7 @@ def test_what_makes_no_sense_in_the_store_is_removed(tmp_path: Path, pool: Pool,
 
 def test_with_a_key_nothing_that_comes_lies_in_the_clear_and_it_can_be_started_from(tmp_path: Path, pool: Pool) -> None:
     (pool.folder / layout.DESCRIPTION).write_text('os = "linux"\nformat = "raw"\n')
-    pool.sign(tmp_path / "key")
+    signed_image.sign(pool.folder, tmp_path / "key")
     store = ImageStore(tmp_path / "images", bytes(range(32)))
     store.held()
     pool.breaks_after = 5
