@@ -122,5 +122,6 @@ def test_nobody_at_a_wires_end_writes_json_by_hand() -> None:
         "outside.ondemand.app_files",  # what the portal's Ruby reads as a literal
         "outside.access.tls_files",  # what the maker of certificates is asked, on its standard input
         "outside.egress.relay.pac",  # a page in JavaScript
+        "outside.grid.coordinator.owner_asking",  # what any program of this machine may answer
         "outside.grid.coordinator.vm_sessions",  # the file that `run --join` reads
     }

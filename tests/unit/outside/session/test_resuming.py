@@ -193,7 +193,7 @@ def test_where_images_have_to_be_signed_it_goes_on_on_the_signed_one_alone(site:
     for name in ("disk.qcow2", "image.toml"):
         (tmp_path / name).rename(image / name)
     public = signed_image.new_key(tmp_path / "key")
-    strict = {"require_signed": True, "trusted_keys": (public,), "image": str(image)}
+    strict: dict[str, Any] = {"require_signed": True, "trusted_keys": (public,), "image": str(image)}
     site.settings = site.settings.model_copy(update={"image": str(image)})
     site.save(site.facts())
     with pytest.raises(Refusal, match="is not signed"):

@@ -223,7 +223,7 @@ def test_while_the_guests_memory_is_written_it_is_told_how_far_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suspending, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(control, "_TELL_SECONDS", 0.01)
+    monkeypatch.setattr(control, "_TELL_SECONDS", 0)
     made, told = savable(tmp_path), []
 
     def act(place: Path) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +45,13 @@ from sevenlbd.outside.site.grid_table import GridTable
 from sevenlbd.outside.site.owner_table import OwnerTable
 
 MIB, GIB = 1 << 20, 1 << 30
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: with a socket's name it has to fit into 107 bytes (unix(7))."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def hold(place: Path, held: multiprocessing.synchronize.Event) -> None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pool_service
 import pytest
+import signed_image
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
 from sevenlbd.config.settings import KeyPlace, Settings
@@ -135,7 +136,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(services, "_LOOK_SECONDS", 0.05)
     offering = Offering(tmp_path)
     (offering.folder / layout.DESCRIPTION).write_text('os = "linux"\nformat = "raw"\n')  # its disk is only bytes
-    offering.sign(tmp_path / "key")
+    signed_image.sign(offering.folder, tmp_path / "key")
     return Desk(tmp_path, offering)
 
 
