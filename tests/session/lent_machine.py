@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _WITHIN = 120.0  # seconds until something is so, on a machine where others work, too
+_HEARD = Path(f"/tmp/7lbd-grid-{os.getuid()}")  # where a user's coordinators hear the owner of their machine
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class LentVm:
 class LentMachine:
     """One, in a folder of its own. `node` is what its coordinator takes for the node's file tree.
 
-    `prefix` is a command that brings it to another namespace; `apart` says that its files are in one, too.
+    `prefix` is a command that brings it to another namespace; `apart` says that its files are in one, too. Its owner is
+    heard here and by no coordinator of another test, or else as the node in that namespace has it (sitenet.py).
     """
 
     def __init__(self, folder: Path, sif: Path, prefix: Sequence[str] = (), *, apart: bool = True) -> None:
@@ -44,10 +46,18 @@ class LentMachine:
         for path in ("usr", "run/systemd/sessions", "etc"):
             (self.node / path).mkdir(parents=True)
         (self.node / "etc/localtime").symlink_to("/usr/share/zoneinfo/Etc/UTC")
+        self._heard = [f"{self._own_ear()}:{_HEARD}"] if apart else []
         self._ahead = 0  # seconds
         self.toml = folder / "7lbd.toml"
         self.said: list[str] = []
         self._process: subprocess.Popen[str] | None = None
+
+    def _own_ear(self) -> Path:
+        own = self.folder / "heard"
+        own.mkdir()
+        _HEARD.mkdir(mode=0o711, exist_ok=True)
+        (_HEARD / "tests").touch()  # so that nobody removes it: that would be no place for a mount any more
+        return own
 
     def grants(self, text: str) -> None:
         """What the owner and the site say, from now on: in one step."""
@@ -80,7 +90,7 @@ class LentMachine:
 
     def command(self, *words: str) -> list[str]:
         """The appliance on this machine."""
-        shown = (f"{self.node}:/node", self.folder, f"{self.toml.parent}:/etc/7lbd", self.sif.parent)
+        shown = (f"{self.node}:/node", self.folder, f"{self.toml.parent}:/etc/7lbd", self.sif.parent, *self._heard)
         binds = [f"--bind={path}" for path in shown]
         return ["apptainer", "run", *binds, str(self.sif), *words]
 
