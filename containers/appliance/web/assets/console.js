@@ -77,7 +77,8 @@ function press(id, pressed) {
 }
 
 function main() {
-  void serveNewerKeys();
+  // Nothing more is heard of a session whose key is over: the new one's page is another.
+  void serveNewerKeys(() => feed.link === "locked" && location.reload());
   const menu = new Menu(() => screen.rfb?.focus());
   serveFullScreen();
   menu.on("full", () => void toggleFullScreen());

@@ -375,7 +375,8 @@ async function beginAnew(mine) {
 }
 
 function main() {
-  void serveNewerKeys();
+  // Nothing more is heard of a session whose key is over: the new one's page is another.
+  void serveNewerKeys(() => feed.link === "locked" && location.reload());
   if (led) history.replaceState(null, "", location.pathname);
   serveMenu();
   if (isTouch) at("keys").textContent = "Keyboard";

@@ -117,7 +117,8 @@ function save(content, name) {
 }
 
 async function main() {
-  void serveNewerKeys();
+  // Nothing more is heard of a session whose key is over: the new one's page is another.
+  void serveNewerKeys(() => feed.link === "locked" && location.reload());
   showLink(feed);
   serveTitle(feed, () => "Native client");
   feed.addEventListener("status", () => feed.status && show(feed.status));

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from ...base.errors import ExitCode, Refusal
-from ..layout import MANIFEST, PLACES, SIGNATURE, TREE
+from ..layout import LOCK, MANIFEST, PLACES, SIGNATURE, TREE
 from . import digest
 from .digest import Report
 
 SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
+_NO_PARTS = SIGNATURE_FILES | {LOCK}  # ours, made whenever something is done to the folder, and empty
 """The files that are about the others; no manifest lists them."""
 _SCHEMA = 1  # the manifest's format; whoever knows another one only refuses it
 _MOST_BYTES = 4 << 20  # a KiB for each of so many files
@@ -86,7 +87,7 @@ def _filled(part: Part) -> dict[str, object]:
 
 
 def files(folder: Path) -> dict[str, os.stat_result]:
-    """Every file below `folder` but the signature's, by path. Raises Altered for what is neither file nor folder."""
+    """Every file below `folder` but the signature's and our lock, by path. Raises Altered for what is neither."""
     statuses: dict[str, os.stat_result] = {}
     waiting = [""]
     while waiting:
@@ -99,7 +100,7 @@ def files(folder: Path) -> dict[str, os.stat_result]:
                     waiting.append(f"{name}/")
                 elif not stat.S_ISREG(status.st_mode):
                     raise Altered(f"{folder / name}: is neither a file nor a folder", hint=_PLAIN)
-                elif name not in SIGNATURE_FILES:
+                elif name not in _NO_PARTS:
                     statuses[name] = status
         if len(statuses) + len(waiting) > _MOST_FILES:
             raise Altered(f"{folder}: has more than {_MOST_FILES} files, which no image has", hint=_PLAIN)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from aiohttp import WSMsgType, web
 
 from .authentication import Visitor
-from .deflate import Deflate, agreed
+from .deflate import Deflate, PackingSocket, agreed
 from .gate import SESSION_ENDED, Gate, Watcher
 from .late_input import Freshness, Sieve
 from .limits import Guarded
@@ -144,7 +144,7 @@ class Socket:
     @classmethod
     async def accept(cls, request: web.BaseRequest, on_late: Callable[[], None], *, packs: bool = False) -> Socket:
         """Shake hands. Raises web.HTTPException when the request is no handshake."""
-        ws = web.WebSocketResponse(
+        ws = PackingSocket(
             compress=packs,
             max_msg_size=MAX_MESSAGE,
             heartbeat=_HEARTBEAT_SECONDS,

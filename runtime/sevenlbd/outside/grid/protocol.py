@@ -218,7 +218,7 @@ class WorkerOrder:
     """What the VM will have; 0 is not said."""
     memory: int = 0
     resumes: bool = False
-    """Whether it goes on from where it was suspended, with its job."""
+    """Whether it goes on from where it was suspended."""
 
     def __post_init__(self) -> None:
         need(names.is_name(self.vm_name), "an image's name is none")

@@ -224,6 +224,8 @@ class Session:
                 self.public.step(Phase.BOOTING)
                 self._check_image()
             case EventKind.MILESTONE:
+                if event.text == "flushed":
+                    self.saves.on_flushed()
                 if event.text in MILESTONES:
                     self.state.milestones.setdefault(event.text, self.state.elapsed())
                     self.public.step(Phase.GUEST_UP)

@@ -125,6 +125,10 @@ class Saves:
 
         self._checkpoints = asyncio.create_task(save())
 
+    def on_flushed(self) -> None:
+        """The guest has done what it was asked to before it is held."""
+        self._suspending.on_flushed()
+
     def on_event(self, event: Event) -> bool:
         """The keeper tells of a machine that is held, or not. Whether anybody waits for that."""
         return self._suspending.on_event(event)

@@ -6,6 +6,8 @@ Nothing is lost on the way: what fails before the file is whole and on disk lets
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -59,6 +61,7 @@ class Suspending:
         """Seconds that the machine stood still while the last file was written, of one that cannot be saved live."""
         self._used = 0
         """Bytes of memory and disk that were no holes, the last time."""
+        self._began = 0.0
 
     @property
     def is_held(self) -> bool:
@@ -125,14 +128,14 @@ class Suspending:
             places.made(Path(savable.folder))
         try:
             async with saving.writer(wanted, self._place / LOG) as worker:
-                began = time.monotonic()
+                self._began = time.monotonic()
                 with self._told_of_state(advance):
                     await self._hold(live=live)
                 held = time.monotonic()
                 try:
                     size = await saving.write(worker, self._measured(advance))
                     if savable.folder and self._used:
-                        estimate.remember(Path(savable.folder), self._used, time.monotonic() - began)
+                        estimate.remember(Path(savable.folder), self._used, time.monotonic() - self._began)
                     self.stood_still = 0.0 if live else time.monotonic() - held
                     return size
                 except BaseException:
@@ -179,6 +182,10 @@ class Suspending:
             self._link.send_go_on()
             raise
 
+    def on_flushed(self) -> None:
+        """The guest has written what it holds, and ended its work: that takes its time whatever the disk is like."""
+        self._began = time.monotonic()
+
     def on_event(self, event: Event) -> bool:
         """The keeper tells how it went. Whether anybody waits for that."""
         if self._held is None or self._held.done():
@@ -186,10 +193,9 @@ class Suspending:
         if event.kind == EventKind.HELD:
             self._held.set_result(None)
         else:
-            hint = (
-                f"it goes on. What it uses of its memory has to find room in {self._place} for a moment; "
-                "the session's logs/qemu.log has more"
-            )
+            hint = "it goes on; the session's logs/qemu.log has more"
+            if any(os.strerror(number) in event.text for number in (errno.ENOSPC, errno.EDQUOT)):
+                hint = f"it goes on. What it uses of its memory has to find room in {self._place} for a moment"
             self._held.set_exception(Refusal(ExitCode.RESOURCES, event.text, hint=hint))
         return True
 

@@ -39,6 +39,13 @@ def write(folder: Path) -> manifest.Manifest:
     return made
 
 
+def test_our_own_lock_is_no_part_of_an_image_whether_it_was_there_before_or_comes_later(version: Path) -> None:
+    before = manifest.make(version).to_json()
+    (version / layout.LOCK).touch()
+    assert manifest.make(version).to_json() == before
+    manifest.check(version, manifest.read(version))
+
+
 def merkle(chunks: list[bytes]) -> bytes:
     """RFC 9162, section 2.1.1, word by word."""
     if not chunks:

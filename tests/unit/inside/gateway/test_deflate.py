@@ -65,6 +65,31 @@ async def test_a_browser_that_takes_it_gets_what_the_guest_sent(world: World) ->
             assert back == message
 
 
+def sizes_of(keys: str, *, apart: bool) -> list[int]:
+    """Of the frames of what is typed, as a browser packs them: a key pressed and released ([MS-RDPBCGR] 2.2.8.1.2)."""
+    packer, found = zlib.compressobj(wbits=-15), []
+    for key in keys:
+        for event in (bytes((0x04, 0x04, 0x00, ord(key) % 128)), bytes((0x04, 0x04, 0x01, ord(key) % 128))):
+            found.append(len(packer.compress(event) + packer.flush(zlib.Z_FULL_FLUSH if apart else zlib.Z_SYNC_FLUSH)))
+    return found
+
+
+@lived()
+async def test_which_keys_are_typed_twice_is_in_no_frames_length(world: World) -> None:
+    async with world.desktop(compress=15) as ws:
+        agreed = ws._response.headers["Sec-WebSocket-Extensions"]
+        assert "client_no_context_takeover" in agreed.split("; ")
+        await ws.send_bytes(request_message())
+        await ws.receive()
+        for _ in range(3):
+            await ws.send_bytes(PICTURE)
+            back = b""
+            while len(back) < len(PICTURE):
+                back += (await ws.receive()).data
+            assert back == PICTURE, "and what a browser packs so is understood"
+    assert len(set(sizes_of("abcaab", apart=True))) == 1 < len(set(sizes_of("abcaab", apart=False)))
+
+
 @lived()
 async def test_who_does_not_ask_for_it_gets_it_plain(world: World) -> None:
     async with world.desktop() as ws:

@@ -6,8 +6,10 @@ an answer is believed, and one that cannot be shown is none.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import select
 import socket
 import stat
 import time
@@ -24,6 +26,7 @@ _SECONDS = 6.0  # for an answer; more than a coordinator takes for one
 _MOST_ANSWER = 4 << 20  # bytes; it tells of all images
 _AT_ONCE = 100  # sockets; a guess: a machine has one coordinator, or a few
 _TRIES, _PAUSE = 5, 0.2  # where others crowd, and seconds between them; a guess: a crowd is heard in less
+_PEERPIDFD = 77  # SO_PEERPIDFD (asm-generic/socket.h), since Linux 6.5
 _NOBODY = 65534  # whom a user namespace does not know (user_namespaces(7))
 
 
@@ -61,13 +64,13 @@ def _listeners(temporary: Path) -> tuple[list[Path], list[Path]]:
 
     Nobody has so many that another's is not come to.
     """
-    found: dict[int, Path] = {}
+    found: dict[int | Path, Path] = {}
     places = [path for path in sorted(temporary.glob(f"{PLACE}*/*{SOCKET}")) if _is_coordinators(path.parent)]
     for _ in range(_TRIES):
         crowded = []
         for path in places:
             try:
-                found.setdefault(_listener(path), path)
+                found.setdefault(_listener(path) or path, path)  # 0: of a PID namespace that is not ours
             except BlockingIOError:
                 crowded.append(path)
             except OSError:
@@ -84,7 +87,21 @@ def _listener(path: Path) -> int:
     with socket.socket(socket.AF_UNIX) as wire:
         wire.setblocking(False)
         wire.connect(str(path))
+        if _is_over(wire):
+            raise ConnectionRefusedError
         return owner_socket.peer(wire)[0]
+
+
+def _is_over(wire: socket.socket) -> bool:
+    """Whether the process that began to listen there has ended, so that its number may be a coordinator's by now."""
+    try:
+        process = wire.getsockopt(socket.SOL_SOCKET, _PEERPIDFD)
+    except OSError as error:
+        return error.errno != errno.ENOPROTOOPT  # an older kernel cannot tell
+    try:
+        return bool(select.select([process], [], [], 0)[0])  # readable when it has ended (pidfd_open(2))
+    finally:
+        os.close(process)
 
 
 def _whose(place: Path) -> int:

@@ -33,6 +33,7 @@ TEMPORARY = Path("/tmp")
 _SECONDS = 5.0  # who connects has his order ready
 _MOST_ORDER = 4 << 10  # bytes; an order is a line of some hundred
 _PAUSE = 0.2  # seconds until there may be room for one more who calls; a guess
+_TRIES = 5  # a guess: how often another one of ours may begin or end just then
 _CALLERS = 64  # who are heard at a time; a guess: people who look are a few, and the rest is somebody's flood
 _BACKLOG = 128  # calls that wait to be taken, which takes no time; a guess
 _PUBLIC, _FOR_ALL = 0o755, 0o666  # who may ask finds the socket by listing its folder, and writes to it
@@ -57,8 +58,7 @@ type Answer = Callable[[OwnerCall, bool], dict[str, object]]
 def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
     """Answer until the end. Yields why that cannot be, or nothing: a coordinator works without it, too."""
     try:
-        place = _place(temporary)
-        listener = _bound(place)
+        place, listener = _found(temporary)
     except OSError as error:
         yield f"{temporary}: {error.strerror}: the machine's owner cannot ask by `7lbd grid show` and `pause`"
         return
@@ -71,6 +71,15 @@ def served(answer: Answer, temporary: Path = TEMPORARY) -> Iterator[str]:
                 listener.shutdown(socket.SHUT_RDWR)  # who waits in there for a caller is told
                 _own(place).unlink()
                 place.rmdir()
+
+
+def _found(temporary: Path) -> tuple[Path, socket.socket]:
+    """Our folder there, and who listens in it. Raises OSError."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another one of ours has just swept it away
+            place = _place(temporary)
+            return place, _bound(place)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(temporary))
 
 
 def _place(temporary: Path) -> Path:

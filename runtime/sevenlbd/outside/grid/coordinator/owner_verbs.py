@@ -50,13 +50,14 @@ def resume(_context: CommandContext) -> int:
 def _obeyed(order: OwnerCall) -> None:
     """Raises Refusal when one of the machine's coordinators has not: what the others were told, they do."""
     heard = owner_asking.call(order)
-    for said in heard.answers:
-        if trouble := said.get("trouble"):
-            raise Refusal(ExitCode.USAGE, str(trouble), hint="7lbd grid show")
+    # First: an answer may be any program's, and must not hide that a coordinator has not heard.
     if heard.silent:
         what = f"not every coordinator of this machine has heard it: {heard.trouble}"
         hint = "what it runs ends with it: have that user, or root, end it; ps -u USER shows its processes"
         raise Refusal(ExitCode.NODE, what, hint=hint)
+    for said in heard.answers:
+        if trouble := said.get("trouble"):
+            raise Refusal(ExitCode.USAGE, str(trouble), hint="7lbd grid show")
 
 
 def _show_options(parser: Parser) -> None:

@@ -277,13 +277,13 @@ class StateMachine:
         return max(self.terms.grace, soon or 0.0) if not self.ending and not self.is_paused(now) else self.terms.grace
 
     def _lapse(self, now: float) -> None:
-        """A job does not wait for ever for its VM; nor does one go on without its image."""
+        """A suspended VM is not kept for ever; nor does one go on without its image."""
         for vm in [vm for vm in self.vms.values() if vm.stage is Stage.SUSPENDED]:
             holding = self.holdings.by_digest.get(vm.image.digest)
             if vm.slot >= self.terms.slots:
                 self._forget(vm, "the owner grants fewer slots")
             elif now - vm.saved_at >= self.terms.lease:
-                self._forget(vm, "its job's lease is over: the job begins anew elsewhere")
+                self._forget(vm, "its lease is over")
             elif holding is None or holding.stage is not ImageStage.WHOLE:
                 self._forget(vm, "its image is not here any more")
 

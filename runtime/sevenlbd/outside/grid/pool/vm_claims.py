@@ -20,8 +20,8 @@ from .fleet import SILENT_POLLS
 _SHORTEST = 60.0  # seconds that a claim lasts at least: a guess, twice what a start's first report takes
 _HEARING_POLLS = 1.5  # within which every machine has asked once, by its own dice
 _SETTLES = 20.0  # seconds: the queue is asked every ten, and a job that has begun was idle in its last answer
-_COMING = frozenset({VmPhase.STARTING, VmPhase.WAITING})
-"""Phases of a VM that has no job yet. One that resumes has its own, which is not in the queue's idle ones."""
+_COMING = frozenset({VmPhase.STARTING, VmPhase.RESUMING, VmPhase.WAITING})
+"""Phases of a VM that has no job. One that goes on has none either: they were vacated before it was suspended."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ class Claims:
 
     def take(self, demands: Sequence[Demand], machine: str, order: WorkerOrder) -> bool:
         """Let a machine begin this VM, unless there are enough of them."""
-        if order.resumes:
-            return True  # its job waits for none but this
         fresh = _Coming(order.cpus, order.memory, self._clock() + self._lasts)
         own = (machine, order.slot)
         left = self._less([one for one in demands if one.vm_name == order.vm_name], lambda key: key == own)
-        if self.hears or not any(demand.jobs and fresh.fits(demand) for demand in left):
+        # One that goes on is there already, and a new one begins for a job only.
+        if not order.resumes and (self.hears or not any(demand.jobs and fresh.fits(demand) for demand in left)):
             return False
         self._add(machine, order.slot, order.vm_name, fresh)
         return True

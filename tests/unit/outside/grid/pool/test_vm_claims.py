@@ -67,7 +67,7 @@ def test_a_claim_is_over_when_its_machine_says_what_came_of_it_or_nothing_any_mo
         (vm(VmPhase.BUSY), 1),
         (vm(VmPhase.BUSY, since=3.0), 0),  # the queue may not have told yet that its job has begun
         (vm(VmPhase.SUSPENDED), 1),
-        (vm(VmPhase.RESUMING), 1),
+        (vm(VmPhase.RESUMING), 0),
         (vm(VmPhase.ENDING), 1),
         (vm(VmPhase.WAITING, name="other"), 1),
         (vm(VmPhase.WAITING, memory=GIB // 2), 1),
@@ -87,9 +87,10 @@ def test_a_large_vm_is_left_for_the_job_that_needs_it(claims: Claims) -> None:
     assert claims.take(wanted, "c", WorkerOrder("lab", 0, 2, 8 * GIB))
 
 
-def test_one_that_goes_on_with_its_job_is_never_kept_from_it(claims: Claims) -> None:
+def test_one_that_goes_on_is_not_kept_from_that_and_takes_a_job_that_waits(claims: Claims) -> None:
+    """Its own jobs were vacated before it was suspended."""
     assert claims.take((), "a", WorkerOrder("lab", 0, resumes=True))
-    assert jobs(claims, "b") == [1], "it takes no other's place"
+    assert jobs(claims, "b") == [0], "nobody else begins one for the same job"
 
 
 def test_nobody_begins_what_no_job_waits_for(claims: Claims) -> None:
