@@ -264,10 +264,11 @@ def test_an_order_that_not_every_coordinator_has_heard_is_not_told_as_obeyed(
     monkeypatch.setattr(owner_asking, "_SECONDS", 1.0)
     monkeypatch.setattr(owner_asking.call, "__defaults__", (tmp_path,))
     paused: list[str] = []
+    troubles = ["a stranger's words, which hide nothing"]
 
     def answer(call: OwnerCall, _own: bool) -> dict[str, object]:
         paused.append(call.order)
-        return {}
+        return {"trouble": troubles.pop()} if troubles else {}
 
     silent = ExitStack()
     silent.enter_context(deaf(tmp_path / f"7lbd-grid-{os.getuid()}-0", 1))
@@ -283,6 +284,41 @@ def test_an_order_that_not_every_coordinator_has_heard_is_not_told_as_obeyed(
             assert main(words) == 0
         assert "is yours" in capsys.readouterr().out
     assert paused == ["pause", "show", "pause", "resume"], "who heard it obeys"
+
+
+def test_who_has_ended_is_not_taken_for_who_listens(tmp_path: Path) -> None:
+    """A socket tells the process that began to listen there, whose number may be a coordinator's by now (unix(7))."""
+    path = tmp_path / "1.sock"
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+        if not (child := os.fork()):
+            one.listen(1)
+            os._exit(0)
+        os.waitpid(child, 0)
+        if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 5):
+            with pytest.raises(ConnectionRefusedError):
+                owner_asking._listener(path)
+        else:
+            assert owner_asking._listener(path) == child, "an older kernel cannot tell"
+
+
+def test_a_place_that_another_sweeps_away_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = owner_socket._place
+    swept: list[Path] = []
+
+    def place(temporary: Path) -> Path:
+        found = places(temporary)
+        if not swept:
+            swept.append(found)
+            found.rmdir()
+        return found
+
+    monkeypatch.setattr(owner_socket, "_place", place)
+    with owner_socket.served(lambda _call, _own: {}, tmp_path) as trouble:
+        assert trouble == ""
+    assert len(swept) == 1
 
 
 def test_where_somebody_else_has_the_sockets_place_another_one_is_found_and_his_is_not_touched(tmp_path: Path) -> None:
