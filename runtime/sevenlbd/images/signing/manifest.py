@@ -27,8 +27,8 @@ from . import digest
 from .digest import Report
 
 SIGNATURE_FILES = frozenset({MANIFEST, TREE, SIGNATURE, PLACES})
-_NO_PARTS = SIGNATURE_FILES | {LOCK}  # ours, made whenever something is done to the folder, and empty
 """The files that are about the others; no manifest lists them."""
+_NO_PARTS = SIGNATURE_FILES | {LOCK}  # ours, made whenever something is done to the folder, and empty
 _SCHEMA = 1  # the manifest's format; whoever knows another one only refuses it
 _MOST_BYTES = 4 << 20  # a KiB for each of so many files
 _MOST_FILES = 4096  # a guess: an image has about ten
