@@ -51,14 +51,8 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
     """
     answers = asyncio.create_task(_until_rdp(plan))
     try:
-        if not plan.guest.agent:
+        if not plan.guest.agent or not await _is_heard(plan, agent, warn):
             await served.wait()  # its guest goes on at once, with drives that were there
-            await answers
-            tell("rdp")
-            return
-        if not await _is_heard(plan, agent):
-            warn(_DEAF)
-            await served.wait()
             await answers
             tell("rdp")
             return
@@ -81,13 +75,14 @@ async def wait_until_thawed(plan: Plan, served: asyncio.Event, agent: Agent, tel
         answers.cancel()
 
 
-async def _is_heard(plan: Plan, agent: Agent) -> bool:
+async def _is_heard(plan: Plan, agent: Agent, warn: Tell) -> bool:
     """Whether the agent answers: one that was deaf when its desktop was suspended is so for ever, and the desktop is
     its user's all the same."""
     try:
         async with asyncio.timeout(_DEAF_SECONDS if plan.resumed and plan.shows_desktop else None):
             await until_answers(agent)
     except TimeoutError:
+        warn(_DEAF)
         return False
     return True
 
