@@ -30,7 +30,7 @@ class Ahead:
     """To the guest, within TLS: the log-in's beginning, which is alike each time. May be empty."""
 
 
-def told(query: Mapping[str, str]) -> Ahead | None:
+def from_query(query: Mapping[str, str]) -> Ahead | None:
     """What a handshake's address says of it, if anything. Raises Refused."""
     if "ask" not in query:
         return None

@@ -57,7 +57,7 @@ class NoDesktop(Exception):
 
 async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
     """GET ws/rdp?tab=ID, and perhaps what the client will say first."""
-    tab, told = request.query.get("tab", ""), ahead.told(request.query)
+    tab, told = request.query.get("tab", ""), ahead.from_query(request.query)
     if not _TAB.fullmatch(tab):
         raise Refused(400, "'tab' names the browser's tab", "letters, digits, - and _, at most 64")
     if gate.watchers(stream=False) >= _MAX_SOCKETS:
