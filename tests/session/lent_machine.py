@@ -9,11 +9,13 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import harness
 
 _WITHIN = 120.0  # seconds until something is so, on a machine where others work, too
 _HEARD = Path(f"/tmp/7lbd-grid-{os.getuid()}")  # where a user's coordinators hear the owner of their machine
@@ -187,6 +189,16 @@ class LentMachine:
         with suppress(ProcessLookupError, ValueError):
             os.kill(self.pid, signal.SIGTERM)
         return self._process.wait(seconds)
+
+    @contextmanager
+    def lent(self) -> Iterator[LentMachine]:
+        """Until the block is left; then none of its processes may be."""
+        before = harness.my_processes()
+        try:
+            yield self
+        finally:
+            self.clean_up()
+        assert not harness.wait_until_gone(harness.my_processes() - before), "a coordinator leaves no process"
 
     def clean_up(self) -> None:
         """Whatever its state."""

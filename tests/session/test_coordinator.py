@@ -70,12 +70,8 @@ memory = "128M"
 rate = "4M"
 quota = "200M"
 """)
-    before = harness.my_processes()
-    try:
+    with machine.lent():
         yield machine
-    finally:
-        machine.clean_up()
-    assert not harness.wait_until_gone(harness.my_processes() - before), "a coordinator leaves no process"
 
 
 def wait_vm(machine: LentMachine, pool: PoolStandIn) -> str:
