@@ -290,8 +290,9 @@ def night_falls(grid: Grid, plain: Job) -> tuple[Job, Job, Job]:
     first = grid.submit("first", _LOST, '+vm_name = "lab"', _CHECKPOINTS)
     second = grid.submit("second", _LOST, '+vm_name = "sim"', f"job_lease_duration = {_LEASE}")
     grid.wait(first, condor.RUNNING)
-    prefers = 'rank = 1000 * (MY.NumJobStarts == 0 && TARGET.SevenLbdImage == "lab@1")'
-    beside = grid.submit("beside", _LOST, prefers)
+    # At its first start only. A wish (rank) would not do: for a moment the plain job may hold what is left there.
+    there = 'requirements = NumJobStarts > 0 || TARGET.SevenLbdImage == "lab@1"'
+    beside = grid.submit("beside", _LOST, there)
     for job in (beside, second):
         grid.wait(job, condor.RUNNING)
     grid.wait(plain)
