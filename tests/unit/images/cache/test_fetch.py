@@ -265,7 +265,7 @@ def test_a_rate_is_kept(version: Version, tmp_path: Path) -> None:
     tally = copy(source, tmp_path / "copy", rate=16 * MIB)
     took = time.monotonic() - began
     assert tally.fetched <= 16 * MIB * (took + 0.3), "a quarter of a second's worth may come at once"
-    assert took < 10
+    assert took < 60
 
 
 def test_the_copy_is_for_those_who_may_read_the_original(version: Version, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_groups_take_turns_however_large_they_are() -> None:
 
 def test_a_slot_is_taken_from_the_largest_group_at_once_and_from_ones_own_after_its_turn() -> None:
     ended: list[str] = []
-    slots = Slots(3, 0.1)
+    slots = Slots(3, 1.0)
     flood = [Visit("flood", lambda n=number: ended.append(f"flood {n}")) for number in range(3)]  # type: ignore[misc]  # the default is the number
     assert all(slots.take(visit) for visit in flood)
     assert not slots.take(Visit("flood"))
@@ -61,7 +61,7 @@ def test_a_slot_is_taken_from_the_largest_group_at_once_and_from_ones_own_after_
     assert slots.take(Visit("other"))
     assert ended == ["flood 0", "flood 1"]
     assert not slots.take(Visit("flood"))
-    time.sleep(0.15)
+    time.sleep(1.1)
     assert slots.take(Visit("user"))
     assert len(slots) == 3
 

@@ -186,7 +186,7 @@ def test_strangers_who_only_knock_do_not_keep_the_client_out(door: Door) -> None
     try:
         began = time.monotonic()
         assert door.ask(door.client(maker().client(door.authority))) == b"knock"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert door.guest.connections == 1
     finally:
         for connection in knocking:

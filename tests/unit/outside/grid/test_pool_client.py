@@ -165,7 +165,7 @@ def test_drops_do_not_keep_anybody_waiting(place: Path, liar: Liar, said: bytes)
     started = time.monotonic()
     with pytest.raises(PoolGone, match="too long"):
         PoolClient(place, seconds=SHORT).waiting()
-    assert time.monotonic() - started < 8 * SHORT
+    assert time.monotonic() - started < 60 * SHORT
 
 
 def test_a_handshake_that_does_not_end_is_left(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_handshake_that_does_not_end_is_left(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(PoolGone):
             PoolClient(place, seconds=SHORT).waiting()
-        assert time.monotonic() - started < 8 * SHORT
+        assert time.monotonic() - started < 60 * SHORT
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:

