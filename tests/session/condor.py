@@ -26,8 +26,9 @@ from pathlib import Path
 import harness
 
 TREE = harness.REPO / "build" / "condor" / "tree"
-START_SECONDS = 60
-END_SECONDS = 40
+START_SECONDS = harness.PATIENCE
+END_SECONDS = 90
+_ANSWER_SECONDS = 60  # until a queue that does other work tells of a job
 IDLE, RUNNING, REMOVED, COMPLETED, HELD = 1, 2, 3, 4, 5
 """JobStatus of a job's ad."""
 COMMANDS = f"{TREE}/usr/bin:{TREE}/usr/sbin"
@@ -78,7 +79,7 @@ class CondorPool:
     def attempt(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """A command of HTCondor's, whatever comes of it."""
         return subprocess.run(
-            [*self.prefix, *command], input=text, capture_output=True, text=True, timeout=60, check=False,
+            [*self.prefix, *command], input=text, capture_output=True, text=True, timeout=harness.PATIENCE, check=False,
             cwd=self.jobs, env=harness.environment(self.env),
         )  # fmt: skip
 
@@ -96,18 +97,26 @@ class CondorPool:
         return told.split()[0]
 
     def ad(self, job: str, *names: str) -> list[str]:
-        """Attributes of a job, of one that has left the queue, too; `undefined` for what it does not have."""
-        for source in (["condor_q"], ["condor_history", "-limit", "1"]):
-            if told := self.call(*source, job, "-autoformat:t", *names).splitlines():
-                return told[0].split("\t")
-        return ["undefined"] * len(names)
+        """Attributes of a job, of one that has left the queue, too; `undefined` for what it does not have.
+
+        A queue that is at work may not answer at once, and for a moment a job is in neither list: then once more.
+        """
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while True:
+            for source in (["condor_q"], ["condor_history", "-limit", "1"]):
+                done = self.attempt(*source, job, "-autoformat:t", *names)
+                if done.returncode == 0 and (told := done.stdout.splitlines()):
+                    return told[0].split("\t")
+            if time.monotonic() > deadline:
+                return ["undefined"] * len(names)
+            time.sleep(0.3)
 
     def status(self, job: str) -> int:
-        """IDLE, RUNNING ...; 0 between the queue and the history."""
+        """IDLE, RUNNING ...; 0 for one that nobody knows."""
         told = self.ad(job, "JobStatus")[0]
         return int(told) if told.isdigit() else 0
 
-    def wait(self, job: str, *wanted: int, timeout: float = 60) -> int:
+    def wait(self, job: str, *wanted: int, timeout: float = harness.PATIENCE) -> int:
         """Wait until a job is in one of these states; without any, until it has ended."""
         states = set(wanted) or {REMOVED, COMPLETED}
         deadline = time.monotonic() + timeout
@@ -115,6 +124,18 @@ class CondorPool:
             assert time.monotonic() < deadline, f"job {job} is {state}, not {states}:\n{self.why(job)}"
             time.sleep(0.3)
         return state
+
+    def starts(self, job: str) -> int:
+        """How often it has begun; RUNNING says no more than that somebody sees to it."""
+        told = self.ad(job, "NumJobStarts")[0]
+        return int(told) if told.isdigit() else 0
+
+    def wait_begun(self, job: str, times: int = 1, timeout: float = harness.PATIENCE) -> None:
+        """Wait until it has begun so often."""
+        deadline = time.monotonic() + timeout
+        while (begun := self.starts(job)) < times:
+            assert time.monotonic() < deadline, f"job {job} has begun {begun} times, not {times}:\n{self.why(job)}"
+            time.sleep(0.3)
 
     def why(self, job: str) -> str:
         """What HTCondor says of a job that is not where it is expected, for a failed assertion."""
@@ -176,7 +197,7 @@ def running(
     for name in ("passwords", "tokens"):
         (folder / name).mkdir(mode=0o700)
     (folder / "sshd_template").write_text(_sshd_template())
-    port = _free_port()
+    (port,) = harness.free_ports(1)
     of_host = {"CONDOR_HOST": host, "COLLECTOR_HOST": f"{host}:{port}", "NETWORK_INTERFACE": host}
     more = of_host | dict(options or {})
     (folder / "condor_config").write_text(_configuration(folder, nodes, cpus, memory_mb, domain, port, more))
@@ -336,9 +357,3 @@ def _sshd_template() -> str:
 
 def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

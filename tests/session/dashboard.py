@@ -58,7 +58,7 @@ class Launch:
             return {}
         return found
 
-    def wait_told(self, phase: str, seconds: float = 120) -> dict[str, Any]:
+    def wait_told(self, phase: str, seconds: float = harness.PATIENCE) -> dict[str, Any]:
         """What the session says as soon as it has come to this phase."""
         import web
 
@@ -128,7 +128,9 @@ class App:
         call = ["ruby", str(RUBY), command, str(self.folder), *arguments]
         extra = {"SET_HOST": self.set_host, "FORM": str(self.kept_form) if self.kept_form else None}
         env = harness.environment(extra | ({"HOME": str(self.home)} if self.home else {}))
-        return subprocess.run(call, input=text, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
+        return subprocess.run(
+            call, input=text, capture_output=True, text=True, timeout=harness.PATIENCE, check=True, env=env
+        ).stdout
 
 
 def rendered(site: Path, folder: Path, *options: str) -> str:

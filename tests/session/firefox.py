@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from harness import PATIENCE
 
 _PROGRAM = "/usr/bin/firefox-esr"
 _LISTENS = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
@@ -72,7 +73,7 @@ class Firefox:
             raise BidiError(answer["exceptionDetails"]["text"])
         return answer["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 60) -> None:
+    def until(self, expression: str, seconds: float = PATIENCE) -> None:
         """Wait until it is true in the page, which may be another one by then."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

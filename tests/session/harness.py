@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import queue
+import random
 import re
 import shutil
 import signal
@@ -29,7 +30,9 @@ DEMO = REPO / "build" / "images" / "demo"
 KEPT = REPO / "build" / "test-failures"
 """Where logs and screens are kept for people to look at."""
 GUEST, HOST = "169.254.100.15", "169.254.100.2"
-READY_SECONDS = 300.0
+READY_SECONDS = 600.0
+PATIENCE = 240.0
+"""Seconds for what takes a few by itself: on a slow machine, beside others, it takes many. Waiting costs nothing."""
 FINAL = {"ended", "failed", "suspended"}
 
 
@@ -49,7 +52,7 @@ def run(
     options: Sequence[str] = (),
     env: Mapping[str, str | None] | None = None,
     prefix: Sequence[str] = (),
-    timeout: float = 60,
+    timeout: float = PATIENCE,
     umask: int = -1,
     cwd: Path | None = None,
     sif: Path = SIF,
@@ -68,10 +71,24 @@ def run(
     )
 
 
-def tool(*arguments: str, timeout: float = 60) -> str:
+def tool(*arguments: str, timeout: float = PATIENCE) -> str:
     """Run a program of the SIF (qemu-img, smbclient's peer ...) and return what it prints."""
     call = ["apptainer", "exec", "--bind", str(REPO), str(SIF), *arguments]
     return subprocess.run(call, capture_output=True, text=True, timeout=timeout, check=True).stdout
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens at, and that the kernel gives to nobody who asks for any.
+
+    Those have theirs from 32768 on (ip(7), ip_local_port_range): between looking and binding nobody comes.
+    """
+    found: set[int] = set()
+    while len(found) < number:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 def shim() -> Path:
@@ -146,7 +163,7 @@ class Session:
         """The event of a phase."""
         return self.wait_event("phase", timeout, phase=phase)
 
-    def wait_end(self, timeout: float = 90) -> int:
+    def wait_end(self, timeout: float = PATIENCE) -> int:
         """The exit code."""
         code = self.process.wait(timeout)
         for reader in self._readers:
@@ -164,7 +181,7 @@ class Session:
     @property
     def folder(self) -> Path:
         """The session folder."""
-        folder = self.wait_event("phase", 30)["folder"]
+        folder = self.wait_event("phase", PATIENCE)["folder"]
         return Path(f"/proc/{self.process.pid}/root{folder}") if self.apart else Path(folder)
 
     @property
@@ -174,7 +191,7 @@ class Session:
 
     def supervisor(self) -> int:
         """PID of the supervisor."""
-        return int(self.wait_event("phase", 30)["pid"])
+        return int(self.wait_event("phase", PATIENCE)["pid"])
 
     def password(self) -> str:
         """The session's password."""
@@ -203,7 +220,7 @@ class Session:
         """PID of the first process below us with `words` in its command line, from the first moment on."""
         return self._poll(lambda line: words in line)
 
-    def _poll(self, fits: Callable[[str], bool], seconds: float = 90) -> int:
+    def _poll(self, fits: Callable[[str], bool], seconds: float = PATIENCE) -> int:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = [pid for pid, line in descendants(self.process.pid).items() if fits(line)]
@@ -212,7 +229,7 @@ class Session:
             time.sleep(0.01)
         raise AssertionError(f"no such process:\n{self.story()}")
 
-    def inside(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def inside(self, *arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run a command of the node in the session's user and network namespace."""
         call = self.within(*arguments)
         return subprocess.run(call, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
@@ -292,7 +309,7 @@ def my_processes() -> set[int]:
     return {pid for pid, line in descendants(os.getpid()).items() if re.search(ours, line) and "squashfuse" not in line}
 
 
-def wait_until_gone(pids: Iterable[int], seconds: float = 60) -> set[int]:
+def wait_until_gone(pids: Iterable[int], seconds: float = PATIENCE) -> set[int]:
     """Those of `pids` that are still there after so long."""
     deadline = time.monotonic() + seconds
     left = set(pids)
@@ -347,7 +364,9 @@ class Console:
     def __init__(self, session: Reachable) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(session.folder / "serial.sock"))
-        self._shell = pexpect.fdpexpect.fdspawn(self._socket, timeout=90, encoding="utf-8", codec_errors="replace")
+        self._shell = pexpect.fdpexpect.fdspawn(
+            self._socket, timeout=PATIENCE, encoding="utf-8", codec_errors="replace"
+        )
         self._log_in(session.password())
 
     def _log_in(self, password: str) -> None:
@@ -369,13 +388,13 @@ class Console:
         )
         self._shell.expect_exact(self.PROMPT)
 
-    def run(self, line: str, timeout: float = 90) -> str:
+    def run(self, line: str, timeout: float = PATIENCE) -> str:
         """Run a shell command in the guest and return what it prints. Raises AssertionError when it fails."""
         output, code = self.attempt(line, timeout)
         assert code == 0, f"`{line}` in the guest gave {code}: {output}"
         return output
 
-    def attempt(self, line: str, timeout: float = 90) -> tuple[str, int]:
+    def attempt(self, line: str, timeout: float = PATIENCE) -> tuple[str, int]:
         """The same, with its exit code."""
         self._shell.send(f'{line}; echo "<code=$?>"\r')
         self._shell.expect(r"<code=(\d+)>", timeout=timeout)

@@ -17,7 +17,7 @@ from typing import Any
 
 import harness
 
-_WITHIN = 120.0  # seconds until something is so, on a machine where others work, too
+_WITHIN = 300.0  # seconds until something is so, on a machine where others work, too
 _HEARD = Path(f"/tmp/7lbd-grid-{os.getuid()}")  # where a user's coordinators hear the owner of their machine
 
 
@@ -100,7 +100,7 @@ class LentMachine:
         """One verb to its end."""
         prefix = () if self._apart else self._prefix
         return subprocess.run(
-            [*prefix, *self.command(*words)], capture_output=True, text=True, timeout=120, check=False
+            [*prefix, *self.command(*words)], capture_output=True, text=True, timeout=harness.PATIENCE, check=False
         )
 
     def begin(self) -> None:
@@ -181,7 +181,7 @@ class LentMachine:
         """By SIGKILL; its VMs die with it."""
         os.kill(self.pid, signal.SIGKILL)
         assert self._process
-        self._process.wait(90)
+        self._process.wait(harness.PATIENCE)
 
     def end(self, seconds: float = _WITHIN) -> int:
         """In order. Returns its exit code."""
@@ -206,6 +206,6 @@ class LentMachine:
             with suppress(OSError, ValueError, IndexError):
                 os.kill(self.pid, signal.SIGKILL)  # its VMs die with it
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(90)
+                self._process.wait(harness.PATIENCE)
             self._process.kill()
-            self._process.wait(90)
+            self._process.wait(harness.PATIENCE)

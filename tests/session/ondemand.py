@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import PATIENCE
+
 HERE = Path(__file__).parent / "portal"
 NAME = "ondemand.example.edu"
 
@@ -75,7 +77,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while server.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -26,7 +26,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-START_SECONDS = 30
+import harness
+
+START_SECONDS = harness.PATIENCE
 _REAPER = str(Path(__file__).with_name("reaper.py"))
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE"}
 
@@ -43,8 +45,8 @@ class Pool:
     def call(self, *command: str, text: str = "", env: Mapping[str, str] | None = None) -> str:
         """What a command of Slurm's prints. Raises AssertionError, with its words, when it fails."""
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60, check=False, cwd=self.folder / "jobs",
-            env={**os.environ, **self.env, **(env or {})},
+            command, input=text, capture_output=True, text=True, timeout=harness.PATIENCE, check=False,
+            cwd=self.folder / "jobs", env={**os.environ, **self.env, **(env or {})},
         )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
         return done.stdout
@@ -71,7 +73,7 @@ class Pool:
         """PENDING, RUNNING, COMPLETED ..."""
         return self.show(job)["JobState"]
 
-    def wait(self, job: int, *states: str, timeout: float = 60) -> dict[str, str]:
+    def wait(self, job: int, *states: str, timeout: float = harness.PATIENCE) -> dict[str, str]:
         """Wait until a job is in one of these states (none: in any final one) and return all that is told of it."""
         wanted = set(states) or ENDED
         deadline = time.monotonic() + timeout
@@ -82,7 +84,7 @@ class Pool:
             time.sleep(0.3)
         return told
 
-    def wait_output(self, job: int, words: str, timeout: float = 60) -> str:
+    def wait_output(self, job: int, words: str, timeout: float = harness.PATIENCE) -> str:
         """Wait until a job's output has these words, and return it all."""
         deadline = time.monotonic() + timeout
         while words not in (output := self.output(job)):
@@ -111,7 +113,7 @@ class Pool:
                 for options in (["--signal=KILL", "--full"], []):
                     with suppress(AssertionError):  # one that has just ended by itself
                         self.cancel(*left, options=options)
-                deadline = time.monotonic() + 40
+                deadline = time.monotonic() + 90
                 while self.jobs() and time.monotonic() < deadline:
                     time.sleep(0.3)
         finally:
@@ -119,7 +121,7 @@ class Pool:
                 daemon.send_signal(signal.SIGTERM)
             for daemon in reversed(self.daemons):
                 try:
-                    daemon.wait(90)
+                    daemon.wait(harness.PATIENCE)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
@@ -161,8 +163,8 @@ def _wait_idle(pool: Pool) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         told = subprocess.run(
-            ["sinfo", "--noheader", "--Node", "--format=%N %T"], capture_output=True, text=True, timeout=60,
-            check=False, env={**os.environ, **pool.env},
+            ["sinfo", "--noheader", "--Node", "--format=%N %T"], capture_output=True, text=True,
+            timeout=harness.PATIENCE, check=False, env={**os.environ, **pool.env},
         )  # fmt: skip
         if {line.split()[0] for line in told.stdout.splitlines() if line.endswith(" idle")} == set(pool.nodes):
             return
@@ -174,7 +176,7 @@ def _wait_idle(pool: Pool) -> None:
 
 def _configuration(folder: Path, names: Sequence[str], cpus: int, memory_mb: int, more: Mapping[str, str]) -> str:
     host, user = socket.gethostname().split(".")[0], _user()
-    ports = _free_ports(len(names) + 1)
+    ports = harness.free_ports(len(names) + 1)
     values = {
         "ClusterName": "test",
         "SlurmctldHost": f"{host}(127.0.0.1)",
@@ -202,6 +204,7 @@ def _configuration(folder: Path, names: Sequence[str], cpus: int, memory_mb: int
         "PreemptMode": "REQUEUE",
         "ReturnToService": "2",
         "KillWait": "30",
+        "MessageTimeout": "100",  # seconds; a controller that does other work answers late
         "MailProg": "/bin/true",
         **more,
     }
@@ -219,14 +222,3 @@ def _configuration(folder: Path, names: Sequence[str], cpus: int, memory_mb: int
 
 def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
-
-
-def _free_ports(number: int) -> list[int]:
-    held = [socket.socket() for _ in range(number)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()

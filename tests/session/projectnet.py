@@ -148,7 +148,7 @@ class StandIn:
     def ask(self, *places: str) -> list[str]:
         """What is answered at each place, or why nothing is."""
         command = [*self._enter, sys.executable, "-c", _ASK, *places]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=harness.PATIENCE, check=True)
         found: list[str] = json.loads(done.stdout)
         return found
 
@@ -189,7 +189,7 @@ def _enter(user: int, net: int) -> None:
         libc.prctl(_PR_CAP_AMBIENT, _RAISE, one, 0, 0)
 
 
-def wait_for(look: Session, up: bool, seconds: float = 60) -> dict[str, object]:
+def wait_for(look: Session, up: bool, seconds: float = harness.PATIENCE) -> dict[str, object]:
     """The session's state as soon as it is in its project's network, or is not."""
     deadline = time.monotonic() + seconds
     look.wait_phase("booting", seconds)

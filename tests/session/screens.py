@@ -67,7 +67,9 @@ class Screen:
         """What is on the screen, also kept in build/test-failures for people to look at."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / name
-        subprocess.run(["import", "-window", "root", str(path)], env=self._environment, check=True, timeout=30)
+        subprocess.run(
+            ["import", "-window", "root", str(path)], env=self._environment, check=True, timeout=harness.PATIENCE
+        )
         return Image.open(path).convert("RGB")
 
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class SiteNet:
         server = next(pid for pid, words in below if words.startswith("python3") and "siteserver.py" in words)
         return ["nsenter", "-t", str(server), "-U", "-n", "-m", "--preserve-credentials", "--"]
 
-    def wait_for(self, seconds: float = 20, **what: object) -> dict[str, Any]:
+    def wait_for(self, seconds: float = harness.PATIENCE, **what: object) -> dict[str, Any]:
         """The first thing that the servers have told with all of these."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -90,7 +90,8 @@ class SiteNet:
     def _listen(self) -> None:
         assert self._node.stdout
         for line in self._node.stdout:
-            self.told.append(json.loads(line))
+            with suppress(ValueError):  # half a line of one that was ended
+                self.told.append(json.loads(line))
 
 
 @contextmanager

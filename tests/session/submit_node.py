@@ -12,7 +12,7 @@ from pathlib import Path
 
 import harness
 
-SECONDS = 150  # for a command that waits for a job's beginning
+SECONDS = 600  # for a command that waits for a job's beginning
 
 
 @dataclass
@@ -57,7 +57,7 @@ class SubmitNode:
         notes = [line for line in done.stderr.splitlines() if not line.startswith("WARNING: While bind mounting")]
         return done.stdout + "\n".join(notes)
 
-    def until(self, words: str, *command: str, seconds: float = 90) -> str:
+    def until(self, words: str, *command: str, seconds: float = harness.PATIENCE) -> str:
         """Repeat a command until it prints this."""
         deadline = time.monotonic() + seconds
         while words not in (told := self.call(*command)):
@@ -86,5 +86,7 @@ def site(place: Path, table: str, **values: object) -> None:
     (folder / "7lbd.toml").write_text("\n".join([f"[{table}]", *lines, ""]).replace("'", '"'))
     call = harness.command("render", "command", options=["--bind", str(folder)], sif=folder / "7lbd.sif")
     command = folder / "7lbd"
-    command.write_text(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    command.write_text(done.stdout)
     command.chmod(0o755)

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
@@ -77,7 +77,8 @@ def test_where_memory_is_short_it_does_not_begin(refuse: Refuse, blank_image: Pa
 
 def test_when_its_owner_needs_the_memory_it_is_shut_down(start: StartSession, blank_image: Path) -> None:
     """By its real share of the node's memory: somebody takes what is left above the floor."""
-    floor = available() - _GIB
+    # Others begin guests meanwhile, and nobody is to have that much before this one has begun.
+    floor = available() - 2 * _GIB
     session = start(
         *("--image", str(blank_image), "--stop-grace", "1"),
         *("--background", "--background-memory", f"{floor >> 20}M"),
@@ -95,10 +96,12 @@ def test_all_that_works_for_the_guest_gives_way(borrowed: Session) -> None:
     programs = ("qemu-system-x86_64", "smbd", "inside.gateway")
     as_asked = ("19", "idle", "19")
     found: dict[str, tuple[str, ...]] = {}
-    deadline = time.monotonic() + 60  # they come one after the other, and the kernel takes few such orders a second
+    deadline = time.monotonic() + 240  # they come one after the other, and the kernel takes few such orders a second
     while found != dict.fromkeys(programs, as_asked) and time.monotonic() < deadline:
         lines = borrowed.processes().items()
-        found = {name: of_process(pid) for pid, line in lines for name in programs if name in line.split("--nproc")[0]}
+        those = [(name, pid) for pid, line in lines for name in programs if name in line.split("--nproc")[0]]
+        with suppress(OSError, subprocess.CalledProcessError):  # a helper of smbd's may go while it is looked at
+            found = {name: of_process(pid) for name, pid in those}
         time.sleep(0.2)
     assert found == dict.fromkeys(programs, as_asked)
     assert of_process(borrowed.supervisor())[0] == "0", "who ends it has to be quick"

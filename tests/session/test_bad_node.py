@@ -53,7 +53,7 @@ def test_a_node_that_covers_a_piece_of_proc_is_told_with_what_covers_it(
     (tmp_path / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 8000000 kB\n")
     covered = node(f"mount --bind {tmp_path}/meminfo /proc/meminfo")
     session = start("--image", str(blank_image), prefix=covered)
-    assert session.wait_end(60) == BROKE, session.story()
+    assert session.wait_end() == BROKE, session.story()
     last = session.wait_event("finished")
     assert "mounted over /proc/meminfo" in last["reason"]
     assert "LXCFS" in last["hint"]

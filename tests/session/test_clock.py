@@ -22,7 +22,7 @@ def ended(session: Session) -> list[str]:
     """The warnings that it had, without that of the emulation."""
     state = json.loads((session.folder / "session.json").read_text())
     session.send(signal.SIGTERM)
-    assert session.wait_end(60) == 0, session.story()
+    assert session.wait_end() == 0, session.story()
     return [text for text in state["warnings"] if "NO KVM" not in text]
 
 

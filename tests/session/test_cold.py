@@ -106,5 +106,5 @@ def test_a_guest_that_shuts_itself_down_ends_the_session(cold: Session, guest: G
     # The console may go away in the middle of it; what counts is how the session ends.
     with suppress(pexpect.exceptions.ExceptionPexpect, OSError):
         guest.console.attempt("sudo poweroff; sleep 60")
-    assert cold.wait_end(120) == 0, cold.story()
+    assert cold.wait_end() == 0, cold.story()
     assert cold.events[-1]["reason"] == "the guest shut down"

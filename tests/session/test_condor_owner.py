@@ -17,10 +17,10 @@ import pytest
 from condor import CondorPool
 
 _GRACE = 10  # seconds
-_WITHIN = 90  # seconds until the pool has noticed; on a busy machine a probe alone takes ten
+_WITHIN = 240  # seconds until the pool has noticed; on a busy machine a probe alone takes ten
 _ALWAYS = "daily 00:00-24:00"
 # One that does not want to go.
-_STUBBORN = "trap : TERM; while [ ! -e {done} ]; do date +%s >{alive}; sleep 0.3; done"
+_STUBBORN = "trap : TERM; while [ ! -e {done} ]; do date +%s >>{alive}; sleep 0.3; done"
 
 
 @dataclass
@@ -87,7 +87,7 @@ def told(pool: CondorPool, *names: str, wanted: list[str]) -> None:
 
 def last_breath(file: Path) -> float:
     """When the job was last seen alive: wait until it is not."""
-    while time.time() - (breath := float(file.read_text() or 0)) < 3:
+    while time.time() - (breath := float(file.read_text().split()[-1])) < 3:
         time.sleep(0.3)
     return breath
 
@@ -101,21 +101,22 @@ def test_the_grids_work_is_off_the_machine_at_seven_and_comes_back(desk: Desk) -
         "executable = /bin/sh\ntransfer_executable = false\nrequest_memory = 50M\nrequest_disk = 1M\n"
         f"""arguments = "-c '{_STUBBORN.format(done=done, alive=alive)}'"\n"""
     )
-    pool.wait(job, condor.RUNNING, timeout=_WITHIN)
+    pool.wait_begun(job)
 
     # Somebody logs in at 6:59 and stays.
     seven = (int(time.time()) // 60 + 1) * 60
-    seven += 60 if seven - time.time() < _GRACE + 15 else 0
+    seven += 60 if seven - time.time() < _GRACE + 30 else 0
     desk.is_lent(f"daily {_clock(seven - 3600)}-{_clock(seven)}")
     desk.log_in()
     told(pool, "OwnerLoggedIn", "SevenLbdOwnerUntil", wanted=["true", str(seven)])
-    assert pool.status(job) == condor.RUNNING, "it is night"
+    runs = pool.status(job) == condor.RUNNING
+    assert runs or time.time() > seven - _GRACE, "it is night"
     pool.wait(job, condor.IDLE, timeout=seven - time.time() + _WITHIN)
     assert last_breath(alive) <= seven + 1, "at seven it is gone, though it did not want to go"
 
     # Gone for lunch.
     desk.log_out()
-    pool.wait(job, condor.RUNNING, timeout=_WITHIN)
+    pool.wait_begun(job, 2)
 
     # Back, by ssh, in the middle of the day.
     desk.log_in()
@@ -123,7 +124,7 @@ def test_the_grids_work_is_off_the_machine_at_seven_and_comes_back(desk: Desk) -
 
     # It is five, and somebody is still there.
     desk.is_lent(_ALWAYS)
-    pool.wait(job, condor.RUNNING, timeout=_WITHIN)
+    pool.wait_begun(job, 3)
     done.touch()
     assert pool.wait(job, timeout=_WITHIN) == condor.COMPLETED
     assert pool.ad(job, "ExitCode", "NumJobStarts") == ["0", "3"]

@@ -15,7 +15,7 @@ import condor
 import harness
 
 PAGE = harness.REPO / "docs" / "condor.md"
-_DONE_SECONDS = 150  # four transfers, two negotiations, and DAGMan's look at its log
+_DONE_SECONDS = 600  # four transfers, two negotiations, and DAGMan's look at its log
 # Appends its place to the desktop that it goes on from; with --for it is suspended, and else it finishes.
 STAND_IN = """#!/bin/sh
 desk=desk.7lbd

@@ -25,7 +25,7 @@ def test_a_command_of_the_docs_runs(demo: Session, tmp_path: Path, text: str) ->
         env=harness.environment({"SEVENLBD_SESSION_DIR": str(demo.folder.parent)}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=harness.PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -76,7 +76,7 @@ def test_what_went_through_is_on_the_list_and_told_at_the_end(session: Session, 
     assert " 403 " in ask(session, f"127.0.0.1:{portal}").stdout
     name = session.id
     session.send(signal.SIGTERM)
-    session.wait_end(60)
+    session.wait_end()
     (note,) = [event["text"] for event in session.events if event["event"] == "note"]
     assert note == "the guest's ways out: 1 connection, 2 refused or failed, 5 B out, 5 B in"
     (path,) = tmp_path.glob(f"*-{os.getuid()}-{name}-*.jsonl")
@@ -99,7 +99,7 @@ def test_a_session_goes_on_without_its_relay_and_says_so(session: Session, porta
     told = json.loads((session.folder / "session.json").read_text())
     assert warning["text"] in told["warnings"]
     session.send(signal.SIGTERM)
-    session.wait_end(60)
+    session.wait_end()
     assert not [event for event in session.events if event["event"] == "note"]
 
 
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_the_ways_out_is_in_status_while_it_is_wrong(session:
     os.kill(session.pid_by_name(RELAY), signal.SIGSTOP)
     wait_for_ways_out(base, "their relay stands still")
     session.send(signal.SIGTERM)
-    assert session.wait_end(60) == 143, session.story()
+    assert session.wait_end() == 143, session.story()
     assert "Traceback" not in session.story()
     assert harness.wait_until_gone(parts) == set()
 

@@ -108,15 +108,15 @@ def told(work: Path, spare: Path) -> Told:
         told.found["running"] = marked(mark, places["a"])
         told.names = {path.name for path in session.folder.iterdir()}
         with watched(told, "saved live", *places.values()):
-            told.kept = harness.run("suspend", "--keep-running", *here, env=env, timeout=300)
+            told.kept = harness.run("suspend", "--keep-running", *here, env=env, timeout=900)
         with watched(told, "suspended", *places.values()):
-            told.suspended = harness.run("suspend", *here, env=env, timeout=300)
-        session.wait_end(60)
+            told.suspended = harness.run("suspend", *here, env=env, timeout=900)
+        session.wait_end()
     finally:
         session.kill()
     again = _gone_on(told, places, spare, env)
     again.send(signal.SIGKILL)
-    again.process.wait(90)
+    again.process.wait(harness.PATIENCE)
     told.found["killed"] = marked(mark, *places.values())
     told.leftovers = {path.name for path in places["b"].rglob("*")}
     harness.run("gc", "--session-dir", str(places["b"]), env=env)
@@ -205,7 +205,7 @@ class Machine:
         return ("--image", "tiny", *self.here, "--image-cache", str(self.cache))
 
     def call(self, *words: str) -> str:
-        done = harness.run(*words, options=self.options, env=self.env, timeout=120)
+        done = harness.run(*words, options=self.options, env=self.env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -234,12 +234,12 @@ def test_an_image_lies_encrypted_and_a_guest_boots_from_it(machine: Machine, sta
     session.wait_phase("booting")
     with socket.socket(socket.AF_UNIX) as serial:
         serial.connect(str(session.folder / "serial.sock"))
-        serial.settimeout(60)
+        serial.settimeout(harness.PATIENCE)
         assert b"7" in serial.recv(64)
     commands = " ".join(session.processes().values())
     found = marked(machine.mark, session.folder, machine.cache)
     session.send(signal.SIGTERM)
-    session.wait_end(60)
+    session.wait_end()
     assert found == set()
     assert "luks" in commands, "QEMU reads it through its encryption"
     assert "overlay-key" in commands, "and so it writes"

@@ -37,13 +37,13 @@ def test_a_signal_ends_a_session_whose_guest_is_up_and_not_ready(
     session.wait_phase("guest-up")
     below = set(session.processes())
     session.send(number)
-    assert session.wait_end(120) in (code, -number), session.story()
+    assert session.wait_end() in (code, -number), session.story()
     assert harness.wait_until_gone(below) == set()
     harness.run("gc", "--session-dir", str(base))
 
 
 def test_three_at_once_get_ready_and_end_in_three_ways(start: StartSession, base: Path) -> None:
-    sessions = [start(*DEMO, "--stop-grace", "90s", "--name", f"s{number}") for number in range(3)]
+    sessions = [start(*DEMO, "--stop-grace", "300s", "--name", f"s{number}") for number in range(3)]
     for session in sessions:
         session.wait_phase("ready", 900)
     assert len({session.password() for session in sessions}) == 3
@@ -51,10 +51,10 @@ def test_three_at_once_get_ready_and_end_in_three_ways(start: StartSession, base
     by_signal, by_verb, by_force = sessions
 
     by_signal.send(signal.SIGTERM)
-    assert by_signal.wait_end(120) == 0, by_signal.story()
+    assert by_signal.wait_end(400) == 0, by_signal.story()
     assert_shut_down_in_order(by_signal)
 
-    stopped = harness.run("stop", "s1", "--session-dir", str(base), timeout=120)
+    stopped = harness.run("stop", "s1", "--session-dir", str(base), timeout=400)
     assert stopped.returncode == 0, stopped.stderr
     assert by_verb.wait_end() == 0
     assert_shut_down_in_order(by_verb)
@@ -75,27 +75,27 @@ def namespace(session: Session) -> Path:
 def assert_shut_down_in_order(session: Session) -> None:
     """The guest went by itself: well before it would have been switched off."""
     phases = session.events[-1]["phases"]
-    assert phases["ended"] - phases["stopping"] < 80, session.story()
+    assert phases["ended"] - phases["stopping"] < 280, session.story()
     assert not [event for event in session.events if "did not shut down" in str(event.get("text"))], session.story()
 
 
 def test_a_guest_that_ignores_acpi_and_the_agent_is_switched_off(start: StartSession) -> None:
     session = start(*DEMO, "--stop-grace", "6s")
-    session.wait_phase("ready", 400)
+    session.wait_phase("ready")
     console = Console(session)
     # Neither the one who hears the power button nor the agent moves any more.
     console.run("sudo pkill -STOP systemd-logind && sudo pkill -STOP qemu-ga")
     console.close()
     begun = time.monotonic()
     session.send(signal.SIGTERM)
-    assert session.wait_end(60) == 0
-    assert 5 < time.monotonic() - begun < 45
+    assert session.wait_end() == 0
+    assert time.monotonic() - begun > 5
     assert any("did not shut down" in str(event.get("text")) for event in session.events), session.story()
 
 
 def test_a_second_signal_ends_it_at_once(start: StartSession) -> None:
     session = start(*DEMO, "--stop-grace", "300s", "--exit-when-ready")
-    session.wait_phase("stopping", 400)
+    session.wait_phase("stopping")
     session.send(signal.SIGINT)
     time.sleep(1.5)
     session.send(signal.SIGINT)

@@ -93,7 +93,7 @@ def kept(work: Path) -> Iterator[Kept]:
         yield machine
     finally:
         machine.process.terminate()
-        machine.process.wait(60)
+        machine.process.wait(harness.PATIENCE)
 
 
 def test_one_command_in_a_machine_of_its_own(tmp_path: Path, base: Path) -> None:
@@ -220,10 +220,10 @@ def test_a_reader_that_stalls_is_waited_for_but_not_past_the_time_limit(kept: Ke
             kept.call("sh", "-c", "trap 'exit 0' TERM; while :; do echo more; done", options=("--timeout", "3s")),
             stdout=subprocess.PIPE,
         ) as stalled:
-            assert stalled.wait(90) == 124
+            assert stalled.wait(harness.PATIENCE) == 124
         assert slow.poll() is None
         assert len(slow.stdout.read()) == 3_000_000
-        assert slow.wait(90) == 5
+        assert slow.wait(harness.PATIENCE) == 5
 
 
 def test_a_disk_that_is_full_where_its_output_goes_is_ours_to_tell(kept: Kept) -> None:
@@ -265,13 +265,13 @@ def test_a_signal_ends_it_politely_with_all_it_has_started(kept: Kept, number: i
         assert running.stdout.readline() == b"up\n"
         running.send_signal(number)
         assert running.stdout.read() == b"saved\n"
-        assert running.wait(60) == 9
+        assert running.wait(harness.PATIENCE) == 9
     assert kept.run("pgrep", "-f", "^sleep 3000").returncode == 1
 
 
 def test_a_command_draws_on_the_accounts_desktop_where_it_asks_for_that(kept: Kept) -> None:
     """A window that stands until it is taken away; without the option there is nowhere to put it."""
-    window = ("sh", "-c", "timeout 3 xmessage seen; echo $?")
+    window = ("sh", "-c", "timeout 8 xmessage seen; echo $?")
     assert kept.run(*window, options=("--desktop",)).stdout == b"124\n"
     without = kept.run(*window)
     assert without.stdout == b"1\n", without
@@ -287,7 +287,7 @@ def test_who_is_killed_leaves_no_command_behind(kept: Kept) -> None:
         assert running.stdout
         assert running.stdout.readline() == b"up\n"
         os.killpg(running.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while kept.run("pgrep", "-f", "^sleep 4000").returncode == 0:
         assert time.monotonic() < deadline, "the command runs on"
 
@@ -299,7 +299,7 @@ def test_an_agent_that_is_silent_for_a_while_or_starts_anew_is_told_from_the_com
     dead = kept.run("sh", "-c", "echo up; sudo pkill -KILL qemu-ga; sleep 300")
     assert (dead.returncode, dead.stdout) == (125, b"up\n"), dead.stderr
     assert b"7lbd: " in dead.stderr
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while (again := kept.run("echo", "back")).returncode != 0:
         assert time.monotonic() < deadline, again.stderr
     assert again.stdout == b"back\n"

@@ -64,7 +64,7 @@ def session(work: Path, places: Path, windows: Path) -> Iterator[Session]:
 
 def answers(session: Session) -> None:
     """Wait until smbd does."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + harness.PATIENCE
     while "CONNECTION_REFUSED" in str(session.inside("smbclient", "-N", f"//{HOST}/none", "-c", "")):
         assert time.monotonic() < deadline, session.story()
         time.sleep(0.2)

@@ -54,7 +54,7 @@ class Disk:
         return state
 
 
-def wait_warning(session: Session, words: str, times: int = 1, seconds: float = 120) -> None:
+def wait_warning(session: Session, words: str, times: int = 1, seconds: float = harness.PATIENCE) -> None:
     """Until `run` has printed so many warnings with these words."""
     deadline = time.monotonic() + seconds
     while len([event for event in session.events if words in str(event.get("text"))]) < times:
@@ -68,8 +68,8 @@ def full(start: StartSession, base: Path) -> Session:
     prefix = node(f"mount -t tmpfs -o size={DISK},mode=0700 none {base}")
     asked = ("--image", str(harness.DEMO), "--min-space", "1G", "--stop-grace", "5s", "--ready-timeout", "1h")
     session = start(*asked, "--state-dir", str(base / "state"), prefix=prefix, apart=True)
-    session.wait_phase("guest-up", 400)
-    deadline = time.monotonic() + 300
+    session.wait_phase("guest-up")
+    deadline = time.monotonic() + 900
     while "password" not in json.loads((session.folder / "session.json").read_text())["milestones"]:
         assert time.monotonic() < deadline, session.story()
         time.sleep(1)
@@ -78,7 +78,7 @@ def full(start: StartSession, base: Path) -> Session:
 
 def test_a_full_disk_stops_the_guest_until_there_is_room_and_loses_nothing(full: Session) -> None:
     disk, console = Disk(full), Console(full)
-    console.run(f"head -c {WRITTEN}M /dev/urandom >/dev/shm/source && cd /var/tmp", 120)
+    console.run(f"head -c {WRITTEN}M /dev/urandom >/dev/shm/source && cd /var/tmp", 900)
     console.run("sync")
     disk.fill(leave=WRITTEN * MIB * 2 // 5)
     console.run("{ (dd if=/dev/shm/source of=blob bs=1M conv=fsync; echo $? >/dev/shm/code) >/dev/null 2>&1 & }")
@@ -91,9 +91,9 @@ def test_a_full_disk_stops_the_guest_until_there_is_room_and_loses_nothing(full:
     disk.make_room()
     wait_warning(full, "there is room again")
     assert disk.status()["paused"] == ""
-    console.run("while ! [ -s /dev/shm/code ]; do sleep 1; done", 240)
+    console.run("while ! [ -s /dev/shm/code ]; do sleep 1; done", 900)
     assert console.run("cat /dev/shm/code").strip() == "0"
-    console.run("dd of=blob oflag=nocache conv=notrunc,fdatasync count=0 status=none; cmp /dev/shm/source blob", 120)
+    console.run("dd of=blob oflag=nocache conv=notrunc,fdatasync count=0 status=none; cmp /dev/shm/source blob", 900)
     assert "I/O error" not in console.run("dmesg 2>&1 || :")
     console.run("rm blob; sync")
     not_suspended_while_full(full, disk, console)
@@ -102,7 +102,7 @@ def test_a_full_disk_stops_the_guest_until_there_is_room_and_loses_nothing(full:
 
 def not_suspended_while_full(session: Session, disk: Disk, console: Console) -> None:
     """What its memory would take is no room, and what was written of it is none that the guest lacks afterwards."""
-    session.wait_phase("ready", 400)
+    session.wait_phase("ready")
     disk.fill(leave=100 * MIB)
     for how in (["--keep-running"], []):
         done = disk.call("suspend", "--to", "/dev/shm/never.7lbd", *how)
@@ -119,7 +119,7 @@ def stop_while_full(session: Session, disk: Disk, console: Console) -> None:
     wait_warning(session, "no space left", told + 1)
     console.close()
     session.send(signal.SIGTERM)
-    code = session.wait_end(60)
+    code = session.wait_end()
     last = session.events[-1]
     assert last["phase"] == "ended", session.story()
     assert code == (0 if "ready" in last["phases"] else 143)

@@ -7,11 +7,11 @@ import http.client
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, expect
 from pool_images import DISK, PoolImages
 from web import Visitor
 
-READY_SECONDS = 60
+READY_SECONDS = harness.PATIENCE
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 # What a machine does, by the client that machines have: words in, JSON out.
 ASKS = """
@@ -89,7 +89,7 @@ class Grid:
     def call(self, *words: str, code: int = 0, whose: str = "pool") -> str:
         """A command of the administrator's, or of a machine's user."""
         done = subprocess.run(
-            ["7lbd", *words], capture_output=True, text=True, timeout=90, check=False,
+            ["7lbd", *words], capture_output=True, text=True, timeout=harness.PATIENCE, check=False,
             env={**self.env, "SEVENLBD_STATE_DIR": self.state(whose)},
         )  # fmt: skip
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -116,9 +116,10 @@ class Grid:
     def end(self, number: signal.Signals) -> int:
         """End it; returns its exit code."""
         for process in harness.descendants(self.service.pid) if number is signal.SIGKILL else ():
-            os.kill(process, number)
+            with suppress(ProcessLookupError):  # it may have gone with another
+                os.kill(process, number)
         self.service.send_signal(number)
-        return self.service.wait(90)
+        return self.service.wait(harness.PATIENCE)
 
     def story(self) -> str:
         return (self.folder / "service.log").read_text(errors="replace")
@@ -163,13 +164,13 @@ class Grid:
             ASKS,
             str(place),
         ]
-        done = subprocess.run([*call, *words], capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run([*call, *words], capture_output=True, text=True, timeout=harness.PATIENCE, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def demands(self, machine: str, *, jobs: int) -> list[dict[str, Any]]:
         """What waits, as soon as so many jobs do: those that were removed are gone from the queue a moment later."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + harness.PATIENCE
         while True:
             told = self.ask(machine, "waiting")
             assert "refused" not in told, f"{told}\n{self.story()}"
@@ -185,9 +186,7 @@ def grid(work: Path, blank_image: Path) -> Iterator[Grid]:
     before = harness.my_processes()
     place, images = work / "g", work / "g" / "images"
     place.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = harness.free_ports(1)
     keys = ["image", "keygen", str(place / "site")]
     assert harness.run(*keys).returncode == 0
     add = [
@@ -280,7 +279,7 @@ def test_a_workers_token_lets_it_advertise_and_do_nothing_else(grid: Grid, tmp_p
     def may(daemon: str, right: str) -> bool:
         call = ["condor_ping", "-addr", f"<{grid.pool.address}>", "-type", daemon, right]
         done = subprocess.run(
-            call, capture_output=True, text=True, timeout=60, check=False, env=harness.environment(env)
+            call, capture_output=True, text=True, timeout=harness.PATIENCE, check=False, env=harness.environment(env)
         )
         return done.returncode == 0
 
@@ -295,7 +294,7 @@ def test_an_image_is_fetched_as_it_lies_in_the_repository(grid: Grid) -> None:
     got = grid.ask("lab-01", "fetch", "blank")
     folder = grid.folder / "images" / "blank" / "1"
     listed = subprocess.run(
-        ["sha256sum", *sorted(got)], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+        ["sha256sum", *sorted(got)], cwd=folder, capture_output=True, text=True, check=True, timeout=harness.PATIENCE
     ).stdout  # fmt: skip
     assert {line.split()[1]: line.split()[0] for line in listed.splitlines()} == {
         name: digest for name, (_, digest) in got.items()

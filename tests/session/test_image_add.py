@@ -249,7 +249,7 @@ def test_a_disk_of_sectors_of_4096_bytes_is_read_by_the_guests_firmware(
     session = start("--image", f"native-{system}@1", "--image-dir", str(work / "images"))
     session.wait_phase("booting")
     serial = session.folder / "logs" / "serial.log"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + harness.PATIENCE
     while b"\nread-of-4096" not in serial.read_bytes().replace(b"\r", b""):
         assert time.monotonic() < deadline, serial.read_text(errors="replace")[-2000:]
         time.sleep(0.2)
@@ -320,7 +320,7 @@ def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path,
     call = harness.command("image", "add", str(slow), "--compress", *words)
     process = subprocess.Popen(call, env=harness.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     staging = repository / "cut" / ".new-1" / "disk.qcow2"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while not (writing := _those_of(process, "qemu-img")) or not staging.exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it was interrupted"
@@ -329,7 +329,7 @@ def test_an_interrupted_import_leaves_nothing_half(repository: Path, slow: Path,
     os.kill(writing[0], signal.SIGSTOP)
     (ours,) = _those_of(process, "/python3")
     os.kill(ours, number)
-    assert process.wait(90) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert process.wait(harness.PATIENCE) == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert not harness.wait_until_gone(harness.my_processes() - before), "qemu-img goes with it"
     assert not (repository / "cut" / "1").exists()
     if number == signal.SIGKILL:

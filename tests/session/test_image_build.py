@@ -131,7 +131,7 @@ def test_a_disk_that_is_too_small_is_told_by_the_installer(yard: Yard) -> None:
 
 
 def test_an_installation_that_takes_too_long_is_ended_with_its_last_screen(yard: Yard) -> None:
-    done = yard.build("--within", "5s", timeout=120)
+    done = yard.build("--within", "5s", timeout=harness.PATIENCE)
     said = refusal(done, NOT_READY, ["the installation failed", "within 5 s", "nothing was imported"])
     kept = Path(said.strip().rpartition(": ")[2])
     assert (kept / "console.png").read_bytes().startswith(b"\x89PNG")
@@ -143,7 +143,7 @@ def test_interrupted_it_leaves_nothing(yard: Yard) -> None:
     told = until(process, "copying the system")
     pid = int(json.loads(next(yard.base.glob("build-*/session.json")).read_text())["pid"])
     os.kill(pid, signal.SIGINT)
-    rest = process.communicate(timeout=60)[0]
+    rest = process.communicate(timeout=harness.PATIENCE)[0]
     assert process.returncode == INTERRUPTED, told + rest
     assert "nothing was imported" in rest
     assert "Traceback" not in rest
@@ -153,13 +153,13 @@ def test_interrupted_it_leaves_nothing(yard: Yard) -> None:
 def test_killed_it_is_cleaned_up_by_whoever_comes_next(yard: Yard) -> None:
     process = yard.begin("--size", "600M")
     until(process, "a machine on")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while not list(yard.base.glob("build-*/session.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     state = next(yard.base.glob("build-*/session.json"))
     everything = set(harness.descendants(process.pid))
     os.kill(int(json.loads(state.read_text())["pid"]), signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=harness.PATIENCE)
     assert not harness.wait_until_gone(everything)
     assert yard.left() == {".new-1", ".making-1"}
     assert harness.run("image", "gc", "--image-dir", str(yard.path)).returncode == 0
@@ -176,7 +176,7 @@ def test_a_full_repository_stops_the_guest_until_there_is_room(yard: Yard) -> No
     told = until(process, "no space left for what the guest writes")
     assert f"in {full}/deb" in told
     os.kill(int(json.loads(next(yard.base.glob("build-*/session.json")).read_text())["pid"]), signal.SIGTERM)
-    rest = process.communicate(timeout=90)[0]
+    rest = process.communicate(timeout=harness.PATIENCE)[0]
     assert "nothing was imported" in rest
     assert process.returncode != 0
     full.rmdir()

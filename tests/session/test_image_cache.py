@@ -71,7 +71,7 @@ def begun(shared: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
     """A slow fetch of lab that has begun: some of it has arrived."""
     call = harness.command(*words(shared, cache, "--image-cache-rate", str(RATE), *more))
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while arrived(cache) < 6 * MIB:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -158,10 +158,10 @@ def test_of_two_fetchers_one_waits_or_goes_on_without(shared: Path, cache: Path)
         second = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert second.stderr
         assert "is being filled; waiting" in second.stderr.readline()
-    out, errors = first.communicate(timeout=20)
+    out, errors = first.communicate(timeout=harness.PATIENCE)
     assert first.returncode == 0, errors
     assert "every chunk as the manifest says" in out
-    out, errors = second.communicate(timeout=20)
+    out, errors = second.communicate(timeout=harness.PATIENCE)
     assert (second.returncode, "has been fetched meanwhile" in out) == (0, True), errors
     assert same(shared / "lab" / "1" / "disk.raw", cache / "lab" / "1" / "disk.raw")
 
@@ -170,7 +170,7 @@ def test_of_two_fetchers_one_waits_or_goes_on_without(shared: Path, cache: Path)
 def test_ctrl_c_and_sigterm_keep_what_has_arrived(shared: Path, cache: Path, number: signal.Signals, code: int) -> None:
     process = begun(shared, cache, "lab")
     os.kill(worker(process), number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=harness.PATIENCE)
     assert process.returncode == code
     assert "the next call goes on from there" in errors
     assert "Traceback" not in errors
@@ -198,7 +198,7 @@ def test_an_image_that_is_replaced_meanwhile_is_refused(shared: Path, cache: Pat
     with halted(process):
         disk.rename(shared / "aside")
         subprocess.run(["cp", str(shared / "aside"), str(disk)], check=True)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=harness.PATIENCE)
     (shared / "aside").replace(disk)
     refused(process.returncode, errors, IMAGE, [str(disk), "was changed while"])
     assert not (cache / "lab" / version).exists()
@@ -310,7 +310,7 @@ def test_on_a_full_disk_nothing_is_lost(shared: Path, cache: Path) -> None:
         echo $small $full
     """
     inside = ["unshare", "--map-current-user", "--keep-caps", "--mount", "bash", "-euc", script, "bash"]
-    done = subprocess.run([*inside, *call], capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run([*inside, *call], capture_output=True, text=True, timeout=harness.PATIENCE, check=False)
     assert done.stdout.split()[-2:] == ["5", "5"], done
     small, full, again = ((cache.parent / name).read_text() for name in ("small", "full", "again"))
     refused(5, small, RESOURCES, [str(cache), "there is no room for the 24.0 MiB"])

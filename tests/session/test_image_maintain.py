@@ -42,7 +42,7 @@ class Upkeep(Session):
 
     def state(self) -> dict[str, Any]:
         """Its session.json, once there is one."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + harness.PATIENCE
         while time.monotonic() < deadline:
             with suppress(OSError, ValueError):
                 state: dict[str, Any] = json.loads((self.folder / "session.json").read_text())
@@ -212,13 +212,13 @@ def test_on_a_terminal_one_is_asked(repository: ImageRepository, answers: list[s
         stderr=theirs,
     )
     os.close(theirs)
-    terminal = pexpect.fdpexpect.fdspawn(ours, timeout=60, encoding="utf-8", codec_errors="replace")
+    terminal = pexpect.fdpexpect.fdspawn(ours, timeout=harness.PATIENCE, encoding="utf-8", codec_errors="replace")
     for answer in answers:
         terminal.expect([r"keep the child for later: ", r"\[y/N\] "])
         terminal.send(f"{answer}\r")
     with suppress(OSError):
         terminal.expect(pexpect.EOF)
-    assert process.wait(90) == 0
+    assert process.wait(harness.PATIENCE) == 0
     os.close(ours)
     assert {path.name for path in repository.home.iterdir() if path.name.isdigit()} == versions
     assert (repository.home / "current").readlink() == Path(max(versions))
@@ -326,7 +326,7 @@ def test_a_full_disk_loses_nothing(repository: ImageRepository) -> None:
         env=harness.environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=harness.PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -128,7 +128,7 @@ def test_who_starts_while_versions_are_published_gets_one_of_them_whole(
 
 def opens(session: Session, disk: Path) -> bool:
     """Whether the session's machine opens this file, within seconds: an overlay does not say what it stands on."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     files = Path(f"/proc/{session.pid_of('qemu-system-x86_64')}/fd")
     while time.monotonic() < deadline:
         for entry in files.iterdir():
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_all_as_it_was_and_is_told(repository: ImageRepositor
         env=harness.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=harness.PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

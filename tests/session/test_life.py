@@ -110,7 +110,7 @@ def test_a_time_limit_ends_it_in_order(start: StartSession, blank_image: Path) -
     session = start("--image", str(blank_image), "--for", "3s")
     assert session.wait_end() == 0
     assert session.events[-1]["reason"] == "its time is up"
-    assert 3 <= session.events[-1]["phases"]["stopping"] < 20
+    assert 3 <= session.events[-1]["phases"]["stopping"] < 60
 
 
 def test_a_guest_that_never_gets_ready_fails_with_its_last_screen(
@@ -153,8 +153,8 @@ def test_a_guest_that_stands_still_in_its_boot_is_started_anew_once(
     session = start("--image", str(folder), "--accel", "tcg")
     serial = session.folder / "logs" / "serial.log"
     told = "the guest stood still in its boot, as emulation rarely makes it: the machine was started anew"
-    session.wait_event("warning", 40, text=told)
-    deadline = time.monotonic() + 60
+    session.wait_event("warning", harness.PATIENCE, text=told)
+    deadline = time.monotonic() + harness.PATIENCE
     while (boots := serial.read_bytes().count(b"B")) < 2:
         assert time.monotonic() < deadline, boots
         time.sleep(0.2)
@@ -180,8 +180,10 @@ def test_a_helper_that_dies_is_started_again(start: StartSession, blank_image: P
     time.sleep(0.5)
     os.kill(first, signal.SIGKILL)
     assert helper in session.wait_event("warning")["text"]
-    time.sleep(1.5)
-    assert session.pid_of(f"sbin/{helper}") != first
+    deadline = time.monotonic() + harness.PATIENCE
+    while session.pid_of(f"sbin/{helper}") == first:  # it may not be buried yet
+        assert time.monotonic() < deadline, session.story()
+        time.sleep(0.1)
     session.send(signal.SIGTERM)
     session.wait_end()
 
@@ -206,7 +208,7 @@ def test_the_password_is_in_no_process_list_environment_or_log(start: StartSessi
         for name in ("cmdline", "environ"):
             try:
                 content = Path(f"/proc/{pid}/{name}").read_bytes()
-            except PermissionError:
+            except (PermissionError, FileNotFoundError, ProcessLookupError):  # not ours, or gone by now
                 continue
             assert password.encode() not in content, (pid, name)
     for path in (*session.folder.glob("logs/*"), session.folder / "session.json"):
@@ -265,7 +267,7 @@ def _mount_of(session: Session) -> set[int]:
 def test_ctrl_c_on_a_terminal_ends_it_in_order(blank_image: Path, base: Path, phase: str) -> None:
     """On a terminal the signal comes twice, from the terminal and from Apptainer: it counts once."""
     call = harness.command("run", "--image", str(blank_image), "--session-dir", str(base))
-    terminal = pexpect.spawn(call[0], call[1:], encoding="utf-8", timeout=30, dimensions=(40, 140))
+    terminal = pexpect.spawn(call[0], call[1:], encoding="utf-8", timeout=harness.PATIENCE, dimensions=(40, 140))
     terminal.expect(phase)
     time.sleep(2)
     terminal.sendintr()

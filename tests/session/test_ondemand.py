@@ -156,7 +156,7 @@ def test_from_the_form_to_the_desktop_and_to_its_end(
     told = session.wait_told("ready")
     listed = session.shares()
     assert {"Disk|home|", "Disk|data|", "Disk|folder|"} <= {line[: line.rfind("|") + 1] for line in listed.splitlines()}
-    until("connection.yml", lambda: app.card(session).title == "Running", 10)
+    until("connection.yml", lambda: app.card(session).title == "Running")
     connection = read_yaml(session.staged / "connection.yml")
     assert (session.staged / "connection.yml").stat().st_mode & 0o077 == 0
     assert {"host", "port", "password", "token", "console"} == set(connection)
@@ -190,11 +190,11 @@ def test_a_desktop_that_is_suspended_on_its_card_goes_on_from_the_form(
 ) -> None:
     session = app.launch(desktop_image=str(harness.DEMO))
     name = session.wait_told("ready")["id"]
-    until("connection.yml", lambda: app.card(session).title == "Running", 10)
+    until("connection.yml", lambda: app.card(session).title == "Running")
     page = new_visitor(portal.origin).open("about:blank")
     _show(portal, page, app.card(session).html)
     shown = _press(page, "Suspend")
-    until("its end", lambda: "suspended" in shown.locator("main").inner_text(), 60, shown)
+    until("its end", lambda: "suspended" in shown.locator("main").inner_text(), page=shown)
     web.shot(shown, "ood-suspended.png")
     app.pool.wait(session.job)
     assert session.told()["phase"] == "suspended", session.output()
@@ -224,7 +224,7 @@ def _each_button_opens_its_page(page: Page, here: str) -> None:
     desktop = _press(page, "Open the desktop")
     assert desktop.url == f"{here}desktop"
     wait_state(desktop, "connected")
-    until("a desktop", lambda: is_a_desktop(web.shot(desktop, "ood-desktop.png")), 40, desktop)
+    until("a desktop", lambda: is_a_desktop(web.shot(desktop, "ood-desktop.png")), page=desktop)
     for tab in (console, native, desktop):
         tab.close()
 
@@ -233,7 +233,7 @@ def _new_locks_come_to_the_card(session: Launch, place: Path, old: str) -> None:
     done = harness.run("connect", f"job{session.job}", "--renew", "--session-dir", str(place / "sessions"))
     assert done.returncode == 0, done.stderr
     file = session.staged / "connection.yml"
-    until("the new key", lambda: (read_yaml(file) or {}).get("token", old) != old, 20)
+    until("the new key", lambda: (read_yaml(file) or {}).get("token", old) != old)
     assert file.stat().st_mode & 0o077 == 0
 
 
@@ -285,7 +285,7 @@ def test_a_preempted_session_starts_anew_without_the_old_buttons(app: App, blank
     app.pool.wait(urgent)
     # Slurm lets a job that it has put back wait for a while, unless it is told that the time has come.
     app.pool.call("scontrol", "update", f"JobId={session.job}", "StartTime=now")
-    until("another life", lambda: session.told().get("restarts") == 1, 60)
+    until("another life", lambda: session.told().get("restarts") == 1)
     session.wait_told("booting")
     assert app.card(session).title == "Starting"
     app.pool.cancel(session.job)

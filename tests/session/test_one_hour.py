@@ -17,7 +17,7 @@ from pool import Pool
 
 PAGE = (harness.REPO / "docs" / "one-hour.md").read_text()
 BLOCKS = re.findall(r"^( *)```sh walk\n(.*?)^\1```$", PAGE, re.MULTILINE | re.DOTALL)
-SECONDS = 180
+SECONDS = 600
 SITE = "/apps/7lbd"
 
 

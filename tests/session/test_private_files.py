@@ -46,7 +46,7 @@ def session(work: Path, home: Path, blank_image: Path) -> Iterator[Session]:
     )
     try:
         started.wait_phase("booting")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + harness.PATIENCE
         while "CONNECTION_REFUSED" in str(started.inside("smbclient", "-N", f"//{HOST}/none", "-c", "")):
             assert time.monotonic() < deadline, started.story()
             time.sleep(0.2)

@@ -77,7 +77,7 @@ def older(images: Path) -> Path:
 def told(session: Session) -> bytes:
     """What firmware and boot loader have said, when one of them has said what is looked for."""
     serial = session.folder / "logs" / "serial.log"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + harness.PATIENCE
     while not (STARTED in (said := serial.read_bytes()) or DENIED in said):
         assert time.monotonic() < deadline, said[-2000:]
         time.sleep(0.2)

@@ -17,7 +17,7 @@ import pytest
 from pool import Pool
 
 REFUSED_BY_NODE, REFUSED_BY_SIZE, TERMINATED = 4, 5, 143
-READY_SECONDS, SHUTDOWN_SECONDS = 400, 140
+READY_SECONDS, SHUTDOWN_SECONDS = harness.READY_SECONDS, 400
 SHOWS_NOTICE = "DISPLAY=:0 xwininfo -root -tree | grep -q 'Message from the cluster'"
 
 
@@ -27,7 +27,7 @@ def slurm(work: Path) -> Iterator[Pool]:
     before = harness.my_processes()
     # Credentials that are soon worth nothing: a requeued job waits for that (slurm.conf(5), AuthInfo). And time for
     # guests to shut down in, which takes them long under emulation on a busy machine.
-    with pool.running(work / "pool", cpus=2, memory_mb=8000, AuthInfo="cred_expire=5", KillWait="150") as running:
+    with pool.running(work / "pool", cpus=2, memory_mb=8000, AuthInfo="cred_expire=15", KillWait="400") as running:
         yield running
     assert not harness.wait_until_gone(harness.my_processes() - before)
 
@@ -112,7 +112,7 @@ def test_tasks_of_a_step_get_names_of_their_own(slurm: Pool, place: Path, blank_
     job = slurm.sbatch(f"srun sh -c {shlex.quote(wanted)}", "--ntasks=2", "--mem=1800", "--time=10")
     slurm.wait_output(job, "booting")
     for name in (f"job{job}", f"job{job}-2"):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + harness.PATIENCE
         while time.monotonic() < deadline:
             with suppress(FileNotFoundError):
                 if "booting" in state(place, name)["phases"]:
@@ -133,7 +133,7 @@ def test_srun_and_salloc_alone_and_the_jobs_own_temporary_folder(slurm: Pool, pl
     run = ["sh", "-c", script("--for", "1s", "--json", image=blank_image)]
     for command, step in (("srun", "0"), ("salloc", "")):
         started = slurm.popen(command, "--mem=1G", "--time=10", *run, env=env)
-        output, _ = started.communicate(timeout=60)
+        output, _ = started.communicate(timeout=harness.PATIENCE)
         assert started.returncode == 0, output
         [told] = [json.loads(line) for line in output.splitlines() if '"event": "finished"' in line]
         assert (told["id"], told["step"]) == (f"job{told['job']}", step)
@@ -159,7 +159,7 @@ def test_a_job_that_cannot_hold_the_image_fails_with_the_reason(slurm: Pool, pla
 
 
 def test_a_preempted_desktop_shuts_down_in_order_and_is_counted_when_it_starts_anew(slurm: Pool, place: Path) -> None:
-    wanted = script("--stop-grace", "100s", image=harness.DEMO, place=place)
+    wanted = script("--stop-grace", "300s", image=harness.DEMO, place=place)
     options = ("--mem=4G", "--cpus-per-task=2", "--requeue", "--open-mode=append", "--time=30")
     job = slurm.sbatch(wanted, *options)
     slurm.wait_output(job, "READY", READY_SECONDS)
@@ -167,7 +167,7 @@ def test_a_preempted_desktop_shuts_down_in_order_and_is_counted_when_it_starts_a
     slurm.wait_output(job, "has ended: SIGTERM came; the guest shut down", SHUTDOWN_SECONDS)
     assert "    notice" in slurm.output(job)
     slurm.wait(urgent, timeout=SHUTDOWN_SECONDS)
-    slurm.wait(job, "RUNNING", timeout=90)
+    slurm.wait(job, "RUNNING")
     assert slurm.show(job)["Restarts"] == "1"
     slurm.wait_output(job, f"in job {job}, started anew 1 time\n")
     assert state(place, f"job{job}")["restarts"] == 1
@@ -207,7 +207,7 @@ def test_the_desktops_user_is_told_before_the_walltime_and_the_guest_shuts_down_
         assert secret not in output
     console = harness.Console(Desktop(session))
     leave_minutes(slurm, job, 4)
-    slurm.wait_output(job, "the desktop's user is told: This desktop will be shut down at", 90)
+    slurm.wait_output(job, "the desktop's user is told: This desktop will be shut down at")
     slurm.wait_output(job, "    notice")
     console.run(f"for _ in $(seq 20); do {SHOWS_NOTICE} && break; sleep 1; done; {SHOWS_NOTICE}")
     assert state(place, session.name)["ends_at"] < time.time() + 60
@@ -226,7 +226,7 @@ def test_scancel_of_a_ready_desktop_tells_its_user_and_shuts_the_guest_down(
     slurm: Pool, place: Path, options: tuple[str, ...], ends: str
 ) -> None:
     """With control groups, and when a node is drained, only the batch script is told: that is the session itself."""
-    wanted = script("--stop-grace", "100s", image=harness.DEMO, place=place)
+    wanted = script("--stop-grace", "300s", image=harness.DEMO, place=place)
     job = slurm.sbatch(wanted, "--mem=4G", "--cpus-per-task=2", "--time=60")
     slurm.wait_output(job, "READY", READY_SECONDS)
     slurm.cancel(job, options=options)

@@ -23,7 +23,7 @@ from pool import Pool
 from submit_node import SubmitNode
 
 BROKE, NO_SESSION, NODE, INTERRUPTED = 8, 9, 4, 130
-READY_SECONDS = 400
+READY_SECONDS = harness.READY_SECONDS
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Login(SubmitNode):
         """A command on a terminal there."""
         whole = [*self.prefix, *words]
         return pexpect.spawn(
-            whole[0], whole[1:], cwd=str(self.cwd), timeout=60, encoding="utf-8", dimensions=(50, 200),
+            whole[0], whole[1:], cwd=str(self.cwd), timeout=harness.PATIENCE, encoding="utf-8", dimensions=(50, 200),
             env=harness.environment({**self.env, "TERM": "xterm", "NO_COLOR": "1"}),
         )  # fmt: skip
 
@@ -70,7 +70,7 @@ def login(cluster: Login) -> Iterator[Login]:
     left = cluster.slurm.jobs()
     for job in left:
         cluster.slurm.cancel(job)
-        cluster.slurm.wait(job, timeout=90)
+        cluster.slurm.wait(job)
     assert not left
     assert cluster.records() == []
     sessions = cluster.sessions.iterdir() if cluster.sessions.exists() else []
@@ -134,7 +134,7 @@ def test_a_desktop_from_the_queue_to_its_end(login: Login) -> None:
 
 def completed(login: Login, job: int) -> bool:
     """Whether a job has ended well, as Slurm says."""
-    told = login.slurm.wait(job, timeout=30)
+    told = login.slurm.wait(job)
     assert (told["JobState"], told["ExitCode"]) == ("COMPLETED", "0:0"), login.slurm.output(job)
     return True
 
@@ -158,14 +158,14 @@ def suspended_and_gone_on(login: Login, job: int) -> int:
 def opened(url: str, token: str) -> bool:
     """Whether a key still opens the page (the browser posts it, for a cookie)."""
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
     connection.request("GET", "/api/status", headers={"Authorization": f"Bearer {token}"})
     return connection.getresponse().status == 200
 
 
 def test_a_job_that_waits_is_shown_left_alone_and_taken_out(login: Login, blank_image: Path) -> None:
     """Ctrl-C ends the following, never the job."""
-    hogs = [login.slurm.sbatch("sleep 300", "--exclusive", "--nodes=1", "--mem=0") for _ in range(2)]
+    hogs = [login.slurm.sbatch("sleep 1800", "--exclusive", "--nodes=1", "--mem=0") for _ in range(2)]
     terminal = login.terminal("7lbd", "submit", *blank(blank_image))
     terminal.expect(r"job (\d+) pending: Resources")
     job = int(str(terminal.match[1]))

@@ -64,7 +64,7 @@ class Story:
     def env(self) -> dict[str, str | None]:
         return {"SEVENLBD_STATE_DIR": str(self.state)}
 
-    def call(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         return harness.run(*arguments, env=self.env(), timeout=timeout)
 
     def start(
@@ -93,6 +93,8 @@ BUSY = (
     "sha256sum < $f.new > $f.sum.new; sync $f.new $f.sum.new; mv $f.new $f; mv $f.sum.new $f.sum; "
     "cp $f /dev/shm/busy; done"
 )
+# Waits until it has counted on, and tells how far it is.
+COUNTED_ON = 'n=$(tail -1 ~/count); until [ "$(tail -1 ~/count)" -gt "$n" ]; do sleep 0.2; done; tail -1 ~/count'
 RANDOM = "head -c 8 /dev/urandom | od -An -tx1"
 
 
@@ -121,8 +123,7 @@ def lived_after(shell: Console) -> dict[str, str]:
         "random": shell.run(RANDOM),
     }
     before = int(shell.run("tail -1 ~/count"))
-    time.sleep(2)
-    found["counts"] = str(int(shell.run("tail -1 ~/count")) > before)
+    found["counts"] = str(int(shell.run(COUNTED_ON)) > before)
     found["count"] = shell.run('awk \'$1 != NR {bad=1} END {print bad ? "wrong" : "right"}\' ~/count')
     return found
 
@@ -179,7 +180,7 @@ def _suspended(story: Story, image: Path) -> None:
         story.first_token = token(session)
         recipient = ("--recipient", _key_of(story.other))
         story.suspended = story.call("suspend", *recipient, "--session-dir", str(session.base), "wanderer")
-        story.ended = session.wait_end(60)
+        story.ended = session.wait_end()
         story.last = session.events[-1]
         story.left = tuple(path.name for path in session.base.iterdir()) if session.base.exists() else ()
     finally:
@@ -207,10 +208,8 @@ def _gone_on_and_saved_live(story: Story, work: Path) -> None:
         story.passphrase = ("--passphrase-file", str(words))
         here = ("--session-dir", str(again.base), "wanderer")
         story.kept = story.call("suspend", "--keep-running", *story.passphrase, "--to", to, *here)
-        time.sleep(1)
         first = shell.run("tail -1 ~/count")
-        time.sleep(2)
-        story.counted = (first, shell.run("tail -1 ~/count"))
+        story.counted = (first, shell.run(COUNTED_ON))
         story.whole = story.call("saved", "check", *story.passphrase, to)
         story.without = story.call(*other, to)
         story.events = tuple(again.events)
@@ -219,14 +218,14 @@ def _gone_on_and_saved_live(story: Story, work: Path) -> None:
 
 
 def _suspended_at_its_end(story: Story) -> None:
-    at_end = ("--at-end", "suspend", "--stop-grace", "100")
+    at_end = ("--at-end", "suspend", "--stop-grace", "300")
     words = (*story.passphrase, str(story.live))
     third = story.start("resume", "--image", str(story.image), *at_end, *words, folder="c", shares=(), umask=0o777)
     try:
         third.wait_phase("ready")
         story.twin = lived_on(Console(third))
         third.send(signal.SIGTERM)
-        story.code_at_end = third.wait_end(120)
+        story.code_at_end = third.wait_end(400)
         story.last_at_end = third.events[-1]
     finally:
         third.kill()
@@ -357,7 +356,7 @@ def test_what_was_saved_while_it_was_busy_is_of_one_moment(story: Story) -> None
     assert whole >= files - 1 > 1, "all but the one whose sum was still to be put in place"
     notes = [event["text"] for event in story.events if event["event"] == "note"]
     [still] = [float(text.split()[-2]) for text in notes if "stood still for" in text]
-    assert still < 2, "0.3 s are promised, and measured by the bench; this node does other work"
+    assert still < 6, "0.3 s are promised, and measured by the bench; this node does other work"
 
 
 def test_a_scheduler_that_wants_it_gone_gets_it_suspended_into_its_file(story: Story) -> None:
@@ -375,7 +374,7 @@ def test_it_goes_on_at_another_site_as_another_user(story: Story) -> None:
     place = site.folder / "s"
     place.mkdir(mode=0o700)
     words = ("--session-dir", str(place), "--image", str(story.image), "--at-end", "suspend", str(story.taken_along))
-    call = [*site.prefix, *harness.command("resume", "--json", "--stop-grace", "100", *words)]
+    call = [*site.prefix, *harness.command("resume", "--json", "--stop-grace", "300", *words)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(call, env=harness.environment(site.env), stdout=pipe, stderr=pipe, text=True)
     session = Session(process, place)._begin()
@@ -388,7 +387,7 @@ def test_it_goes_on_at_another_site_as_another_user(story: Story) -> None:
         assert (site.home / "here").read_text() == "of bob\n", "his own home is where the guest's share was"
         assert not (story.homes / "here").exists()
         session.send(signal.SIGTERM)
-        assert session.wait_end(120) == 85
+        assert session.wait_end(400) == 85
     finally:
         session.kill()
     shown = json.loads(harness.run("saved", "show", "--json", str(story.taken_along)).stdout)
@@ -412,7 +411,7 @@ def half_files(folder: Path) -> list[str]:
 
 def is_half_written(folder: Path) -> None:
     """Wait until more than the header of a file is there."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while not any(path.stat().st_size > 1 << 20 for path in folder.glob(".*.new")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -460,7 +459,7 @@ def test_what_dies_while_it_is_saved_ends_in_order_and_the_last_good_file_is_who
             writer = session.pid_by_name("saved.writer")
             is_half_written(work)
             os.kill(writer, signal.SIGKILL)
-            _, told = order.communicate(timeout=60)
+            _, told = order.communicate(timeout=harness.PATIENCE)
             assert order.returncode != 0
             assert "the process that writes and reads saved desktops died" in told
             assert (fingerprint(story.live), half_files(work)) == (before, [])
@@ -469,7 +468,7 @@ def test_what_dies_while_it_is_saved_ends_in_order_and_the_last_good_file_is_who
         order = beginning(story, session)
         is_half_written(work)
         os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGKILL)
-        _, told = order.communicate(timeout=60)
+        _, told = order.communicate(timeout=harness.PATIENCE)
         assert order.returncode == 0, told
         assert not (work / ".live.7lbd.resumed").exists(), "who reads that it has ended can go on from it at once"
         assert session.wait_end() == 0
@@ -496,7 +495,7 @@ def test_what_is_killed_from_outside_leaves_a_good_file(
         everybody = set(session.processes())
         pid = session.supervisor() if victim == "supervisor" else session.pid_by_name("sevenlbd.inside")
         os.kill(pid, signal.SIGKILL)
-        _, told = order.communicate(timeout=60)
+        _, told = order.communicate(timeout=harness.PATIENCE)
         assert order.returncode != 0
         session.wait_end()
         assert harness.wait_until_gone(everybody) == set()

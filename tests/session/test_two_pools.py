@@ -17,13 +17,13 @@ import harness
 from condor import CondorPool
 from harness import Console
 
-STEPS = 200
+STEPS = 300
 # The guest's work: it ends by itself, wherever that is, and leaves what it has counted on the share.
 WORK = (
     f"i=0; while [ $i -lt {STEPS} ]; do i=$((i+1)); echo $i >> ~/count; sleep 0.1; done; "
     "cp ~/count ~/Home/.new; sync; mv ~/Home/.new ~/Home/count"
 )
-READY_SECONDS, END_SECONDS = harness.READY_SECONDS, 180
+READY_SECONDS, END_SECONDS = harness.READY_SECONDS, 600
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def _begun(first: Place, target: Path) -> None:
     first.wait_ready(job)
     shell = Console(first)
     shell.run(f"(setsid sh -c '{WORK}' </dev/null >/dev/null 2>&1 &)")
-    time.sleep(3)
-    assert 0 < int(shell.run("tail -1 ~/count")) < STEPS
+    assert 0 < int(shell.run("until [ -s ~/count ]; do sleep 0.2; done; tail -1 ~/count")) < STEPS
     first.pool.call("condor_hold", job)
     shutil.copy2(_checkpoint(first, job), target)
     assert not first.folder.exists(), "nothing is left on the node"

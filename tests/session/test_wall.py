@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -273,12 +272,10 @@ def test_whatever_is_planted_inside_changes_nothing_outside_and_ends_no_report(
         inside.run(victim, who, "with open('/run/7lbd/session/logs/qemu.log', 'wb') as log: log.truncate(1 << 43)")
     assert {path.relative_to(victim.folder) for path in victim.folder.rglob("*")} == before
     for arguments in (("status",), ("connect", "--url=desktop", "victim"), ("connect", "--renew", "victim")):
-        done = harness.run(*arguments, "--session-dir", str(victim.base), timeout=60)
+        done = harness.run(*arguments, "--session-dir", str(victim.base), timeout=harness.PATIENCE)
         assert done.returncode == 0, done.stderr
     os.kill(victim.pid_of("qemu-system-x86_64"), signal.SIGKILL)
-    begun = time.monotonic()
-    assert victim.wait_end(60) != 0
-    assert time.monotonic() - begun < 55
+    assert victim.wait_end() != 0, "nobody reads eight TiB"
     kept = Path(victim.wait_event("kept")["folder"])
     names = {str(path.relative_to(kept)) for path in kept.rglob("*")}
     assert names <= {"lock", "logs", "session.json", "console.png", *listed("inside")}

@@ -207,13 +207,13 @@ def test_a_guest_that_never_gets_ready_leaves_nothing(mute: Path, base: Path) ->
 def test_an_interrupt_leaves_nothing(mute: Path, base: Path) -> None:
     running = subprocess.Popen(harness.command("image", "warm", str(mute), "--session-dir", str(base)))
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + harness.PATIENCE
         while not any("booting" in path.read_text() for path in base.glob("warm-*/session.json")):
             assert time.monotonic() < deadline, "it does not begin"
             time.sleep(0.1)
         assert list(mute.parent.glob(".warm-*")), "there is something to leave"
         running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 130
+        assert running.wait(harness.PATIENCE) == 130
     finally:
         running.kill()
         running.wait()

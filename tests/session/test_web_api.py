@@ -33,7 +33,7 @@ def test_metrics_tell_the_machine_its_files_and_its_ways_in(demo: Session, guest
     before = metrics(demo)
     guest.run("dd if=/dev/urandom of=Home/metrics.bin bs=64k count=16 conv=fsync status=none && rm Home/metrics.bin")
     writes = 'sevenlbd_smb_operations_total{operation="write"}'
-    deadline = time.monotonic() + 60  # smbd adds its counts up now and then
+    deadline = time.monotonic() + harness.PATIENCE  # smbd adds its counts up now and then
     while (after := metrics(demo))[writes] == before[writes] and time.monotonic() < deadline:
         time.sleep(0.5)
     assert after[writes] > before[writes]

@@ -106,7 +106,7 @@ def clicks(notes: list[str]) -> list[tuple[int, int, int]]:
 
 
 def one_more_click(notes: Callable[[str], list[str]], number: int) -> tuple[int, int, int]:
-    until(f"click {number}", lambda: len(clicks(notes("ButtonPress"))) == number, 20)
+    until(f"click {number}", lambda: len(clicks(notes("ButtonPress"))) == number)
     return clicks(notes("ButtonPress"))[-1]
 
 
@@ -153,10 +153,10 @@ def test_a_link_leads_somebody_who_is_in_where_it_says_and_its_key_stays_in_no_a
         # Not goto(): that fails when the page leads on before it is there.
         page.evaluate("(url) => { location.href = url; }", f"{web.url(demo)}{name}#token={key}")
         page.wait_for_selector(f"body[data-page={name or 'status'}]")
-        until("the key goes", lambda: key not in page.url, 10, page)
+        until("the key goes", lambda: key not in page.url, page=page)
         # Pasted over the page, which is not loaded again for it.
         page.evaluate("(key) => { location.hash = `token=${key}`; }", key)
-        until("the key goes again", lambda: key not in page.url, 10, page)
+        until("the key goes again", lambda: key not in page.url, page=page)
     assert key not in page.evaluate("JSON.stringify([history.state, localStorage, sessionStorage])")
 
 
@@ -194,7 +194,7 @@ def test_what_is_typed_in_the_browser_becomes_a_file_in_the_users_home(guest: Co
             guest.run("DISPLAY=:0 xset r off")
             web.type_text(desktop, f"cat > Home/{written.name}\n{words}\n")
             desktop.keyboard.press("Control+KeyD")
-            until("the file in the node's home", lambda: written.exists() and written.read_text(), 20)
+            until("the file in the node's home", lambda: written.exists() and written.read_text())
             assert written.read_text() == f"{words}\n"
         finally:
             written.unlink(missing_ok=True)
@@ -212,7 +212,7 @@ def test_mouse_buttons_and_wheel_come_where_they_were_pointed_at(guest: Console,
             assert abs(at_y - y) <= 1
         desktop.mouse.wheel(0, 120)
         desktop.mouse.wheel(0, -120)
-        until("the wheel", lambda: {got for got, _, _ in clicks(notes("ButtonPress"))[3:]} == {4, 5}, 20)
+        until("the wheel", lambda: {got for got, _, _ in clicks(notes("ButtonPress"))[3:]} == {4, 5})
 
 
 def test_the_picture_follows_the_window_and_the_mouse_with_it(guest: Console, desktop: Page) -> None:
@@ -263,18 +263,18 @@ def test_the_menus_keys_reach_the_guest(guest: Console, desktop: Page) -> None:
     with listener(guest) as notes:
         press(desktop, "meta")
         press(desktop, "cad")
-        until("the keys", lambda: "Delete" in keys(notes("KeyPress")), 20)
+        until("the keys", lambda: "Delete" in keys(notes("KeyPress")))
         assert keys(notes("KeyPress")) == ["Super_L", "Control_L", "Alt_L", "Delete"]
-        until("their release", lambda: len(keys(notes("KeyRelease"))) == 4, 20)
+        until("their release", lambda: len(keys(notes("KeyRelease"))) == 4)
 
 
 def test_no_key_hangs_when_the_window_loses_the_keyboard(guest: Console, desktop: Page) -> None:
     with listener(guest) as notes:
         desktop.locator("#stage").focus()
         desktop.keyboard.down("ControlLeft")
-        until("the key", lambda: keys(notes("KeyPress")) == ["Control_L"], 20)
+        until("the key", lambda: keys(notes("KeyPress")) == ["Control_L"])
         desktop.evaluate("dispatchEvent(new Event('blur'))")
-        until("its release", lambda: keys(notes("KeyRelease")) == ["Control_L"], 20)
+        until("its release", lambda: keys(notes("KeyRelease")) == ["Control_L"])
 
 
 def test_a_gateway_that_is_killed_comes_back_and_the_browser_with_it(
@@ -283,8 +283,8 @@ def test_a_gateway_that_is_killed_comes_back_and_the_browser_with_it(
     gateway = demo.pid_by_name("sevenlbd.inside.gateway")
     seen = web.states_from_now_on(desktop)
     os.kill(gateway, signal.SIGKILL)
-    until("that the page reconnects", lambda: "reconnecting" in seen(), 30, desktop)
-    wait_state(desktop, "connected", seconds=40)
+    until("that the page reconnects", lambda: "reconnecting" in seen(), page=desktop)
+    wait_state(desktop, "connected")
     assert demo.pid_by_name("sevenlbd.inside.gateway") != gateway
     web.until_shown(desktop, "web-gateway-killed.png", mark, 20_000)
 
@@ -302,11 +302,11 @@ def test_a_line_that_breaks_is_told_and_mended_by_itself(
     page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
     wait_state(page, "connected")
     line.cut()
-    wait_state(page, "reconnecting", seconds=20)
+    wait_state(page, "reconnecting")
     assert "ended" not in page.locator("#veil").inner_text(), "a broken network is no ended session"
     time.sleep(2)
     line.mend()
-    wait_state(page, "connected", seconds=40)
+    wait_state(page, "connected")
     web.until_shown(page, "web-line-mended.png", mark, 20_000)
 
 
@@ -320,9 +320,9 @@ def test_a_line_that_breaks_before_the_client_is_whole_begins_the_page_anew(
     assert page.evaluate("() => { window.isOld = true; return client['7lbd-apart'].value; }") == 1
     line.cut()
     page.evaluate("() => { setTimeout(() => client.rdpfile_create()); }")
-    wait_state(page, "reconnecting", seconds=20)
+    wait_state(page, "reconnecting")
     line.mend()
-    wait_state(page, "connected", seconds=40)
+    wait_state(page, "connected")
     assert page.evaluate("() => window.isOld") is None
 
 
@@ -333,11 +333,11 @@ def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
     wait_state(page, "connected")
     with listener(guest) as notes:
         web.type_text(page, "a")
-        until("a key on a good line", lambda: keys(notes("KeyPress")) == ["a"], 20)
+        until("a key on a good line", lambda: keys(notes("KeyPress")) == ["a"])
         line.silence()
         page.wait_for_timeout(1000)
         web.type_text(page, "b")  # nobody can know yet
-        page.wait_for_selector("body[data-line=silent]", timeout=4000)
+        page.wait_for_selector("body[data-line=silent]", timeout=20_000)
         assert page.locator("#silence").is_visible()
         web.type_text(page, "c")
         page.wait_for_timeout(3000)
@@ -349,7 +349,7 @@ def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
         assert "was not sent" in page.locator("#toast").inner_text()
         assert web.state(page) == "connected"
         web.type_text(page, "d")
-        until("the key after it", lambda: "d" in keys(notes("KeyPress")), 20)
+        until("the key after it", lambda: "d" in keys(notes("KeyPress")))
         assert keys(notes("KeyPress")) == ["a", "d"]
 
 
@@ -380,7 +380,7 @@ def test_a_tab_with_a_desktop_asks_before_it_closes_and_our_own_links_do_not(des
     desktop.on("dialog", stay)
     desktop.mouse.click(600, 400)  # browsers ask for pages only that were used
     desktop.close(run_before_unload=True)
-    until("the question", lambda: asked == ["beforeunload"], 10, desktop)
+    until("the question", lambda: asked == ["beforeunload"], page=desktop)
     assert web.state(desktop) == "connected"
     desktop.click("#menu-button")
     desktop.click("#menu a")
@@ -445,7 +445,7 @@ def test_a_key_that_nobody_answers_is_told(demo: Session, new_visitor: NewVisito
             page.wait_for_selector("body[data-state=idle]")
             page.fill("#token", web.token(demo))
             page.keyboard.press("Enter")
-        page.locator("#message", has_text="has not answered yet").wait_for(timeout=20_000)
+        page.locator("#message", has_text="has not answered yet").wait_for()
 
 
 def test_no_form_shows_itself_while_a_key_of_the_address_is_tried(demo: Session, new_visitor: NewVisitor) -> None:
@@ -482,7 +482,7 @@ def test_a_renewed_key_ends_what_the_old_one_opened(demo: Session, desktop: Page
     old = web.link(demo)
     done = harness.run("connect", demo.id, "--renew", "--session-dir", str(demo.base))
     assert done.returncode == 0, done.stderr
-    wait_state(desktop, "locked", seconds=20)
+    wait_state(desktop, "locked")
     page = new_visitor(web.url(demo)).open(old)
     wait_state(page, "refused")
     assert "replaced by a newer one" in page.locator("#message").inner_text()
@@ -555,13 +555,13 @@ def test_a_bad_rdp_server_in_the_guest_is_told_and_tried_again(
     visitor = new_visitor(web.url(demo))
     with rdp_server(guest, begin, "pkill -f 7t-rdp.py; sudo systemctl start 7lbd-rdp"):
         page = log_in(visitor, demo, to="desktop")
-        page.locator("#veil", has_text="does not answer").wait_for(timeout=60_000)
+        page.locator("#veil", has_text="does not answer").wait_for()
         page.wait_for_selector("#veil-native")
         # It tries again and again; meanwhile it stays told, with the way out.
         page.wait_for_timeout(2000)
         assert "does not answer" in page.locator("#veil").inner_text()
         assert page.locator("#veil-native").is_visible()
-    wait_state(page, "connected", seconds=60)
+    wait_state(page, "connected")
 
 
 def test_a_wrong_guest_password_is_told_once_and_not_tried_for_ever(
@@ -596,4 +596,4 @@ def test_a_paused_machine_loses_nobody_and_no_key(demo: Session, guest: Console,
         finally:
             os.kill(machine, signal.SIGCONT)
         web.type_text(desktop, "y")
-        until("both keys", lambda: keys(notes("KeyPress")) == ["x", "y"], 30)
+        until("both keys", lambda: keys(notes("KeyPress")) == ["x", "y"])

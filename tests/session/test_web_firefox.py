@@ -37,13 +37,13 @@ def browser(demo: Session, line: Line, work: Path) -> Iterator[Firefox]:
         browser.until("document.body.dataset.page === 'status' && document.body.dataset.link === 'live'")
         assert browser.evaluate("location.hash") == ""
         browser.open(f"{line.address}desktop")
-        browser.until(CONNECTED, 120)
+        browser.until(CONNECTED)
         yield browser
 
 
 def test_firefox_shows_the_desktop(browser: Firefox) -> None:
     browser.until("document.querySelector('#stage canvas').width >= 640")
-    browser.until(LIT, 60)
+    browser.until(LIT)
     assert browser.evaluate("document.querySelector('#veil').hidden") is True
     browser.shot(KEPT / "firefox-desktop.png")
 
@@ -51,7 +51,7 @@ def test_firefox_shows_the_desktop(browser: Firefox) -> None:
 def test_in_firefox_the_mouses_back_stays_in_the_page(browser: Firefox, line: Line) -> None:
     for button in (3, 4):
         browser.click(400, 300, button)
-    browser.until(f"location.href === '{line.address}desktop' && {CONNECTED}", 5)
+    browser.until(f"location.href === '{line.address}desktop' && {CONNECTED}")
 
 
 def test_firefox_asks_before_a_tab_with_a_desktop_is_left(browser: Firefox, line: Line) -> None:
@@ -63,9 +63,9 @@ def test_firefox_asks_before_a_tab_with_a_desktop_is_left(browser: Firefox, line
 def test_firefox_says_that_a_line_is_silent_and_comes_back_by_itself(browser: Firefox, line: Line) -> None:
     line.silence()
     try:
-        browser.until("document.body.dataset.line === 'silent'", 8)
+        browser.until("document.body.dataset.line === 'silent'")
         assert browser.evaluate("document.querySelector('#silence').hidden") is False
         browser.shot(KEPT / "firefox-silent.png")
     finally:
         line.speak()
-    browser.until(f"document.body.dataset.line === 'live' && {CONNECTED}", 30)
+    browser.until(f"document.body.dataset.line === 'live' && {CONNECTED}")

@@ -241,7 +241,7 @@ def test_axe_finds_nothing_on_any_page_in_any_state(
     wait_state(waiting, "waiting")
     look(waiting, "desktop, waiting")
     session.send(signal.SIGKILL)
-    until("the lost line", lambda: page.locator("body").get_attribute("data-link") == "lost", 40, page)
+    until("the lost line", lambda: page.locator("body").get_attribute("data-link") == "lost", page=page)
     look(page, "status, lost")
     session.wait_end()
     harness.run("gc", "--session-dir", str(base))

@@ -74,7 +74,7 @@ def test_a_portals_card_opens_status_desktop_and_console(
     page.goto(portal.origin + here)
     page.click("#to-desktop")
     wait_state(page, "connected")
-    until("a desktop", lambda: is_a_desktop(web.shot(page, f"web-{prefix}.png")), 40, page)
+    until("a desktop", lambda: is_a_desktop(web.shot(page, f"web-{prefix}.png")), page=page)
     page.goto(portal.origin + here)
     page.click("text=Log out")
     page.wait_for_selector("body[data-page=login]")

@@ -13,7 +13,7 @@ from slow_line import slow_line
 from web import NewVisitor, log_in, until, wait_state
 
 # The line alone takes 31 s for all that is needed; the rest is this machine, which emulates the guest, too.
-FIRST_SECONDS = 60.0
+FIRST_SECONDS = 180.0
 AGAIN_BYTES = 400_000
 MOST_REQUESTS = 25
 
@@ -39,7 +39,7 @@ def test_the_desktop_comes_over_a_slow_line_with_a_bar_and_again_without_the_cli
         began = time.monotonic()
         page.goto(f"{line.address}#token={web.token(demo)}&to=desktop", wait_until="commit")
         page.wait_for_selector("body[data-page=desktop]", state="attached")
-        shown = [until("the bar", lambda: progress(page), 20, page)]
+        shown = [until("the bar", lambda: progress(page), page=page)]
         web.shot(page, "web-download.png")
         page.wait_for_timeout(3000)
         shown.append(progress(page))
@@ -57,7 +57,7 @@ def test_the_desktop_comes_over_a_slow_line_with_a_bar_and_again_without_the_cli
         page.on("websocket", lambda socket: lines.append(socket.url))
         began, before = time.monotonic(), line.received
         page.goto(f"{line.address}desktop", wait_until="commit")
-        wait_state(page, "connected", seconds=30)
+        wait_state(page, "connected")
         again = time.monotonic() - began
         # The page without a question, and the client's first words with the line's address: they were the right ones.
         assert page.evaluate("() => performance.getEntriesByType('navigation')[0].transferSize") == 0
@@ -111,7 +111,7 @@ def test_the_rest_of_the_client_comes_behind_the_picture_or_the_page_begins_anew
         if called:
             # Nothing of ours makes an RDP file by the client, so no profile has it.
             page.evaluate("() => { setTimeout(() => client.rdpfile_create()); }")
-        page.wait_for_function("() => globalThis.client?.['7lbd-apart'].value === 0", timeout=40_000)
+        page.wait_for_function("() => globalThis.client?.['7lbd-apart'].value === 0")
         wait_state(page, "connected")
         assert page.evaluate("() => client.rdpfile_create() > 0")
         assert sum("client-rest" in address for address in asked()) == 1

@@ -128,7 +128,7 @@ def says(page: Page, where: str, words: str) -> None:
     """Once the page knows its status, that is what stands there, or at least what it begins with."""
     page.wait_for_selector("body[data-phase]:not([data-phase='']), body[data-state]:not([data-state=loading])")
     line = page.locator(where)
-    until(f"{words} on {page.url}", lambda: (line.text_content() or "").strip().startswith(words), 10, page)
+    until(f"{words} on {page.url}", lambda: (line.text_content() or "").strip().startswith(words), page=page)
 
 
 @pytest.mark.parametrize("phase", WORDS)
@@ -152,14 +152,14 @@ def test_every_page_says_what_is_true_in_each_phase(visitor: Visitor, session: S
 def test_the_time_that_is_left_stands_in_titles_and_is_announced_twice(visitor: Visitor, session: Session) -> None:
     for path in PAGES:
         with shown(visitor, session, path, lambda: status("booting", ends_at=time.time() + 3000)) as page:
-            until("the title", lambda: "50 min left" in page.title(), 10, page)
+            until("the title", lambda: "50 min left" in page.title(), page=page)
     left = [400.0]
     with shown(visitor, session, "console", lambda: status("booting", ends_at=time.time() + left[0])) as page:
         page.wait_for_selector("body[data-state=connected]")
         assert page.locator("#last-minutes").is_hidden()
         for seconds, words in ((290, "in 5 minutes"), (50, "within a minute")):
             left[0] = seconds
-            page.locator("#last-minutes", has_text=words).wait_for(timeout=20_000)
+            page.locator("#last-minutes", has_text=words).wait_for()
             web.shot(page, f"web-last-minutes-{seconds}.png")
 
 
@@ -170,7 +170,7 @@ def test_a_session_that_never_answers_is_no_lost_line(visitor: Visitor, session:
     page.route("**/api/status", lambda _: None)
     page.goto(web.url(session) + path)
     where = PAGES[path] if path in ("desktop", "console") else "#link"
-    page.locator(where, has_text="The session has not answered yet").wait_for(timeout=15_000)
+    page.locator(where, has_text="The session has not answered yet").wait_for()
     assert "The session goes on" not in page.locator("body").inner_text()
     assert page.locator("#silence").count() == 0 or page.locator("#silence").is_hidden()
     web.shot(page, f"web-unheard-{path or 'status'}.png")
@@ -185,7 +185,7 @@ def test_what_is_pressed_on_a_silent_line_is_not_sent(visitor: Visitor, session:
         page.unroute("**/api/status")
         page.route("**/api/status", lambda _: None)
         page.on("request", lambda request: asked.append(request.url))
-        page.locator("#link", has_text="The line is silent").wait_for(timeout=15_000)
+        page.locator("#link", has_text="The line is silent").wait_for()
         page.click(f"#{kind}")
         if kind == "stop":
             page.click("#stop-dialog button[value=stop]")
@@ -198,7 +198,7 @@ def test_a_page_of_another_version_asks_for_itself_once(visitor: Visitor, sessio
     with shown(visitor, session, "desktop", lambda: status("booting", pages="another")) as page:
         page.on("request", lambda request: asked.append(request.url) if request.is_navigation_request() else None)
         says(page, "#veil-title", NOT_YET)
-        until("the reload", lambda: asked or reloaded(page), 10, page)
+        until("the reload", lambda: asked or reloaded(page), page=page)
         says(page, "#veil-title", NOT_YET)
         page.wait_for_timeout(1000)
         assert len(asked) <= 1, "round and round"

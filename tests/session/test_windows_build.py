@@ -32,7 +32,7 @@ def compiled(source: Path, made: Path) -> subprocess.CompletedProcess[str]:
     call = ["apptainer", "exec", "--bind", str(harness.REPO), "--bind", str(made.parent), "--env", home]
     call += [str(harness.SIF), f"{CSHARP}/usr/bin/mono-sgen", f"{CSHARP}/usr/lib/mono/4.5/mcs.exe"]
     call += ["-langversion:5", "-target:library", f"-out:{made}", str(source)]
-    return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(call, capture_output=True, text=True, timeout=harness.PATIENCE, check=False)
 
 
 def test_what_windows_compiles_when_an_image_is_made_compiles(work: Path) -> None:
@@ -82,7 +82,7 @@ def test_an_interrupt_leaves_all_or_nothing(discs: Path, base: Path, number: sig
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(after)
     process.send_signal(number)
-    told = process.communicate(timeout=30)[1]
+    told = process.communicate(timeout=harness.PATIENCE)[1]
     # So early a Ctrl-C ends Python itself, which says so in its own way.
     assert "Traceback" not in told or "Fatal Python error: init" in told
     if process.returncode == 0:
@@ -104,7 +104,7 @@ def test_an_installation_that_never_comes_to_its_end_imports_nothing(discs: Path
         harness.command(*asked, *places, *small), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     machine = running_machine(process.pid)
-    out, told = process.communicate(timeout=120)
+    out, told = process.communicate(timeout=harness.PATIENCE)
     assert process.returncode == NOT_READY, told
     assert "the installation failed" in told
     assert "nothing was imported" in told
@@ -120,7 +120,7 @@ def test_an_installation_that_never_comes_to_its_end_imports_nothing(discs: Path
 
 def running_machine(above: int) -> str:
     """The command line of the QEMU below a process, when it is there."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + harness.PATIENCE
     while time.monotonic() < deadline:
         for line in harness.descendants(above).values():
             if "qemu-system-x86_64" in line.split(" ")[0]:

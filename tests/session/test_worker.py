@@ -28,7 +28,7 @@ from sitenet import SiteNet
 from siteserver import GATEWAY, LICENSE, LMGRD, NODE, OTHER, PORTAL, RESOLVER
 from ways import ALONE, site_file
 
-SEEN_SECONDS = 180
+SEEN_SECONDS = 600
 IDLE_SECONDS = 75
 _PORT = 8765
 
@@ -119,7 +119,7 @@ def worker(net: SiteNet, pool: CondorPool, image: Path, site: list[str], work: P
     finally:
         if session.process.poll() is None:
             session.process.terminate()
-            session.wait_end(120)
+            session.wait_end()
         keep(base, "worker")
 
 
@@ -158,11 +158,14 @@ def test_a_worker_is_known_by_its_machine_and_slot_and_says_which_image_it_is(
 ) -> None:
     version = tomllib.loads((image / "image.toml").read_text())["version"]
     names = ("Machine", "vm_name", "SevenLbdImage", "SevenLbdOwner", "State", "Activity")
-    assert pool.slots(*names) == [["lab-7-2.worker", "worker", f"worker@{version}", "physics", "Unclaimed", "Idle"]]
+    told = [["lab-7-2.worker", "worker", f"worker@{version}", "physics", "Unclaimed", "Idle"]]
+    deadline = time.monotonic() + SEEN_SECONDS
+    while (found := pool.slots(*names)) != told:  # its collector has it a moment later
+        assert time.monotonic() < deadline, f"{found}, not {told}"
+        time.sleep(0.3)
     milestones = json.loads((worker.folder / "session.json").read_text())["milestones"]
     assert "thawed" in milestones, "it went on from the warm state, which knows no pool"
-    told = [event["phase"] for event in worker.events if event["event"] == "worker"]
-    assert told[-1] == "idle"
+    assert [event["phase"] for event in worker.events if event["event"] == "worker"][-1] == "idle"
 
 
 def test_jobs_of_its_image_and_of_none_run_in_it_with_files_both_ways_and_those_of_another_wait(
@@ -173,7 +176,7 @@ def test_jobs_of_its_image_and_of_none_run_in_it_with_files_both_ways_and_those_
     plain = submit(pool, "plain")
     assert pool.wait(named, timeout=SEEN_SECONDS) == condor.COMPLETED
     assert pool.wait(plain, timeout=SEEN_SECONDS) == condor.COMPLETED
-    worker.wait_event("worker", 30, phase="busy")
+    worker.wait_event("worker", SEEN_SECONDS, phase="busy")
     assert pool.ad(other, "JobStatus", "NumJobStarts") == [str(condor.IDLE), "0"]
     pool.call("condor_rm", other)
     for name in ("named", "plain"):
@@ -216,7 +219,7 @@ def test_a_worker_whose_pool_dies_waits_and_is_back_with_it_and_leaves_when_nobo
         assert time.monotonic() < deadline, worker.story()
         time.sleep(0.3)
     worker.wait_event("worker", SEEN_SECONDS, phase="left")
-    assert worker.wait_end(120) == 0
+    assert worker.wait_end() == 0
     ended = worker.wait_event("finished")
     assert ended["reason"] == f"worker lab-7/2 has left its pool: no job came for {IDLE_SECONDS} s"
     assert ended["end"] == "the guest shut down"

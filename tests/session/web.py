@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from harness import KEPT, Session
+from harness import KEPT, PATIENCE, Session
 from pictures import Colour, pixels_like
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
@@ -65,7 +65,7 @@ def token(session: Session, role: Role = "desktop") -> str:
 
 def _told(session: Session, name: str, key: str) -> Any:
     """A value in a file of the session's folder, which is made in its first second."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with suppress(OSError, ValueError, KeyError):
             if found := json.loads((session.folder / name).read_text())[key]:
@@ -92,7 +92,7 @@ class Visitor:
     """What the browser said of broken lines and refusals."""
 
     def __post_init__(self) -> None:
-        self.context.set_default_timeout(30_000)
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.context.on("console", self._on_console)
         self.context.on("weberror", lambda error: self.complaints.append(f"broke: {error.error}"))
         self.context.on("request", self._on_request)
@@ -144,7 +144,7 @@ def visitors(browser: Browser, test: str, **options: Any) -> Iterator[NewVisitor
     assert not complaints, complaints
 
 
-def until(what: str, found: Callable[[], Any], seconds: float = 30, page: Page | None = None) -> Any:
+def until(what: str, found: Callable[[], Any], seconds: float = PATIENCE, page: Page | None = None) -> Any:
     """Whatever `found` gives, as soon as it is something. Events of `page` come through in between."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
@@ -178,7 +178,7 @@ def states_from_now_on(page: Page) -> Callable[[], list[str]]:
     return lambda: list(page.evaluate("() => window.seenStates"))
 
 
-def wait_state(page: Page, *wanted: str, seconds: float = 60) -> str:
+def wait_state(page: Page, *wanted: str, seconds: float = PATIENCE) -> str:
     """The page's state, as soon as it is one of these."""
     choice = ", ".join(f"body[data-state={word}]" for word in wanted)
     try:
@@ -196,7 +196,7 @@ def shot(page: Page, name: str) -> Image.Image:
     return Image.open(io.BytesIO(image)).convert("RGB")
 
 
-def until_shown(page: Page, name: str, colour: Colour, at_least: int, seconds: float = 60) -> Image.Image:
+def until_shown(page: Page, name: str, colour: Colour, at_least: int, seconds: float = PATIENCE) -> Image.Image:
     """The screenshot, as soon as it shows enough of a colour."""
     deadline = time.monotonic() + seconds
     while True:

@@ -22,7 +22,7 @@ from siteserver import LICENSE
 IMAGE = harness.REPO / "build" / "images" / "worker"
 NAME = "license.example.edu"
 """The pool's name on the site's network; other servers of the site's listen at its address, too."""
-_BUILD_SECONDS, _WARM_SECONDS = 1800, 600  # under emulation, beside others
+_BUILD_SECONDS, _WARM_SECONDS = 1800, 1200  # under emulation, beside others
 
 
 @contextmanager
