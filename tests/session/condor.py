@@ -126,14 +126,17 @@ class CondorPool:
         return state
 
     def starts(self, job: str) -> int:
-        """How often it has begun; RUNNING says no more than that somebody sees to it."""
+        """How often it has begun, as of its last end."""
         told = self.ad(job, "NumJobStarts")[0]
         return int(told) if told.isdigit() else 0
 
-    def wait_begun(self, job: str, times: int = 1, timeout: float = harness.PATIENCE) -> None:
-        """Wait until it has begun so often."""
+    def wait_begun(self, job: str, log: Path, times: int = 1, timeout: float = harness.PATIENCE) -> None:
+        """Wait until it has begun so often, by its `log`: RUNNING says no more than that somebody sees to it.
+
+        Source: HTCondor's manual, Job Event Log Codes (001).
+        """
         deadline = time.monotonic() + timeout
-        while (begun := self.starts(job)) < times:
+        while (begun := log.read_text().count("\n001 (") if log.exists() else 0) < times:
             assert time.monotonic() < deadline, f"job {job} has begun {begun} times, not {times}:\n{self.why(job)}"
             time.sleep(0.3)
 

@@ -164,7 +164,7 @@ class Grid:
             f"executable = {folder}/job.sh",
             f"arguments = {_COUNTS} {how}",
             f"initialdir = {folder}",
-            "output = out\nerror = err",
+            "output = out\nerror = err\nlog = log",
             "should_transfer_files = YES\nwhen_to_transfer_output = ON_EXIT",
             'transfer_input_files = given\ntransfer_output_files = ""',
             "request_cpus = 1\nrequest_memory = 64MB\nrequest_disk = 20MB",
@@ -182,7 +182,7 @@ class Grid:
     def wait_begun(self, job: Job) -> None:
         """Wait until it is at work: only from then on is it known that it has been."""
         try:
-            self.pool.wait_begun(job.id, timeout=_UP)
+            self.pool.wait_begun(job.id, job.folder / "log", timeout=_UP)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.story()}") from None
 
