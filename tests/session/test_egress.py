@@ -159,14 +159,15 @@ def ask(host, port):
     wire.sendall(f"CONNECT {{host}}.example.edu:{{port}} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
     return wire
 took = []
-for turn in range(4):  # what holds up does so each time, and a busy machine now and then
-    silent = [ask(f"silent{{turn}}-{{number}}", 8000) for number in range(12)]
+while len(took) < 4 and min(took, default=9) >= 1.5:  # what holds up does so each time, a busy machine now and then
+    silent = [ask(f"silent{{len(took)}}-{{number}}", 8000) for number in range(12)]
     time.sleep(0.3)
     began = time.monotonic()
     status = ask("portal", 443).recv(99).split()[1].decode()
     took.append(time.monotonic() - began)
+    told = [b"".join(iter(lambda: one.recv(999), b"")) for one in silent]
 print(status, min(took))
-print(b"".join(iter(lambda: silent[0].recv(999), b"")).decode())
+print(told[0].decode())
 """
 
 
