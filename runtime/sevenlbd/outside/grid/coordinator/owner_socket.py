@@ -30,6 +30,7 @@ Where somebody else has made something of its name, a folder beside it: PLACE, t
 """
 TEMPORARY = Path("/tmp")
 """Seen by all users, whatever their TMPDIR."""
+_FRESH, _FRESH_SECONDS = ".new", 60.0  # a socket in which nobody listens yet; a guess: that takes no time
 _SECONDS = 5.0  # who connects has his order ready
 _MOST_ORDER = 4 << 10  # bytes; an order is a line of some hundred
 _PAUSE = 0.2  # seconds until there may be room for one more who calls; a guess
@@ -103,11 +104,16 @@ def _is_ours(place: Path) -> bool:
 
 def _bound(place: Path) -> socket.socket:
     """Raises OSError."""
+    own = _own(place)
+    fresh = own.with_suffix(_FRESH)
+    if own.exists():
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(own))
     listener = socket.socket(socket.AF_UNIX)
     try:
-        listener.bind(str(_own(place)))
-        _own(place).chmod(_FOR_ALL)
+        listener.bind(str(fresh))
+        fresh.chmod(_FOR_ALL)
         listener.listen(_BACKLOG)
+        fresh.rename(own)  # not before: who sweeps takes one for dead in which nobody listens
     except BaseException:
         listener.close()
         raise
@@ -124,6 +130,9 @@ def _sweep(place: Path) -> None:
         if _is_ours(place):
             for path in place.glob(f"*{SOCKET}"):
                 _remove_dead(path)
+            for path in place.glob(f"*{_FRESH}"):
+                if time.time() - path.lstat().st_mtime > _FRESH_SECONDS:
+                    path.unlink()
             place.rmdir()
 
 

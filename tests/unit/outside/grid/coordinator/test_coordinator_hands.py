@@ -321,6 +321,30 @@ def test_a_place_that_another_sweeps_away_meanwhile_is_made_again(
     assert len(swept) == 1
 
 
+def test_who_does_not_listen_yet_is_not_swept_away_as_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two coordinators of a user's, in two state folders, may begin at once."""
+
+    class Slow(socket.socket):
+        def listen(self, backlog: int = 0) -> None:
+            owner_socket._place(tmp_path)  # the other one sweeps just now
+            super().listen(backlog)
+
+    monkeypatch.setattr(owner_socket.socket, "socket", Slow)
+    with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path) as trouble:
+        assert trouble == ""
+        assert owner_asking.call(OwnerCall("show"), tmp_path).answers == [{"a": 1}]
+
+
+def test_what_was_killed_before_it_listened_is_swept_away_after_a_while(tmp_path: Path) -> None:
+    place = tmp_path / f"7lbd-grid-{os.getuid()}"
+    place.mkdir()
+    (old := place / "1.new").touch()
+    (new := place / "2.new").touch()
+    os.utime(old, (0, 0))
+    with owner_socket.served(lambda _call, _own: {}, tmp_path):
+        assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_where_somebody_else_has_the_sockets_place_another_one_is_found_and_his_is_not_touched(tmp_path: Path) -> None:
     his = tmp_path / "his"
     his.mkdir()
