@@ -39,7 +39,7 @@ def main(supervisor: Supervisor) -> int:
     _check_place(target)
     facts, recipients = _facts(order), _recipients(order)
     places.remove_interrupted(target.parent)
-    with writing.new_file(target) as file:
+    with writing.new_file(target, facts.desktop) as file:
         supervisor.tell(WriterReady())
         if not isinstance(supervisor.order(), Go):
             raise SystemExit(ExitCode.OK)

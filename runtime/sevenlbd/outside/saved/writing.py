@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +23,10 @@ from ...base import atomic
 from . import chunks, saved_format
 from .chunks import Base
 from .facts import Closing, Opening, PartFact, SavedHeader
+from .saved_format import Damaged
 
 _BRING = 32 << 20  # bytes between two words to the kernel; a guess: some tenths of a second of a disk
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # its folder may be anybody's
 _AHEAD = 8  # records that wait for a thread or for the file; each has a MiB
 
 
@@ -43,10 +46,11 @@ def open_part(number: int, descriptor: int, base: Base | None = None) -> OpenPar
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[BinaryIO]:
+def new_file(target: Path, desktop: str = "") -> Iterator[BinaryIO]:
     """An empty file, locked, that becomes `target` when this ends well. Raises OSError.
 
-    A power cut at any time leaves the old file under this name, or the new one whole.
+    A power cut at any time leaves the old file under this name, or the new one whole. An old one of another desktop
+    than `desktop` (Facts.desktop) is kept, under a name beside it.
     """
     try:
         fresh, descriptor = _locked_file(target)
@@ -58,6 +62,8 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(descriptor)
+        if desktop and _is_anothers(target, desktop):
+            _keep(target)
         fresh.replace(target)
         atomic.to_disk(target.parent)
     except BaseException as error:
@@ -66,6 +72,27 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             fresh.unlink()
         raise
+
+
+def _is_anothers(target: Path, desktop: str) -> bool:
+    """Whether a saved desktop lies there that is another one, so that replacing it would lose it."""
+    try:
+        with os.fdopen(os.open(target, _LOOK), "rb") as file:
+            return saved_format.read_header(file)[0].facts.desktop not in ("", desktop)
+    except saved_format.Newer:
+        return True
+    except (OSError, Damaged):
+        return False
+
+
+def _keep(target: Path) -> None:
+    """Give it another name, too. Raises OSError."""
+    names = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
+    kept = next(path for path in names if not os.path.lexists(path))
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError:  # not every file system has links
+        target.rename(kept)
 
 
 def _locked_file(target: Path) -> tuple[Path, int]:

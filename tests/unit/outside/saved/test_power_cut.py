@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -45,10 +47,11 @@ def dying_after(step: int, work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def saved(target: Path, key: pyrage.x25519.Identity, content: Path) -> None:
+def saved(target: Path, key: pyrage.x25519.Identity, content: Path, desktop: str = "") -> None:
     descriptor = os.open(content, os.O_RDONLY)
-    with writing.new_file(target) as file:
-        writing.write(file, OPENING, [open_part(0, descriptor)], [key.to_public()])
+    opening = replace(OPENING, facts=replace(FACTS, desktop=desktop))
+    with writing.new_file(target, desktop) as file:
+        writing.write(file, opening, [open_part(0, descriptor)], [key.to_public()])
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -64,6 +67,28 @@ def test_a_cut_at_any_boundary_leaves_a_whole_file(tmp_path: Path, step: int) ->
     assert (target.read_bytes() == before) == (step == 0), "the new one has its name when it is on disk, and not before"
     places.remove_interrupted(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["content", "one.7lbd"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("step", range(4))
+def test_a_cut_at_any_boundary_loses_no_other_desktop(
+    tmp_path: Path, step: int, has_links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, content, target = pyrage.x25519.Identity.generate(), tmp_path / "content", tmp_path / "one.7lbd"
+    content.write_bytes(os.urandom(1 << 16))
+    saved(target, key, content, "one")
+    before = target.read_bytes()
+    if not has_links:
+
+        def refused(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refused)
+    dying_after(step, lambda: saved(target, key, content, "another"))
+    places.remove_interrupted(tmp_path)
+    assert before in [path.read_bytes() for path in places.all_in(tmp_path)]
+    if step == 3:
+        assert [path.name for path in places.all_in(tmp_path)] == ["one-2.7lbd", "one.7lbd"]
 
 
 class Ordering:

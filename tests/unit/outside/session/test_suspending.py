@@ -144,6 +144,23 @@ def test_it_becomes_a_file_and_ends(tmp_path: Path) -> None:
     assert (opening.secrets.password, opening.secrets.share_user) == ("a-password", "me")
 
 
+def test_another_desktop_that_has_the_files_name_is_kept_beside_it(tmp_path: Path) -> None:
+    """Whoever calls all his sessions alike has suspended one of them before, and loses none."""
+    saved = tmp_path / "saved"
+    for turn, number in enumerate("1223"):
+        (place := tmp_path / str(turn)).mkdir()
+        made = savable(place)
+        assert made.savable
+        facts = replace(made.savable.facts, desktop=number * 32)
+        one = replace(made, savable=replace(made.savable, facts=facts, folder=str(saved)))
+        came, _, _ = suspended(one, SuspendOrder(), stop=False)
+        assert came == str(saved / "a1.7lbd")
+    kept = {path.name: reading.header(path).facts.desktop[0] for path in saved.glob("*.7lbd")}
+    assert kept == {"a1.7lbd": "3", "a1-2.7lbd": "1", "a1-3.7lbd": "2"}
+    for path in saved.glob("*.7lbd"):
+        reading.read(path, keys.identity(saved), reading.Check())
+
+
 def test_one_that_keeps_running_is_saved_as_it_was_at_one_moment(tmp_path: Path) -> None:
     made = savable(tmp_path)
     target = tmp_path / "copy.7lbd"

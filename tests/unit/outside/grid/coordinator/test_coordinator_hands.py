@@ -329,7 +329,7 @@ def test_who_does_not_listen_yet_is_not_swept_away_as_dead(tmp_path: Path, monke
             owner_socket._place(tmp_path)  # the other one sweeps just now
             super().listen(backlog)
 
-    monkeypatch.setattr(owner_socket.socket, "socket", Slow)
+    monkeypatch.setattr(socket, "socket", Slow)
     with owner_socket.served(lambda _call, _own: {"a": 1}, tmp_path) as trouble:
         assert trouble == ""
         assert owner_asking.call(OwnerCall("show"), tmp_path).answers == [{"a": 1}]
