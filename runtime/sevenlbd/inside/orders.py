@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from ..wire import packets
 from ..wire.keeper import (
+    FLUSH_SECONDS,
     ORDERS,
     EventKind,
     GoOn,
@@ -29,7 +30,6 @@ from .vm.agent import AgentError
 from .vm.migration import MachineError
 
 _NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
-_FLUSH_SECONDS = 30.0  # a guess: what a guest holds back for a share is written within a few, on a busy server more
 _SILENT_SECONDS = 120.0  # a guess: a guest whose program takes all of its memory may answer nobody for as long
 _LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
 
@@ -139,8 +139,8 @@ class Orders:
         if not self._suspend_hook:
             return
         try:
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                await vm.agent.run(self._suspend_hook, "", _FLUSH_SECONDS)
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await vm.agent.run(self._suspend_hook, "", FLUSH_SECONDS)
         except (AgentError, OSError) as error:
             why = str(error) or "it took too long"
             self._reports.warn(f"the guest could not be asked to write what it holds for its shares: {why}")

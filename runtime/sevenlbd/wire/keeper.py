@@ -90,6 +90,11 @@ class Notice:
     text: str
 
 
+FLUSH_SECONDS = 30.0
+"""What a guest's `suspend_hook` has before its machine is held without it. A guess: what a guest holds back for a share
+is written within a few, on a busy server more; a worker's jobs have twenty to end in."""
+
+
 @dataclass(frozen=True)
 class Hold:
     """An order: let the guest write what it holds, then write the machine's state, and stop it unless it is `live`."""

@@ -23,7 +23,7 @@ class Looked:
     time_left: float | None = None
     """Seconds until the hours end for which VMs have to go: it is lent until then."""
     suspends: Mapping[str, float] = field(default_factory=dict)
-    """How many seconds each VM that runs takes to be suspended, by what it has dirtied."""
+    """How many seconds each VM that runs takes to be written when it is suspended, by what it has dirtied."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ....wire.keeper import FLUSH_SECONDS
 from .acts import Act, EndVm, KillVm, SuspendVm
 from .stages import STAYING, Stage, Vm
 from .terms import Terms
@@ -19,14 +20,23 @@ _AGAIN = 5.0  # seconds until one that does not even die is killed once more
 
 def lead(vms: Iterable[Vm]) -> float:
     """Seconds that these need to be suspended before their hours end; 0 where that cannot be had."""
-    needed = sum(vm.suspend_seconds for vm in vms if vm.stage in STAYING) / _SUSPENDING
+    needed = suspending_seconds(vm for vm in vms if vm.stage in STAYING) / _SUSPENDING
     return needed if needed <= _MOST_LEAD else 0.0
+
+
+def suspending_seconds(vms: Iterable[Vm]) -> float:
+    """For all of these, begun at once: they leave their pool side by side, and then are written to one disk.
+
+    How long they take to leave is their jobs' to say, so it is all that they may.
+    """
+    seconds = [vm.suspend_seconds for vm in vms]
+    return FLUSH_SECONDS + sum(seconds) if seconds else 0.0
 
 
 def fits(vm: Vm, others: Iterable[Vm], within: float) -> bool:
     """Whether it can be suspended in that time, beside those that are written to the same disk."""
-    ahead = sum(one.suspend_seconds for one in others if one.stage is Stage.SUSPENDING)
-    return ahead + vm.suspend_seconds <= within * _SUSPENDING
+    ahead = [one for one in others if one.stage is Stage.SUSPENDING]
+    return suspending_seconds([*ahead, vm]) <= within * _SUSPENDING
 
 
 @dataclass(frozen=True)

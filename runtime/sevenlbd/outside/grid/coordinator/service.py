@@ -125,7 +125,7 @@ class Service:
                 self._handle(told)
 
     def _suspends(self) -> dict[str, float]:
-        """How long each VM would take; nothing where none is suspended."""
+        """How long each VM would take to be written; nothing where none is suspended."""
         if not self._machine.terms.lease:
             return {}
         memory = self._machine.terms.slot_memory

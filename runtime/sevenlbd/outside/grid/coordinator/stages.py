@@ -60,6 +60,6 @@ class Vm:
     evicted: bool = False
     """Whether the owner's need ends it, and not its own."""
     suspend_seconds: float = 0.0
-    """How long it takes to be suspended, by what it has dirtied; 0 while nobody knows."""
+    """How long it takes to be written when it is suspended, by what it has dirtied; 0 while nobody knows."""
     tells: bool = False
     """Whether it is known when a job has it; otherwise the guest alone knows when nobody does, and leaves."""

@@ -132,7 +132,7 @@ class VmSessions:
         self._in_thread(vm, self._suspend)
 
     def suspend_seconds(self, vm: str, memory: int) -> float:
-        """How long that would take, by what it has dirtied; it has `memory` bytes, if nobody knows more."""
+        """How long writing it would take, by what it has dirtied; it has `memory` bytes, if nobody knows more."""
         one = self._running.get(vm)
         if one is None:
             return 0.0
