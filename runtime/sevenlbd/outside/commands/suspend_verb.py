@@ -65,8 +65,8 @@ def _warn(before: SessionState | None, after: SessionState | None) -> None:
 def _tell(context: CommandContext, session: str, saved: Path, *, in_job: bool) -> None:
     """Where it is, and what goes on from there: what was a job becomes one again, wherever this is read."""
     ours = invocation.command(context.here.sif)
-    ended = "runs on" if context.options.keep_running else "has ended"
-    terminal.say(f"session {session} is saved in {saved} ({units.size(saved.stat().st_size)}), and {ended}; to go on:")
+    then = "runs on" if context.options.keep_running else "ends"  # in a moment, and perhaps this call with it
+    terminal.say(f"session {session} is saved in {saved} ({units.size(saved.stat().st_size)}), and {then}; to go on:")
     terminal.say(f"  {ours} {'submit --resume' if in_job else 'resume'} {_named(context, saved)}")
     machine = reading.header(saved).facts.machine
     if machine.accel == "kvm" and not machine.enforced:
@@ -119,7 +119,7 @@ def _wait(folder: Path, order: SuspendOrder) -> str:
 
 
 def _wait_gone(session: Path, saved: Path) -> None:
-    """Until one can go on from the file: who reads that it has ended may do so at once."""
+    """Until it has ended, and one can go on from the file: who gets this call's end may do so at once."""
     deadline = time.monotonic() + _GONE_SECONDS
     while (folder_lock.is_alive(session) or claims.user_of(saved)) and time.monotonic() < deadline:
         time.sleep(_POLL)

@@ -132,6 +132,7 @@ def test_what_was_a_job_is_told_how_it_becomes_one_again_before_the_call_ends_wi
     monkeypatch.setattr(suspend_verb, "_wait_gone", lambda *_: told.append(capsys.readouterr().out))
     here(tmp_path, monkeypatch, lambda *_: "", job="7")
     assert f"submit --resume {tmp_path}/desk.7lbd" in told[0]
+    assert f"is saved in {tmp_path}/desk.7lbd (0 B), and ends; to go on:" in told[0], "it has not ended yet"
 
 
 def test_a_bar_of_the_guests_memory_and_one_of_the_file_and_both_come_to_their_end(
