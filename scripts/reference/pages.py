@@ -18,7 +18,7 @@ from sevenlbd import __version__
 from sevenlbd.base.errors import MEANING
 from sevenlbd.config import tables
 from sevenlbd.config.settings import Settings, extra, flag_of, in_toml, variable_of
-from sevenlbd.images.description import Description
+from sevenlbd.images.description import SIZES, Description, spelled
 from sevenlbd.outside.acceptance.criteria.every import ALL
 from sevenlbd.outside.cli import command_line, verbs
 from sevenlbd.outside.site import site_tables
@@ -89,13 +89,13 @@ def image_keys_table() -> str:
     """Every key of an image.toml: type, default, meaning."""
     rows = []
     for name, field in Description.model_fields.items():
-        default = in_toml("memory", field.default) if name == "memory" else _toml(field.default)
+        default = spelled(name, field.default) if name in SIZES else _toml(field.default)
         rows.append([f"`{field.alias or name}`", _type(name, field.annotation), f"`{default}`", str(field.description)])
     return _table(["key", "type", "default", "meaning"], rows)
 
 
 def _type(name: str, annotation: Any) -> str:
-    if name == "memory":
+    if name in SIZES:
         return 'size, `"4G"`'
     if choices := _choices(annotation):
         return ", ".join(f'`"{choice}"`' for choice in choices)

@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 import pytest
 from conftest import Refuse, StartSession
-from strange import IMAGE, RESOURCES, boots, node
+from strange import IMAGE, RESOURCES, USAGE, boots, node
 
 # Name: (backing file, its format, what the refusal says).
 HOSTILE = {
@@ -188,8 +188,14 @@ def test_a_description_that_asks_for_more_than_the_node_has_gets_no_memory_and_f
     toml = own_image / "image.toml"
     toml.write_text('os = "linux"\nfirmware = "bios"\nmemory = "9000T"\ncpus = 255\n')
     refuse("--image", str(own_image), code=RESOURCES, says=["9216000.0 GiB for the guest", "--memory"])
-    last = boots(start("--image", str(own_image), "--memory", "128M"))
+    last = boots(start("--image", str(own_image), "--memory", "512M"))
     assert "the image asks for 255 CPUs" in str(last["warnings"])
+
+
+def test_the_least_memory_that_an_image_names_is_heeded(refuse: Refuse, own_image: Path) -> None:
+    with (own_image / "image.toml").open("a") as described:
+        described.write('least_memory = "100M"\n')
+    refuse("--image", str(own_image), "--memory", "99M", code=USAGE, says=["boots with 100.0 MiB", "--memory 128M"])
 
 
 def test_an_image_that_somebody_changes_is_refused_until_that_has_ended(

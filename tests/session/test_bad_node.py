@@ -233,8 +233,9 @@ def test_the_cpus_of_the_job_count_not_those_of_the_node(refuse: Refuse, blank_i
     refuse("--image", str(blank_image), "--cpus", "2", code=RESOURCES, says=["may use 1"], prefix=one)
 
 
-def test_too_little_memory_for_any_guest_is_refused(refuse: Refuse, blank_image: Path) -> None:
-    refuse("--image", str(blank_image), "--memory", "1M", code=USAGE, says=["too few", "--memory"])
+def test_less_memory_than_the_image_boots_with_is_refused(refuse: Refuse, blank_image: Path) -> None:
+    refuse("--image", str(blank_image), "--memory", "1M", code=USAGE, says=["too few", "--memory 128M"])
+    refuse("--image", str(harness.DEMO), "--memory", "64M", code=USAGE, says=["256.0 MiB", "least_memory"])
 
 
 def test_a_cpu_model_that_qemu_does_not_know_fails_with_qemus_words(blank_image: Path, base: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_disk_that_is_replaced_while_a_session_starts_is_refused(
     thread = threading.Thread(target=replace)
     thread.start()
     try:
-        refuse("--image", str(disk), "--memory", "128M", code=IMAGE, says=[str(disk), "while the session began"])
+        refuse("--image", str(disk), "--memory", "512M", code=IMAGE, says=[str(disk), "while the session began"])
     finally:
         over.set()
         thread.join()

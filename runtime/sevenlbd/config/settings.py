@@ -140,7 +140,9 @@ class Settings(BaseModel):
         "File whose first line is the passphrase that closes saved desktops instead of your key; - is standard input.",
         metavar="FILE",
     )
-    memory: Size = _setting(0, "Memory of the guest; 0 takes what the image asks for.", metavar="SIZE")
+    memory: Size = _setting(
+        0, "Memory of the guest; 0 takes what the image asks for. Less than it boots with is refused.", metavar="SIZE"
+    )
     cpus: int = _setting(0, "Virtual CPUs of the guest; 0 takes what the image asks for.", metavar="N")
     cpu_model: str = _setting("auto", "QEMU's CPU model; auto is `host` with KVM and `max` without.", metavar="MODEL")
     shares: Words = _setting(

@@ -25,6 +25,13 @@ from ..config.settings import in_toml, in_words, nearest
 from ..config.value_kinds import Size
 from . import layout
 
+# What is taken for the least memory of an image that does not say it, in bytes: a guess that finds slips, and lets
+# through whatever could boot. Microsoft's requirements begin with the second of these: a Windows Server without a
+# desktop.
+_LEAST_GUESSED, _MOST_GUESSED, _PART_GUESSED = 64 << 20, 512 << 20, 8
+SIZES = ("memory", "least_memory")
+"""Keys whose values are sizes, written as `"4G"`."""
+
 
 class OS(StrEnum):
     WINDOWS = "windows"
@@ -113,6 +120,11 @@ class Description(BaseModel):
         description="the account that the user logs in to",
     )
     memory: Size = Field(default=4 << 30, description="memory it needs")
+    least_memory: Size = Field(
+        default=0,
+        description="the least memory that it boots with: a session with less is refused; 0: an eighth of `memory`, "
+        "between 64M and 512M",
+    )
     cpus: int = Field(default=2, ge=1, le=255, description="virtual CPUs it needs")
     clipboard: bool = Field(
         default=True, description="whether its RDP server shares the clipboard; a server that cannot may break by it"
@@ -194,6 +206,19 @@ class Description(BaseModel):
         """The last day of an evaluation; None when it is none, or nobody knows."""
         return date.fromisoformat(self.evaluation_ends) if self.evaluation_ends else None
 
+    @property
+    def boots_with(self) -> int:
+        """The least memory that a session of it gets, in bytes: what it says, or what nothing boots with less than."""
+        guessed = min(max(self.memory // _PART_GUESSED, _LEAST_GUESSED), _MOST_GUESSED)
+        return self.least_memory or guessed
+
+    @field_validator("least_memory")
+    @classmethod
+    def _check_least_memory(cls, size: int, info: ValidationInfo) -> int:
+        if size > info.data.get("memory", size):
+            raise ValueError("it is more than `memory`, which a session gets that asks for nothing")
+        return size
+
     @field_validator("evaluation_ends")
     @classmethod
     def _check_evaluation_ends(cls, text: str) -> str:
@@ -232,8 +257,13 @@ def read(path: Path) -> Description:
 def text(described: Description) -> str:
     """A description as it stands in an image.toml: what is not the default."""
     values = described.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    lines = [f"{key} = {in_toml('memory' if key == 'memory' else 'name', value)}\n" for key, value in values.items()]
+    lines = [f"{key} = {spelled(key, value)}\n" for key, value in values.items()]
     return "schema = 1\n" + "".join(lines)
+
+
+def spelled(key: str, value: object) -> str:
+    """A key's value as it stands in an image.toml."""
+    return in_toml("memory" if key in SIZES else "name", value)
 
 
 def keys() -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...base.errors import ExitCode, Refusal
-from ...config.settings import in_toml
 from .. import clusters, description, formats, layout, partitions, qcow2, qemu_img
 from ..description import Description, DiskBus, Firmware
 from ..lookup import image
@@ -189,5 +188,5 @@ def _text(notes: list[str], values: Mapping[str, object]) -> str:
     declared = description.keys()
     for key in declared:
         if key != "schema" and values.get(key, "") != "":
-            lines.append(f"{key} = {in_toml('memory' if key == 'memory' else 'name', values[key])}")
+            lines.append(f"{key} = {description.spelled(key, values[key])}")
     return "\n".join([*lines, ""])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...base import units
 from ...base.errors import ExitCode, Refusal
 from ...config.settings import Settings
+from ...images import layout
 from ...images.description import Description
 from ..node import abilities, rlimits
 from ..node.abilities import HELPERS_MEMORY, Limit
@@ -14,7 +16,6 @@ from .allocation import Allocation
 
 __all__ = ["HELPERS_MEMORY", "Size", "Sizing", "decided_by", "gib"]
 
-_LEAST = 64 << 20  # bytes; finds slips like `--memory 4`: no desktop has so little
 _GIB = 1 << 30  # bytes
 # A guest's memory is a whole number of huge pages.
 _HUGE_PAGE = 2 << 20
@@ -47,6 +48,19 @@ class Sizing:
             return None
         fits = frozen.memory <= self._part.for_guest and frozen.cpus <= self._usable_cpus()
         return frozen if fits else None
+
+    def check_boots(self) -> None:
+        """Raises Refusal for less memory than the image boots with: it would be waited for until its time was over."""
+        requested, described = self.settings.memory or self.described.memory, self.described
+        if requested < (least := described.boots_with):
+            what = f"{units.size(requested)} of memory are too few for this guest: it boots with {units.size(least)} "
+            usual = f"--memory {max(described.memory, least) >> 20}M"
+            by = f"; an image that boots with less says so: {layout.DESCRIPTION}, least_memory"
+            raise Refusal(
+                ExitCode.USAGE,
+                f"{what}at the least, and its image asks for {units.size(described.memory)}",
+                hint=usual if described.least_memory else usual + by,
+            )
 
     def chosen(self, warnings: list[str], notes: list[str]) -> Size:
         """The size of a guest that boots. Raises Refusal for what this node, or this job, does not have."""
@@ -86,8 +100,6 @@ class Sizing:
         return part
 
     def _checked(self, requested: int) -> int:
-        if requested < _LEAST:
-            raise Refusal(ExitCode.USAGE, f"{requested} bytes of memory are too few for a guest", hint="--memory 4G")
         part = self._part
         if requested > part.for_guest:
             fits = max(part.for_guest, 0) >> 20
@@ -97,7 +109,7 @@ class Sizing:
                 f"{gib(requested)} for the guest and {gib(part.beside)} for {part.beside_for} make "
                 f"{gib(need)}, but only {gib(part.size)} are {part.whose}",
                 hint=part.more.format(mib=-(-need // (1 << 20)), kib=-(-need // 1024))
-                + (f", or --memory {fits}M fits" if fits >= _LEAST >> 20 else ""),
+                + (f", or --memory {fits}M fits" if fits >= self.described.boots_with >> 20 else ""),
             )
         return requested >> 20 << 20
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sevenlbd.base.errors import Refusal
+from sevenlbd.base import units
+from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config.settings import Settings
 from sevenlbd.images.description import Description
 from sevenlbd.outside.job import allocation
@@ -182,3 +183,37 @@ def test_a_warm_state_without_room_or_against_the_wish_does_not(told: dict[str, 
 
 def test_outside_of_a_job_the_image_decides() -> None:
     assert sizing(None).like_frozen(Size(2 * GIB, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("requested", "asks_for", "boots_with", "least"),
+    [
+        ("64M", "2G", 0, 256 << 20),  # an eighth
+        ("511M", "64G", 0, 512 << 20),  # whatever it asks for
+        ("63M", "128M", 0, 64 << 20),  # nothing boots with less
+        (0, "8M", 0, 64 << 20),  # the image's own slip
+        ("3G", "8G", "4G", 4 << 30),  # as it says
+        ("31M", "1G", "32M", 32 << 20),
+    ],
+)
+def test_less_memory_than_the_image_boots_with_is_refused_at_once(
+    requested: str, asks_for: str, boots_with: str | int, least: int
+) -> None:
+    described = Description.model_validate({"memory": asks_for, "least_memory": boots_with})
+
+    def of(memory: object) -> Sizing:
+        return Sizing(Settings.model_validate({"memory": memory}), described, None, WHOLE_NODE)
+
+    with pytest.raises(Refusal, match="are too few for this guest") as refused:
+        of(requested).check_boots()
+    assert refused.value.code == ExitCode.USAGE
+    assert f"boots with {units.size(least)} at the least" in refused.value.what
+    assert ("least_memory" in refused.value.hint) == (not boots_with), "who wrote it knows of it"
+    of(least).check_boots()
+    hinted = refused.value.hint.partition(";")[0].removeprefix("--memory ")
+    of(hinted).check_boots()
+
+
+def test_an_image_that_needs_more_than_it_asks_for_is_a_slip() -> None:
+    with pytest.raises(ValueError, match="it is more than `memory`"):
+        Description.model_validate({"memory": "2G", "least_memory": "3G"})

@@ -95,6 +95,7 @@ def machine(
         warm, no_warm = warmth.stood_on(image) if as_saved.warm else (None, "")
         remarks.warnings.extend([no_warm] if no_warm else [])
         return replace(guest, machine=as_saved.machine), warm
+    size.check_boots()
     frozen = warmth.size(settings, image)
     if frozen and (like := size.like_frozen(frozen)):
         guest = _guest(settings, image, accel, like)
