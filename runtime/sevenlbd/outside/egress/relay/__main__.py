@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ....base import logs
+from ....base import logs, steady_memory
 from . import confine, syscall_filter
 from .allowed import ORDERS, Allowed
 from .dialer import Dialer, Unreached
@@ -60,6 +60,7 @@ async def _serve(
     confine.filtered(syscall_filter.relay)
     context.spawn(Relay(context).take_forwards(forwards))
     context.spawn(context.health.watch())
+    context.spawn(steady_memory.keep())
     context.spawn(_beat(loop, control, context))
     await asyncio.wait([orders_end])
     await context.end()
@@ -120,6 +121,7 @@ def _opened(path: str, control: socket.socket) -> int | None:
 
 if __name__ == "__main__":
     logs.begin(logging.INFO)
+    steady_memory.begin()
     code = main(sys.argv[1:])
     # A thread that hangs in a file's answer must not keep us.
     logging.shutdown()
