@@ -5,16 +5,18 @@ A pool of the real Slurm on this machine, with nothing else in its queue. A job'
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.session import harness, pool
+from tests.session import harness
 from tests.session.harness import DEMO
-from tests.session.pool import Pool
 
 from .measure import Bench
 from .sessions import started, tree
@@ -28,7 +30,9 @@ def run(bench: Bench) -> None:
     """From the exec of Apptainer, by hand; from the start of the script, and from sbatch, in a job."""
     folder = Path(tempfile.mkdtemp(prefix="7b-"))
     try:
-        with pool.running(folder / "pool", cpus=2, memory_mb=8000) as slurm:
+        # The tests' modules call each other by their bare names, as pytest has them.
+        sys.path.insert(0, str(Path(harness.__file__).parent))
+        with importlib.import_module("pool").running(folder / "pool", cpus=2, memory_mb=8000) as slurm:
             variants = {"by hand": _by_hand, "in a job": lambda: _in_a_job(slurm, folder / "sessions")}
             taken = bench.in_turns(variants, bench.rounds(7, 2))
     finally:
@@ -47,7 +51,7 @@ def _by_hand() -> tuple[float, float]:
         return timed.phase("ready"), 0.0
 
 
-def _in_a_job(slurm: Pool, base: Path) -> tuple[float, float]:
+def _in_a_job(slurm: Any, base: Path) -> tuple[float, float]:
     """Seconds from the start of the script to ready, and from the hand-in to that start."""
     began = base.with_name("began")
     call = harness.command("run", "--image", str(DEMO), "--session-dir", str(base), "--json", options=tree())

@@ -37,7 +37,7 @@ def test_it_is_at_most_220_mb() -> None:
 
 
 def test_its_own_test_passes_in_less_than_five_seconds() -> None:
-    took = []
+    took: list[float] = []
     while not took or (min(took) >= 5 and len(took) < 5):  # a busy machine is slow now and then
         start = time.monotonic()
         result = apptainer("test", SIF)
