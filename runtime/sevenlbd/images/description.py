@@ -123,7 +123,7 @@ class Description(BaseModel):
     least_memory: Size = Field(
         default=0,
         description="the least memory that it boots with: a session with less is refused; 0: an eighth of `memory`, "
-        "between 64M and 512M",
+        "if that is said, between 64M and 512M",
     )
     cpus: int = Field(default=2, ge=1, le=255, description="virtual CPUs it needs")
     clipboard: bool = Field(
@@ -209,7 +209,8 @@ class Description(BaseModel):
     @property
     def boots_with(self) -> int:
         """The least memory that a session of it gets, in bytes: what it says, or what nothing boots with less than."""
-        guessed = min(max(self.memory // _PART_GUESSED, _LEAST_GUESSED), _MOST_GUESSED)
+        said = self.memory if "memory" in self.model_fields_set else 0  # our default tells nothing of this guest
+        guessed = min(max(said // _PART_GUESSED, _LEAST_GUESSED), _MOST_GUESSED)
         return self.least_memory or guessed
 
     @field_validator("least_memory")

@@ -192,14 +192,16 @@ def test_outside_of_a_job_the_image_decides() -> None:
         ("511M", "64G", 0, 512 << 20),  # whatever it asks for
         ("63M", "128M", 0, 64 << 20),  # nothing boots with less
         (0, "8M", 0, 64 << 20),  # the image's own slip
+        ("63M", None, 0, 64 << 20),  # it says nothing of what it needs
         ("3G", "8G", "4G", 4 << 30),  # as it says
         ("31M", "1G", "32M", 32 << 20),
     ],
 )
 def test_less_memory_than_the_image_boots_with_is_refused_at_once(
-    requested: str, asks_for: str, boots_with: str | int, least: int
+    requested: str, asks_for: str | None, boots_with: str | int, least: int
 ) -> None:
-    described = Description.model_validate({"memory": asks_for, "least_memory": boots_with})
+    said = {"memory": asks_for} if asks_for else {}
+    described = Description.model_validate({**said, "least_memory": boots_with})
 
     def of(memory: object) -> Sizing:
         return Sizing(Settings.model_validate({"memory": memory}), described, None, WHOLE_NODE)

@@ -20,23 +20,20 @@ _AGAIN = 5.0  # seconds until one that does not even die is killed once more
 
 def lead(vms: Iterable[Vm]) -> float:
     """Seconds that these need to be suspended before their hours end; 0 where that cannot be had."""
-    needed = suspending_seconds(vm for vm in vms if vm.stage in STAYING) / _SUSPENDING
+    seconds = [vm.suspend_seconds for vm in vms if vm.stage in STAYING]
+    # They leave their pool side by side; how long that takes is their jobs' to say. Then they are written to one disk.
+    needed = (FLUSH_SECONDS + sum(seconds)) / _SUSPENDING if any(seconds) else 0.0
     return needed if needed <= _MOST_LEAD else 0.0
 
 
-def suspending_seconds(vms: Iterable[Vm]) -> float:
-    """For all of these, begun at once: they leave their pool side by side, and then are written to one disk.
-
-    How long they take to leave is their jobs' to say, so it is all that they may.
-    """
-    seconds = [vm.suspend_seconds for vm in vms]
-    return FLUSH_SECONDS + sum(seconds) if seconds else 0.0
-
-
 def fits(vm: Vm, others: Iterable[Vm], within: float) -> bool:
-    """Whether it can be suspended in that time, beside those that are written to the same disk."""
-    ahead = [one for one in others if one.stage is Stage.SUSPENDING]
-    return suspending_seconds([*ahead, vm]) <= within * _SUSPENDING
+    """Whether it can be suspended in that time, beside those that are written to the same disk.
+
+    If its jobs leave at once, as most do: whether they will shows when it is tried, and what does not come to its end
+    is shut down in order all the same.
+    """
+    ahead = sum(one.suspend_seconds for one in others if one.stage is Stage.SUSPENDING)
+    return ahead + vm.suspend_seconds <= within * _SUSPENDING
 
 
 @dataclass(frozen=True)

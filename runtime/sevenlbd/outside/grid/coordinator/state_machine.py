@@ -268,8 +268,7 @@ class StateMachine:
         how = Eviction(within, evicted, leaving.fits(vm, self.vms.values(), within), at_once)
         if act := leaving.begin(vm, self.terms, now, how):
             self.decisions.act(act)
-            takes = leaving.suspending_seconds([vm])
-            large = "" if how.fits or not evicted else f"; suspending it may take {takes:.0f} s"
+            large = "" if how.fits or not evicted else f"; suspending it would take {vm.suspend_seconds:.0f} s"
             self.decisions.tell(f"vm {vm.id}", vm.stage, why + large)
 
     def _within(self, now: float) -> float:

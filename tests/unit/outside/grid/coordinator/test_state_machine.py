@@ -473,16 +473,16 @@ def test_an_owner_who_comes_before_the_hours_end_has_her_grace_all_the_same(worl
 
 def test_what_cannot_be_written_in_the_owners_grace_is_ended_in_order_at_once_and_says_why(world: World) -> None:
     vm = world.running()
-    found = world.later(1, replace(OWNED, suspends={vm: 13.0}))
+    found = world.later(1, replace(OWNED, suspends={vm: 43.0}))
     assert of(found, acts.EndVm)
-    assert "suspending it may take 43 s" in world.machine.decisions.changes[-1].why
+    assert "suspending it would take 43 s" in world.machine.decisions.changes[-1].why
 
 
 def test_vms_that_are_written_to_one_disk_share_its_time(world: World) -> None:
     one, two = (act.vm.id for act in of(world.held("win11", jobs=2), acts.CheckImage))
     for vm in (one, two):
         world.tell(ImageChecked(vm), VmReady(vm))
-    found = world.later(1, replace(OWNED, suspends={one: 8.0, two: 8.0}))
+    found = world.later(1, replace(OWNED, suspends={one: 30.0, two: 30.0}))
     assert [act.vm.id for act in of(found, acts.SuspendVm)] == [one]
     assert [act.vm.id for act in of(found, acts.EndVm)] == [two]
 
@@ -493,8 +493,6 @@ def test_vms_leave_their_pool_side_by_side_and_are_written_one_after_the_other(w
         world.tell(ImageChecked(vm), VmReady(vm))
     world.tell(replace(LENT, suspends={one: 5.0, two: 5.0}))
     assert leaving.lead(world.machine.vms.values()) == pytest.approx((FLUSH_SECONDS + 5 + 5) / 0.7)
-    found = world.later(1, replace(OWNED, suspends={one: 5.0, two: 5.0}))
-    assert {act.vm.id for act in of(found, acts.SuspendVm)} == {one, two}
 
 
 def test_a_disk_that_would_take_hours_costs_the_owner_none(world: World) -> None:
