@@ -50,6 +50,22 @@ WORDS: dict[str, tuple[str | None, ...]] = {
 FINAL = ("ended", "failed", "suspended")
 KILLED = "QEMU ended with signal 9"
 TITLE = "Windows 11, with the tools of the lab"
+# What a notice lies over: the menu, or the other notice; with that of a silent line, or as it is.
+OVERLAPS = """(silent) => {
+    const [silence, minutes, ...menu] = ["#silence", "#last-minutes", "#menu", "#menu-button"].map((name) =>
+        document.querySelector(name));
+    const before = silence.hidden;
+    if (silent) silence.hidden = false;
+    const over = (one, other) => {
+        const [a, b] = [one.getBoundingClientRect(), other.getBoundingClientRect()];
+        return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    };
+    const pairs = [[silence, minutes], ...menu.flatMap((part) => [[silence, part], [minutes, part]])];
+    const found = pairs.filter(([one, other]) => over(one, other)).map(([one, other]) => `${one.id} ${other.id}`);
+    if (minutes.hidden || menu[0].hidden) found.push("not in sight");
+    silence.hidden = before;
+    return found;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +177,9 @@ def test_the_time_that_is_left_stands_in_titles_and_is_announced_twice(visitor: 
             left[0] = seconds
             page.locator("#last-minutes", has_text=words).wait_for()
             web.shot(page, f"web-last-minutes-{seconds}.png")
+        page.locator("#menu-button").click()
+        assert page.evaluate(OVERLAPS, False) == []
+        assert page.evaluate(OVERLAPS, True) == []
 
 
 @pytest.mark.parametrize("path", PAGES)
