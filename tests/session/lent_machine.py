@@ -9,13 +9,14 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import harness
+from other_account import OtherAccount
 
 _WITHIN = 300.0  # seconds until something is so, on a machine where others work, too
 _HEARD = Path(f"/tmp/7lbd-grid-{os.getuid()}")  # where a user's coordinators hear the owner of their machine
@@ -37,13 +38,24 @@ class LentMachine:
     """One, in a folder of its own. `node` is what its coordinator takes for the node's file tree.
 
     `prefix` is a command that brings it to another namespace; `apart` says that its files are in one, too. Its owner is
-    heard here and by no coordinator of another test, or else as the node in that namespace has it (sitenet.py).
+    heard here and by no coordinator of another test, or else as the node in that namespace has it (sitenet.py). With
+    `account`, that is whose coordinator it is, with all its files.
     """
 
-    def __init__(self, folder: Path, sif: Path, prefix: Sequence[str] = (), *, apart: bool = True) -> None:
-        self.folder, self.sif, self._prefix = folder, sif, prefix
+    def __init__(
+        self,
+        folder: Path,
+        sif: Path,
+        prefix: Sequence[str] = (),
+        *,
+        apart: bool = True,
+        account: OtherAccount | None = None,
+    ) -> None:
+        self.folder, self.sif = folder, sif
+        self._account = account
+        self._prefix = account.prefix if account else prefix
         self._apart = apart and bool(prefix)
-        self.node, self.state = folder / "node", folder / "st"
+        self.node, self.state = folder / "node", (account.home if account else folder) / "st"
         self.coordinator = self.state / "grid" / "coordinator"
         for path in ("usr", "run/systemd/sessions", "etc"):
             (self.node / path).mkdir(parents=True)
@@ -100,8 +112,17 @@ class LentMachine:
         """One verb to its end."""
         prefix = () if self._apart else self._prefix
         return subprocess.run(
-            [*prefix, *self.command(*words)], capture_output=True, text=True, timeout=harness.PATIENCE, check=False
+            [*prefix, *self.command(*words)],
+            capture_output=True,
+            text=True,
+            timeout=harness.PATIENCE,
+            check=False,
+            env=self._env,
         )
+
+    @property
+    def _env(self) -> Mapping[str, str]:
+        return self._account.env if self._account else os.environ
 
     def begin(self) -> None:
         """The coordinator."""
@@ -111,7 +132,7 @@ class LentMachine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={name: value for name, value in os.environ.items() if name != "SEVENLBD_STATE_DIR"},
+            env={name: value for name, value in self._env.items() if name != "SEVENLBD_STATE_DIR"},
         )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
@@ -122,14 +143,25 @@ class LentMachine:
     @property
     def pid(self) -> int:
         """That of the coordinator itself, by its own word."""
-        return int((self.coordinator / "lock").read_text().split()[1])
+        (said,) = self._texts(self.coordinator, "lock").values()
+        return int(said.split()[1])
+
+    def _texts(self, folder: Path, pattern: str) -> dict[Path, str]:
+        """Its files of such names, and what is in them."""
+        if self._account:
+            return self._account.texts(f"{folder}/{pattern}")
+        found = {}
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                found[path] = path.read_text()
+        return found
 
     def sessions(self) -> dict[str, int]:
         """Each session's supervisor."""
         found = {}
-        for folder in self.inside(self.coordinator / "s").glob("g*"):
-            with suppress(OSError, ValueError):
-                found[folder.name] = int(json.loads((folder / "session.json").read_text())["pid"])
+        for path, said in self._texts(self.inside(self.coordinator / "s"), "g*/session.json").items():
+            with suppress(ValueError):
+                found[path.parent.name] = int(json.loads(said)["pid"])
         return found
 
     def vm(self, name: str) -> LentVm:
@@ -152,11 +184,9 @@ class LentMachine:
 
     def changes(self, subject: str = "", what: str = "") -> list[dict[str, Any]]:
         """What has changed, as its log tells."""
-        with suppress(OSError):
-            lines = (self.coordinator / "changes.log").read_text().splitlines()
-            found = [json.loads(line) for line in lines]
-            return [one for one in found if subject in one["subject"] and what in one["what"]]
-        return []
+        lines = "".join(self._texts(self.coordinator, "changes.log").values()).splitlines()
+        found = [json.loads(line) for line in lines]
+        return [one for one in found if subject in one["subject"] and what in one["what"]]
 
     def wait(self, why: str, is_so: Callable[[], Any], seconds: float = _WITHIN, pause: float = 0.2) -> Any:
         """Wait until it is so; look every `pause` seconds."""

@@ -29,10 +29,13 @@ _HEARD = f"/tmp/7lbd-grid-{os.getuid()}"
 _SET_UP = f"""
 set -e
 cd "$1"
-mount --bind resolv.conf /etc/resolv.conf
+# mount gives away what it may unless it is root where there is one.
+root() {{ "$@"; }}
+[ "${{3:-}}" != accounts ] || root() {{ setpriv --reuid 0 --regid 0 --clear-groups -- "$@"; }}
+root mount --bind resolv.conf /etc/resolv.conf
 mkdir -p -m 0711 {_HEARD} own
 touch {_HEARD}/$$.site
-mount --bind own {_HEARD}
+root mount --bind own {_HEARD}
 ip link set lo up
 mkfifo go up
 setpriv --pdeathsig KILL unshare --net -- sh -c '
@@ -64,6 +67,7 @@ class SiteNet:
     def __init__(self, node: subprocess.Popen[str]) -> None:
         self.prefix = ["nsenter", "-t", str(node.pid), "-U", "-n", "-m", "--preserve-credentials", "--"]
         self.told: list[dict[str, Any]] = []
+        self.pid = node.pid
         self._node = node
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -95,15 +99,19 @@ class SiteNet:
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[SiteNet]:
-    """The network with its servers, for as long as this lasts. `folder / "portal.pem"` is the portal's certificate."""
+def up(folder: Path, *, accounts: bool = False) -> Iterator[SiteNet]:
+    """The network with its servers, for as long as this lasts. `folder / "portal.pem"` is the portal's certificate.
+
+    With `accounts`, others than the tests' user may have one on the node (other_account.py).
+    """
     (folder / "resolv.conf").write_text(f"nameserver {RESOLVER}\nsearch example.edu\noptions timeout:1 attempts:2\n")
     names = "subjectAltName=DNS:portal.example.edu,DNS:other.example.edu,DNS:other.example.com"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     files = ["-keyout", str(folder / "portal.key"), "-out", str(folder / "portal.pem")]
     subprocess.run([*make, "-subj", "/CN=portal", "-addext", names, *files], check=True, capture_output=True)
-    spaces = ["unshare", "--user", "--map-current-user", "--net", "--mount", "--keep-caps", "--"]
-    script = ["bash", "-c", _SET_UP, "sitenet", str(folder), str(HERE / "siteserver.py")]
+    others, kind = (["--map-auto"], ["accounts"]) if accounts else ([], [])
+    spaces = ["unshare", "--user", "--map-current-user", *others, "--net", "--mount", "--keep-caps", "--"]
+    script = ["bash", "-c", _SET_UP, "sitenet", str(folder), str(HERE / "siteserver.py"), *kind]
     with subprocess.Popen([*_DIE, *spaces, *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
         try:
             net = SiteNet(node)

@@ -1,9 +1,9 @@
 """A desktop grid by its slides: jobs that name a machine's image, jobs that name none, and owners who come first.
 
 The pool is the real HTCondor, on the far side of a site's network, with the pool's service beside its queue. On the
-near side are two machines that are lent, each with a coordinator, a key and a home of its own, and images that another
-key has signed: what the one may run the other may not. Their guests are the worker image's. A machine's clock is its
-time zone.
+near side are two machines that are lent, each by a user of its own, with a coordinator, a key and a home, and images
+that another key has signed: what the one may run the other may not. Their guests are the worker image's. A machine's
+clock is its time zone.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from pathlib import Path
 
 import condor
 import harness
+import other_account
 import pytest
 import sitenet
 import submit_node
 import workers
 from condor import CondorPool
 from lent_machine import LentMachine
+from other_account import OtherAccount
 from sitenet import SiteNet
 from siteserver import LICENSE
 
@@ -199,11 +201,11 @@ class Grid:
         return "\n---\n".join([*said, self.pool.attempt("condor_status").stdout])
 
 
-def lent(side: PoolSide, name: str, public: str) -> LentMachine:
+def lent(side: PoolSide, name: str, public: str, account: OtherAccount | None = None) -> LentMachine:
     """A machine of somebody's: lent at night, and while nobody is logged in. It belongs to the pool by a code."""
     folder = side.folder / name
     folder.mkdir()
-    machine = LentMachine(folder, harness.SIF, side.net.prefix, apart=False)
+    machine = LentMachine(folder, harness.SIF, side.net.prefix, apart=False, account=account)
     machine.grants(f"""\
 egress_allow = ["tcp://{side.pool.address}"]
 [owner]
@@ -230,7 +232,7 @@ def pool_side(work: Path) -> Iterator[PoolSide]:
     (work / "net").mkdir()
     options = {f"ALLOW_ADVERTISE_{kind}": "*@workers.pool.test" for kind in ("STARTD", "MASTER")}
     with (
-        sitenet.up(work / "net") as net,
+        sitenet.up(work / "net", accounts=True) as net,
         condor.running(work / "p", nodes=(), options=options, host=LICENSE, prefix=net.beyond()) as pool,
     ):
         side = PoolSide(work / "s", net, pool)
@@ -244,12 +246,13 @@ def pool_side(work: Path) -> Iterator[PoolSide]:
 def grid(work: Path) -> Iterator[Grid]:
     subprocess.run([harness.REPO / "scripts" / "further-guest", "worker"], check=True, timeout=1800)
     before = harness.my_processes()
-    with pool_side(work) as side:
+    work.chmod(0o711)
+    with pool_side(work) as side, other_account.on(side.net.pid, work / "bob") as bob:
         public = {name: side.key(name) for name in ("lab", "sim")}
         for name in public:
             side.publish(name, "1", name)
         side.begin()
-        lab, sim = (lent(side, name, key) for name, key in public.items())
+        lab, sim = lent(side, "lab", public["lab"]), lent(side, "sim", public["sim"], bob)
         try:
             yield Grid(side, lab, sim)
         finally:
@@ -278,6 +281,7 @@ def test_jobs_run_in_the_vms_that_they_name_on_machines_that_nobody_needs_and_ea
     assert second.end() == beside.end() == ("sim@3", 0)
     assert plain.end() in [("lab@1", 0), ("sim@1", 0)]
     assert [grid.pool.starts(job.id) for job in (first, second, beside)] == [2, 2, 2]
+    one_who_sits_there_takes_all_of_it_back(grid)
     assert lab.end() == sim.end() == 0, grid.story()
 
 
@@ -378,4 +382,14 @@ def at_five_they_are_back(grid: Grid, first: Job) -> None:
     lab.wait_change(name, "starting", 2, _UP)
     lab.wait_change(name, "busy", 2, _UP)
     grid.wait(first)
-    assert all(one["lent"] for one in json.loads(lab.call("grid", "show", "--json").stdout))
+
+
+def one_who_sits_there_takes_all_of_it_back(grid: Grid) -> None:
+    """By a word, whoever's the coordinators are."""
+    calls = grid.lab.call
+    for lent, verb in ((True, "pause"), (False, "resume"), (True, "")):
+        shown = json.loads(calls("grid", "show", "--json").stdout)
+        assert [one["lent"] for one in shown] == [lent, lent], shown
+        if verb:
+            done = calls("grid", verb)
+            assert done.returncode == 0, done.stderr
