@@ -7,7 +7,7 @@ import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
 import { at, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
-import { kept } from "./lib/first-words.js";
+import { kept, packed } from "./lib/first-words.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
 import { connect, Failure, load } from "./lib/rdp.js";
@@ -111,19 +111,23 @@ function proxy() {
 
 /** @typedef {import("./lib/rdp.js").Wishes["login"]} Login */
 
-/** @returns {Promise<Login>} */
-async function askForLogin() {
-  return (await post("api/desktop")).json();
+/**
+ * @param {{ ask?: string }} [order] what the client will ask for, with which the gateway begins
+ * @returns {Promise<Login>}
+ */
+async function askForLogin(order) {
+  return (await post("api/desktop", order)).json();
 }
 
 /** @type {Promise<Login> | null} What the first attempt will want, on its way before that. */
 let login = null;
 
 function beginAhead() {
-  login = askForLogin();
+  const words = kept();
+  login = askForLogin(words ? { ask: packed(words[0]) } : {});
   login.catch(() => {});
   // Who has been here has the client, too.
-  if (kept()) openAhead(proxy());
+  if (words) openAhead(proxy());
   const open = (/** @type {Event} */ event) => {
     const { done, total } = /** @type {CustomEvent<import("./lib/client-file.js").Progress>} */ (event).detail;
     if (done < NEARLY * total) return;
@@ -415,8 +419,9 @@ function main() {
   askBeforeClosing(isConnected);
   addEventListener("pagehide", close);
   serveDownloadBar();
-  feed.start();
+  // First what the gateway begins with: a browser may have but one line to it that is open.
   beginAhead();
+  feed.start();
   load().catch(() => {});
 }
 

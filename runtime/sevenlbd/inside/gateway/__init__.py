@@ -8,6 +8,7 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 - api: what pages and programs ask for
 - app: the routes, and what each request goes through
 - authentication: tokens, cookies, roles, origins
+- begun: a connection with the guest before its client is there
 - bridge: a WebSocket and a stream, made one
 - codings: in which coding a browser gets a file
 - deflate: what goes to a browser, made smaller

@@ -34,13 +34,13 @@ def from_query(query: Mapping[str, str]) -> Ahead | None:
     """What a handshake's address says of it, if anything. Raises Refused."""
     if "ask" not in query:
         return None
-    return Ahead(_said(query, "ask"), _said(query, "hello") if "hello" in query else b"")
+    return Ahead(said("ask", query["ask"]), said("hello", query["hello"]) if "hello" in query else b"")
 
 
-def _said(query: Mapping[str, str], name: str) -> bytes:
-    text = query[name]
+def said(name: str, text: object) -> bytes:
+    """A message as it is told: `text` in base64url (RFC 4648 section 5). Raises Refused."""
     # In that coding one character more than a multiple of four stands for nothing.
-    if not _SAID.fullmatch(text) or len(text) % 4 == 1:
+    if not isinstance(text, str) or not _SAID.fullmatch(text) or len(text) % 4 == 1:
         raise Refused(400, f"'{name}' is what a client says first", "base64url (RFC 4648, section 5), without padding")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 

@@ -152,8 +152,15 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def secrets(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
-    """POST api/desktop: what the browser's client logs in with (CredSSP needs the password)."""
-    front = _front(gate)
+    """POST api/desktop {"ask": base64url}: what the browser's client logs in with (CredSSP needs the password).
+
+    `ask` may tell what the client will ask for (ahead.py): its connection with the guest is begun meanwhile.
+    """
+    front, order = _front(gate), await _json_body(request)
+    if "ask" in order and visitor.nonce:
+        from . import desktop  # with its ASN.1, as in app.py
+
+        desktop.begin(gate, visitor, order["ask"])
     return responses.as_json({"account": front.account, "password": front.password, "destination": _DESTINATION})
 
 

@@ -21,7 +21,7 @@ from functools import cache
 from aiohttp import WSMsgType, web
 
 from ...wire import tls
-from . import ahead, late_input, rdcleanpath
+from . import ahead, begun, late_input, rdcleanpath
 from .ahead import Ahead
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
@@ -77,6 +77,15 @@ async def serve(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.S
     return await conversation(request, gate, visitor, talk, packs=True)
 
 
+def begin(gate: Gate, visitor: Visitor, ask: object) -> None:
+    """Begin the connection that this visitor's client will ask for by `ask`. Raises Refused."""
+    try:
+        x224 = _x224_of(ahead.said("ask", ask))
+    except NoDesktop as error:
+        raise Refused(400, "'ask' is no request of RDCleanPath", str(error)) from None
+    begun.begin(gate, visitor, x224, _connect)
+
+
 async def _desktop(socket: Socket, gate: Gate, tab: str, watcher: Watcher) -> Goodbye:
     """From the request to the end of the connection: how to close."""
     x224 = await _request(socket)
@@ -95,7 +104,8 @@ async def _desktop_ahead(socket: Socket, gate: Gate, tab: str, told: Ahead, watc
             unused.over()
             held.enter_context(gate.desktop_for(tab, watcher))
 
-        far, answer = await _connect(_x224_of(told.request), gate)
+        x224 = _x224_of(told.request)
+        far, answer = await begun.taken(gate, watcher.visitor, x224) or await _connect(x224, gate)
         return await _carried(socket, gate, far, answer, told.hello, take)
 
 

@@ -90,6 +90,8 @@ class Gate:
         self._viewer: Viewer | None = None
         self.unused: dict[str, Watcher] = {}
         """Who waits with a connection that was opened ahead, by the cookie's nonce (ahead.py)."""
+        self.begun: dict[str, Any] = {}
+        """Connections with the guest that wait for their client, by the cookie's nonce: begun.Begun, which needs us."""
         self._farewell: asyncio.Task[None] | None = None
         self.late_inputs = 0
         """How much was typed too long ago, and not delivered."""

@@ -52,7 +52,7 @@ export function telling(address, [ask, hello]) {
 }
 
 /** @param {Uint8Array} message in base64url (RFC 4648, 5) */
-function packed(message) {
+export function packed(message) {
   return btoa(String.fromCharCode(...message)).replace(/[+/=]/g, (sign) => ({ "+": "-", "/": "_" })[sign] ?? "");
 }
 
