@@ -196,6 +196,13 @@ class Rdp:
         await writer.start_tls(server_tls())
         writer.write(b"bye")
 
+    async def _hang_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(X224_CONFIRM)
+        wire = writer.get_extra_info("socket")
+        # A client that waits ends its part of the handshake with its first word, so ours does not end by itself.
+        asyncio.get_running_loop().call_later(0.3, wire.shutdown, socket.SHUT_WR)
+        await writer.start_tls(server_tls())
+
     async def _flood(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(X224_CONFIRM)
         await writer.start_tls(server_tls())

@@ -54,10 +54,18 @@ class Begun:
         try:
             if not self._made.done():
                 return await self._made
-            return None if self._made.exception() or not _lives(self._made.result()[0]) else self._made.result()
         except asyncio.CancelledError:
             self.drop()
             raise
+        if self.lives:
+            return self._made.result()
+        _close(self._made)
+        return None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is made, and the guest has not hung up."""
+        return self._made.done() and not self._made.exception() and _is_established(self._made.result()[0])
 
 
 def begin(gate: Gate, visitor: Visitor, x224: bytes, connect: Connect) -> None:
@@ -81,10 +89,12 @@ def _close(made: asyncio.Future[tuple[Far, bytes]]) -> None:
         made.result()[0].close()
 
 
-def _lives(far: Far) -> bool:
-    """Whether the guest has not hung up. Nothing is read yet, so only the kernel knows."""
-    wire = far.transport.get_extra_info("socket") if far.transport and not far.gone.done() else None
-    if wire and wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED:
-        return True
-    far.close()
-    return False
+def _is_established(far: Far) -> bool:
+    """What the kernel says: nothing is read yet, so nobody else would hear of the connection's end."""
+    if not far.transport or far.gone.done():
+        return False
+    try:
+        info = far.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return bool(info[0] == _ESTABLISHED)
+    except OSError:
+        return False  # closed, and not yet told

@@ -16,6 +16,12 @@ from test_ahead import HELLO, code_of, packed, told
 OTHER_REQUEST = X224_REQUEST[:-4] + bytes.fromhex("03000000")
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is dropped because this machine is slow."""
+    monkeypatch.setattr(begun, "_HELD_SECONDS", 60.0)
+
+
 async def asks(world: World, cookie: str, ask: object = packed(request_message()), **headers: str) -> int:
     """The page's question for the log-in's secret; the status of its answer."""
     return await world.status_of(
@@ -54,14 +60,13 @@ async def test_the_client_gets_the_connection_that_was_begun(world: World, is_ma
 async def test_it_ends_when_nobody_comes_and_takes_the_desktop_from_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(begun, "_HELD_SECONDS", 0.3)
+    monkeypatch.setattr(begun, "_HELD_SECONDS", 1.0)
     async with world.desktop("one") as one:
         await one.send_bytes(request_message())
         await one.receive()
         assert await asks(world, world.cookie("desktop")) == 200
-        await until(lambda: len(world.rdp.requests) == 2)
+        await until(lambda: not world.gate.begun, 20)
         await until(lambda: world.rdp.open == 1)
-        assert not world.gate.begun
         assert world.gate.viewer == "one"
         await one.send_bytes(b"more")
         assert (await one.receive()).data == b"more"
@@ -79,17 +84,13 @@ async def test_one_that_is_used_does_not_end_by_its_time(world: World, monkeypat
         assert (await ws.receive()).data == b"still"
 
 
-@pytest.mark.parametrize("how", ["goodbye", "reset", "refuse"])
+@pytest.mark.parametrize("how", ["hang_up", "reset", "refuse"])
 @lived()
 async def test_one_that_died_or_failed_meanwhile_is_made_anew(world: World, how: str) -> None:
     mine = world.cookie("desktop")
     world.rdp.behave = how
     assert await asks(world, mine) == 200
-    if how == "refuse":
-        await until(lambda: waits(world))
-    await until(lambda: len(world.rdp.requests) == 1)
-    await until(lambda: world.rdp.open == 0)
-    await asyncio.sleep(0.05)  # the end is on its way through the kernel
+    await until(lambda: waits(world) and not any(one.lives for one in world.gate.begun.values()), 20)
     world.rdp.behave = "tls"
     async with told(world, cookie=mine) as ws:
         await speaks(ws)
@@ -98,7 +99,7 @@ async def test_one_that_died_or_failed_meanwhile_is_made_anew(world: World, how:
 
 
 @lived()
-async def test_who_comes_while_it_is_made_waits_for_that_one_and_leaves_none(world: World) -> None:
+async def test_who_comes_while_it_is_made_waits_for_that_one_and_who_goes_ends_it(world: World) -> None:
     mine = world.cookie("desktop")
     world.rdp.behave = "hang"
     assert await asks(world, mine) == 200
@@ -106,7 +107,8 @@ async def test_who_comes_while_it_is_made_waits_for_that_one_and_leaves_none(wor
     async with told(world, cookie=mine) as ws:
         await until(lambda: not world.gate.begun)
         assert len(world.rdp.requests) == 1
-        await ws.close()
+        world.renew()
+        assert await code_of(ws) == 4004
     await until(lambda: world.rdp.open == 0)
 
 
@@ -142,6 +144,9 @@ async def test_a_visitor_begins_one_and_all_of_them_a_few(world: World) -> None:
         await ws.receive()
         assert await asks(world, mine) == 200
         assert mine.split(".")[1] not in world.gate.begun
+    for one in list(world.gate.begun.values()):
+        one.drop()
+    await until(lambda: world.rdp.open == 0)
 
 
 @lived()
