@@ -337,9 +337,11 @@ def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
         web.type_text(page, "a")
         until("a key on a good line", lambda: keys(notes("KeyPress")) == ["a"])
         line.silence()
+        told = web.seen_after(page, 5000, "document.body.dataset.line")
         page.wait_for_timeout(1000)
         web.type_text(page, "b")  # nobody can know yet
-        page.wait_for_selector("body[data-line=silent]", timeout=20_000)
+        page.wait_for_selector("body[data-line=silent]")
+        assert told() == "silent"
         assert page.locator("#silence").is_visible()
         web.type_text(page, "c")
         page.wait_for_timeout(3000)
@@ -447,7 +449,8 @@ def test_a_key_that_nobody_answers_is_told(demo: Session, new_visitor: NewVisito
             page.wait_for_selector("body[data-state=idle]")
             page.fill("#token", web.token(demo))
             page.keyboard.press("Enter")
-        page.locator("#message", has_text="has not answered yet").wait_for()
+        told = web.seen_after(page, 5000, "document.querySelector('#message').textContent")
+        assert "has not answered yet" in told()
 
 
 def test_no_form_shows_itself_while_a_key_of_the_address_is_tried(demo: Session, new_visitor: NewVisitor) -> None:

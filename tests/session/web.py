@@ -168,6 +168,13 @@ def state(page: Page) -> str:
     return page.locator("body").get_attribute("data-state") or ""
 
 
+def seen_after(page: Page, milliseconds: int, expression: str) -> Callable[[], Any]:
+    """What the page is so long from now, by its own clock: on a busy machine that is late for what it shows, too."""
+    then = f"new Promise((tell) => setTimeout(() => tell({expression}), {milliseconds}))"
+    page.evaluate(f"() => {{ window.seenThen = {then}; }}")
+    return lambda: page.evaluate("() => window.seenThen")
+
+
 def states_from_now_on(page: Page) -> Callable[[], list[str]]:
     """Notes every state of the page: one may last no longer than a look takes."""
     page.evaluate(
