@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -70,3 +71,29 @@ def test_it_fails_when_one_part_fails_and_still_runs_the_others(tree: Path, part
 
 def test_a_selection_that_leaves_one_part_without_tests_is_no_failure(tree: Path) -> None:
     assert run(tree, "-m pytest", code=5)[0] == 0
+
+
+ONE_FILE = {"tests/unit/test_a.py::test_x": True, "tests/unit/test_a.py::test_y": True}
+MANY_FILES = {f"tests/unit/test_{letter}.py::test_x": True for letter in "abcd"}
+
+
+@pytest.mark.parametrize(
+    ("failed", "fail", "code"),
+    [
+        (ONE_FILE, "tests/unit ", 0),  # not once more
+        (ONE_FILE, "--ignore tests/unit/host", 1),  # again
+        (MANY_FILES, "tests/unit ", 1),  # that is no matter of luck
+        ({}, "tests/unit ", 1),  # nobody knows which
+    ],
+)
+def test_what_failed_in_a_few_files_is_run_once_more_with_these(
+    tree: Path, failed: dict[str, bool], fail: str, code: int
+) -> None:
+    python = tree / "build/venv-test/bin/python"
+    python.write_text(SCRIPT.replace("\n", '\n[ "$1" != - ] || exec python3 "$@"\n', 1))
+    cache = tree / "build/.pytest_cache/v/cache"
+    cache.mkdir(parents=True)
+    (cache / "lastfailed").write_text(json.dumps(failed))
+    ended, calls = run(tree, fail)
+    assert ended == code
+    assert ("-m pytest tests/unit/test_a.py --ignore" in calls) == (failed == ONE_FILE)
