@@ -59,7 +59,7 @@ def _put(source: Path, at: int, name: str, deep: int) -> None:
     """
     if not deep:
         raise OSError(errno.ELOOP, "has too many folders in each other", str(source))
-    if source.is_dir():
+    if stat.S_ISDIR(source.stat().st_mode):  # is_dir() calls whatever cannot be looked at no folder
         os.mkdir(name, 0o700, dir_fd=at)
         below = os.open(name, _STEP, dir_fd=at)
         try:
