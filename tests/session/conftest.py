@@ -27,7 +27,7 @@ from screens import Screen
 from sitenet import SiteNet
 from web import NewVisitor
 
-COSTLY = ("test_accept.py", "test_accept_foreign.py", "test_image_build.py")
+COSTLY = ("test_accept.py", "test_accept_foreign.py", "test_image_build.py", "test_worker.py")
 """They take ten minutes each on a slow machine: last, and where there is time."""
 LAST = "test_slides.py"
 

@@ -29,7 +29,7 @@ from siteserver import GATEWAY, LICENSE, LMGRD, NODE, OTHER, PORTAL, RESOLVER
 from ways import ALONE, site_file
 
 SEEN_SECONDS = 600
-IDLE_SECONDS = 120
+IDLE_SECONDS = 300
 _PORT = 8765
 
 SCAN = """
