@@ -118,12 +118,15 @@ class _Loader(SourceFileLoader):
             module.compile = _compiled  # type: ignore[attr-defined]  # the same
 
 
-def _compiled(text: str, file: str, mode: str, known: "dict[tuple[str, str, str], CodeType]" = {}) -> "CodeType":  # noqa: B006
+_known: "dict[tuple[str, str, str], CodeType]" = {}
+
+
+def _compiled(text: str, file: str, mode: str) -> "CodeType":
     """compile(), as typing calls it for each annotation that is text: 840 of pydantic's are 220 that differ."""
     key = text, file, mode
-    if key not in known:
-        known[key] = builtins.compile(text, file, mode)
-    return known[key]
+    if key not in _known:
+        _known[key] = builtins.compile(text, file, mode)
+    return _known[key]
 
 
 def prepare(*, holds: bool) -> None:
