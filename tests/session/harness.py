@@ -375,7 +375,9 @@ class Console:
             found = self._shell.expect(["login: ", r"(?:\$|prompt>) $", "Password: ", pexpect.TIMEOUT], timeout=20)
             if found == 0:
                 self._shell.send("user1\r")
-                self._shell.expect("Password: ")
+                # It may have been the "Last login: " of a shell that was late.
+                if self._shell.expect(["Password: ", pexpect.TIMEOUT], timeout=60) != 0:
+                    continue
                 self._shell.send(password + "\r")
                 # On a busy node login gives up waiting, or has not listened yet: then once more.
                 if self._shell.expect([r"\$ ", "Login incorrect", pexpect.TIMEOUT], timeout=60) == 0:

@@ -30,7 +30,8 @@ def refusal(done: subprocess.CompletedProcess[str], code: int, says: Sequence[st
     assert len(begins) == 1, f"not one message: {told}"
     hint = lines[begins[0] + 1 :]
     assert hint, f"no hint: {told}"
-    assert all(line.startswith("  ") for line in hint), f"more than a message and its hint: {told}"
+    more = [line for line in hint if not line.startswith("  ")]
+    assert not more, f"more than a message and its hint: {more}, of {told}"
     missing = [words for words in says if words not in told]
     assert not missing, f"{missing} is not in: {told}"
     return told

@@ -29,8 +29,9 @@ PARTS = {
 SCRIPT = """#!/bin/bash
 call="$0 $*"
 echo "$call" >>"$CALLS"
-[ -z "$FAIL" ] || [[ $call != *"$FAIL"* ]] || exit "$CODE"
+[ -z "$FAIL" ] || [[ $call != *"$FAIL"* ]] || { [ -z "$NAMES" ] || echo "$NAMES" >"$LASTFAILED"; exit "$CODE"; }
 """
+LASTFAILED = "build/.pytest_cache/v/cache/lastfailed"
 COMMANDS = {command for command, _ in PARTS.values()} | {"scripts/build-sif", "scripts/venv"}
 
 
@@ -49,9 +50,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(tree: Path, fail: str = "", code: int = 1) -> tuple[int, str]:
-    """Exit code and calls of `scripts/test all` when the commands that hold `fail` end with `code`."""
+def run(tree: Path, fail: str = "", code: int = 1, names: str = "") -> tuple[int, str]:
+    """Exit code and calls of `scripts/test all` when the commands that hold `fail` end with `code`.
+
+    They leave `names` as pytest does what failed.
+    """
     env = {"CALLS": str(tree / "calls"), "FAIL": fail, "CODE": str(code), "PATH": f"{tree}/bin:{os.environ['PATH']}"}
+    env |= {"NAMES": names, "LASTFAILED": str(tree / LASTFAILED)}
     result = subprocess.run([tree / "scripts/test", "all"], env=os.environ | env, capture_output=True, check=False)
     return result.returncode, (tree / "calls").read_text()
 
@@ -91,9 +96,9 @@ def test_what_failed_in_a_few_files_is_run_once_more_with_these(
 ) -> None:
     python = tree / "build/venv-test/bin/python"
     python.write_text(SCRIPT.replace("\n", '\n[ "$1" != - ] || exec python3 "$@"\n', 1))
-    cache = tree / "build/.pytest_cache/v/cache"
-    cache.mkdir(parents=True)
-    (cache / "lastfailed").write_text(json.dumps(failed))
-    ended, calls = run(tree, fail)
+    (tree / LASTFAILED).parent.mkdir(parents=True)
+    (tree / LASTFAILED).write_text('{"tests/unit/test_of_a_run_before.py::test_x": true}')
+    ended, calls = run(tree, fail, names=json.dumps(failed))
     assert ended == code
     assert ("-m pytest tests/unit/test_a.py --ignore" in calls) == (failed == ONE_FILE)
+    assert "test_of_a_run_before" not in calls

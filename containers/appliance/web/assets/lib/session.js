@@ -78,18 +78,6 @@ export function hasReached(status, phase) {
 }
 
 /**
- * Asks for the page itself once more, as the browser may have kept it from another session at this address. What comes by a
- * reload is the gateway's own, so that is the last word.
- * @returns {boolean} whether it is on its way
- */
-function fetchAnew() {
-  const visits = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
-  if (visits[0]?.type === "reload") return false;
-  location.reload();
-  return true;
-}
-
-/**
  * Emits "status" when there is news, "link" when the line to the session changes, "beat" with the server's time (epoch, in
  * seconds) whenever it is heard of, and "silence" when the line falls silent or speaks again.
  */
@@ -112,6 +100,7 @@ export class Feed extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #stopped = false;
+  #leaving = false;
 
   start() {
     this.#heard = performance.now();
@@ -147,7 +136,7 @@ export class Feed extends EventTarget {
         headers: { Accept: "application/json" },
         signal: AbortSignal.timeout(PATIENCE),
       });
-      if (answer.status === 401 && !this.status && fetchAnew()) return this.link;
+      if (answer.status === 401 && !this.status && this.#fetchAnew()) return this.link;
       if (answer.status === 401 || answer.status === 403) return this.#set("locked");
       if (!answer.ok) return final ? this.#set("lost") : this.link;
       this.#take(await answer.json());
@@ -180,13 +169,28 @@ export class Feed extends EventTarget {
 
   /** @param {Status} status */
   #take(status) {
-    if (status.pages && status.pages !== PAGES_VERSION && fetchAnew()) return;
+    if (status.pages && status.pages !== PAGES_VERSION && this.#fetchAnew()) return;
     this.status = status;
     this.skew = status.now * 1000 - Date.now();
     this.#backoff.reset();
     this.#beat(status.now);
     this.dispatchEvent(new CustomEvent("status", { detail: status }));
     if (isOver(status)) this.stop();
+  }
+
+  /**
+   * Asks for the page itself once more, as the browser may have kept it from another session at this address. What comes by a
+   * reload is the gateway's own, so that is the last word. Only once: further answers come before the reload does, and would
+   * begin another.
+   * @returns {boolean} whether it is on its way
+   */
+  #fetchAnew() {
+    const visits = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+    if (visits[0]?.type === "reload") return false;
+    if (!this.#leaving) location.reload();
+    this.#leaving = true;
+    this.stop();
+    return true;
   }
 
   /** @param {number} now the server's time, in seconds since the epoch */
