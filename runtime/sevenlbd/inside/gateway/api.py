@@ -169,7 +169,7 @@ def _check_age(order: dict[str, Any]) -> None:
     heard = order.get("heard", math.inf)
     if not isinstance(heard, int | float):
         raise Refused(400, "'heard' is a time in seconds")
-    if heard < time.time() - _ORDER_SECONDS:
+    if not heard >= time.time() - _ORDER_SECONDS:  # NaN, too
         raise Refused(
             409, "it was too long on its way, and is not carried out", "look how things are, and give it anew"
         )

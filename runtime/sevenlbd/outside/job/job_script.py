@@ -26,7 +26,7 @@ from ..saved import places
 from ..site import appliance_call, binds
 from ..site.site_tables import JobTable, SlurmTable
 from . import leads
-from .sizing import HELPERS_MEMORY
+from .sizing import HELPERS_MEMORY, check_boots
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "time": ("DURATION", "walltime of the job, for instance 4h or 04:00:00"),
@@ -188,14 +188,17 @@ def with_end(settings: Settings, here: Places) -> Settings:
 
 
 def size(table: JobTable, settings: Settings, here: Places) -> tuple[int, int]:
-    """Memory (bytes) and CPUs of the job. What is told beats what the site has, which beats what the image asks for."""
+    """Memory (bytes) and CPUs of the job. What is told beats what the site has, which beats what the image asks for.
+
+    Raises Refusal for what the image does not boot with, where it is seen from here.
+    """
     memory = settings.memory + HELPERS_MEMORY if settings.memory else table.memory
     cpus = settings.cpus or table.cpus
-    if memory and cpus:
-        return memory, cpus
-    image = _image(settings, here, needed=not memory)
+    image = _image(settings, here, needed=not memory) if settings.memory or not (memory and cpus) else None
     if image is None:
         return memory, cpus
+    if not settings.resume:
+        check_boots(settings.memory, image)
     return memory or image.memory + HELPERS_MEMORY, cpus or image.cpus
 
 

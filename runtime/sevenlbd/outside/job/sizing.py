@@ -14,7 +14,7 @@ from ..node import abilities, rlimits
 from ..node.abilities import HELPERS_MEMORY, Limit
 from .allocation import Allocation
 
-__all__ = ["HELPERS_MEMORY", "Size", "Sizing", "decided_by", "gib"]
+__all__ = ["HELPERS_MEMORY", "Size", "Sizing", "check_boots", "decided_by", "gib"]
 
 _GIB = 1 << 30  # bytes
 # A guest's memory is a whole number of huge pages.
@@ -48,19 +48,6 @@ class Sizing:
             return None
         fits = frozen.memory <= self._part.for_guest and frozen.cpus <= self._usable_cpus()
         return frozen if fits else None
-
-    def check_boots(self) -> None:
-        """Raises Refusal for less memory than the image boots with: it would be waited for until its time was over."""
-        requested, described = self.settings.memory or self.described.memory, self.described
-        if requested < (least := described.boots_with):
-            what = f"{units.size(requested)} of memory are too few for this guest: it boots with {units.size(least)} "
-            usual = f"--memory {max(described.memory, least) >> 20}M"
-            by = f"; an image that boots with less says so: {layout.DESCRIPTION}, least_memory"
-            raise Refusal(
-                ExitCode.USAGE,
-                f"{what}at the least, and its image asks for {units.size(described.memory)}",
-                hint=usual if described.least_memory else usual + by,
-            )
 
     def chosen(self, warnings: list[str], notes: list[str]) -> Size:
         """The size of a guest that boots. Raises Refusal for what this node, or this job, does not have."""
@@ -139,6 +126,23 @@ def decided_by(
     cpus = settings.cpus or (job.cpus if job else 0) or described.cpus
     limits = [abilities.memory_limit(environment), *rlimits.of_memory(accel, cpus)]
     return Sizing(settings, described, job, min(limits, key=lambda limit: limit.for_guest))
+
+
+def check_boots(memory: int, described: Description) -> None:
+    """Raises Refusal for less memory (bytes; 0: what the image asks for) than the image boots with.
+
+    It would be waited for until its time was over.
+    """
+    memory, least = memory or described.memory, described.boots_with
+    if memory < least:
+        usual = f"--memory {max(described.memory, least) >> 20}M"
+        by = f"; an image that boots with less says so: {layout.DESCRIPTION}, least_memory"
+        raise Refusal(
+            ExitCode.USAGE,
+            f"{units.size(memory)} of memory are too few for this guest: it boots with {units.size(least)} at the "
+            f"least, and its image asks for {units.size(described.memory)}",
+            hint=usual if described.least_memory else usual + by,
+        )
 
 
 def gib(size: int) -> str:

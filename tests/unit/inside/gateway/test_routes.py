@@ -545,7 +545,13 @@ async def test_stop_is_passed_on(world: World) -> None:
 async def test_what_was_pressed_on_a_silent_line_is_not_carried_out_later(world: World, path: str) -> None:
     headers, asked = world.headers("desktop"), len(world.asked)
     for heard, status in (
-        *((str(time.time() - 20), 409), (str(time.time() - 3600), 409), (f"-{10**400}", 409), ("-Infinity", 409)),
+        *(
+            (str(time.time() - 20), 409),
+            (str(time.time() - 3600), 409),
+            (f"-{10**400}", 409),
+            ("-Infinity", 409),
+            ("NaN", 409),
+        ),
         *(('"12"', 400), ("null", 400), ("[]", 400)),
     ):
         assert await world.status_of("POST", path, headers, data=f'{{"heard": {heard}}}') == status

@@ -11,7 +11,7 @@ from sevenlbd.config.settings import Settings
 from sevenlbd.images.description import Description
 from sevenlbd.outside.job import allocation
 from sevenlbd.outside.job.allocation import Allocation
-from sevenlbd.outside.job.sizing import Size, Sizing
+from sevenlbd.outside.job.sizing import Size, Sizing, check_boots
 from sevenlbd.outside.node import abilities
 from sevenlbd.outside.node.abilities import Limit
 
@@ -203,17 +203,17 @@ def test_less_memory_than_the_image_boots_with_is_refused_at_once(
     said = {"memory": asks_for} if asks_for else {}
     described = Description.model_validate({**said, "least_memory": boots_with})
 
-    def of(memory: object) -> Sizing:
-        return Sizing(Settings.model_validate({"memory": memory}), described, None, WHOLE_NODE)
+    def check(memory: object) -> None:
+        check_boots(Settings.model_validate({"memory": memory}).memory, described)
 
     with pytest.raises(Refusal, match="are too few for this guest") as refused:
-        of(requested).check_boots()
+        check(requested)
     assert refused.value.code == ExitCode.USAGE
     assert f"boots with {units.size(least)} at the least" in refused.value.what
     assert ("least_memory" in refused.value.hint) == (not boots_with), "who wrote it knows of it"
-    of(least).check_boots()
+    check(least)
     hinted = refused.value.hint.partition(";")[0].removeprefix("--memory ")
-    of(hinted).check_boots()
+    check(hinted)
 
 
 def test_an_image_that_needs_more_than_it_asks_for_is_a_slip() -> None:

@@ -58,6 +58,17 @@ def test_a_job_asks_for_what_the_image_needs(site: Path, capsys: pytest.CaptureF
     assert lines[-1] == f'exec apptainer run "${{desktop_binds[@]}}" {call}'
 
 
+@pytest.mark.parametrize("scheduler", ["slurm", "condor"])
+def test_less_memory_than_the_image_boots_with_waits_in_no_queue(
+    site: Path, capsys: pytest.CaptureFixture[str], scheduler: str
+) -> None:
+    words = ("render", scheduler, "--cpus", "1", "--memory", "64M", "--image")
+    with pytest.raises(Refusal, match="64.0 MiB of memory are too few for this guest"):
+        dispatch.run([*words, f"{site}/images/win 11"], 0o077)
+    assert capsys.readouterr().out == ""
+    assert dispatch.run([*words, "one-of-the-nodes"], 0o077) == ExitCode.OK, "nobody knows here"
+
+
 @pytest.mark.parametrize(
     ("word", "line"),
     [

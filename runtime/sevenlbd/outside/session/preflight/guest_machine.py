@@ -10,6 +10,7 @@ from ....images.description import OS, Channel, Clock, Description, DisplayDevic
 from ....images.lookup.image import Image
 from ....wire.forwards import Egress
 from ....wire.plan import Guest, Warm
+from ...job import sizing
 from ...job.sizing import Size, Sizing
 from ...node import abilities
 from ...node.abilities import Ability
@@ -95,7 +96,7 @@ def machine(
         warm, no_warm = warmth.stood_on(image) if as_saved.warm else (None, "")
         remarks.warnings.extend([no_warm] if no_warm else [])
         return replace(guest, machine=as_saved.machine), warm
-    size.check_boots()
+    sizing.check_boots(settings.memory, image.description)
     frozen = warmth.size(settings, image)
     if frozen and (like := size.like_frozen(frozen)):
         guest = _guest(settings, image, accel, like)
