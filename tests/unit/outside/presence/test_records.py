@@ -48,7 +48,7 @@ def targets(tmp_path: Path, *, key: bool = True) -> tuple[PresenceTarget, Presen
     return shared, portal
 
 
-def until(happened: object, seconds: float = 5) -> None:
+def until(happened: object, seconds: float = 60) -> None:
     """Wait for the announcer's thread."""
     deadline = time.monotonic() + seconds
     assert callable(happened)
@@ -154,8 +154,9 @@ def test_a_file_server_that_hangs_holds_nobody_up(tmp_path: Path, place: Path, m
             heard.show(session())
         assert time.monotonic() - begun < 30
     assert time.monotonic() - begun < 60
-    os.close(os.open(tmp_path / "away", os.O_RDONLY | os.O_NONBLOCK))  # the server is there again
+    reader = os.open(tmp_path / "away", os.O_RDONLY | os.O_NONBLOCK)  # the server is there again
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "announcer"])
+    os.close(reader)
 
 
 def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, place: Path) -> None:
