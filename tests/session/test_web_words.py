@@ -47,6 +47,7 @@ WORDS: dict[str, tuple[str | None, ...]] = {
         *["The desktop is suspended"] * 2,
     ),
 }
+GOING = {"suspending": "a file from which it goes on later", "stopping": "saves what it has to and switches itself off"}
 FINAL = ("ended", "failed", "suspended")
 KILLED = "QEMU ended with signal 9"
 TITLE = "Windows 11, with the tools of the lab"
@@ -163,6 +164,8 @@ def test_every_page_says_what_is_true_in_each_phase(visitor: Visitor, session: S
                     assert reason.removeprefix("it ") in everything
             if path in ("", "native"):
                 assert TITLE in everything
+            if path in ("", "desktop"):
+                assert GOING.get(phase, "") in everything
 
 
 def test_the_time_that_is_left_stands_in_titles_and_is_announced_twice(visitor: Visitor, session: Session) -> None:

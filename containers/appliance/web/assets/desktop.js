@@ -248,8 +248,14 @@ function stands() {
   const end = over(status);
   if (end) return put(status.phase, end);
   if (status.role !== "desktop") return put("refused", { title: "This key does not open the desktop" });
-  if (status.phase === "suspending") return put("stopping", { title: "The desktop is being suspended" });
-  if (status.phase === "stopping") return put("stopping", { title: "The desktop is shutting down" });
+  if (status.phase === "suspending") {
+    const text = "It stands still, and is written to a file from which it goes on later.";
+    return put("stopping", { title: "The desktop is being suspended", text });
+  }
+  if (status.phase === "stopping") {
+    const text = "The guest saves what it has to and switches itself off.";
+    return put("stopping", { title: "The desktop is shutting down", text });
+  }
   if (!hasReached(status, "ready")) {
     return put("waiting", { title: "The desktop is not ready yet", text: "It opens here as soon as it is." });
   }
