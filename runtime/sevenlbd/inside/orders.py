@@ -32,6 +32,7 @@ from .vm.migration import MachineError
 _NOTICE_SECONDS = 60.0  # for the image's own program in the guest to show it
 _SILENT_SECONDS = 120.0  # a guess: a guest whose program takes all of its memory may answer nobody for as long
 _LAST_NOTICE_SECONDS = 4.0  # docs/theory.md: they are taken from the guest's time to shut down
+_LAST_NOTICE_PART = 0.1  # a guess: of plenty of time, what a busy guest may need of it
 
 
 class Orders:
@@ -118,7 +119,8 @@ class Orders:
         loop = asyncio.get_running_loop()
         began = loop.time()
         if order.notice and order.grace > 0:
-            await self._show_user(vm, order.notice, min(_LAST_NOTICE_SECONDS, order.grace / 2))
+            seconds = max(_LAST_NOTICE_SECONDS, order.grace * _LAST_NOTICE_PART)
+            await self._show_user(vm, order.notice, min(seconds, order.grace / 2))
         await vm.stop(max(order.grace - (loop.time() - began), 0.0))
 
     async def _hold(self, vm: machine.Machine, *, live: bool) -> None:

@@ -28,12 +28,14 @@ class Guest:
     def __init__(self, trouble: Exception | None = None) -> None:
         self.agent = self
         self.asked: list[object] = []
+        self.patience = 0.0
         self._trouble = trouble
 
     async def run(self, hook: Sequence[str], text: str, seconds: float) -> None:
         if isinstance(self._trouble, AgentError):
             raise self._trouble
         self.asked.append((tuple(hook), text))
+        self.patience = seconds
 
     async def hold(self) -> None:
         self.asked.append("hold")
@@ -143,6 +145,13 @@ def test_a_guest_that_cannot_be_told_is_a_warning_and_is_stopped_all_the_same(
     assert kind == EventKind.WARNING
     assert "no such program" in text
     assert guest.asked[0] == 20
+
+
+@pytest.mark.parametrize(("grace", "patience"), [(6.0, 3.0), (25.0, 4.0), (300.0, 30.0)])
+def test_the_last_notice_has_a_part_of_the_guests_time(obeyed: Obeyed, grace: float, patience: float) -> None:
+    guest = Guest()
+    assert obeyed(guest, Stop(grace, "going")) == [(EventKind.MILESTONE, "notice")]
+    assert guest.patience == patience
 
 
 def test_a_machine_is_held_when_its_guest_has_written_what_it_held(obeyed: Obeyed) -> None:
