@@ -358,7 +358,7 @@ def a_tampered_version_starts_nothing_and_a_signed_newer_one_does(grid: Grid, se
     assert "are not what was signed" in refused["why"]
     grid.wait(second, condor.IDLE)
     grid.side.publish("sim", "3", "sim")
-    assert sim.sessions() == {}
+    assert sim.sessions() == {}, sim.story()
     sim.wait_change("image sim@3", "whole", seconds=_UP)
 
 

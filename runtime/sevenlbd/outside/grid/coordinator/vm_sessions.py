@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from .pool_talk import Tell
 from .stages import Vm
 
 _LAST_WORDS = 5  # lines of a session that did not begin
+_GONE_SECONDS = 20.0  # a guess: a machine that is switched off is gone in one or two; a later start removes the rest
+_POLL = 0.1  # seconds, as who starts a service waits for it
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class VmSessions:
             ran.append(folder.name)
             with suppress(OSError, ValueError):
                 control.send_stop(folder, now=True)
+        # What dies with the coordinator does so a moment after it.
+        deadline = time.monotonic() + _GONE_SECONDS
+        while session_folders.alive(self._files.sessions) and time.monotonic() < deadline:
+            time.sleep(_POLL)
         session_folders.remove_leftovers(self._files.sessions, failed_too=True)
         return ran
 

@@ -23,6 +23,7 @@ from sevenlbd.__main__ import main
 from sevenlbd.base import process
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config import sources
+from sevenlbd.outside.folders import folder_lock
 from sevenlbd.outside.grid.coordinator import (
     bandwidth,
     dirtied,
@@ -373,6 +374,17 @@ def sessions(tmp_path: Path) -> VmSessions:
 def order(tmp_path: Path, *, saved: bool = False) -> VmOrder:
     vm = Vm("g0-1", 0, ImageVersion("win11", "3", "0" * 64), Stage.STARTING, 0.0, saved=saved)
     return VmOrder(vm, tmp_path / "r", ("7lbd-ed25519:A", "7lbd-ed25519:B"), 2, GIB, 40, GIB, {"token": "secret"})
+
+
+def test_what_dies_a_moment_after_its_coordinator_leaves_nothing_for_the_next_one(tmp_path: Path) -> None:
+    folder = OwnFiles(tmp_path).sessions / "g0-1"
+    folder.mkdir(parents=True)
+    lock = folder_lock.claim(folder)
+    dying = threading.Timer(0.5, os.close, (lock,))
+    dying.start()
+    assert sessions(tmp_path).sweep() == ["g0-1"]
+    assert not folder.exists()
+    dying.join()
 
 
 def test_a_vm_gets_no_file_no_way_and_no_image_but_what_it_is_to_have(tmp_path: Path) -> None:
