@@ -35,7 +35,7 @@ $Machine = 'HKLM:\SYSTEM\CurrentControlSet'
 $Policies = 'HKLM:\SOFTWARE\Policies\Microsoft'
 $PowerSettings = "$Policies\Power\PowerSettings"
 $SystemPolicies = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies'
-$Zones = "$Policies\Windows\CurrentVersion\Internet Settings\ZoneMap\Ranges\Range169"
+$InternetSettings = "$Policies\Windows\CurrentVersion\Internet Settings"
 $CurrentVersion = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion'
 $Winlogon = "$CurrentVersion\Winlogon"
 # Of the driver disc, by the build that a server's folder begins with: the newest first.
@@ -83,9 +83,15 @@ $Values = @(
     # No question about a drive that appears.
     , @("$SystemPolicies\Explorer", 'NoDriveTypeAutoRun', 255)
     # An address with dots counts as the Internet: programs would ask, Office would open read-only, scripts would be refused.
-    # learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users": 1 is the local intranet.
-    , @($Zones, ':Range', $HostAddress)
-    , @($Zones, 'file', 1)
+    # All that the policy leaves in the registry (inetres.admx, IZ_Zonemaps): the list, that it is in force, and what Windows makes
+    # of it. learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users": 1 is the local intranet,
+    # and with the enhanced security configuration, as each Windows Server has it, EscRanges is looked at in place of Ranges.
+    , @($InternetSettings, 'ListBox_Support_ZoneMapKey', 1)
+    , @("$InternetSettings\ZoneMapKey", $HostAddress, '1')
+    , @("$InternetSettings\ZoneMap\Ranges\Range169", ':Range', $HostAddress)
+    , @("$InternetSettings\ZoneMap\Ranges\Range169", 'file', 1)
+    , @("$InternetSettings\ZoneMap\EscRanges\Range169", ':Range', $HostAddress)
+    , @("$InternetSettings\ZoneMap\EscRanges\Range169", 'file', 1)
 )
 
 # --- what is told -----------------------------------------------------------------------------------------------------
@@ -106,8 +112,10 @@ function Write-Step {
 
 function Write-Fault {
     param([Parameter(Mandatory)][Management.Automation.ErrorRecord]$Fault)
+    # Of some errors it is not known where they were made; Split-Path takes no empty name, and its own error would be all.
     $at = $Fault.InvocationInfo
-    Write-Step "error: $($Fault.Exception.Message) ($(Split-Path -Leaf ([string]$at.ScriptName)) line $($at.ScriptLineNumber))"
+    $place = if ($at -and $at.ScriptName) { " ($(Split-Path -Leaf $at.ScriptName) line $($at.ScriptLineNumber))" } else { '' }
+    Write-Step "error: $($Fault.Exception.Message)$place"
 }
 
 # Try something until it says yes. Throws when it does not in time.
@@ -153,6 +161,7 @@ function Undo-Change {
                 New-ItemProperty -LiteralPath $Change.path -Name $Change.name -Value $Change.value -PropertyType $Change.type -Force | Out-Null
             } elseif (Test-Path -LiteralPath $Change.path) {
                 Remove-ItemProperty -LiteralPath $Change.path -Name $Change.name -ErrorAction SilentlyContinue
+                if ($Change.PSObject.Properties['made'] -and $Change.made) { Remove-EmptyKey -Path $Change.path }
             }
         }
         'hibernate' { & powercfg.exe /hibernate on }
@@ -163,6 +172,13 @@ function Undo-Change {
         'account' { Remove-LocalUser -Name $Change.account -ErrorAction SilentlyContinue }
         default { throw "$UndoFile notes a change of an unknown kind: $($Change.kind)" }
     }
+}
+
+# One that we made: of some, that they are there is what counts.
+function Remove-EmptyKey {
+    param([Parameter(Mandatory)][string]$Path)
+    $key = Get-Item -LiteralPath $Path
+    if (-not $key.ValueCount -and -not $key.SubKeyCount) { Remove-Item -LiteralPath $Path }
 }
 
 # Take back all that was noted, the last change first; can be interrupted and run again.
@@ -188,8 +204,8 @@ function Set-Value {
     [CmdletBinding(SupportsShouldProcess)]
     param([Parameter(Mandatory)][string]$Path, [Parameter(Mandatory)][string]$Name, [Parameter(Mandatory)][object]$Value)
     $type = if ($Value -is [string]) { 'String' } else { 'DWord' }
-    $change = @{ kind = 'value'; path = $Path; name = $Name; existed = $false; value = $null; type = $null }
     $key = Get-Item -LiteralPath $Path -ErrorAction SilentlyContinue
+    $change = @{ kind = 'value'; path = $Path; name = $Name; existed = $false; made = -not $key; value = $null; type = $null }
     if ($key -and $key.GetValueNames() -contains $Name) {
         $change.existed, $change.value, $change.type = $true, $key.GetValue($Name, $null, 'DoNotExpandEnvironmentNames'), [string]$key.GetValueKind($Name)
         if ($change.type -eq $type -and $change.value -eq $Value) { return }
@@ -266,6 +282,7 @@ function Get-DriverFolder {
 function Install-Contract {
     [CmdletBinding(SupportsShouldProcess)]
     param([Parameter(Mandatory)][string]$Account)
+    Assert-Edition
     Install-File
     Install-JobLibrary
     Set-Account -Account $Account
@@ -273,6 +290,12 @@ function Install-Contract {
     Disable-Hibernation
     Enable-RemoteDesktopRule
     Register-Contract -Account $Account
+}
+
+# Core, CoreSingleLanguage and the like: of these nothing listens for Remote Desktop, whatever is set.
+function Assert-Edition {
+    $edition = (Get-ItemProperty -LiteralPath $CurrentVersion).EditionID
+    if ($edition -like 'Core*') { throw "a Home edition of Windows ($edition) lets nobody log in by Remote Desktop" }
 }
 
 function New-Rule {
@@ -517,12 +540,24 @@ function Save-Credential {
     $rights.SetAccessRuleProtection($true, $false)
     foreach ($sid in $System, $Administrators) { $rights.AddAccessRule((New-Rule $sid 'FullControl')) }
     $rights.AddAccessRule((New-Rule (Get-LocalUser -Name (Get-Account)).SID.Value 'Read'))
+    Clear-OldKey -Password $kept['password']
     # Empty until nobody else can read it.
     $new = "$CredentialFile.new"
     [IO.File]::WriteAllText($new, '')
     Set-Acl -LiteralPath $new -AclObject $rights
     [IO.File]::WriteAllText($new, (ConvertTo-Json $kept))
     Move-Item -LiteralPath $new -Destination $CredentialFile -Force
+}
+
+# Who maintains an image logs on as the account, by a password that is over in the next version's sessions: a machine whose last
+# session had another one has keys that never open again. Nobody is logged on yet, or goes on with keys that are open.
+function Clear-OldKey {
+    param([Parameter(Mandatory)][AllowEmptyString()][string]$Password)
+    if (-not (Test-Path -LiteralPath $CredentialFile)) { return }
+    try {
+        $last = (Get-Content -LiteralPath $CredentialFile -Raw -Encoding UTF8 | ConvertFrom-Json).password
+        if ($last -cne $Password -and -not (Get-Desktop)) { Clear-AccountKey }
+    } catch { Write-Step "the last session's keys stay: $($_.Exception.Message)" }
 }
 
 function Test-Port {
@@ -586,7 +621,11 @@ function Connect-Drive {
     # Windows Script Host's own: it maps by WNetAddConnection2 and tells the shell, so that Explorer shows the drive at once.
     $network = New-Object -ComObject WScript.Network
     foreach ($mapping in Get-SmbMapping | Where-Object { $_.RemotePath -like "\\$HostAddress\*" }) {
-        $network.RemoveNetworkDrive($mapping.LocalPath, $true, $false)
+        # A connection without a letter goes by its path: learn.microsoft.com, "RemoveNetworkDrive Method".
+        $name = if ($mapping.LocalPath) { $mapping.LocalPath } else { $mapping.RemotePath }
+        try { $network.RemoveNetworkDrive($name, $true, $false) } catch {
+            Write-Step "$name could not be taken away: $($_.Exception.Message)"
+        }
     }
     $free = [Collections.Generic.Queue[string]][string[]]@('Z', 'Y', 'X', 'W', 'V', 'U', 'T', 'S', 'R', 'Q', 'P', 'O', 'N', 'M')
     foreach ($share in $session.shares -split ',' | Where-Object { $_ }) {
@@ -713,10 +752,11 @@ function Complete-FirstLogon {
 # been decrypted ... when the password of a local user has been administratively reset". Where there is none, Windows makes one.
 function Clear-AccountKey {
     $sid = (Get-LocalUser -Name (Get-Account)).SID.Value
-    $place = (Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'").LocalPath
-    foreach ($folder in 'Protect', 'Crypto', 'Credentials', 'Vault') {
-        foreach ($part in 'Roaming', 'Local') {
-            Remove-Item -LiteralPath "$place\AppData\$part\Microsoft\$folder" -Recurse -Force -ErrorAction SilentlyContinue
+    foreach ($place in Get-CimInstance -ClassName Win32_UserProfile -Filter "SID = '$sid'" | ForEach-Object { $_.LocalPath }) {
+        foreach ($folder in 'Protect', 'Crypto', 'Credentials', 'Vault') {
+            foreach ($part in 'Roaming', 'Local') {
+                Remove-Item -LiteralPath "$place\AppData\$part\Microsoft\$folder" -Recurse -Force -ErrorAction SilentlyContinue
+            }
         }
     }
 }

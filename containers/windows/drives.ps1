@@ -3,4 +3,9 @@ Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
 Import-Module (Join-Path $PSScriptRoot 'SevenLBD.psm1') -Force
 
-Connect-Drive
+try {
+    Connect-Drive
+} catch {
+    Write-Fault $_
+    exit 1
+}

@@ -38,6 +38,9 @@ _NUMBERS = (
     ("no automatic BitLocker", r"SYSTEM\CurrentControlSet\Control\BitLocker", "PreventDeviceEncryption"),
     ("no network asked for", r"SOFTWARE\Microsoft\Windows\CurrentVersion\OOBE", "BypassNRO"),
     ("no updates", r"SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU", "NoAutoUpdate"),
+    # The agent sets the clock as soon as it is installed, and Windows then sets the machine's own, which is read as UTC
+    # from the next start on.
+    ("the machine's clock is UTC", r"SYSTEM\CurrentControlSet\Control\TimeZoneInformation", "RealTimeIsUniversal"),
 )
 
 

@@ -6,6 +6,7 @@ A real grammar reads them, and what they call, note and undo fits together. That
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -328,10 +329,17 @@ def test_policies_are_those_of_the_contract() -> None:
 
 
 def test_the_host_counts_as_the_local_intranet() -> None:
-    # learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users".
-    assert "ZoneMap\\Ranges\\Range" in source(MODULE)
-    assert ", @($Zones, ':Range', $HostAddress)" in source(MODULE)
-    assert ", @($Zones, 'file', 1)" in source(MODULE)
+    # learn.microsoft.com, "Internet Explorer security zones registry entries for advanced users": a server, with its
+    # enhanced security configuration, looks at EscRanges instead. inetres.admx, IZ_Zonemaps: which value says that the
+    # list is in force.
+    settings = "$Policies\\Windows\\CurrentVersion\\Internet Settings"
+    assert f'$InternetSettings = "{settings}"' in source(MODULE)
+    assert ", @($InternetSettings, 'ListBox_Support_ZoneMapKey', 1)" in source(MODULE)
+    assert """, @("$InternetSettings\\ZoneMapKey", $HostAddress, '1')""" in source(MODULE)
+    for ranges in ("Ranges", "EscRanges"):
+        place = f'"$InternetSettings\\ZoneMap\\{ranges}\\Range169"'
+        assert f", @({place}, ':Range', $HostAddress)" in source(MODULE), ranges
+        assert f", @({place}, 'file', 1)" in source(MODULE), ranges
 
 
 def test_an_account_logs_on_once_before_the_image_is_closed() -> None:
@@ -370,6 +378,24 @@ def test_keys_of_a_password_that_is_over_do_not_stay_in_the_profile() -> None:
     body = words(FUNCTIONS["Complete-FirstLogon"])
     assert body.index("logoff.exe") < body.index("Clear-AccountKey") < body.index("Remove-Item")
     assert {"'Protect'", "'Credentials'", "'Vault'"} <= set(re.findall(r"'\w+'", words(FUNCTIONS["Clear-AccountKey"])))
+
+
+def test_a_session_after_one_with_another_password_does_not_get_its_keys() -> None:
+    # As of an image that was maintained. A guest that starts anew within its session keeps them, and so does a user who
+    # is logged on in a desktop that goes on.
+    assert words(FUNCTIONS["Save-Credential"]).index("Clear-OldKey") < words(FUNCTIONS["Save-Credential"]).index(
+        "$new ="
+    )
+    body = words(FUNCTIONS["Clear-OldKey"])
+    assert "if ($last -cne $Password -and -not (Get-Desktop)) { Clear-AccountKey }" in body
+    assert re.search(r"if \(-not \(Test-Path -LiteralPath \$CredentialFile\)\) \{ return \}", body)
+    assert "catch_clause" in {node.type for node in nodes(FUNCTIONS["Clear-OldKey"], "catch_clause")}, "a start goes on"
+
+
+def test_an_account_without_a_profile_has_no_keys_to_clear() -> None:
+    # Of nothing there is no property, in the strict mode that the scripts run in.
+    assert "Win32_UserProfile" in words(FUNCTIONS["Clear-AccountKey"])
+    assert ").LocalPath" not in words(FUNCTIONS["Clear-AccountKey"])
 
 
 def test_a_server_without_explorer_has_a_desktop() -> None:
@@ -419,6 +445,55 @@ def test_one_package_that_fails_does_not_end_all() -> None:
     assert re.search(r"try \{ Install-Package \(Join-Path \$root \$drivers\) \} catch", text)
     assert re.search(r"\{ Install-Package \$path \}\n\}$", text), "the agent has no other way"
     assert re.search(r"try \{ Optimize-Volume .* \} catch", source(MODULE))
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in ("prepare.ps1", "notice.ps1")])
+def test_a_script_that_nobody_watches_tells_what_went_wrong(name: str) -> None:
+    """Those of whom somebody sees the standard error need not: prepare.ps1 is run by hand, notice.ps1 by a session."""
+    (caught,) = nodes(parsed(source(name)), "catch_clause")
+    assert "Write-Fault" in called(caught), name
+
+
+def test_a_home_edition_is_refused_before_anything_is_changed() -> None:
+    assert words(FUNCTIONS["Install-Contract"]).index("Assert-Edition") < words(FUNCTIONS["Install-Contract"]).index(
+        "Install-File"
+    )
+    assert "$edition -like 'Core*'" in words(FUNCTIONS["Assert-Edition"])
+
+
+def test_an_error_whose_place_is_not_known_is_told_all_the_same() -> None:
+    # Split-Path binds no empty name: what went wrong while an error was being told would be all, and go nowhere.
+    body = words(FUNCTIONS["Write-Fault"])
+    assert body.index("if ($at -and $at.ScriptName)") < body.index("(Split-Path")
+
+
+def test_a_connection_without_a_letter_keeps_no_drive_from_being_mapped() -> None:
+    # Such as a share that was opened by its path: RemoveNetworkDrive wants its path then, and fails with an empty name.
+    body = words(FUNCTIONS["Connect-Drive"])
+    assert "if ($mapping.LocalPath) { $mapping.LocalPath } else { $mapping.RemotePath }" in body
+    assert re.search(r"try \{ \$network\.RemoveNetworkDrive\(\$name", body)
+
+
+def test_a_key_that_we_made_goes_with_its_last_value() -> None:
+    # That NewNetworkWindowOff is there is what counts, whatever is in it.
+    assert "made = -not $key" in words(FUNCTIONS["Set-Value"])
+    assert "Remove-EmptyKey" in called(FUNCTIONS["Undo-Change"])
+    assert "-not $key.ValueCount -and -not $key.SubKeyCount" in words(FUNCTIONS["Remove-EmptyKey"])
+
+
+def test_what_an_acceptance_looks_for_is_taken_away() -> None:
+    """The answers' copies of Windows' own Setup."""
+    looked_for = set(re.findall(r"'C:\\Windows\\(Panther[^']*)'", source("hygiene.ps1")))
+    assert {r"Panther\unattend.xml", r"Panther\unattend-original.xml"} <= looked_for
+    taken = [
+        pattern.replace("$env:SystemRoot\\", "")
+        for pattern in re.findall(r'"([^"]+)"', words(FUNCTIONS["Clear-Installation"]))
+    ]
+    assert [place for place in looked_for if not any(fnmatch.fnmatch(place, pattern) for pattern in taken)] == []
+
+
+def test_settings_of_sleep_are_asked_for_also_where_windows_hides_them() -> None:
+    assert re.search(r"powercfg\.exe /qh SCHEME_CURRENT", source("machine.ps1"))
 
 
 def test_no_share_is_no_drive() -> None:

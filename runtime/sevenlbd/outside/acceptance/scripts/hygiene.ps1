@@ -3,6 +3,8 @@ Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
 $places = @(
     'C:\autounattend.xml', 'C:\unattend.xml', 'C:\Windows\Panther\unattend.xml', 'C:\Windows\Panther\Unattend\unattend.xml',
+    # Of the Setup of 24H2 and later.
+    'C:\Windows\Panther\unattend-original.xml',
     'C:\Windows\System32\Sysprep\unattend.xml', 'C:\Windows\System32\Sysprep\Panther\unattend.xml'
 )
 foreach ($place in $places) {

@@ -51,10 +51,11 @@ Get-Answer -Name 'bitlocker' -Question {
     if ($volumes.Count) { "bitlocker=on, of $($volumes.Count) volumes" } else { 'bitlocker=off' }
 }
 Get-Answer -Name 'power' -Question {
-    # What it prints is in the guest's language; the last two numbers are the value on mains and on battery.
+    # What it prints is in the guest's language; the last two numbers are the value on mains and on battery. /qh shows hidden
+    # settings, too: those of sleep are hidden where the machine has no S3, as here.
     $asked = @{ 'standby' = @('SUB_SLEEP', 'STANDBYIDLE'); 'hibernate' = @('SUB_SLEEP', 'HIBERNATEIDLE'); 'disk' = @('SUB_DISK', 'DISKIDLE') }
     foreach ($name in $asked.Keys) {
-        $printed = (& powercfg.exe /query SCHEME_CURRENT $asked[$name][0] $asked[$name][1]) -join "`n"
+        $printed = (& powercfg.exe /qh SCHEME_CURRENT $asked[$name][0] $asked[$name][1]) -join "`n"
         $values = @([regex]::Matches($printed, '0x([0-9a-fA-F]{8})') | ForEach-Object { $_.Groups[1].Value })
         if ($values.Count -ge 2) { "power.$name=$([Convert]::ToUInt32($values[-2], 16))" }
     }
