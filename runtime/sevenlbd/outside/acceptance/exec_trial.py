@@ -16,11 +16,14 @@ _COMMANDS = {
     True: ("cmd", "/c", f"echo {_SAID}& echo {_SAID}>{_FILE}& exit {_CODE}"),
     False: ("sh", "-c", f"echo {_SAID}; echo {_SAID} >{_FILE}; exit {_CODE}"),
 }
-# In Windows a desktop is where the account's shell is: the services' session has windows, too, that nobody could see.
+# In Windows a desktop is where the account's shell is: the services' session has windows, too, that nobody could see. A
+# Server Core has no Explorer: there the session is all that can be asked for.
 _ON_DESKTOP = {
     True: (
         *("powershell.exe", "-NoProfile", "-Command"),
-        "if ((Get-Process -Id $PID).SessionId -notin (Get-Process explorer).SessionId) { exit 1 }; "
+        "$mine = (Get-Process -Id $PID).SessionId; "
+        "$shells = @(Get-Process -Name explorer -ErrorAction SilentlyContinue | ForEach-Object { $_.SessionId }); "
+        "if ($mine -eq 0 -or ($shells.Count -and $mine -notin $shells)) { exit 1 }; "
         f"'{_SAID}'; exit {_CODE}",
     ),
     False: ("sh", "-c", f'[ -n "$DISPLAY$WAYLAND_DISPLAY" ] || exit 1; echo {_SAID}; exit {_CODE}'),

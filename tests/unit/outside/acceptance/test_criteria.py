@@ -243,6 +243,34 @@ def test_what_the_guest_does_not_say_is_never_ok(name: str) -> None:
     assert "agent" in judgement.says
 
 
+def test_how_far_a_guest_came_is_told_of_all_starts() -> None:
+    evidence = good()
+    second = evidence.cold[1].state
+    assert second
+    second.milestones = {"dhcp": 3.0, "rdp": 8.0}
+    assert said("boot.milestones", evidence).value == "dhcp 2.0 s, rdp 5.0 s (median of 2)"
+
+
+def test_a_guest_that_tells_of_its_disk_alone_has_not_said_that_it_never_sleeps() -> None:
+    evidence = good()
+    tell("machine", power__standby="", power__hibernate="", power__disk="0")(evidence)
+    assert said("power.sleep", evidence).kind is JudgementKind.CANNOT_TELL
+
+
+@pytest.mark.parametrize("status", ["5", ""])
+def test_an_evaluation_that_is_over_is_no_licence_without_an_end(status: str) -> None:
+    """Windows then tells 0 minutes, as it does of a licence that has no end."""
+    evidence = good()
+    tell("licence", licence__status=status, licence__minutes="0")(evidence)
+    assert said("licence.days", evidence).kind is JudgementKind.CANNOT_TELL
+
+
+def test_what_comes_after_an_evaluation_is_said() -> None:
+    evidence = good()
+    tell("licence", licence__minutes="1440")(evidence)
+    assert "every hour" in said("licence.days", evidence).says
+
+
 @pytest.mark.parametrize(("guest", "offset"), [(5.0, 0.0), (4.0, 0.0), (12.0, 2.0), (1.0, -3.0)])
 def test_what_the_question_took_does_not_count_as_an_error_of_the_clock(guest: float, offset: float) -> None:
     assert ClockReading(4.0, guest, 10.0).offset == offset

@@ -19,7 +19,7 @@ import tree_sitter_powershell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sevenlbd.inside.vm import first_logon
-from sevenlbd.outside.acceptance import guest_scripts
+from sevenlbd.outside.acceptance import exec_trial, guest_scripts
 from sevenlbd.outside.imaging import build_windows, setup_answers
 from test_setup_answers import TEMPLATES, wishes
 from tree_sitter import Node
@@ -402,6 +402,13 @@ def test_a_server_without_explorer_has_a_desktop() -> None:
     assert "InstallationType -eq 'Server Core'" in words(FUNCTIONS["Get-Desktop"])
     others = [name for name, body in FUNCTIONS.items() if name != "Get-Desktop" and "explorer.exe" in words(body)]
     assert not others, "by Get-Desktop, which knows of Server Core"
+
+
+def test_a_server_without_explorer_is_not_said_to_give_commands_no_desktop() -> None:
+    asked = exec_trial._ON_DESKTOP[True][-1]
+    assert not parsed(asked).has_error
+    assert "Get-Process -Name explorer -ErrorAction SilentlyContinue" in asked
+    assert "$mine -eq 0 -or ($shells.Count -and $mine -notin $shells)" in asked
 
 
 def test_the_service_that_makes_certificates_makes_the_new_one() -> None:

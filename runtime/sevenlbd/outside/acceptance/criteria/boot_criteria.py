@@ -21,14 +21,12 @@ def _starts(evidence: Evidence) -> Judgement:
 
 
 def _milestones(evidence: Evidence) -> Judgement:
-    state = evidence.first_cold().state
-    reached = state.milestones if state else {}
-    if evidence.first_cold().failure or not reached:
+    starts = [record.state.milestones for record in evidence.cold if record.state and not record.failure]
+    reached = {name: [start[name] for start in starts if name in start] for name in _MILESTONES}
+    told = [f"{name} {median(seconds):.1f} s" for name, seconds in reached.items() if seconds]
+    if evidence.first_cold().failure or not told:
         return cannot_tell(evidence.first_cold().failure or "no milestone came")
-    return ok(
-        "how far the guest came when",
-        ", ".join(f"{name} {reached[name]:.1f} s" for name in _MILESTONES if name in reached),
-    )
+    return ok("how far the guest came when", ", ".join(told) + f" (median of {len(starts)})")
 
 
 def _devices(evidence: Evidence) -> Judgement:

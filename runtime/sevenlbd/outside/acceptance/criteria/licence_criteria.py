@@ -26,11 +26,15 @@ def _days(evidence: Evidence) -> Judgement:
     minutes = facts.number("licence.minutes")
     if minutes is None:
         return cannot_tell(facts.failure or "the guest does not say how long its licence lasts")
+    if not minutes and facts.number("licence.status") != _LICENSED:
+        return cannot_tell("Windows is not licensed, and names no time that is left: an evaluation may be over")
     if not minutes:
         return ok("the licence has no end", "no end")
     days = minutes / _MINUTES_OF_DAY
     value, limit = f"{days:.0f} days", f"{_LEAST_DAYS} days"
-    return (fail if days < _LEAST_DAYS else ok)("how long the licence or the evaluation lasts", value, limit)
+    if days < _LEAST_DAYS:
+        return fail("the licence ends soon; an evaluation that has ended shuts down every hour", value, limit)
+    return ok("how long the licence or the evaluation lasts", value, limit)
 
 
 CRITERIA = (

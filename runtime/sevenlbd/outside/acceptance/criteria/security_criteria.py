@@ -42,7 +42,7 @@ def _power(evidence: Evidence) -> Judgement:
     facts = _machine(evidence)
     sleeps = {name: facts.number(f"power.{name}") for name in ("standby", "hibernate", "disk")}
     known = {name: value for name, value in sleeps.items() if value is not None}
-    if not known:
+    if not known.keys() & {"standby", "hibernate"}:
         return cannot_tell(facts.failure or "the guest does not say when it sleeps")
     value = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in known.items())
     if any(known.get(name) for name in ("standby", "hibernate")):
