@@ -44,6 +44,12 @@ _TAKEN_ACCOUNTS = frozenset(
     {"administrator", "guest", "defaultaccount", "defaultuser0", "wdagutilityaccount", "system", "none"}
     | {"localservice", "networkservice", "users", "administrators", setup_answers.COMPUTER.lower()}
 )
+# learn.microsoft.com, "Enable Remote Desktop": Home editions cannot be connected to.
+_HOME_EDITIONS = frozenset({"Core", "CoreN", "CoreSingleLanguage", "CoreCountrySpecific"})
+# Where Windows' own administrator is not called Administrator (vmware's packer-examples-for-vsphere, issue 332):
+# Finnish, French, Hungarian, Portuguese, Russian, Spanish, Swedish. Microsoft's page on AutoLogon wants the English
+# name all the same.
+_OTHER_ADMINISTRATOR = frozenset({"fi", "fr", "hu", "pt", "ru", "es", "sv"})
 _MAX_TITLE = 100  # characters; what is shown of a title (images/lookup/image.py)
 # What the machine and its session are to be like, as with `run`.
 _SETTINGS = ("memory", "cpus", "cpu_model", "accel", "network", "web", "session_dir", "min_space")
@@ -105,11 +111,16 @@ def planned(context: CommandContext) -> WindowsPlan:
     windows, drivers = user_path(options.iso), user_path(options.virtio)
     disc, driver_disc = setup_media.look(windows, drivers)
     edition = disc.edition(options.edition, options.language)
+    if edition.id in _HOME_EDITIONS:
+        what = f"{windows}: {edition.name} is a Home edition of Windows, which nobody can log in to by Remote Desktop"
+        raise Refusal(ExitCode.IMAGE, what, hint="--edition with a Pro, Enterprise, Education or Server edition")
     described = _described(context, options.title or edition.name, _evaluation_ends(disc, edition))
     _check_machine(edition, described, int(size))
     system = driver_disc.check(edition)
     if described.firmware is Firmware.UEFI_SECURE:
         disc.check_secure_boot()
+    if not key and not _is_evaluation(disc, edition):
+        key = product_keys.fitting(edition.id, edition.build, volume=disc.volume)
     setup = SetupOptions(
         edition=edition,
         drivers=system,
@@ -117,7 +128,7 @@ def planned(context: CommandContext) -> WindowsPlan:
         account=options.user,
         language=options.language,
         timezone=options.timezone,
-        product_key=key or product_keys.fitting(edition.id, edition.build, volume=disc.volume),
+        product_key=key,
     )
     return WindowsPlan(
         windows=windows.resolve(),
@@ -127,13 +138,40 @@ def planned(context: CommandContext) -> WindowsPlan:
         disk_size=int(size),
         time_limit=time_limit,
         loaders=tuple(map(str, disc.loaders)),
-        doubts=tuple(filter(None, [driver_disc.doubts(system)])),
+        doubts=tuple(
+            filter(
+                None,
+                (driver_disc.doubts(system), _key_doubt(disc, edition, key), _language_doubt(options.language)),
+            )
+        ),
     )
+
+
+def _key_doubt(disc: WindowsDisc, edition: Edition, key: str) -> str:
+    if key or _is_evaluation(disc, edition):
+        return ""
+    return (
+        f"no product key of Microsoft's own is known for {edition.name}, so Setup may stop and ask for one: "
+        "--product-key gives it yours"
+    )
+
+
+def _language_doubt(language: str) -> str:
+    if language.partition("-")[0] not in _OTHER_ADMINISTRATOR:
+        return ""
+    return (
+        f"in {language} Windows' own administrator has another name than in English, by which it is to log on once: "
+        "nobody has seen that work yet; media in English are the safe way"
+    )
+
+
+def _is_evaluation(disc: WindowsDisc, edition: Edition) -> bool:
+    return disc.evaluation or product_keys.is_evaluation(edition.id)
 
 
 def _evaluation_ends(disc: WindowsDisc, edition: Edition) -> str:
     """The last day, when it is installed today; empty for what is no evaluation."""
-    if not (disc.evaluation or product_keys.is_evaluation(edition.id)):
+    if not _is_evaluation(disc, edition):
         return ""
     return str(evaluation.ends(date.today(), server=edition.kind.startswith("Server")))
 

@@ -225,6 +225,55 @@ def test_setup_is_given_the_key_that_its_media_want(
     assert ("note: an evaluation, installed today, ends in 90 days" in out) is not bool(key)
 
 
+def test_an_evaluation_gets_no_key_also_where_only_its_media_say_what_it_is(build: Build, tmp_path: Path) -> None:
+    files = windows_discs.windows_files(ENTERPRISE) | {"sources/ei.cfg": b"[Channel]\r\nEval\r\n"}
+    windows_discs.windows(tmp_path / "own.iso", files)
+    assert build(iso=str(tmp_path / "own.iso"))[0] == 0
+    answer = (tmp_path / "out" / "Autounattend.xml").read_text()
+    assert "<Key>" not in answer.split("<ProductKey>")[1].split("</ProductKey>")[0]
+
+
+@pytest.mark.parametrize("edition", ["Core", "CoreN", "CoreSingleLanguage", "CoreCountrySpecific"])
+def test_a_home_edition_is_refused_as_nobody_could_log_in(build: Build, tmp_path: Path, edition: str) -> None:
+    home = windows_discs.Image("Windows 11 Home", id=edition)
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(PRO, home))
+    code, out, errors = build(iso=str(tmp_path / "own.iso"), edition="Windows 11 Home")
+    assert (code, out) == (3, "")
+    assert "Windows 11 Home is a Home edition of Windows, which nobody can log in to by Remote Desktop" in errors
+    assert "Pro" in errors
+
+
+@pytest.mark.parametrize(
+    ("edition", "options", "warned"),
+    [
+        ("IoTEnterpriseK", {}, True),
+        ("", {}, True),
+        ("IoTEnterpriseK", {"product_key": KEY}, False),
+        ("EnterpriseEval", {}, False),
+        ("Professional", {}, False),
+    ],
+)
+def test_setup_that_may_ask_for_a_key_is_warned_of(
+    build: Build, tmp_path: Path, edition: str, options: dict[str, str], warned: bool
+) -> None:
+    image = windows_discs.Image("An edition", id=edition)
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(image))
+    code, _, errors = build(iso=str(tmp_path / "own.iso"), edition="An edition", **options)
+    assert code == 0
+    assert ("no product key of Microsoft's own is known for An edition" in errors) is warned
+
+
+@pytest.mark.parametrize(("language", "warned"), [("fr-FR", True), ("es-MX", True), ("de-DE", False), ("en-GB", False)])
+def test_a_language_with_another_name_for_the_administrator_is_warned_of(
+    build: Build, tmp_path: Path, language: str, warned: bool
+) -> None:
+    image = windows_discs.Image("Windows 11 Pro", languages=(language,), id="Professional")
+    windows_discs.windows(tmp_path / "own.iso", windows_discs.windows_files(image))
+    code, _, errors = build(iso=str(tmp_path / "own.iso"), edition="", language=language)
+    assert code == 0
+    assert (f"in {language} Windows' own administrator has another name" in errors) is warned
+
+
 @pytest.mark.parametrize(
     ("image", "channel", "days"),
     [
