@@ -288,6 +288,21 @@ def test_a_fixed_password_comes_from_a_file_or_standard_input(idle: ImageReposit
     running.output()
 
 
+@pytest.mark.parametrize("channels", ['["agent"]', '["smbios"]'])
+def test_an_administrator_of_the_image_gets_the_sessions_password_where_an_agent_can_give_it(
+    idle: ImageRepository, channels: str
+) -> None:
+    toml = idle.version("1") / "image.toml"
+    toml.chmod(0o644)
+    kept = [line for line in toml.read_text().splitlines() if not line.startswith("channels")]
+    toml.write_text("\n".join([*kept, f"channels = {channels}", 'administrator = "Administrator"', ""]))
+    running = idle.begin("--web", "off")
+    running.until("booting", 60)
+    running.send(signal.SIGTERM)
+    told = "`Administrator` in the guest gets this session's password, too" in running.output()
+    assert told == ("agent" in channels)
+
+
 def test_discs_are_in_the_drives(idle: ImageRepository, tmp_path: Path) -> None:
     refusal(idle.maintained("--iso", "/nowhere.iso"), IMAGE, ["/nowhere.iso", "does not exist here"])
     refusal(idle.maintained(*(["--iso", "/etc/passwd"] * 5)), USAGE, ["5 discs", "4 drives"])

@@ -119,6 +119,13 @@ class Description(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,19}$",
         description="the account that the user logs in to",
     )
+    administrator: str = Field(
+        default="",
+        # learn.microsoft.com, "User Name Formats": none of these is in a name in Windows, which may be of any language.
+        pattern=r'^[^\x00-\x1f"/\\\[\]:;|=,+*?<>@]{0,20}$',
+        description="an account that may install programs, to which `image maintain` gives its session's password, "
+        "too; no other session touches it; empty: none",
+    )
     memory: Size = Field(default=4 << 30, description="memory it needs")
     least_memory: Size = Field(
         default=0,

@@ -154,6 +154,8 @@ class Plan:
     """Whether names that begin with a dot are kept from the guest."""
     hidden: tuple[str, ...] = ()
     """Folders in shares that nobody inside may see."""
+    administrator: str = ""
+    """An account that gets the session's password, too, by the agent: whoever maintains an image installs by it."""
     acceptance: bool = False
     """Whether the supervisor may have programs run in the guest, to examine it."""
     batch: Batch | None = None

@@ -119,6 +119,8 @@ async def _guest_word(plan: Plan, line: ReadyLine, agent: Agent, tell: Tell, war
         needed = plan.freeze or not guest.smbios
         if await adoption.set_password(guest.account, plan.password, agent, warn, needed=needed):
             tell("password")
+        if plan.administrator:
+            await adoption.set_password(plan.administrator, plan.password, agent, warn, needed=False)
 
     waits: list[Awaitable[None]] = []
     if guest.smbios and not plan.freeze:

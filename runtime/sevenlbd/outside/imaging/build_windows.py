@@ -187,6 +187,7 @@ def _described(context: CommandContext, title: str, evaluation_ends: str) -> Des
         clock=Clock.UTC,
         channels=(Channel.SMBIOS, Channel.AGENT),
         user=context.options.user,
+        administrator="Administrator",
         memory=chosen.memory or 8 << 30,
         cpus=chosen.cpus or 4,
         warm_hook=HOOK,

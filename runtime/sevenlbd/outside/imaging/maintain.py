@@ -90,6 +90,8 @@ def _session(
     """Run it, and see what is to become of the maintenance."""
     record = replace(record, clean=False)
     kept.note(record)
+    if administrator := prepared.plan.administrator:
+        say(f"`{administrator}` in the guest gets this session's password, too: with it you may install programs")
 
     def harvest(folder: Path, state: SessionState) -> None:
         installation.take_variables(folder, kept.variables)

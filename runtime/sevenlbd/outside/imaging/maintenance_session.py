@@ -72,6 +72,7 @@ def prepared(context: CommandContext, kept: Maintenance, base: Image, *, kept_al
         plan,
         guest=replace(plan.guest, variables=str(kept.variables)) if own_variables else plan.guest,
         password=password or plan.password,
+        administrator=base.description.administrator if plan.guest.agent else "",
         overlay=str(kept.disk),
         cdroms=tuple(str(disc.resolve()) for disc in discs),
         lasting=True,

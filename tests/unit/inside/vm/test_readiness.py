@@ -61,3 +61,36 @@ def test_a_desktop_whose_agent_was_deaf_when_it_was_suspended_is_its_users_all_t
     told, warned = asyncio.run(thaw())
     assert told == ["rdp"]
     assert "does not answer" in warned[0]
+
+
+@pytest.mark.parametrize(("administrator", "given"), [("Administrator", ["user1", "Administrator"]), ("", ["user1"])])
+def test_whoever_maintains_an_image_has_its_administrators_password(
+    monkeypatch: pytest.MonkeyPatch, administrator: str, given: list[str]
+) -> None:
+    """The image's account may install nothing, and nobody has ever known the administrator's own password."""
+
+    async def answers(*_: object) -> bool:
+        return True
+
+    passwords: dict[str, str] = {}
+
+    async def set_password(user: str, password: str) -> None:
+        passwords[user] = password
+
+    async def set_clock() -> None:
+        pass
+
+    monkeypatch.setattr(rdp_probe, "answers", answers)
+    guest = SimpleNamespace(agent=True, smbios=False, account="user1")
+    agent: Any = SimpleNamespace(answers=answers, set_password=set_password, set_clock=set_clock)
+    plan: Any = SimpleNamespace(
+        network="user", guest=guest, freeze=False, shows_desktop=True, timezone_command=(), password="secret"
+    )
+    plan.administrator = administrator
+    line: Any = None
+
+    def ignore(_: str) -> None:
+        pass
+
+    asyncio.run(asyncio.wait_for(readiness.wait_until_ready(plan, line, agent, ignore, ignore), 10))
+    assert passwords == dict.fromkeys(given, "secret")

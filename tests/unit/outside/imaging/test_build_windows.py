@@ -88,6 +88,7 @@ def test_the_description_fits_what_is_installed(build: Build, tmp_path: Path) ->
     assert described.clock is Clock.UTC
     assert set(described.channels) == {Channel.SMBIOS, Channel.AGENT}
     assert described.user == "lab"
+    assert described.administrator == "Administrator", "the one who installs programs in `image maintain`"
     assert described.warm_hook == build_windows.HOOK
     assert described.notice_hook == build_windows.NOTICE
     assert described.logon_hook == build_windows.LOGON
