@@ -10,7 +10,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .saved_format import DATA, MOST_DATA, SAME, Damaged
+from ...base.errors import ExitCode, Refusal
+from .saved_format import DATA, MOST_DATA, PARTS, SAME, Damaged
 
 PAGE = 4096
 """Bytes: of guest memory (x86), and of what the overlay copies at least (outside/session/overlay_disk.py)."""
@@ -120,7 +121,7 @@ def _extend(runs: list[Run], at: int, length: int) -> None:
 def of(descriptor: int, part: int, base: Base | None, size: int, advance: Advance = lambda _: None) -> Iterator[bytes]:
     """The records of an open file's first `size` bytes. `advance` hears of every further piece that was looked at.
 
-    Raises OSError.
+    Raises OSError, and Refusal when the file became shorter meanwhile: what is missing would be taken for zeroes.
     """
     gathering = Gathering(part)
     for begin, end in extents(descriptor, size):
@@ -128,6 +129,9 @@ def of(descriptor: int, part: int, base: Base | None, size: int, advance: Advanc
             block = os.pread(descriptor, min(_BLOCK, end - at), at)
             yield from _sorted(gathering, at, block, base)
             advance(len(block))
+    if os.fstat(descriptor).st_size < size:
+        what = f"the session's {PARTS[part]} became shorter while it was read"
+        raise Refusal(ExitCode.BROKE, what, hint="try again")
     yield from gathering.rest()
 
 

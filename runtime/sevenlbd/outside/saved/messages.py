@@ -59,6 +59,11 @@ class Go:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """To the writer, when all was read: the file may have its name."""
+
+
+@dataclass(frozen=True)
 class Read:
     """To the reader: which desktop goes into which session's folder. Sizes in bytes."""
 
@@ -93,6 +98,11 @@ class HowFar:
 
 
 @dataclass(frozen=True)
+class AllRead:
+    """From the writer: it needs nothing more of the session, and the file has not its name yet."""
+
+
+@dataclass(frozen=True)
 class Written:
     """All is well; the file has so many bytes."""
 
@@ -108,7 +118,9 @@ class CannotDo:
     hint: str
 
 
-Order = Write | Go | Read
-Report = WriterReady | HowFar | Written | CannotDo
-ORDERS: Tagged[Order] = Tagged({"write": Write, "go": Go, "read": Read})
-REPORTS: Tagged[Report] = Tagged({"prepared": WriterReady, "progress": HowFar, "done": Written, "failed": CannotDo})
+Order = Write | Go | Commit | Read
+Report = WriterReady | HowFar | AllRead | Written | CannotDo
+ORDERS: Tagged[Order] = Tagged({"write": Write, "go": Go, "commit": Commit, "read": Read})
+REPORTS: Tagged[Report] = Tagged(
+    {"prepared": WriterReady, "progress": HowFar, "all-read": AllRead, "done": Written, "failed": CannotDo}
+)

@@ -12,7 +12,22 @@ from pathlib import Path
 from ...base.errors import ExitCode, Refusal
 from ...base.process import python, spawn
 from ...wire import packets
-from .messages import ORDERS, REPORTS, CannotDo, Go, HowFar, InMemory, Order, Read, Report, Write, WriterReady, Written
+from .messages import (
+    ORDERS,
+    REPORTS,
+    AllRead,
+    CannotDo,
+    Commit,
+    Go,
+    HowFar,
+    InMemory,
+    Order,
+    Read,
+    Report,
+    Write,
+    WriterReady,
+    Written,
+)
 
 Advance = Callable[[int, int], None]
 _CODES = frozenset(ExitCode)
@@ -42,6 +57,9 @@ class Worker:
             match await self._report():
                 case HowFar(done, total):
                     advance(done, total)
+                case AllRead():
+                    # Whoever gave it up has not come here: what was read since may be of a machine that runs again.
+                    await self.send(Commit())
                 case Written(size):
                     return size
 

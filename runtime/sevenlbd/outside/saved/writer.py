@@ -21,7 +21,7 @@ from ...wire import shared_files
 from . import chunks, keys, layers, places, saved_format, worker, writing
 from .chunks import Base
 from .facts import Facts, LayerFact, Opening
-from .messages import Go, LayerFile, Write, WriterReady
+from .messages import AllRead, Commit, Go, LayerFile, Write, WriterReady
 from .worker import Counter, Supervisor
 from .writing import OpenPart
 
@@ -32,7 +32,10 @@ _LOOKED_AT = 16 << 10  # bytes; the first block is the largest, and is described
 
 
 def main(supervisor: Supervisor) -> int:
-    """Prepare while the session runs, wait for the word, write. Returns the file's size."""
+    """Prepare while the session runs, wait for the word, write, wait for the word that it may stay.
+
+    Returns the file's size.
+    """
     order = supervisor.order()
     assert isinstance(order, Write), "the first order is to write"
     target = Path(order.target)
@@ -41,14 +44,22 @@ def main(supervisor: Supervisor) -> int:
     places.remove_interrupted(target.parent)
     with writing.new_file(target, facts.desktop) as file:
         supervisor.tell(WriterReady())
-        if not isinstance(supervisor.order(), Go):
-            raise SystemExit(ExitCode.OK)
+        _wait_for(supervisor, Go)
         with _parts(order) as (parts, memory_at, total):
             whole = replace(facts, memory_at=memory_at, saved_at=time.time())
             counter = Counter(supervisor, total)
             how = order.lock.how if order.lock else ""
             writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance, how)
+        supervisor.tell(AllRead())
+        # One who is gone has let the machine run again, perhaps while it was read.
+        _wait_for(supervisor, Commit)
         return os.fstat(file.fileno()).st_size
+
+
+def _wait_for(supervisor: Supervisor, word: type[Go | Commit]) -> None:
+    """Raises SystemExit when another order comes, or none any more."""
+    if not isinstance(supervisor.order(), word):
+        raise SystemExit(ExitCode.OK)
 
 
 def _check_place(target: Path) -> None:

@@ -13,8 +13,8 @@ from typing import cast
 import pyrage
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.saved import keys, places, reading, writer, writing
-from sevenlbd.outside.saved.messages import Go, Order, Report, Write
+from sevenlbd.outside.saved import keys, places, reading, saved_format, writer, writing
+from sevenlbd.outside.saved.messages import Commit, Go, Order, Report, Write
 from sevenlbd.outside.saved.worker import Supervisor
 from sevenlbd.outside.saved.writing import open_part
 from test_saved_file import FACTS, OPENING
@@ -92,16 +92,39 @@ def test_a_cut_at_any_boundary_loses_no_other_desktop(
 
 
 class Ordering:
-    """A supervisor with its two orders."""
+    """A supervisor with its orders; who has no more is gone."""
 
     def __init__(self, *orders: Order) -> None:
         self._orders = iter(orders)
 
     def order(self) -> Order:
-        return next(self._orders)
+        for order in self._orders:
+            return order
+        raise SystemExit(0)
 
     def tell(self, report: Report) -> None:
         """Nobody wants to know."""
+
+
+def to_write(tmp_path: Path) -> Write:
+    """The order to write a session's files, which are there, as a user's first saved desktop."""
+    session, saved_in = tmp_path / "session", tmp_path / "saved"
+    session.mkdir()
+    for name in ("overlay.qcow2", "state", "variables.fd"):
+        (session / name).write_bytes(os.urandom(1 << 16))
+    files = (str(saved_in / "one.7lbd"), str(session), str(session / "overlay.qcow2"))
+    return Write(*files, FACTS, OPENING.secrets, (), None, str(places.made(saved_in)))
+
+
+def test_who_gives_it_up_before_all_is_read_finds_the_old_file(tmp_path: Path) -> None:
+    """The machine runs by then, and what was read of it may be of two moments."""
+    order = to_write(tmp_path)
+    target = Path(order.target)
+    target.write_bytes(saved_format.MAGIC + b"1\nthe last good one")
+    with pytest.raises(SystemExit):
+        writer.main(cast("Supervisor", Ordering(order, Go())))
+    assert target.read_bytes().endswith(b"the last good one")
+    assert sorted(path.name for path in target.parent.iterdir()) == ["key", "one.7lbd"]
 
 
 STEPS = 6  # the key: fsync, rename, fsync; the file: the same
@@ -110,16 +133,11 @@ STEPS = 6  # the key: fsync, rename, fsync; the file: the same
 @pytest.mark.parametrize("step", range(STEPS + 1))
 def test_a_cut_anywhere_in_the_whole_writer_leaves_what_can_be_used(tmp_path: Path, step: int) -> None:
     """A user's first saved desktop, and his key: one without the other is worth nothing."""
-    session, saved_in = tmp_path / "session", tmp_path / "saved"
-    session.mkdir()
-    for name in ("overlay.qcow2", "state", "variables.fd"):
-        (session / name).write_bytes(os.urandom(1 << 16))
-    target = saved_in / "one.7lbd"
-    files = (str(target), str(session), str(session / "overlay.qcow2"))
-    order = Write(*files, FACTS, OPENING.secrets, (), None, str(places.made(saved_in)))
+    order = to_write(tmp_path)
+    target, saved_in = Path(order.target), Path(order.keys)
 
     def work() -> object:
-        return writer.main(cast("Supervisor", Ordering(order, Go())))
+        return writer.main(cast("Supervisor", Ordering(order, Go(), Commit())))
 
     assert dying_after(step, work) == (-signal.SIGKILL if step < STEPS else 0)
     if target.exists():

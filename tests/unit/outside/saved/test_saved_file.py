@@ -313,6 +313,24 @@ def test_a_session_s_file_that_grows_while_it_is_written_is_taken_as_it_was(tmp_
     reading.read(path, key, reading.Check())
 
 
+@pytest.mark.parametrize("left", [0, 3 << 20])
+def test_a_session_s_file_that_becomes_shorter_while_it_is_written_is_not_taken_for_zeroes(
+    tmp_path: Path, left: int
+) -> None:
+    """A machine that runs again gives its state up, whoever still reads that."""
+    key = pyrage.x25519.Identity.generate()
+    (tmp_path / "state").write_bytes(os.urandom(8 << 20))
+
+    def saved(state: int) -> None:
+        with writing.new_file(tmp_path / "one.7lbd") as file:
+            parts = [open_part(1, state)]
+            writing.write(file, OPENING, parts, [key.to_public()], lambda _: os.ftruncate(state, left))
+
+    with Opened(tmp_path / "state") as (state,), pytest.raises(Refusal, match="state became shorter while it was read"):
+        saved(state)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
 def test_a_bomb_is_not_unpacked(world: World) -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(1 << 30))
     [frame] = saved_format.Frames().feed(saved_format.LENGTH.pack(len(bomb)) + bomb)

@@ -316,6 +316,43 @@ def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path
     assert [path.name for path in (tmp_path / "saved").iterdir()] == ["key"]
 
 
+class Forgetting(HoldingKeeper):
+    """Its machine has much in its memory, and gives up what was written of it when it runs again."""
+
+    def send_hold(self, *, live: bool) -> None:
+        super().send_hold(live=live)
+        (self._place / "state").write_bytes(os.urandom(64 << 20))
+
+    def send_go_on(self) -> None:
+        super().send_go_on()
+        os.truncate(self._place / "state", 0)
+
+
+@pytest.mark.parametrize("keep_running", [True, False])
+def test_one_that_is_ended_while_it_is_written_leaves_the_last_good_file(tmp_path: Path, keep_running: bool) -> None:
+    """The machine runs again at once, with its writer still at work."""
+    made = savable(tmp_path)
+    (tmp_path / "saved").mkdir(mode=0o700)
+    last = tmp_path / "saved" / "a1.7lbd"
+    last.write_bytes(LAST)
+    keeper, shown = Forgetting(made.where / "a1"), Watching()
+
+    def act(place: Path) -> None:
+        told = []
+
+        def advance(_done: int, _total: int, what: str) -> None:
+            if not what and not told:
+                told.append(control.send_stop(place, now=False))
+
+        control.send_suspend(place, SuspendOrder(keep_running=keep_running), advance)
+
+    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 60))
+    assert "is being shut down" in came.what
+    assert (code, shown.every[-1]) == (ExitCode.OK, Phase.ENDED)
+    assert last.read_bytes() == LAST
+    assert sorted(path.name for path in last.parent.iterdir()) == ["a1.7lbd", "key"]
+
+
 class Mortal(HoldingKeeper):
     """Its machine has left all that it is, and then ends in such a way; None is the keeper's own death."""
 
