@@ -58,6 +58,8 @@ class Machine:
         self._warn = warn
         self.agent = agent
         self._waits_for_room = False
+        self._is_held = False
+        """It is written out, so nothing but `go_on` may let it run: its disk would be of another moment."""
         self._resuming: asyncio.Task[None] | None = None
         # From the first moment on: a guest may be gone before anybody watches.
         self._events = EventListener(("SHUTDOWN", "BLOCK_IO_ERROR", "GUEST_PANICKED"))
@@ -111,7 +113,7 @@ class Machine:
                 self._warn("the guest's system has crashed")
 
     async def _resume_when_room(self, tell_resume: Callable[[], None]) -> None:
-        while shutil.disk_usage(OVERLAY).free < _ROOM_TO_RESUME:
+        while self._is_held or shutil.disk_usage(OVERLAY).free < _ROOM_TO_RESUME:
             await asyncio.sleep(1)
         # Before the guest goes on: its very next write may find the disk full again.
         self._waits_for_room = False
@@ -131,7 +133,12 @@ class Machine:
 
         Raises MachineError or OSError.
         """
-        await migration.hold(self._qmp, FROZEN_STATE, with_memory=not self._memory_is_held)
+        self._is_held = True
+        try:
+            await migration.hold(self._qmp, FROZEN_STATE, with_memory=not self._memory_is_held)
+        except BaseException:
+            self._is_held = False
+            raise
         try:
             _leave_variables()
         except OSError:
@@ -144,10 +151,15 @@ class Machine:
         Returns for how many seconds it stood still. Raises MachineError or OSError.
         """
         disk = checkpoint.DiskCopy(SESSION / shared_files.CHECKPOINT, self._below)
-        return await checkpoint.save(self._qmp, FROZEN_STATE, disk, _leave_variables)
+        self._is_held = True
+        try:
+            return await checkpoint.save(self._qmp, FROZEN_STATE, disk, _leave_variables)
+        finally:
+            self._is_held = False
 
     async def go_on(self) -> None:
         """Let a machine that was held run again; what was written of it is given up. Raises MachineError."""
+        self._is_held = False
         await migration.go_on(self._qmp)
         for path in (FROZEN_STATE, SESSION / shared_files.CHECKPOINT):
             os.truncate(path, 0)
