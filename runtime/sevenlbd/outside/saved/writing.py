@@ -87,12 +87,17 @@ def _is_anothers(target: Path, desktop: str) -> bool:
 
 def _keep(target: Path) -> None:
     """Give it another name, too. Raises OSError."""
-    names = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
-    kept = next(path for path in names if not os.path.lexists(path))
-    try:
-        os.link(target, kept, follow_symlinks=False)
-    except OSError:  # not every file system has links
-        target.rename(kept)
+    for number in count(2):
+        kept = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        try:
+            os.link(target, kept, follow_symlinks=False)
+            return
+        except FileExistsError:  # of before, or another session's of this moment
+            continue
+        except OSError:  # not every file system has links
+            if not os.path.lexists(kept):
+                target.rename(kept)
+                return
 
 
 def _locked_file(target: Path) -> tuple[Path, int]:
@@ -100,7 +105,8 @@ def _locked_file(target: Path) -> tuple[Path, int]:
     while True:
         fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks, where nobody tidies up either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return fresh, descriptor
         os.close(descriptor)

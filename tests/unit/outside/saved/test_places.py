@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -87,6 +88,38 @@ def test_who_tidies_up_just_now_takes_nobodys_file_away(tmp_path: Path, monkeypa
         file.write(b"one")
     assert (tmp_path / "one.7lbd").read_bytes() == b"one"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_writer_left_on_nfs_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS locks exclusively only what is open for writing: flock(2), "NFS details"."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        if how & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    left = tmp_path / f".one.7lbd.{'0' * 16}.new"
+    left.touch(mode=0o600)
+    with writing.new_file(tmp_path / "two.7lbd") as file:
+        places.remove_interrupted(tmp_path)
+        file.write(b"two")
+    assert [path.name for path in tmp_path.iterdir()] == ["two.7lbd"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_where_there_are_no_locks_a_desktop_is_saved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(_descriptor: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with writing.new_file(tmp_path / "one.7lbd") as file:
+        places.remove_interrupted(tmp_path)
+        file.write(b"one")
+    assert (tmp_path / "one.7lbd").read_bytes() == b"one", "and nobody takes it for left over"
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a link"])

@@ -91,6 +91,25 @@ def test_a_cut_at_any_boundary_loses_no_other_desktop(
         assert [path.name for path in places.all_in(tmp_path)] == ["one-2.7lbd", "one.7lbd"]
 
 
+def test_a_desktop_that_another_node_puts_under_a_name_just_now_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sessions that are called alike are suspended at once, when a cluster is cleared."""
+    key, content, target = pyrage.x25519.Identity.generate(), tmp_path / "content", tmp_path / "one.7lbd"
+    content.write_bytes(os.urandom(1 << 16))
+    for desktop, number in (("one", ""), ("two", "-2")):
+        saved(tmp_path / f"one{number}.7lbd", key, content, desktop)
+    real = os.path.lexists
+
+    def not_seen(path: str) -> bool:
+        return False if str(path).endswith("-2.7lbd") else real(path)
+
+    monkeypatch.setattr(os.path, "lexists", not_seen)
+    saved(target, key, content, "three")
+    kept = {path.name: reading.header(path).facts.desktop for path in places.all_in(tmp_path)}
+    assert kept == {"one.7lbd": "three", "one-2.7lbd": "two", "one-3.7lbd": "one"}
+
+
 class Ordering:
     """A supervisor with its orders; who has no more is gone."""
 
