@@ -51,6 +51,8 @@ class Write:
     lock: Lock | None = None
     """The passphrase that opens it, and no key."""
     in_memory: InMemory | None = None
+    known: str = ""
+    """The digest of the header of what this session has read or written there last, in hex; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ class HowFar:
 class AllRead:
     """From the writer: it needs nothing more of the session, and the file has not its name yet."""
 
+    digest: str
+    """Of the file's header, in hex."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """From the writer: what lay there was another session's, and has this path now."""
+
+    path: str
+
 
 @dataclass(frozen=True)
 class Written:
@@ -119,8 +131,15 @@ class CannotDo:
 
 
 Order = Write | Go | Commit | Read
-Report = WriterReady | HowFar | AllRead | Written | CannotDo
+Report = WriterReady | HowFar | AllRead | SetAside | Written | CannotDo
 ORDERS: Tagged[Order] = Tagged({"write": Write, "go": Go, "commit": Commit, "read": Read})
 REPORTS: Tagged[Report] = Tagged(
-    {"prepared": WriterReady, "progress": HowFar, "all-read": AllRead, "done": Written, "failed": CannotDo}
+    {
+        "prepared": WriterReady,
+        "progress": HowFar,
+        "all-read": AllRead,
+        "kept": SetAside,
+        "done": Written,
+        "failed": CannotDo,
+    }
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
@@ -24,6 +24,7 @@ from .messages import (
     Order,
     Read,
     Report,
+    SetAside,
     Write,
     WriterReady,
     Written,
@@ -38,6 +39,10 @@ class Worker:
 
     def __init__(self, wire: socket.socket) -> None:
         self._wire = wire
+        self.digest = ""
+        """Of the header of the file that it has written, in hex."""
+        self.kept = ""
+        """Where another session's file is now that lay there; empty when none did."""
 
     async def send(self, order: Order) -> None:
         """An order. Raises Refusal when nobody hears it."""
@@ -57,9 +62,12 @@ class Worker:
             match await self._report():
                 case HowFar(done, total):
                     advance(done, total)
-                case AllRead():
+                case AllRead(digest):
+                    self.digest = digest
                     # Whoever gave it up has not come here: what was read since may be of a machine that runs again.
                     await self.send(Commit())
+                case SetAside(path):
+                    self.kept = path
                 case Written(size):
                     return size
 
@@ -104,18 +112,30 @@ async def write(worker: Worker, advance: Advance) -> int:
     return await worker.done(advance)
 
 
+@contextmanager
+def _lack_told() -> Iterator[None]:
+    """A node, or a job, that has no process or file left is no reason for whoever asks to end without a word."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        what = f"the process that writes and reads saved desktops cannot be started: {where}{error.strerror}"
+        raise Refusal(ExitCode.RESOURCES, what, hint="try again when there is room") from None
+
+
 @asynccontextmanager
 async def _worker(name: str, log_file: Path, in_memory: InMemory | None) -> AsyncIterator[Worker]:
-    ours, theirs = packets.pair()
-    ours.setblocking(False)
-    descriptor = os.dup(theirs.fileno())
-    theirs.close()
-    try:
-        inherited = [descriptor, *(in_memory.numbers() if in_memory else ())]
-        command = python(f"sevenlbd.outside.saved.{name}", str(descriptor))
-        process = await spawn(command, log_file=log_file, pass_fds=inherited, in_a_hurry=True)
-    finally:
-        os.close(descriptor)
+    with _lack_told():
+        ours, theirs = packets.pair()
+        ours.setblocking(False)
+        descriptor = os.dup(theirs.fileno())
+        theirs.close()
+        try:
+            inherited = [descriptor, *(in_memory.numbers() if in_memory else ())]
+            command = python(f"sevenlbd.outside.saved.{name}", str(descriptor))
+            process = await spawn(command, log_file=log_file, pass_fds=inherited, in_a_hurry=True)
+        finally:
+            os.close(descriptor)
     try:
         yield Worker(ours)
     finally:

@@ -21,7 +21,7 @@ from ...wire import shared_files
 from . import chunks, keys, layers, places, saved_format, worker, writing
 from .chunks import Base
 from .facts import Facts, LayerFact, Opening
-from .messages import AllRead, Commit, Go, LayerFile, Write, WriterReady
+from .messages import AllRead, Commit, Go, LayerFile, SetAside, Write, WriterReady
 from .worker import Counter, Supervisor
 from .writing import OpenPart
 
@@ -42,15 +42,16 @@ def main(supervisor: Supervisor) -> int:
     _check_place(target)
     facts, recipients = _facts(order), _recipients(order)
     places.remove_interrupted(target.parent)
-    with writing.new_file(target, facts.desktop) as file:
+    ours = writing.Ours(facts.desktop, order.known)
+    with writing.new_file(target, ours, lambda path: supervisor.tell(SetAside(str(path)))) as file:
         supervisor.tell(WriterReady())
         _wait_for(supervisor, Go)
         with _parts(order) as (parts, memory_at, total):
             whole = replace(facts, memory_at=memory_at, saved_at=time.time())
             counter = Counter(supervisor, total)
             how = order.lock.how if order.lock else ""
-            writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance, how)
-        supervisor.tell(AllRead())
+            digest = writing.write(file, Opening(whole, order.secrets), parts, recipients, counter.advance, how)
+        supervisor.tell(AllRead(digest))
         # One who is gone has let the machine run again, perhaps while it was read.
         _wait_for(supervisor, Commit)
         return os.fstat(file.fileno()).st_size

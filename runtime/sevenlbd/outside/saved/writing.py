@@ -45,12 +45,24 @@ def open_part(number: int, descriptor: int, base: Base | None = None) -> OpenPar
     return OpenPart(number, descriptor, os.fstat(descriptor).st_size, base)
 
 
+@dataclass(frozen=True)
+class Ours:
+    """By what a session knows the file that it may replace."""
+
+    desktop: str
+    """Of whichever file (Facts.desktop)."""
+    known: str = ""
+    """The digest of the header that was there last, in hex; empty when that is not known."""
+
+
 @contextmanager
-def new_file(target: Path, desktop: str = "") -> Iterator[BinaryIO]:
+def new_file(
+    target: Path, ours: Ours | None = None, on_kept: Callable[[Path], object] = lambda _: None
+) -> Iterator[BinaryIO]:
     """An empty file, locked, that becomes `target` when this ends well. Raises OSError.
 
-    A power cut at any time leaves the old file under this name, or the new one whole. An old one of another desktop
-    than `desktop` (Facts.desktop) is kept, under a name beside it.
+    A power cut at any time leaves the old file under this name, or the new one whole. An old one that is not `ours`
+    is kept, under a name beside it, which is told.
     """
     try:
         fresh, descriptor = _locked_file(target)
@@ -62,10 +74,11 @@ def new_file(target: Path, desktop: str = "") -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(descriptor)
-        if desktop and _is_anothers(target, desktop):
-            _keep(target)
+        kept = _keep(target) if ours and _is_anothers(target, ours) else None
         fresh.replace(target)
         atomic.to_disk(target.parent)
+        if kept:
+            on_kept(kept)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(target)  # of a full disk or a quota, which only the file's name tells apart
@@ -74,30 +87,34 @@ def new_file(target: Path, desktop: str = "") -> Iterator[BinaryIO]:
         raise
 
 
-def _is_anothers(target: Path, desktop: str) -> bool:
-    """Whether a saved desktop lies there that is another one, so that replacing it would lose it."""
+def _is_anothers(target: Path, ours: Ours) -> bool:
+    """Whether a saved desktop lies there that replacing would lose.
+
+    That is another one, or what another session made of this one: it went on from our file when we were taken for lost.
+    """
     try:
         with os.fdopen(os.open(target, _LOOK), "rb") as file:
-            return saved_format.read_header(file)[0].facts.desktop not in ("", desktop)
+            header, digest = saved_format.read_header(file)
+        return header.facts.desktop not in ("", ours.desktop) or ours.known not in ("", digest)
     except saved_format.Newer:
         return True
     except (OSError, Damaged):
         return False
 
 
-def _keep(target: Path) -> None:
-    """Give it another name, too. Raises OSError."""
+def _keep(target: Path) -> Path:
+    """Give it another name, too, and return that. Raises OSError."""
     for number in count(2):
         kept = target.with_name(f"{target.stem}-{number}{target.suffix}")
         try:
             os.link(target, kept, follow_symlinks=False)
-            return
+            return kept
         except FileExistsError:  # of before, or another session's of this moment
             continue
         except OSError:  # not every file system has links
             if not os.path.lexists(kept):
-                target.rename(kept)
-                return
+                return target.rename(kept)
+    raise AssertionError  # not reached: there is no end of numbers
 
 
 def _locked_file(target: Path) -> tuple[Path, int]:
@@ -119,8 +136,11 @@ def write(
     recipients: Sequence[pyrage.x25519.Recipient],
     advance: Callable[[int], None] = lambda _: None,
     passphrase: str = "",
-) -> None:
-    """Fill the file; `passphrase` says in its header how a key comes of one. Raises OSError."""
+) -> str:
+    """Fill the file; `passphrase` says in its header how a key comes of one. Returns the header's digest.
+
+    Raises OSError.
+    """
     stream = _Stream(opening, parts, passphrase, advance)
     file.seek(saved_format.HEADER_ROOM)
     with ThreadPoolExecutor(max(len(os.sched_getaffinity(0)), 1)) as pool, ThreadPoolExecutor(1) as in_order:
@@ -132,7 +152,9 @@ def write(
                 raise trouble from None
             raise
     file.seek(0)
-    file.write(stream.header())
+    header = stream.header()
+    file.write(header)
+    return saved_format.digest_of_header(header)
 
 
 class _Stream:

@@ -68,6 +68,8 @@ class Saves:
             what = f"session {self.state.id} is being shut down, so it was not suspended"
             raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd status") from None
         self.state.saved = str(target)
+        if kept := self._suspending.kept:
+            self._public.warn(f"another session had written {target}: that file is kept as {kept}")
         if order.keep_running and self._is_machine_gone:
             raise _lost_but_saved(self.state)
         if order.keep_running:

@@ -59,6 +59,12 @@ class Suspending:
         self._held: asyncio.Future[None] | None = None
         self.stood_still = 0.0
         """Seconds that the machine stood still while the last file was written, of one that cannot be saved live."""
+        self.kept = ""
+        """Where another session's file is now that lay where the last one was written; empty when none did."""
+        self._known: dict[Path, str] = {}
+        """What this session has read or written, by path: digests of headers."""
+        if (order := prepared.resume) and not prepared.copied:
+            self._known[Path(order.source)] = order.digest
         self._used = 0
         """Bytes of memory and disk that were no holes, the last time."""
         self._began = 0.0
@@ -74,6 +80,9 @@ class Suspending:
         savable, guest = self._prepared.savable, self._prepared.plan.guest
         if savable is None or self._prepared.plan.lasting or self._prepared.plan.freeze:
             raise Refusal(ExitCode.USAGE, "a session that makes an image cannot be suspended", hint="7lbd stop")
+        if self._prepared.plan.batch:
+            what = "a session for commands cannot be suspended: the one that it runs would be lost"
+            raise Refusal(ExitCode.USAGE, what, hint="wait for its end; or 7lbd stop")
         if guest.disk_bus == "nvme":
             what = "the disk is on NVMe, whose state QEMU cannot save"
             raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
@@ -123,6 +132,7 @@ class Suspending:
             recipients=order.recipients,
             lock=self._lock(order),
             in_memory=held_memory.told(self._memory),
+            known=self._known.get(target, ""),
         )
         if not order.target and savable.folder:
             places.made(Path(savable.folder))
@@ -134,6 +144,7 @@ class Suspending:
                 held = time.monotonic()
                 try:
                     size = await saving.write(worker, self._measured(advance))
+                    self._known[target], self.kept = worker.digest, worker.kept
                     if savable.folder and self._used:
                         estimate.remember(Path(savable.folder), self._used, time.monotonic() - self._began)
                     self.stood_still = 0.0 if live else time.monotonic() - held

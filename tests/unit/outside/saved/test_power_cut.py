@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def dying_after(step: int, work: Callable[[], object]) -> int:
 def saved(target: Path, key: pyrage.x25519.Identity, content: Path, desktop: str = "") -> None:
     descriptor = os.open(content, os.O_RDONLY)
     opening = replace(OPENING, facts=replace(FACTS, desktop=desktop))
-    with writing.new_file(target, desktop) as file:
+    with writing.new_file(target, writing.Ours(desktop)) as file:
         writing.write(file, opening, [open_part(0, descriptor)], [key.to_public()])
 
 
@@ -89,6 +90,19 @@ def test_a_cut_at_any_boundary_loses_no_other_desktop(
     assert before in [path.read_bytes() for path in places.all_in(tmp_path)]
     if step == 3:
         assert [path.name for path in places.all_in(tmp_path)] == ["one-2.7lbd", "one.7lbd"]
+
+
+def test_what_was_written_there_since_by_another_session_is_not_ours_to_replace(tmp_path: Path) -> None:
+    key, content, target = pyrage.x25519.Identity.generate(), tmp_path / "content", tmp_path / "one.7lbd"
+    content.write_bytes(os.urandom(1 << 16))
+    saved(target, key, content, "one")
+    known = hashlib.sha256(target.read_bytes()[: saved_format.HEADER_ROOM]).hexdigest()
+    for ours, kept in ((writing.Ours("one", known), []), (writing.Ours("one", "another"), ["one-2.7lbd"])):
+        told: list[Path] = []
+        with writing.new_file(target, ours, told.append) as file:
+            file.write(target.read_bytes())
+        assert [path.name for path in told] == kept
+    assert (tmp_path / "one-2.7lbd").read_bytes() == target.read_bytes()
 
 
 def test_a_desktop_that_another_node_puts_under_a_name_just_now_is_not_lost(

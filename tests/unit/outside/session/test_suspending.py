@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ from sevenlbd.outside.session.preflight.prepared import Prepared, Savable
 from sevenlbd.outside.session.suspending import SuspendOrder
 from sevenlbd.wire.gateway import OUTWARDS, SuspendPressed
 from sevenlbd.wire.keeper import Event, EventKind
-from sevenlbd.wire.plan import Plan
+from sevenlbd.wire.plan import Batch, Plan
 from sevenlbd.wire.state import Phase, SessionState
 from test_supervisor import NORMAL, Keeper, Shown, not_the_tests_parent, prepared
 
@@ -159,6 +160,39 @@ def test_another_desktop_that_has_the_files_name_is_kept_beside_it(tmp_path: Pat
     assert kept == {"a1.7lbd": "3", "a1-2.7lbd": "1", "a1-3.7lbd": "2"}
     for path in saved.glob("*.7lbd"):
         reading.read(path, keys.identity(saved), reading.Check())
+
+
+def test_what_another_session_made_of_it_meanwhile_is_kept_and_told(tmp_path: Path) -> None:
+    """Its job was stopped for long: its user has gone on elsewhere, and has suspended that, before it comes back."""
+    saved, elsewhere = tmp_path / "saved", tmp_path / "elsewhere.7lbd"
+    both = []
+    for name in ("here", "there"):
+        (place := tmp_path / name).mkdir()
+        made = savable(place)
+        assert made.savable
+        facts = replace(made.savable.facts, desktop="1" * 32)
+        both.append(replace(made, savable=replace(made.savable, facts=facts, folder=str(saved))))
+    path = Path(suspended(both[1], SuspendOrder(), stop=False)[0])
+    path.rename(elsewhere)
+    newer = elsewhere.read_bytes()
+    keeper, shown = HoldingKeeper(both[0].where / "a1"), Watching()
+
+    def act(place: Path) -> str:
+        def nobody(*_: object) -> None:
+            pass
+
+        for _ in range(2):
+            control.send_suspend(place, SuspendOrder(keep_running=True), nobody)
+        assert [one.name for one in saved.glob("*.7lbd")] == ["a1.7lbd"], "what it wrote itself, it replaces"
+        elsewhere.replace(path)
+        return control.send_suspend(place, SuspendOrder(), nobody)
+
+    came, _ = asyncio.run(asyncio.wait_for(lived(both[0], keeper, shown, act, stop=False), 60))
+    assert came == str(path)
+    assert (saved / "a1-2.7lbd").read_bytes() == newer
+    assert path.read_bytes() != newer
+    assert shown.last
+    assert f"another session had written {path}: that file is kept as {saved}/a1-2.7lbd" in shown.last.warnings
 
 
 def test_one_that_keeps_running_is_saved_as_it_was_at_one_moment(tmp_path: Path) -> None:
@@ -316,12 +350,44 @@ def test_a_writer_that_is_killed_lets_it_go_on_and_leaves_nothing(tmp_path: Path
     assert [path.name for path in (tmp_path / "saved").iterdir()] == ["key"]
 
 
+def no_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(saving, "spawn", refused)
+
+
+def test_where_no_writer_can_be_started_it_goes_on_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of processes is met, or the session's own disk is full."""
+    no_more_processes(monkeypatch)
+    came, shown, keeper = suspended(savable(tmp_path), SuspendOrder(), stop=True)
+    assert came.what.endswith("cannot be started: Resource temporarily unavailable")
+    assert keeper.heard == []
+    assert shown.every[-4:] == [Phase.SUSPENDING, Phase.READY, Phase.STOPPING, Phase.ENDED]
+
+
+def test_one_that_no_writer_can_be_started_for_is_shut_down_in_order_when_its_scheduler_wants_it_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_more_processes(monkeypatch)
+    made = savable(tmp_path)
+    keeper = HoldingKeeper(made.where / "a1")
+    shown, code = ending(made, keeper, terminate, stop_grace=20.0, suspend_seconds=10.0)
+    assert (code, keeper.stops) == (ExitCode.OK, [20.0])
+    assert shown.last
+    assert any("cannot be started" in text for text in shown.last.warnings)
+
+
 class Forgetting(HoldingKeeper):
     """Its machine has much in its memory, and gives up what was written of it when it runs again."""
 
+    MEMORY = 32 << 20
+
     def send_hold(self, *, live: bool) -> None:
         super().send_hold(live=live)
-        (self._place / "state").write_bytes(os.urandom(64 << 20))
+        (self._place / "state").write_bytes(os.urandom(self.MEMORY))
 
     def send_go_on(self) -> None:
         super().send_go_on()
@@ -338,19 +404,22 @@ def test_one_that_is_ended_while_it_is_written_leaves_the_last_good_file(tmp_pat
     keeper, shown = Forgetting(made.where / "a1"), Watching()
 
     def act(place: Path) -> None:
-        told = []
+        told: list[int] = []
 
-        def advance(_done: int, _total: int, what: str) -> None:
+        def advance(_done: int, total: int, what: str) -> None:
             if not what and not told:
-                told.append(control.send_stop(place, now=False))
+                told.append(total)
+                with suppress(OSError):
+                    control.send_stop(place, now=False)
 
         control.send_suspend(place, SuspendOrder(keep_running=keep_running), advance)
 
-    came, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 60))
-    assert "is being shut down" in came.what
-    assert (code, shown.every[-1]) == (ExitCode.OK, Phase.ENDED)
-    assert last.read_bytes() == LAST
-    assert sorted(path.name for path in last.parent.iterdir()) == ["a1.7lbd", "key"]
+    _, code = asyncio.run(asyncio.wait_for(lived(made, keeper, shown, act, stop=False), 60))
+    assert code is ExitCode.OK
+    if last.read_bytes() != LAST:  # a machine so busy that all was read before the order came
+        header = reading.read(last, keys.identity(last.parent), reading.Check())
+        assert header.parts[1].stored > Forgetting.MEMORY, "it looks whole, and lacks what the guest had in its memory"
+    assert [path.name for path in last.parent.glob("*.7lbd*")] == ["a1.7lbd"], "and nothing half is left"
 
 
 class Mortal(HoldingKeeper):
@@ -447,6 +516,7 @@ def _quietly(place: Path) -> None:
     [
         (lambda made: replace(made, savable=None), "makes an image"),
         (lambda made: replace(made, plan=replace(made.plan, lasting=True)), "makes an image"),
+        (lambda made: replace(made, plan=replace(made.plan, batch=Batch(("/hook",), "", ""))), "session for commands"),
         (lambda made: replace(made, plan=replace(made.plan, guest=replace(made.plan.guest, disk_bus="nvme"))), "NVMe"),
         (lambda made: replace(made, savable=replace(made.savable, folder="")), "state_dir is off"),
     ],
