@@ -30,6 +30,9 @@ def home(work: Path) -> Path:
     for folder in (other, *other.parents[:2]):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (other / "connection").write_text("token=ksecret\n")
+    for key in ("grid/keys/wrapping-key", "grid/token", "grid-pool/key"):
+        (top / "state" / key).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (top / "state" / key).write_text("a key of the grid\n")
     (top / "config" / "7lbd").mkdir(parents=True)
     (top / "config" / "7lbd" / "7lbd.toml").write_text("end_notice = '1m'\n")
     return top
@@ -159,7 +162,8 @@ def test_our_keys_and_settings_are_in_no_share(session: Session, share: str) -> 
     said = client(session, "ls state/sessions/*; ls config/7lbd/*", share)
     assert "other@node" not in said
     assert "7lbd.toml" not in said
-    for path in ("state/sessions/other@node/connection", "config/7lbd/7lbd.toml"):
+    keys = ("state/grid/keys/wrapping-key", "state/grid/token", "state/grid-pool/key")
+    for path in ("state/sessions/other@node/connection", "config/7lbd/7lbd.toml", *keys):
         assert "NT_STATUS" in client(session, f"get {path} /dev/null", share)
     client(session, "put /etc/hostname config/7lbd/7lbd.toml; put /etc/hostname state/sessions/x", share)
     assert "NT_STATUS" in client(session, "rename config/7lbd config/x; rename state/sessions state/x", share)

@@ -5,6 +5,7 @@
 - machine_report: of that, what a machine tells of itself
 - record_limits: what any of it may hold
 - https_exchange: one request to one server that is known by its key, with an end to everything
+- grid_folders: what these are called, for whoever keeps guests from them
 - membership: the pool that this machine belongs to, and its token
 - client: the service, asked by such a machine
 - enrolment: `grid enrol`

@@ -22,10 +22,11 @@ from ...base.belongings import Strangers
 from ...base.errors import ExitCode, Refusal
 from ...config.value_kinds import written
 from ..presence import records
+from . import grid_folders
 from .https_exchange import Server, is_pin
 from .record_limits import is_machine
 
-FOLDER, MACHINE, TOKEN, _LOCK = "grid", "machine.toml", "token", "token.lock"
+MACHINE, TOKEN, _LOCK = "machine.toml", "token", "token.lock"
 DEFAULT_PORT = 9680
 """The service's, which nobody has registered."""
 _MOST_TOKEN = 8 << 10  # bytes; ours have some 100
@@ -52,7 +53,7 @@ def folder(state_dir: str, environment: Mapping[str, str]) -> Path:
     if not register:
         what = "there is no folder for the grid's state"
         raise Refusal(ExitCode.USAGE, what, hint="--state-dir DIR, on a disk of this machine")
-    return register.parent / FOLDER
+    return register.parent / grid_folders.MACHINE
 
 
 def server_of(url: str, pin: str) -> Server:

@@ -23,7 +23,7 @@ from ...console import terminal
 from ...node.node_programs import NodePrograms
 from ...site import site_tables
 from ...site.pool_table import PoolTable
-from .. import membership
+from .. import grid_folders, membership
 from . import codes, machine_keys, members, pool_folder, serving
 from .fleet import Fleet
 from .front_line import listen
@@ -35,8 +35,6 @@ from .queue_demand import QueueDemand, by_condor_q
 from .throttle import Throttle
 from .worker_tokens import TokenTerms, WorkerTokens, by_condor, pool_address
 
-FOLDER = "grid-pool"
-"""The service's, beside the user's other state."""
 _USED = 3600.0  # seconds that a code is good; a guess: somebody goes to a machine with it
 _MOST_CODES = 1000  # a guess: a lab in one go
 
@@ -128,7 +126,7 @@ def _url(table: PoolTable, listener: socket.socket | None = None) -> str:
 def _place(context: CommandContext, table: PoolTable) -> Path:
     if table.state:
         return Path(table.state)
-    return membership.folder(context.settings.state_dir, context.here.environment).parent / FOLDER
+    return membership.folder(context.settings.state_dir, context.here.environment).parent / grid_folders.POOL
 
 
 def code(context: CommandContext) -> int:
