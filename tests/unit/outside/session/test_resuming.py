@@ -28,7 +28,7 @@ from sevenlbd.outside.job import allocation
 from sevenlbd.outside.saved import claims, keys, layers, passphrases, places, writing
 from sevenlbd.outside.saved.claims import Claim
 from sevenlbd.outside.saved.facts import Facts, HostCpu, Opening, Secrets
-from sevenlbd.outside.session.preflight import prepare, resuming, warmth
+from sevenlbd.outside.session.preflight import at_rest, prepare, resuming, warmth
 from sevenlbd.outside.session.preflight.checker import Answer, Checker
 from sevenlbd.outside.session.preflight.prepared import Prepared
 
@@ -482,6 +482,18 @@ def test_what_was_encrypted_goes_on_encrypted_with_its_own_key_whatever_is_set(s
         assert prepared.plan.disk_key == key
         assert prepared.resume
         assert prepared.resume.most[-1] == prepared.plan.guest.memory, "its memory is a part of its own"
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_what_was_encrypted_is_warned_of_the_nodes_swap_whatever_is_set(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypt: bool
+) -> None:
+    (tmp_path / "swaps").write_text("Filename\n/dev/sda2 partition 1 2 3\n")
+    monkeypatch.setattr(at_rest, "_SWAPS", tmp_path / "swaps")
+    site.save(site.facts(), Secrets(PASSWORD, "ann", "ab" * 32))
+    warnings = site.resume(encrypt=encrypt, checkpoint_every=60.0).warnings
+    for words in ("the node swaps to /dev/sda2", "stands still while it is saved"):
+        assert sum(words in text for text in warnings) == 1
 
 
 def test_what_was_not_encrypted_is_refused_where_everything_has_to_be(site: Site) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,16 +59,20 @@ def warm_state_size(image: Image, warm: Warm | None) -> int:
 
 
 def check(settings: Settings, image_keys: Collection[str], remarks: Remarks) -> None:
-    """Say what the node may do with the memory of an encrypted session, and what saving it does to its user."""
-    if not (settings.encrypt or image_keys):
-        return
-    if settings.checkpoint_every:
-        remarks.warnings.append(
+    """The warnings of a session that is encrypted."""
+    if settings.encrypt or image_keys:
+        remarks.warnings.extend(warnings(settings.checkpoint_every))
+
+
+def warnings(checkpoint_every: float) -> Iterator[str]:
+    """What the node may do with the memory of an encrypted session, and what saving it does to its user."""
+    if checkpoint_every:
+        yield (
             "it is encrypted, so that it stands still while it is saved (checkpoint_every): some seconds each time, "
             "which are told"
         )
     if places := _swap():
-        remarks.warnings.append(
+        yield (
             f"the node swaps to {', '.join(places)}: what the guest has in its memory may be written there, and is "
             "encrypted only if the site has that encrypted"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from ...saved.claims import Claim
 from ...saved.facts import Facts, LayerFact, MachineFacts, Secrets
 from ...saved.messages import LayerFile, Read
 from ...saved.unlocking import Opener
-from . import warmth
+from . import at_rest, warmth
 from .guest_machine import AsSaved
 from .prepared import Prepared
 
@@ -219,6 +219,7 @@ def fitted(prepared: Prepared, desktop: SavedDesktop, notes: list[str]) -> Prepa
         copied=desktop.copied,
         started_again=desktop.started_again,
         savable=same,
+        warnings=(*prepared.warnings, *_encrypted_only_by_itself(desktop, prepared)),
         notes=(*prepared.notes, *notes),
     )
 
@@ -228,6 +229,13 @@ def _check_encryption(desktop: SavedDesktop, prepared: Prepared) -> None:
     if prepared.plan.encrypted and not desktop.secrets.disk_key:
         what = f"{desktop.path}: its disk is not encrypted, and a session here has to be (encrypt = true)"
         raise Refusal(ExitCode.USAGE, what, hint="--no-encrypt, where the site allows that; or begin a new desktop")
+
+
+def _encrypted_only_by_itself(desktop: SavedDesktop, prepared: Prepared) -> Iterable[str]:
+    """What a session that nothing here has encrypted was not yet warned of."""
+    if prepared.plan.encrypted or not desktop.secrets.disk_key:
+        return ()
+    return at_rest.warnings(prepared.options.checkpoint_every)
 
 
 def _check_machine(desktop: SavedDesktop, here: MachineFacts, prepared: Prepared) -> None:
