@@ -58,7 +58,10 @@ async def kept_running(
                 await asyncio.sleep(pause)
                 warn(f"{name} died ({code}) and is started again")
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            kept.process = await spawn(command, log_file=log_file, pass_fds=pass_fds)
+            try:
+                kept.process = await spawn(command, log_file=log_file, pass_fds=pass_fds)
+            except OSError as error:  # the limit of processes, say: it is tried again, as one that died at once
+                log.warning("%s cannot be started: %s", name, error.strerror)
 
     guardian = asyncio.create_task(look_after(), name=name)
     try:
