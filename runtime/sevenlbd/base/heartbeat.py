@@ -167,10 +167,14 @@ def clock(folder: Path) -> float:
 
 def user_name() -> str:
     """Who we are, for people."""
+    return _name_of(os.getuid())
+
+
+def _name_of(uid: int) -> str:
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid{os.getuid()}"
+        return f"uid{uid}"
 
 
 def _renew(path: Path, note: str, pace: HeartbeatPace, taken: Taken, over: threading.Event) -> None:
@@ -225,10 +229,7 @@ def _understood(raw: bytes, status: os.stat_result) -> Heartbeat:
 
 def _user(said: str, uid: int) -> str:
     """Who it is by his own word, and by the file's owner when he is another. Containers do not show all owners."""
-    try:
-        owner = "" if uid == _NOBODY else pwd.getpwuid(uid).pw_name
-    except KeyError:
-        owner = f"user {uid}"
+    owner = "" if uid == _NOBODY else _name_of(uid)
     if not said:
         return owner or "somebody"
     return said if owner in ("", said) else f"{said} (in a file of {owner})"

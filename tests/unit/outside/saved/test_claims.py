@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import queue
 import time
 from collections.abc import Callable
@@ -167,6 +168,15 @@ def test_a_job_that_was_started_again_takes_over_from_its_earlier_life(tmp_path:
         beat = heartbeat.read(tmp_path / where)
         assert beat
         assert beat.pid == os.getpid()
+
+
+def test_so_does_the_job_of_one_whom_the_node_has_no_name_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    on_a_lost_node(tmp_path / ".one.7lbd.resumed", "session job17 in job 17")
+    again(tmp_path).check()
 
 
 @pytest.mark.parametrize(
