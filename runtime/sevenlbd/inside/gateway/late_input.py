@@ -65,11 +65,11 @@ def rdp(message: bytes) -> bytes:
     if len(message) < 3 or message[0] & 3 or message[0] & 0xC0:
         return message  # TPKT, or input with a signature, which only RDP without TLS has
     header, length = (3, (message[1] & 0x7F) << 8 | message[2]) if message[1] & _LONG else (2, message[1])
+    if length != len(message) or length == header:
+        return message
     count = message[0] >> 2 & 0xF
     if not count:
         count, header = message[header], header + 1
-    if length != len(message):
-        return message
     events = _split(message[header:], lambda first: _LENGTHS.get(first >> 5, 0))
     if events is None or len(events) != count:
         return message

@@ -18,7 +18,7 @@ from .audience import Audience
 
 _MAX_WARNINGS = 100  # a guess: nobody reads more, and one inside that was taken over may send any number
 _MOST_OF_WORKER = 100_000  # a guess: a job every few seconds for days; one that was taken over may say any number
-_MOST_TOLD = 50  # a guess: how often a job's log says that its project's network came or went
+_MOST_TOLD = 50  # a guess: how often a job's log says that its project's network, or room for its disk, came or went
 _ORDER = (Phase.PREPARING, Phase.BOOTING, Phase.GUEST_UP, Phase.READY)
 
 
@@ -32,6 +32,7 @@ class PublicState:
         self._loop = asyncio.get_running_loop()
         self._progress = ProgressNotes("the saved desktop is read")
         self._project_told = 0
+        self._room_told = 0
         self._worker_told = 0
 
     def show(self) -> None:
@@ -71,12 +72,17 @@ class PublicState:
     def paused(self, why: str) -> None:
         """The machine stands still for want of space."""
         self.state.paused = why
-        self._display.warn(why)
+        self._tell_of_room(why)
 
     def resumed(self, text: str) -> None:
         """There is space again."""
         self.state.paused = ""
-        self._display.warn(text)
+        self._tell_of_room(text)
+
+    def _tell_of_room(self, text: str) -> None:
+        self._room_told += 1
+        if self._room_told <= _MOST_TOLD:
+            self._display.warn(text)
 
     def ways_out(self, wrong: Sequence[str]) -> None:
         """What is wrong with the ways out now, for all who look; a job's log is told of each once, and of the end."""

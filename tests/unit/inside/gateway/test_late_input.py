@@ -43,7 +43,9 @@ def test_a_long_header_and_a_count_of_its_own_are_read() -> None:
     assert late_input.rdp(whole)[4:] == bytes.fromhex(A_UP) * 40
 
 
-@pytest.mark.parametrize("message", [b"", b"\0", bytes.fromhex("0300000702f080"), pdu(A_DOWN) + b"x", pdu("e0")])
+@pytest.mark.parametrize(
+    "message", [b"", b"\0", b"\0\x80\3", bytes.fromhex("0300000702f080"), pdu(A_DOWN) + b"x", pdu("e0")]
+)
 def test_what_is_no_whole_input_is_left_alone(message: bytes) -> None:
     assert late_input.rdp(message) == message
 

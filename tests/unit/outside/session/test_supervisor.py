@@ -189,6 +189,29 @@ def test_a_session_goes_from_its_folder_to_its_end_and_leaves_nothing(tmp_path: 
     assert not made.where.exists()
 
 
+def test_who_says_without_end_that_the_machine_stands_still_does_not_fill_the_jobs_log(tmp_path: Path) -> None:
+    """One inside that was taken over."""
+
+    class Log(Shown):
+        def __init__(self) -> None:
+            super().__init__()
+            self.warned: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.warned.append(text)
+
+    async def session() -> ExitCode:
+        came_and_went = [Event(EventKind.PAUSED, "no space"), Event(EventKind.RESUMED, "there is room")] * 500
+        keeper = Keeper(*NORMAL[:-1], *came_and_went, Event(EventKind.PAUSED, "at last"), Event(EventKind.ENDED, "end"))
+        return await supervisor.run(cast("KeeperLink", keeper), made, shown)
+
+    made, shown = prepared(tmp_path), Log()
+    assert asyncio.run(session()) is ExitCode.OK
+    assert 2 < len(shown.warned) < 100
+    assert shown.last
+    assert shown.last.paused.startswith("at last"), "who looks sees how it is all the same"
+
+
 def worker_session(tmp_path: Path, *said: str) -> tuple[ExitCode, Shown]:
     """What becomes of a session whose guest joins a pool and says this of itself."""
 
