@@ -65,21 +65,21 @@ class Holdings:
         """What is offered from now on. What is neither offered nor here is forgotten."""
         self.offered = {image.name: image for image in images}
         for image in images:
-            known = self.by_digest.get(image.manifest)
+            known, found = self.by_digest.get(image.manifest), _version(image)
             if known is None and len(self.by_digest) < _MOST:
-                found = ImageVersion(image.name, image.version, image.manifest)
                 self.by_digest[image.manifest] = Holding(found, image.size)
-            elif known is not None and known.stage is ImageStage.ABSENT:
-                known.size = image.size
+            elif known is not None and not known.lies:
+                known.image, known.size = found, image.size
         offered = {image.manifest for image in images}
         for digest, holding in list(self.by_digest.items()):
             if digest not in offered and not holding.lies:
                 del self.by_digest[digest]
 
     def current(self, name: str) -> Holding | None:
-        """The version that new VMs of this name get, if it is known."""
+        """The version that new VMs of this name get, if it is known, and known by this name."""
         image = self.offered.get(name)
-        return self.by_digest.get(image.manifest) if image else None
+        known = self.by_digest.get(image.manifest) if image else None
+        return known if image and known and known.image == _version(image) else None
 
     @property
     def fetching(self) -> Holding | None:
@@ -110,3 +110,7 @@ class Holdings:
         """Those that neither a VM nor a job needs, the least recently wanted first."""
         idle = [one for one in self.here if one.image.digest not in kept and one.stage is not ImageStage.FETCHING]
         return sorted(idle, key=lambda one: one.wanted)
+
+
+def _version(image: OfferedImage) -> ImageVersion:
+    return ImageVersion(image.name, image.version, image.manifest)

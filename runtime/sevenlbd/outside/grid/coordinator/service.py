@@ -201,7 +201,7 @@ class Service:
             return
         self._awaited.discard(vm.id)
         if isinstance(got, NoPass):
-            self._queue.put(got)
+            self._handle(got)  # at once: who is told to end meanwhile would have no session, and never end
             return
         machine_terms = self._machine.terms
         record = {

@@ -7,6 +7,7 @@ then suspended VMs go on, then new ones begin, then images are fetched, then the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 from ....base import units
@@ -167,6 +168,8 @@ class StateMachine:
                 if holding := self.holdings.by_digest.get(vm.image.digest):
                     holding.tries = 0
                 self._enter(vm, Stage.JOINED, now, "it is up")
+            case VmReady() if vm.stage in (Stage.ENDING, Stage.KILLING):
+                vm.saved = False  # it had gone on before it heard that it has to leave: its file is old
             case VmClaimed() if vm.stage in (Stage.JOINED, Stage.BUSY):
                 stage = Stage.BUSY if happening.claimed else Stage.JOINED
                 if not vm.tells or stage is not vm.stage:
@@ -297,19 +300,26 @@ class StateMachine:
         """New VMs for jobs that name an image which is here."""
         fresh = (Stage.CHECKING, Stage.STARTING, Stage.JOINED, Stage.SUSPENDED)
         covered = Counter(vm.image.name for vm in self.vms.values() if vm.stage in fresh)
+        large = dict[str, str]()
         for demand in self.pace.demands(now):
             name = demand.vm_name
             jobs, covered[name] = demand.jobs - covered[name], max(0, covered[name] - demand.jobs)
             if demand.cpus > self.terms.slot_cpus or demand.memory > self.terms.slot_memory:
-                self.decisions.tell_once(
-                    name, "size", f"its jobs ask for {demand.cpus} CPUs and {units.size(demand.memory)}"
-                )
+                large.setdefault(name, f"its jobs ask for {demand.cpus} CPUs and {units.size(demand.memory)}")
                 continue
-            self.decisions.told_otherwise(name, "size")
             holding = self.holdings.current(name)
             while jobs > 0 and name not in self._enough and holding and self._can_start(holding, now):
-                self._new(holding, now)
+                if not self._new(holding, now):
+                    break
                 jobs -= 1
+        self._tell_large(large, now)
+
+    def _tell_large(self, large: Mapping[str, str], now: float) -> None:
+        """One reason for each name, though its jobs are of several sizes, and some of them may fit."""
+        for name in {demand.vm_name for demand in self.pace.demands(now)} - large.keys():
+            self.decisions.told_otherwise(name, "size")
+        for name, why in large.items():
+            self.decisions.tell_once(name, "size", why)
 
     def _can_start(self, holding: Holding, now: float) -> bool:
         return holding.stage is ImageStage.WHOLE and now >= holding.not_before and self._may_begin(now)
@@ -323,14 +333,16 @@ class StateMachine:
         running = sum(vm.stage is not Stage.SUSPENDED for vm in self.vms.values())
         return running < self.terms.slots and (self.look.memory is None or self.look.memory >= need)
 
-    def _new(self, holding: Holding, now: float) -> None:
+    def _new(self, holding: Holding, now: float) -> bool:
+        """Whether there is a slot for one: a suspended VM has its own until it goes on."""
         slot = next((slot for slot in range(self.terms.slots) if self._slot_is_free(slot)), None)
         if slot is None:
-            return
+            return False
         vm = Vm(f"g{slot}-{self._chance.getrandbits(32):08x}", slot, holding.image, Stage.CHECKING, now)
         self.vms[vm.id] = vm
         self.decisions.tell(f"vm {vm.id}", vm.stage, f"jobs wait for {holding.image.name}")
         self.decisions.act(CheckImage(vm))
+        return True
 
     def _slot_is_free(self, slot: int) -> bool:
         return all(vm.slot != slot for vm in self.vms.values())

@@ -51,7 +51,8 @@ class Stock:
                 self._decisions.counts["failures"] += 1
                 holding.stage = ImageStage.PARTIAL
                 holding.failed(now, ended.why)
-                if ended.outcome is FetchOutcome.FULL and (going := self._holdings.may_go(self._needed(needs))):
+                going = [one for one in self._holdings.may_go(self._needed(needs)) if one is not holding]
+                if ended.outcome is FetchOutcome.FULL and going:
                     self._drop(going[0], "the disk is full")
                     holding.not_before = now  # there is room now
         self._decisions.tell(f"image {holding.image}", holding.stage, ended.why)

@@ -95,7 +95,8 @@ class FakeSessions(VmSessions):
         self._tell(VmSaved(vm))
 
     def end(self, vm: str) -> None:
-        self._tell(VmGone(vm, failed=False))
+        if vm in {order.vm.id for order in self.started}:  # as a real one: nobody says that what never was is gone
+            self._tell(VmGone(vm, failed=False))
 
     kill = end
 
@@ -177,6 +178,24 @@ def test_the_owner_who_comes_while_the_token_is_awaited_finds_no_session(desk: D
     for _ in range(3):
         life._turn()
     assert desk.sessions.started == []
+
+
+def test_the_owner_who_comes_just_when_no_token_came_finds_no_vm_that_never_ends(desk: Desk) -> None:
+    desk.pool.gives_passes = False
+    desk.pool.answers.clear()
+    life = desk.live()
+    until(life, lambda: desk.pool.orders)
+    while life._queue.qsize():
+        life._turn()
+    desk.pool.answers.set()
+    waited = time.monotonic() + 30
+    while not life._queue.qsize():
+        assert time.monotonic() < waited
+        time.sleep(0.01)
+    life._queue.put(lambda: life._obey(OwnerCall("pause"), own=False) and None)
+    until(life, lambda: life._machine.paused)
+    life._turn()
+    assert life._machine.vms == {}
 
 
 def test_a_pool_that_gives_no_token_starts_nothing_and_is_not_pressed(desk: Desk) -> None:

@@ -265,6 +265,17 @@ def test_one_that_had_not_gone_on_yet_when_the_owner_came_back_is_as_it_was(worl
     assert of(world.tell(VmGone(vm, failed=True, why="it is damaged")), acts.DropSaved), "one that cannot is not kept"
 
 
+def test_one_that_had_gone_on_before_it_heard_of_the_owner_has_no_file_to_go_on_from_once_more(world: World) -> None:
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    world.later(1)
+    world.tell(ImageChecked(vm))
+    assert of(world.later(1, OWNED), acts.EndVm)
+    world.tell(VmReady(vm), VmGone(vm, failed=False))
+    assert vm not in world.machine.vms, "whoever runs the sessions drops the file when one is up"
+
+
 def test_when_the_owner_grants_fewer_slots_the_last_ones_are_left(world: World) -> None:
     first, second = [act.vm.id for act in of(world.held("win11", jobs=2), acts.CheckImage)]
     world.tell(ImageChecked(first), ImageChecked(second))
@@ -397,6 +408,18 @@ def test_a_full_disk_costs_the_least_wanted_image_and_the_fetch_goes_on_at_once_
     assert [one.image.manifest for one in of(world.later(90), acts.FetchImage)] == [digest]
 
 
+def test_a_newer_version_that_finds_no_room_on_the_disk_is_not_fetched_again_and_again(world: World) -> None:
+    world.tell(Began(held=(HeldVersion("win11", "1", image("win11").manifest, GIB, whole=True),)))
+    newer = image("win11", "2")
+    found = world.tell(LENT, ImagesTold((newer,)))
+    assert of(found, acts.FetchImage), "ahead of need: no job waits"
+    for _ in range(3):
+        if of(found, acts.FetchImage):
+            found = world.tell(FetchEnded(newer.manifest, FetchOutcome.FULL, "No space left on device"))
+    assert not of(found, acts.FetchImage)
+    assert newer.manifest not in [one.digest for one in of(world.acts, acts.DropImage)], "what has come stays"
+
+
 def test_a_newer_version_is_fetched_ahead_of_need_and_new_vms_get_it(world: World) -> None:
     first = world.running()
     found = world.tell(ImagesTold((image("win11", "2"),)), waiting("win11", jobs=2))
@@ -413,6 +436,48 @@ def test_jobs_that_need_more_than_a_slot_has_start_nothing_and_are_told_of_once(
     demand = Waiting(POOL, (Demand("win11", 1, 64, GIB, GIB),), "0" * 64)
     assert of([act for _ in range(3) for act in world.tell(PoolTold(demand))], acts.CheckImage) == []
     assert len(world.machine.decisions.changes) == 1
+
+
+def test_jobs_of_several_sizes_that_are_too_large_are_told_of_once_as_long_as_they_wait(world: World) -> None:
+    world.held("win11")
+    world.machine.vms.clear()
+    world.machine.decisions.changes.clear()
+    demands = tuple(Demand("win11", jobs, cpus, GIB, GIB) for jobs, cpus in ((1, 64), (0, 1), (1, 32)))
+    world.tell(PoolTold(Waiting(POOL, demands, "0" * 64)))
+    for _ in range(5):
+        world.later(2)
+    assert [change.why for change in world.machine.decisions.changes] == ["its jobs ask for 64 CPUs and 1.0 GiB"]
+
+
+def test_a_pool_that_gives_one_image_two_names_ends_no_coordinator_and_starts_nothing_else(world: World) -> None:
+    worker = image("worker")
+    named_otherwise = replace(worker, name="other")
+    world.tell(LENT, ImagesTold((named_otherwise,)), waiting("other"))
+    world.tell(FetchEnded(worker.manifest, FetchOutcome.ALTERED, "it was signed as another"))
+    world.tell(ImagesTold((worker,)))
+    found = [*world.tell(waiting("worker")), *world.later(60), *world.tell(waiting("worker"))]
+    assert [str(one.image.name) for one in of(found, acts.FetchImage)] == ["worker"]
+    world.tell(FetchEnded(worker.manifest, FetchOutcome.WHOLE))
+    found = world.tell(ImagesTold((worker, named_otherwise)), waiting("other"))
+    assert not of(found, acts.CheckImage), "nobody has signed an image that is called so"
+
+
+def test_no_number_of_jobs_keeps_the_owner_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.machine.terms = replace(TERMS, slots=1)
+    vm = world.running()
+    world.later(1, OWNED)
+    world.tell(VmSaved(vm))
+    world.later(1)
+    world.tell(ImageChecked(vm), NoPass(vm, "not now"))
+    may_begin, asked = world.machine._may_begin, itertools.count()
+
+    def counted(now: float) -> bool:
+        assert next(asked) < 100, "it looks again for each of the jobs"
+        return may_begin(now)
+
+    monkeypatch.setattr(world.machine, "_may_begin", counted)
+    world.tell(waiting("win11", jobs=1 << 50))
+    assert world.stage(vm) is Stage.SUSPENDED, "its slot is its own until it goes on"
 
 
 def test_a_machine_that_shuts_down_suspends_what_it_may_and_then_leaves(world: World) -> None:
