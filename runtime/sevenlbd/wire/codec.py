@@ -180,8 +180,10 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
 
 def _scalar(kind: Any, value: object) -> object:
     """A float may be written without a fraction; a number is no truth value, nor the other way round."""
-    if type(value) is kind or (kind is float and type(value) is int):
+    if type(value) is kind:
         return value
+    if kind is float and type(value) is int:
+        return _float(value)
     if isinstance(value, str):
         try:
             if kind is bytes:
@@ -191,3 +193,11 @@ def _scalar(kind: Any, value: object) -> object:
         except ValueError:
             pass
     raise Malformed(f"no {kind.__name__}")
+
+
+def _float(value: int) -> float:
+    """Whoever reckons with it is told of no number that no float has."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise Malformed("no float") from None

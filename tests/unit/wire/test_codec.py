@@ -78,7 +78,7 @@ def test_what_was_packed_comes_out_as_it_was(message: Outer) -> None:
 
 WRONG: dict[str, list[object]] = {
     "count": [True, 1.0, "1", None, [1], {}],
-    "ratio": [True, "0.5", None, [0.5]],
+    "ratio": [True, "0.5", None, [0.5], 10**400],
     "colour": ["blue", 1, None, ["red"], {}],
     "inner": [
         *(None, [], "x", {}, {"name": "a"}, {"name": "a", "pair": ["b"]}),
@@ -87,7 +87,7 @@ WRONG: dict[str, list[object]] = {
     "maybe": [0, "", {}, []],
     "rows": [None, {}, "x", [None], [{"name": "a"}]],
     "names": [None, "x", [1], {"x": 1}],
-    "table": [None, [], {"x": "1"}, {"x": True}],
+    "table": [None, [], {"x": "1"}, {"x": True}, {"x": -(10**400)}],
     "raw": ["*", "a", 1, None, "ö"],
 }
 

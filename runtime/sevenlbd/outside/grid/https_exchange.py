@@ -92,11 +92,15 @@ def is_pin(text: str) -> bool:
 
 
 def pin_of(certificate: bytes) -> str:
-    """The digest of a certificate's public key. Raises ValueError when it is none (DER)."""
+    """The digest of a certificate's public key. Raises ValueError when it is none (DER), or of no kind that we know."""
     from cryptography import x509  # a library of ten megabytes, for those alone who reach a server
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    key = x509.load_der_x509_certificate(certificate).public_key()
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (x509.InvalidVersion, UnsupportedAlgorithm) as error:  # TLS itself looks at neither
+        raise ValueError(str(error)) from None
     digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
     return urlsafe_b64encode(digest).decode().rstrip("=")
 

@@ -6,6 +6,7 @@ import email.utils
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from pool_world import OFFERED, WANTED, Certificate, Liar, answer, dripping
 from sevenlbd.base import atomic
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.grid import client, membership, protocol
+from sevenlbd.outside.grid import client, https_exchange, membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolLied
 from sevenlbd.outside.grid.machine_report import Owner, Report
 from sevenlbd.outside.grid.protocol import KeyOrder, MachineKey, WorkerOrder, WorkerPass
@@ -90,6 +91,18 @@ def test_an_answer_that_makes_no_sense_is_a_lie(asker: PoolClient, liar: Liar, b
     liar.says = [answer(body)]
     with pytest.raises(PoolLied):
         asker.waiting()
+
+
+def test_a_pace_beyond_all_numbers_counts_as_not_said(asker: PoolClient, liar: Liar) -> None:
+    liar.says = [answer(WAITING.replace(b'"poll": 30.0', b'"poll": 1' + b"0" * 400))]
+    assert asker.waiting().pace == protocol.Pace()
+
+
+@pytest.mark.parametrize("lifetime", [b"1" + b"0" * 400, b"1e999", b"NaN"])
+def test_a_time_beyond_all_numbers_is_a_lie(asker: PoolClient, liar: Liar, lifetime: bytes) -> None:
+    liar.says = [answer(PASS.replace(b"600.0", lifetime))]
+    with pytest.raises(PoolLied):
+        asker.worker(WorkerOrder("win11", 0))
 
 
 def test_a_million_names_are_a_lie_and_are_not_all_read(asker: PoolClient, liar: Liar) -> None:
@@ -191,6 +204,37 @@ def test_another_server_never_hears_the_token(liar: Liar, tmp_path: Path) -> Non
     with pytest.raises(PoolLied, match="another server"):
         PoolClient(place, seconds=SHORT).waiting()
     assert b"token-1" not in b"".join(liar.heard)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("a003020102", "a003020105"),  # version, X.509 (RFC 5280, 4.1): v3 becomes one that there is not
+        ("06082a8648ce3d030107", "06082a8648ce3d030177"),  # the key's curve (RFC 5480, 2.1.1.1) one that nobody knows
+    ],
+)
+def test_a_certificate_of_no_known_kind_is_none(certified: Certificate, good: str, bad: str) -> None:
+    pem = certified.file.read_text()
+    der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") :])
+    altered = der.replace(bytes.fromhex(good), bytes.fromhex(bad), 1)
+    assert altered != der
+    with pytest.raises(ValueError, match=r"."):
+        https_exchange.pin_of(altered)
+
+
+def test_a_server_whose_certificate_is_of_no_known_version_is_another_one(
+    certified: Certificate, tmp_path: Path
+) -> None:
+    pem = certified.file.read_text()
+    begins = pem.index("-----BEGIN CERTIFICATE-----")
+    der = ssl.PEM_cert_to_DER_cert(pem[begins:]).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1)
+    file = tmp_path / "other.pem"
+    file.write_text(pem[:begins] + ssl.DER_cert_to_PEM_cert(der))
+    with pool_world.lying(Certificate(file, certified.pin)) as liar:
+        place = pool_world.enrolled(tmp_path, liar.url, liar.pin)
+        with pytest.raises(PoolLied, match="certificate is none"):
+            PoolClient(place, seconds=LONG).waiting()
+    assert b"Bearer" not in b"".join(liar.heard)
 
 
 @pytest.mark.parametrize("days", [(-9, -3), (3, 9)])
