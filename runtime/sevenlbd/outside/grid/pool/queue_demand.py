@@ -24,7 +24,7 @@ _STALE = 300.0  # seconds that an answer is given on while the queue does not an
 _SECONDS = 40.0  # for condor_q: less than the machines wait for us
 _MOST_JOBS = 20_000  # a guess: told of one question, at 60 bytes each
 _ROUNDS = 4  # questions, each without the images of those before
-_SIZES = 8  # different needs of one image's jobs; a guess
+_SIZES = 8  # different needs of one image's jobs, and one of all others together; a guess
 _FIELDS = 4  # of a line: _SHOWN
 _IDLE, _VANILLA = 1, 5  # JobStatus and JobUniverse (HTCondor's manual, "Job ClassAd Attributes")
 _MEBI, _KIBI = 20, 10  # bits: RequestMemory is in MiB, RequestDisk in KiB
@@ -139,8 +139,16 @@ def _number(word: str) -> int:
 
 
 def _summed(lines: Sequence[_Line]) -> Iterator[Demand]:
-    sizes = Counter[str]()
+    sizes, rest = Counter[str](), dict[str, Counter[_Line]]()
     for line, jobs in Counter(lines).items():
         sizes[line.name] += 1
         if sizes[line.name] <= _SIZES:
-            yield Demand(line.name, jobs, line.cpus, line.memory, line.disk)
+            yield _demand(line, jobs)
+        else:
+            rest.setdefault(line.name, Counter())[line] = jobs
+    for others in rest.values():  # none is hidden by those before it, which may fit nowhere
+        yield _demand(min(others, key=lambda line: (line.memory, line.cpus, line.disk)), others.total())
+
+
+def _demand(line: _Line, jobs: int) -> Demand:
+    return Demand(line.name, jobs, line.cpus, line.memory, line.disk)

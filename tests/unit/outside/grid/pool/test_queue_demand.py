@@ -48,11 +48,18 @@ def test_the_oldest_job_comes_first() -> None:
     assert [demand.vm_name for demand in of("b 1 1 1\na 1 1 1\nb 1 1 1\n", "a", "b")] == ["b", "a"]
 
 
-def test_one_name_has_so_many_sizes_and_no_more() -> None:
+def test_one_name_has_so_many_sizes_and_the_jobs_of_all_others_are_told_as_the_least_of_them() -> None:
     lines = "".join(f"win11 {number} 1 1\n" for number in range(1, 500)) + "plain 1 1 1\n"
     found = of(lines, "win11", "plain")
-    assert [demand.cpus for demand in found if demand.vm_name == "win11"] == list(range(1, 9))
-    assert found[-1].vm_name == "plain"
+    told = [demand for demand in found if demand.vm_name == "win11"]
+    assert [demand.cpus for demand in told] == list(range(1, 10))
+    assert [demand.jobs for demand in told] == [1] * 8 + [499 - 8]
+    assert len(found) == 10
+
+
+def test_jobs_that_fit_nowhere_hide_none_of_the_same_image_that_do() -> None:
+    lines = "".join(f"win11 {number} {number} 1\n" for number in range(1000, 1100)) + "win11 2 2048 1\nwin11 1 9 1\n"
+    assert of(lines)[-1] == Demand("win11", 94, 1, 9 << 20, 1 << 10)
 
 
 def test_a_million_jobs_of_one_image_do_not_hide_those_of_another() -> None:
