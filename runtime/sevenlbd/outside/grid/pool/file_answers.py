@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 
@@ -14,6 +15,8 @@ from .members import PoolMember
 from .offers import NotOffered
 from .service_answers import Declined, dress
 from .throttle import BUSY_SECONDS, NoPlace
+
+log = logging.getLogger(__name__)
 
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{1,15})?")  # one range, as machines ask (RFC 9110, 14.1.2)
 _PIECE = 256 << 10  # bytes that are read, and paid for, at once
@@ -60,7 +63,7 @@ async def _send(
     await response.prepare(request)
     while at < end:
         await parts.throttle.take(member.name, min(_PIECE, end - at))
-        piece = await asyncio.to_thread(os.pread, descriptor, min(_PIECE, end - at), at)
+        piece = await asyncio.to_thread(_read, descriptor, min(_PIECE, end - at), at)
         try:
             async with asyncio.timeout(_STALL_SECONDS):
                 await response.write(piece)
@@ -73,7 +76,16 @@ async def _send(
     return response
 
 
+def _read(descriptor: int, length: int, at: int) -> bytes:
+    """Nothing where it cannot be read: the answer has begun, and whatever else is said would be taken for the file."""
+    try:
+        return os.pread(descriptor, length, at)
+    except OSError as error:
+        log.error("an image cannot be read: %s", error.strerror)
+        return b""
+
+
 def _cut(request: web.BaseRequest) -> None:
-    """The file became shorter, or nobody reads: an end that cannot be taken for a good one."""
+    """The file became shorter or cannot be read, or nobody reads: an end that cannot be taken for a good one."""
     if request.transport:
         request.transport.abort()

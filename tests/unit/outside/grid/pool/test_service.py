@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -266,6 +268,25 @@ def test_a_file_that_was_replaced_is_not_sent_as_what_it_was(pool: RunningServic
         disk.symlink_to("/etc/passwd")
         with pytest.raises(PoolDeclined, match="not offered any more"):
             b"".join(machine.file(told.images[0], "disk.qcow2", 0, 10, told.ticket))
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_file_ends_the_answer_and_puts_nothing_into_it(
+    pool: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, first, read = pool.machine("lab"), 256 << 10, os.pread
+
+    def failing(descriptor: int, length: int, at: int) -> bytes:
+        if at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, length, at)
+
+    told = machine.images()
+    monkeypatch.setattr(os, "pread", failing)
+    got = b""
+    with pytest.raises(PoolGone, match="broke"):
+        for piece in machine.file(told.images[0], "disk.qcow2", 0, first + 100, told.ticket):
+            got += piece
+    assert got == DISK[: len(got)]
 
 
 def test_a_version_that_was_replaced_is_served_to_who_is_fetching_it(tmp_path: Path) -> None:
