@@ -177,6 +177,7 @@ class OfferedImage:
         need(MANIFEST in there, "a version without a manifest")
         folders = {name[:at] for name in there for at, letter in enumerate(name) if letter == "/"}
         need(not folders & set(there), "a file is a folder, too")
+        need_counts(self.size)
 
     @property
     def size(self) -> int:

@@ -48,6 +48,18 @@ def test_what_was_said_is_what_is_read() -> None:
     assert protocol.WORKER_PASS.unpack(protocol.WORKER_PASS.pack(worker)) == worker
 
 
+def test_an_image_of_more_bytes_than_can_be_reported_is_none() -> None:
+    half = (1 << 53) - 1
+    with pytest.raises(Malformed):
+        protocol.IMAGES_ANSWER.unpack(
+            told(
+                protocol.IMAGES_ANSWER.pack(Images((OFFERED,), "t", 1.0)),
+                images__0__files__0__size=half,
+                images__0__files__1__size=half,
+            )
+        )
+
+
 @pytest.mark.parametrize(
     "name", ["../../etc", "a/b", "", ".hidden", "Win11", "a" * 64, 'a"b', "a\nb", "a\0", "a..b", 7, None, ["win11"]]
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from ....images.arrival.arriving import PieceFile, hashed
 from ....images.layout import MANIFEST, PLACES, SIGNATURE, TREE
 from ....images.signing import digest, manifest, signature, verified
 from ....images.signing.manifest import SIGNATURE_FILES, Altered, Manifest, Part
+from ..client import PoolGone
 from ..protocol import OfferedImage
 from .bandwidth import ChangingRate
 from .happenings import FetchEnded, FetchOutcome
@@ -29,6 +32,9 @@ type GetBytes = Callable[[OfferedImage, str, int, int], Iterator[bytes]]
 """Bytes `begin` to `end` of a file. Raises Refusal when the service, or the line, is at fault."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE = 256 << 10  # what is paid for to the bucket at once
+# Tries of a piece at a pool that has no place for it, and seconds between them at most: guesses. It is on its way in twenty
+# minutes, or the pool has more to do than to send images.
+_MOST_TURNS, _LONGEST_TURN = 60, 120.0
 
 
 class _Stopped(Exception):
@@ -132,7 +138,19 @@ class ImageFetch:
         file.write(at, data)
 
     def _bytes(self, name: str, begin: int, end: int) -> Iterator[bytes]:
-        """As they come, no quicker than they may."""
+        """As they come. A pool that sends as much as it can is asked again when it says; no failure, as all wait so."""
+        for number in itertools.count(1):
+            try:
+                yield from self._paid(name, begin, end)
+                return
+            except PoolGone as busy:  # said before any byte: what breaks off says no time
+                if not busy.after or number == _MOST_TURNS:
+                    raise
+                if self.over.wait(min(busy.after, _LONGEST_TURN) * random.uniform(0.5, 1.5)):
+                    raise _Stopped from None
+
+    def _paid(self, name: str, begin: int, end: int) -> Iterator[bytes]:
+        """No quicker than they may come."""
         for piece in self._get(self._offered, name, begin, end):
             self.bytes += len(piece)
             for start in range(0, len(piece), _PIECE):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -17,6 +19,7 @@ from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.images import layout
 from sevenlbd.images.cache import sparse
 from sevenlbd.images.signing import digest, signature
+from sevenlbd.outside.grid.client import PoolGone
 from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
 from sevenlbd.outside.grid.coordinator.happenings import FetchEnded, FetchOutcome
 from sevenlbd.outside.grid.coordinator.image_fetch import ImageFetch
@@ -189,6 +192,38 @@ def test_it_stops_soon_when_it_is_told(pool: Pool, store: ImageStore) -> None:
         return get(*asked)  # type: ignore[arg-type]  # it hands over what it gets
 
     fetch._get = told
+    assert fetch.run().outcome is FetchOutcome.STOPPED
+
+
+def test_a_pool_that_is_busy_is_waited_for_and_no_failure(pool: Pool, store: ImageStore) -> None:
+    busy, get = itertools.count(), pool.get
+
+    def often(*asked: object) -> Iterator[bytes]:
+        if next(busy) % 3:
+            raise PoolGone("the pool sends as much as it can", after=0.001)
+        yield from get(*asked)  # type: ignore[arg-type]  # it hands over what it gets
+
+    assert ImageFetch(pool.offered, store, [pool.key], often, ChangingRate()).run().outcome is FetchOutcome.WHOLE
+
+
+def test_a_pool_that_is_always_busy_is_left_alone_and_one_that_wants_hours_keeps_no_owner_waiting(
+    pool: Pool, store: ImageStore
+) -> None:
+    fetch = ImageFetch(pool.offered, store, [pool.key], pool.get, ChangingRate())
+
+    def never(*_: object) -> Iterator[bytes]:
+        raise PoolGone("the pool sends as much as it can", after=0.001)
+        yield b""
+
+    fetch._get = never
+    assert fetch.run().outcome is FetchOutcome.BROKEN
+
+    def later(*_: object) -> Iterator[bytes]:
+        threading.Timer(0.1, fetch.over.set).start()
+        raise PoolGone("the pool sends as much as it can", after=3600.0)
+        yield b""
+
+    fetch._get = later
     assert fetch.run().outcome is FetchOutcome.STOPPED
 
 
