@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from . import transfer
 from .request import JobRequest
 from .running import Running
 from .sinks import Sinks
-from .verdict import CommandEnd, failed
+from .verdict import CommandEnd, failed, interrupted
 
 _HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
 
@@ -33,10 +34,12 @@ class GuestJob:
         self._windows = windows
         self._hook = _Hook(session, str(secrets.randbelow(_HIGHEST)))
         source = 0 if request.order and request.order.input else None
+        self._signal = int(signal.SIGINT)
         self._running = Running(source, sinks, self._hook.why_over, timeout=request.timeout)
 
-    def urge(self) -> None:
-        """Ask it to end; the second time at once. May be called by a signal handler."""
+    def urge(self, number: int = signal.SIGINT) -> None:
+        """Ask it to end, as this signal has it; the second time at once. May be called by a signal handler."""
+        self._signal = number
         self._running.urge()
 
     @property
@@ -61,7 +64,10 @@ class GuestJob:
         if not request.apart:
             return self._in_guest()
         with _alone(work) as held:
-            transfer.bring(request.inputs, held)
+            try:
+                transfer.bring(request.inputs, held, lambda: self._running.urged > 0)
+            except InterruptedError:
+                return interrupted(self._signal)
             end = self._in_guest()
             urged = self._running.urged
             return transfer.fetched(held, request, end, lambda: self._running.urged > urged) if end.own else end

@@ -29,7 +29,7 @@ def run(context: CommandContext) -> int:
     planned.check_desktop(wanted, f"the image of session {state.id}", can=state.desktop)
     job = GuestJob(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=state.runs == "windows")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: job.urge())
+        signal.signal(number, lambda number, _frame: job.urge(number))
     code = job.run().code
     outlet.flush(outlet.patience(_LAST_SECONDS) if job.hurried else lambda: job.hurried)
     return code

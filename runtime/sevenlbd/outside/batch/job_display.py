@@ -34,11 +34,11 @@ class JobDisplay(Output):
         self._session: ExitCode | None = None
         self._sinks: sinks.Sinks = sinks.Json() if request.as_json else sinks.Raw()
 
-    def hear(self, _number: int) -> bool:
+    def hear(self, number: int) -> bool:
         """A signal: the command's, while there is one; a machine that has none, or no more, is ended."""
         if self._job is None or self._end is not None:
             return False
-        self._job.urge()
+        self._job.urge(number)
         return True
 
     def over(self, session: ExitCode) -> None:

@@ -27,7 +27,9 @@ def of(context: CommandContext, number: int) -> list[str]:
         need = number * (memory + limit.beside)
         if need > limit.size:
             what = f"--parallel {number}: its machines need {gib(need)}, and {gib(limit.size)} are {limit.whose}"
-            raise Refusal(ExitCode.RESOURCES, what, hint=f"--parallel {limit.size // (memory + limit.beside)}")
+            fewer = limit.size // (memory + limit.beside)
+            hint = f"--parallel {fewer}" if fewer else "there is no room for one: a smaller machine, as --memory 2G"
+            raise Refusal(ExitCode.RESOURCES, what, hint=hint)
     cpus = settings.cpus or (min(described.cpus, job.cpus) if job and job.cpus else 0)
     words = []
     for name, value in source(options).values.items():

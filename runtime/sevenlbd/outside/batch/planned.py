@@ -25,6 +25,8 @@ from .request import JobRequest
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _SHELLS = {"powershell": (".ps1",), "cmd": (".bat", ".cmd"), "sh": ()}
 """What the files of each are called."""
+_OF_LISTS = {"list": "-", "results": "exec-results", "retries": "0", "fresh": False}
+"""Options that only `--parallel` has a use for, as they are when nobody gives them."""
 
 
 def planned(
@@ -81,6 +83,7 @@ def _settings(chosen: Settings, options: Namespace, wanted: JobRequest) -> Setti
 
 def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
     """What is to run. Raises Refusal."""
+    _check_together(options)
     _check_words((*options.command, *options.env, *options.input, *options.output))
     for pattern in options.output:
         outputs.check(pattern)
@@ -107,6 +110,17 @@ def request(options: Namespace, umask: int, *, as_json: bool) -> JobRequest:
         as_json=as_json,
         keep=bool(options.keep),
     )
+
+
+def _check_together(options: Namespace) -> None:
+    """Raises Refusal for what would be passed over beside the rest: its user would believe that it counts."""
+    ways = [f"--{name}" for name in ("session", "keep", "parallel") if getattr(options, name)]
+    if len(ways) > 1:
+        what = f"{ways[0]} and {ways[1]} are two ways to have a machine: one of them"
+        raise Refusal(ExitCode.USAGE, what, hint="7lbd exec --help")
+    for name, usual in _OF_LISTS.items() if not options.parallel else ():
+        if getattr(options, name) != usual:
+            raise Refusal(ExitCode.USAGE, f"--{name}: is for a list of commands", hint="--parallel 4")
 
 
 def _check_words(words: Sequence[str]) -> None:

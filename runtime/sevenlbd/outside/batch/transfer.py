@@ -23,20 +23,25 @@ from .verdict import CommandEnd, failed
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_DEEP = 64  # folders; a guess: no input goes deeper on purpose, and a link to its own folder does
+_MOST_DEEP = 64  # folders; a guess: no input goes deeper on purpose
 _CHUNK = 1 << 26  # bytes; a signal is heard in between
 _MOST_UNSAID = 64 << 20  # bytes; a guess: the kernel's own files have some MiB, and /proc/self/pagemap terabytes
 _PIECE = 1 << 20  # bytes
 
 
-def bring(files: Iterable[str], work: int) -> None:
-    """Copy each into the command's folder, which is emptied first: nothing is left of the last one. Raises Refusal."""
+def bring(files: Iterable[str], work: int, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Copy each into the command's folder, which is emptied first: nothing is left of the last one.
+
+    Raises Refusal, and InterruptedError when it is over before.
+    """
     name = "the command's folder"
     try:
         _empty(work)
         for name in files:
             source = user_path(name)
-            _put(source, work, source.name, _MOST_DEEP)
+            _put(source, work, source.name, (), is_over)
+    except InterruptedError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename and str(error.filename) != name else ""
         what = f"--input {name}: cannot be copied: {where}{error.strerror}"
@@ -52,19 +57,24 @@ def _empty(work: int) -> None:
                 os.unlink(entry.name, dir_fd=work)
 
 
-def _put(source: Path, at: int, name: str, deep: int) -> None:
+def _put(source: Path, at: int, name: str, above: tuple[tuple[int, int], ...], is_over: Callable[[], bool]) -> None:
     """A file, or a folder with all that is in it, under a name that must be new: no link of the guest's is followed.
 
-    The user's own links are: what they lead to is copied.
+    The user's own links are: what they lead to is copied. `above` are the folders that it is in, by device and inode.
     """
-    if not deep:
-        raise OSError(errno.ELOOP, "has too many folders in each other", str(source))
-    if stat.S_ISDIR(source.stat().st_mode):  # is_dir() calls whatever cannot be looked at no folder
+    if is_over():
+        raise InterruptedError
+    found = source.stat()
+    if stat.S_ISDIR(found.st_mode):  # is_dir() calls whatever cannot be looked at no folder
+        if (found.st_dev, found.st_ino) in above:
+            raise OSError(errno.ELOOP, "leads back to a folder that it is in", str(source))
+        if len(above) == _MOST_DEEP:
+            raise OSError(errno.ELOOP, "has too many folders in each other", str(source))
         os.mkdir(name, 0o700, dir_fd=at)
         below = os.open(name, _STEP, dir_fd=at)
         try:
             for entry in sorted(source.iterdir()):
-                _put(entry, below, entry.name, deep - 1)
+                _put(entry, below, entry.name, (*above, (found.st_dev, found.st_ino)), is_over)
         finally:
             os.close(below)
         return
@@ -76,7 +86,7 @@ def _put(source: Path, at: int, name: str, deep: int) -> None:
         made = os.open(name, _NEW, stat.S_IMODE(status.st_mode) & 0o777 | 0o600, dir_fd=at)
         try:
             if status.st_size:
-                _copy(given, made, lambda: False)
+                _copy(given, made, is_over)
             else:
                 _read_out(given, made)
             os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -112,7 +122,7 @@ def _fetch(work: int, name: str, folder: Path, umask: int, is_over: Callable[[],
     """One file, seen whole or not at all. Raises OSError, and InterruptedError when it is over before."""
     *steps, last = PurePosixPath(name).parts
     with _below(folder, steps, umask) as at, foreign_files.opened(work, name) as source:
-        new = f".{last[:100]}.{secrets.token_hex(6)}.new"
+        new = f".7lbd-{secrets.token_hex(8)}.new"  # nothing of its name, which may be as long as names can be
         made = os.open(new, _NEW, 0o600, dir_fd=at)
         try:
             try:

@@ -56,6 +56,11 @@ def failed(said: str, code: OwnCode = OwnCode.FAILED) -> CommandEnd:
     return CommandEnd(int(code), own=False, said=visible(said, _MAX_SAID))
 
 
+def interrupted(signal: int) -> CommandEnd:
+    """A signal came before it began."""
+    return replace(failed("it was interrupted before it began"), code=_SIGNALLED + signal)
+
+
 def lost(said: str) -> CommandEnd:
     """It has not ended: its machine is gone, or answers no more."""
     return replace(failed(said), lost=True)

@@ -7,15 +7,18 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.batch import in_session, kept_machine, many
+from sevenlbd.config.settings import Settings
+from sevenlbd.outside.batch import in_session, kept_machine, machine_words, many
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.batch.results import TABLE, JobResult, Results
 from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed, lost
+from sevenlbd.outside.cli.command import CommandContext
 
 LOST = lost("the session has ended")
 
@@ -168,3 +171,18 @@ def test_results_go_into_no_folder_that_the_guest_has_linked_to(
 def test_only_what_is_all_our_fault_is_worth_another_try(ends: list[CommandEnd], code: int) -> None:
     every = [JobResult(number, ("x",), end, 1.0, 1) for number, end in enumerate(ends, 1)]
     assert many._told(every, JobRequest(None, as_json=True)) == code
+
+
+@pytest.mark.parametrize(("memory", "said"), [(9 << 30, "--parallel 2"), (1 << 30, "a smaller machine, as --memory")])
+def test_who_wants_more_machines_than_there_is_room_for_is_told_what_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, memory: int, said: str
+) -> None:
+    image = SimpleNamespace(description=SimpleNamespace(memory=4 << 30, cpus=2, exec_desktop=True))
+    limit = SimpleNamespace(size=memory, beside=0, whose="the node's")
+    monkeypatch.setattr(machine_words.images, "resolve", lambda *_: image)
+    monkeypatch.setattr(machine_words.abilities, "memory_limit", lambda _: limit)
+    options, here = SimpleNamespace(desktop=False), SimpleNamespace(environment={})
+    context = SimpleNamespace(options=options, settings=Settings(image="x"), here=here, folders=[])
+    with pytest.raises(Refusal) as refused:
+        machine_words.of(cast(CommandContext, context), 3)
+    assert said in refused.value.hint

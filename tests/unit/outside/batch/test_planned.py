@@ -53,6 +53,13 @@ def test_what_stands_behind_the_dashes_is_the_commands_and_no_option_of_ours(ask
         (("--env", "A=\N{REPLACEMENT CHARACTER}", "--", "x"), "is not UTF-8"),
         (("--shell", "zsh", "x", "--"), "is none of"),
         (("--shell", "powershell", "x.sh", "--"), "is not a file in .ps1"),
+        (("--session", "box", "--keep", "other"), "--session and --keep"),
+        (("--session", "box", "--parallel", "2", "--", "x"), "--session and --parallel"),
+        (("--keep", "box", "--parallel", "2", "--", "x"), "--keep and --parallel"),
+        (("--fresh", "--", "x"), "--fresh: is for a list"),
+        (("--retries", "2", "--", "x"), "--retries: is for a list"),
+        (("--list", "cases", "--", "x"), "--list: is for a list"),
+        (("--results", "here", "--", "x"), "--results: is for a list"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(words: tuple[str, ...], said: str, ask: Ask) -> None:

@@ -68,6 +68,14 @@ def test_holes_of_the_guests_cost_nothing_and_a_copy_can_be_interrupted(work: Pa
     assert names(came.parent) == []
 
 
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\u7b97", "\U0001f40d"])
+def test_a_name_as_long_as_a_file_system_takes_comes_back(work: Path, letter: str) -> None:
+    name = letter * (255 // len(letter.encode()))
+    (work / name).write_text("1")
+    assert back(work, "*") == WELL
+    assert names(work.parent / "mine") == [name]
+
+
 def test_ten_thousand_files_come_back(work: Path) -> None:
     for number in range(10_000):
         (work / f"{number}.out").write_bytes(b"%d" % number)
@@ -159,8 +167,18 @@ def test_a_folder_goes_in_with_all_in_it_and_the_users_own_links_are_followed(wo
     assert not (work / "case" / "b").is_symlink()
     assert os.access(work / "case" / "run.sh", os.X_OK)
     (work.parent / "case" / "round").symlink_to(work.parent / "case")
-    with pytest.raises(Refusal, match="links|folders"):
+    with pytest.raises(Refusal, match="round: leads back to a folder that it is in"):
         transfer.bring([str(work.parent / "case")], held(work))
+    assert names(work) == ["case/b", "case/mesh/a.msh"], "nothing is copied twice"
+
+
+def test_a_copy_of_inputs_can_be_interrupted(work: Path) -> None:
+    (work.parent / "case").mkdir()
+    for name in "abc":
+        (work.parent / "case" / name).write_text(name)
+    with pytest.raises(InterruptedError):
+        transfer.bring([str(work.parent / "case")], held(work), lambda: "case/b" in names(work))
+    assert names(work) == ["case/a", "case/b"]
 
 
 @pytest.mark.parametrize("name", ["case.inp", "folder"])
