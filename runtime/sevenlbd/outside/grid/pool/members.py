@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -115,6 +116,7 @@ class Members:
         self._place, self._key, self._clock = place, key, clock
         self._members = load(place)
         self._promoted: dict[str, float] = {}
+        self._saving = threading.Lock()
         self.changed = False
         """Whether there is something to write down."""
 
@@ -177,9 +179,10 @@ class Members:
         return member
 
     def save(self) -> None:
-        """Write them down. Raises OSError."""
-        self.changed = False
-        atomic.replace(self._place / MACHINES, _FILE.pack(_Kept(tuple(self.all()))), lasting=True)
+        """Write them down, whichever threads do: what was seen later is written later. Raises OSError."""
+        with self._saving:
+            self.changed = False
+            atomic.replace(self._place / MACHINES, _FILE.pack(_Kept(tuple(self.all()))), lasting=True)
 
     def _known(self, token: str) -> tuple[PoolMember, int]:
         member, word = self._proved(token)

@@ -36,6 +36,7 @@ from .throttle import Throttle
 from .worker_tokens import TokenTerms, WorkerTokens, by_condor, pool_address
 
 _USED = 3600.0  # seconds that a code is good; a guess: somebody goes to a machine with it
+_MOST_HOURS = 24 * 366  # a guess: a code that waits for longer was lost
 _MOST_CODES = 1000  # a guess: a lab in one go
 
 
@@ -136,6 +137,8 @@ def code(context: CommandContext) -> int:
     given = context.options
     if not 1 <= given.number <= _MOST_CODES:
         raise Refusal(ExitCode.USAGE, f"--number {given.number}: 1 to {_MOST_CODES}", hint="one code for each machine")
+    if not 0 < given.hours <= _MOST_HOURS:  # also of what is no number
+        raise Refusal(ExitCode.USAGE, f"--hours {given.hours:g}: above 0, and {_MOST_HOURS} at most", hint="--hours 24")
     _, pin = serving.certificate(place, (table.certificate, table.private_key), _names(table))
     try:
         made = [codes.make(place, given.hours * 3600) for _ in range(given.number)]

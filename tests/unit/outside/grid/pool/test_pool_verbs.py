@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def test_codes_of_one_pool_lead_to_one_key(home: Path, capsys: pytest.CaptureFix
 def test_so_many_codes_are_not_made(number: str) -> None:
     with pytest.raises(Refusal, match="--number"):
         call("grid", "pool", "code", "--number", number)
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "1e+09"])
+def test_a_code_that_is_good_for_no_time_or_for_ever_is_not_made(
+    home: Path, capsys: pytest.CaptureFixture[str], hours: str
+) -> None:
+    with pytest.raises(Refusal, match=re.escape(f"--hours {hours}: ")):
+        call("grid", "pool", "code", f"--hours={hours}")
+    assert "enrol" not in capsys.readouterr().out
 
 
 def test_who_is_enrolled_is_listed_and_sent_away(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

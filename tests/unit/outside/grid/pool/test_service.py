@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pool_service
 import pytest
 from pool_service import RunningService
+from sevenlbd.base import atomic
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.grid import membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolNotNow
 from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.membership import Membership
-from sevenlbd.outside.grid.pool import codes, machine_api, machine_keys, members
+from sevenlbd.outside.grid.pool import codes, machine_api, machine_keys, members, pool_folder
 from sevenlbd.outside.grid.protocol import Demand, KeyOrder, WorkerOrder
 
 DISK = bytes(range(256)) * 4096
@@ -160,6 +162,33 @@ def _kept(pool: RunningService, machine: PoolClient) -> Path:
     words = f"lab~{'0' * 16}~3"
     membership.write(place, machine.member, f"{words}~{old._mac(words)}")
     return place
+
+
+def test_a_machine_that_enrols_while_others_are_written_down_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = pool_folder.prepared(tmp_path / "state")
+    known = members.Members(place, b"k" * 32)
+    known.enrol("lab-01", "")
+    begun, go, replace = threading.Event(), threading.Event(), atomic.replace
+
+    def slow(*given: Any, **more: Any) -> None:
+        if threading.current_thread().name == "upkeep":
+            begun.set()
+            assert go.wait(30)
+        replace(*given, **more)
+
+    monkeypatch.setattr(atomic, "replace", slow)
+    upkeep = threading.Thread(target=known.save, name="upkeep")
+    upkeep.start()
+    assert begun.wait(30)
+    enrols = threading.Thread(target=known.enrol, args=("lab-02", ""))
+    enrols.start()
+    enrols.join(1)  # it waits for the other, or else it is over by now
+    go.set()
+    for one in (upkeep, enrols):
+        one.join()
+    assert sorted(members.load(place)) == ["lab-01", "lab-02"]
 
 
 @pytest.mark.parametrize(
