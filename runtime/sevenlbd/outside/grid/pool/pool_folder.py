@@ -59,7 +59,7 @@ def settle(path: Path, content: bytes) -> None:
 
 def unusable(place: Path, error: OSError) -> Refusal:
     """What is said when the folder does not take or give something."""
-    hint = "`state` of the table [pool], or --state DIR: a folder of yours with some room"
+    hint = "`state` of the table [pool], or --state-dir DIR: a folder of yours with some room"
     return Refusal(ExitCode.RESOURCES, f"{place}: {error.strerror}", hint=hint)
 
 
@@ -86,6 +86,6 @@ def served(place: Path) -> Iterator[None]:
         yield
     except BlockingIOError:
         what = f"another service keeps the pool of {place}"
-        raise Refusal(ExitCode.USAGE, what, hint="one is enough; or --state DIR for another pool") from None
+        raise Refusal(ExitCode.USAGE, what, hint="one is enough; or --state-dir DIR for another pool") from None
     finally:
         os.close(descriptor)

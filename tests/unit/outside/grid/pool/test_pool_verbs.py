@@ -134,6 +134,19 @@ def test_a_folder_has_one_service(home: Path) -> None:
         pass
 
 
+def test_what_mends_a_folder_is_an_option_that_there_is(home: Path) -> None:
+    for hint in (pool_folder.unusable(home, OSError(28, "full")).hint, _of_another_service(home)):
+        (option,) = re.findall(r"--[a-z-]+", hint)
+        command_line.parse(["grid", "pool", option, "DIR"])
+
+
+def _of_another_service(home: Path) -> str:
+    place = pool_folder.prepared(home)
+    with pool_folder.served(place), pytest.raises(Refusal) as refused, pool_folder.served(place):
+        pass
+    return refused.value.hint
+
+
 def test_a_full_disk_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("grid", "pool", "code")
 
