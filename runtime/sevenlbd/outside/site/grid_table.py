@@ -37,7 +37,12 @@ class GridTable(Table):
 
     slots: int = key(1, "VMs that may run at a time.", metavar="N", ge=1, le=64)
     cpus: int = key(0, "CPUs for all of them; 0 is what [owner] leaves. Each has its part.", metavar="N", ge=0)
-    memory: Size = key(0, "Memory for all of them; 0 is what [owner] leaves. Each has its part.", metavar="SIZE")
+    memory: Size = key(
+        0,
+        "Memory for all of them; 0 is what [owner] and the system itself leave, for which an eighth is reckoned, a GiB "
+        "at least. Each has its part.",
+        metavar="SIZE",
+    )
     trusted_keys: Annotated[Words, AfterValidator(_keys)] = key(
         (),
         "Public keys (ed25519) whose signed images may run: nothing else does, whatever pool or jobs say. Empty: the "

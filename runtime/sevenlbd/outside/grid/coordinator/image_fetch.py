@@ -32,8 +32,8 @@ type GetBytes = Callable[[OfferedImage, str, int, int], Iterator[bytes]]
 """Bytes `begin` to `end` of a file. Raises Refusal when the service, or the line, is at fault."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE = 256 << 10  # what is paid for to the bucket at once
-# Tries of a piece at a pool that has no place for it, and seconds between them at most: guesses. It is on its way in twenty
-# minutes, or the pool has more to do than to send images.
+# Tries of a piece at a pool that has no place for it, and seconds between them at most: guesses. It is on its way in
+# twenty minutes, or the pool has more to do than to send images.
 _MOST_TURNS, _LONGEST_TURN = 60, 120.0
 
 

@@ -21,6 +21,8 @@ from ...site.owner_table import OwnerTable
 from .happenings import Looked
 from .terms import Terms
 
+_SYSTEM, _LEAST_SYSTEM = 8, 1 << 30  # a guess: a part of the memory, and bytes, of a system at which nobody works
+
 type Look = Callable[[], tuple[Seen, datetime]]
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -75,8 +77,9 @@ class OwnerLook:
 
 def terms(grid: GridTable, owner: OwnerTable, cpus: int, memory: int) -> Terms:
     """The site's words as numbers, on a machine with so many CPUs and bytes of memory."""
-    slots = grid.slots
-    shared = min(grid.memory or memory, max(0, memory - owner.memory))
+    slots, granted = grid.slots, max(0, memory - owner.memory)
+    # The owner's part is what she could have at once: what the system itself has in use is never free.
+    shared = min(grid.memory, granted) if grid.memory else max(0, granted - max(_LEAST_SYSTEM, memory // _SYSTEM))
     return Terms(
         slots=slots,
         slot_cpus=max(1, (grid.cpus or max(1, cpus - owner.cpus)) // slots),

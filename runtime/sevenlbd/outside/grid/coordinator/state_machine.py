@@ -312,6 +312,9 @@ class StateMachine:
                 if not self._new(holding, now):
                     break
                 jobs -= 1
+            if jobs > 0 and holding and holding.stage is ImageStage.WHOLE and self._lacks_memory(now):
+                needs = f"{units.size(self.terms.slot_memory)} for a VM and {units.size(self.terms.memory_left)}"
+                self.decisions.tell_once(name, "memory", f"{needs} that are the owner's are not free")
         self._tell_large(large, now)
 
     def _tell_large(self, large: Mapping[str, str], now: float) -> None:
@@ -326,12 +329,19 @@ class StateMachine:
 
     def _may_begin(self, now: float) -> bool:
         """Whether there is a slot, and the owner's memory stays hers when all that begins has what it asked for."""
+        return self._has_place(now) and not self._lacks_memory(now)
+
+    def _has_place(self, now: float) -> bool:
         if self.why_not(now) or self.locked or not (self.look and self.look.may_begin):
             return False
+        return sum(vm.stage is not Stage.SUSPENDED for vm in self.vms.values()) < self.terms.slots
+
+    def _lacks_memory(self, now: float) -> bool:
+        """Whether that alone is missing for one more."""
+        memory = self.look.memory if self.look else None
         beginning = sum(vm.stage in (Stage.CHECKING, Stage.STARTING) for vm in self.vms.values())
         need = self.terms.memory_left + (beginning + 1) * self.terms.slot_memory
-        running = sum(vm.stage is not Stage.SUSPENDED for vm in self.vms.values())
-        return running < self.terms.slots and (self.look.memory is None or self.look.memory >= need)
+        return memory is not None and memory < need and self._has_place(now)
 
     def _new(self, holding: Holding, now: float) -> bool:
         """Whether there is a slot for one: a suspended VM has its own until it goes on."""
@@ -340,6 +350,7 @@ class StateMachine:
             return False
         vm = Vm(f"g{slot}-{self._chance.getrandbits(32):08x}", slot, holding.image, Stage.CHECKING, now)
         self.vms[vm.id] = vm
+        self.decisions.told_otherwise(vm.image.name, "memory")
         self.decisions.tell(f"vm {vm.id}", vm.stage, f"jobs wait for {holding.image.name}")
         self.decisions.act(CheckImage(vm))
         return True

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -33,14 +34,18 @@ from sevenlbd.outside.grid.coordinator import (
     owner_socket,
     unit_file,
 )
+from sevenlbd.outside.grid.coordinator.acts import CheckImage
 from sevenlbd.outside.grid.coordinator.bandwidth import ChangingRate
 from sevenlbd.outside.grid.coordinator.change_log import Change
+from sevenlbd.outside.grid.coordinator.happenings import Began, HeldVersion, ImagesTold, Looked, PoolTold
 from sevenlbd.outside.grid.coordinator.own_files import KnownState, KnownVm, OwnFiles
 from sevenlbd.outside.grid.coordinator.owner_asking import MachineAnswer
 from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
 from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
 from sevenlbd.outside.grid.coordinator.stages import ImageVersion, Stage, Vm
+from sevenlbd.outside.grid.coordinator.state_machine import StateMachine
 from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
+from sevenlbd.outside.grid.protocol import Demand, OfferedFile, OfferedImage, PoolAddress, Waiting
 from sevenlbd.outside.owner.lending import Person, Seen
 from sevenlbd.outside.site.grid_table import GridTable
 from sevenlbd.outside.site.owner_table import OwnerTable
@@ -160,10 +165,24 @@ def test_ten_minutes_before_seven_the_machine_is_not_lent_any_more(tmp_path: Pat
 
 
 def test_a_slot_has_its_part_of_what_the_owner_leaves() -> None:
-    found = owner_look.terms(GridTable(slots=3), OwnerTable(cpus=2, memory=4 * GIB), 8, 16 * GIB)
-    assert (found.slot_cpus, found.slot_memory) == (2, 4 * GIB)
+    found = owner_look.terms(GridTable(slots=2), OwnerTable(cpus=2, memory=4 * GIB), 8, 16 * GIB)
+    assert (found.slot_cpus, found.slot_memory) == (3, 5 * GIB)
     found = owner_look.terms(GridTable(slots=2, cpus=2, memory=4 * GIB), OwnerTable(memory=4 * GIB), 8, 16 * GIB)
     assert (found.slot_cpus, found.slot_memory) == (1, 2 * GIB)
+
+
+@pytest.mark.parametrize("gib", [4, 8, 16, 64, 512])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_where_nobody_says_how_much_a_vm_has_room_beside_the_owners_part_and_the_system(gib: int, slots: int) -> None:
+    memory = gib * GIB
+    found = owner_look.terms(GridTable(slots=slots), OwnerTable(), 8, memory)
+    machine, digest = StateMachine(found, Random(1)), "0" * 64
+    machine.handle(Began(held=(HeldVersion("lab", "1", digest, 1, whole=True),)), 1.0)
+    free = memory - max(GIB, memory // 8)
+    machine.handle(Looked(lent=True, may_begin=True, why="", memory=free), 1.0)
+    machine.handle(ImagesTold((OfferedImage("lab", "1", digest, (OfferedFile("manifest.json", 1),)),)), 1.0)
+    waiting = Waiting(PoolAddress("pool.example.edu:9618", "example.edu"), (Demand("lab", 1, 1, 0, 0),), digest)
+    assert [type(act) for act in machine.handle(PoolTold(waiting), 1.0)] == [CheckImage]
 
 
 def test_a_rate_that_leaves_a_slot_nothing_is_refused() -> None:

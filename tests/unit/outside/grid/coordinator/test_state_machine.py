@@ -129,6 +129,17 @@ def test_the_owners_memory_stays_hers_while_several_begin(world: World) -> None:
     assert len(of(world.tell(waiting("win11", jobs=2)), acts.CheckImage)) == 1
 
 
+def test_why_no_vm_begins_though_the_machine_is_lent_is_told_once(world: World) -> None:
+    world.tell(Began(held=(HeldVersion("win11", "1", image("win11").manifest, GIB, whole=True),)))
+    world.tell(replace(LENT, memory=2 * GIB), ImagesTold((image("win11"),)), waiting("win11"))
+    for megabytes in range(5):
+        world.later(2, replace(LENT, memory=2 * GIB + (megabytes << 20)))
+    assert [change.why for change in world.machine.decisions.changes if change.what == "gets no VM here"] == [
+        "2.0 GiB for a VM and 1.0 GiB that are the owner's are not free"
+    ]
+    assert of(world.later(2), acts.CheckImage)
+
+
 def test_an_image_that_is_not_what_was_signed_starts_nothing_and_goes(world: World) -> None:
     check = of(world.held("win11"), acts.CheckImage)[0]
     found = world.tell(ImageChecked(check.vm.id, "was altered"))
