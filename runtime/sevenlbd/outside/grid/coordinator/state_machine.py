@@ -304,8 +304,10 @@ class StateMachine:
         for demand in self.pace.demands(now):
             name = demand.vm_name
             jobs, covered[name] = demand.jobs - covered[name], max(0, covered[name] - demand.jobs)
-            if demand.cpus > self.terms.slot_cpus or demand.memory > self.terms.slot_memory:
-                large.setdefault(name, f"its jobs ask for {demand.cpus} CPUs and {units.size(demand.memory)}")
+            if demand.cpus > self.terms.slot_cpus or demand.memory > self.terms.job_memory:
+                has = f"a VM has {self.terms.slot_cpus} and {units.size(self.terms.job_memory)} for them"
+                asked = f"its jobs ask for {demand.cpus} CPUs and {units.size(demand.memory)}"
+                large.setdefault(name, f"{asked}, and {has}")
                 continue
             holding = self.holdings.current(name)
             while jobs > 0 and name not in self._enough and holding and self._can_start(holding, now):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_SYSTEM = 16  # a part of the memory; a guess, more than what a guest's kernel keeps: 3 to 5 % of some GiB
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -24,3 +26,9 @@ class Terms:
     """Most that its images take; 0 is no limit."""
     keep: tuple[str, ...] = ()
     """Images that are held ahead of need."""
+
+    @property
+    def job_memory(self) -> int:
+        """What a VM's jobs can have of its memory: a job of all of it would never be given to it, and one after the
+        other would begin for that job and end idle."""
+        return self.slot_memory - self.slot_memory // _SYSTEM

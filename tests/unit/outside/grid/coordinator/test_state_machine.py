@@ -449,6 +449,16 @@ def test_jobs_that_need_more_than_a_slot_has_start_nothing_and_are_told_of_once(
     assert len(world.machine.decisions.changes) == 1
 
 
+def test_no_vm_begins_for_jobs_that_ask_for_all_of_its_memory_as_its_own_system_has_some(world: World) -> None:
+    world.held("win11")
+    world.machine.vms.clear()
+    whole, less = TERMS.slot_memory, TERMS.slot_memory * 9 // 10
+    found = world.tell(PoolTold(Waiting(POOL, (Demand("win11", 1, 1, whole, GIB),), "0" * 64)))
+    assert of(found, acts.CheckImage) == []
+    found = world.tell(PoolTold(Waiting(POOL, (Demand("win11", 1, 1, less, GIB),), "0" * 64)))
+    assert len(of(found, acts.CheckImage)) == 1
+
+
 def test_jobs_of_several_sizes_that_are_too_large_are_told_of_once_as_long_as_they_wait(world: World) -> None:
     world.held("win11")
     world.machine.vms.clear()
@@ -457,7 +467,8 @@ def test_jobs_of_several_sizes_that_are_too_large_are_told_of_once_as_long_as_th
     world.tell(PoolTold(Waiting(POOL, demands, "0" * 64)))
     for _ in range(5):
         world.later(2)
-    assert [change.why for change in world.machine.decisions.changes] == ["its jobs ask for 64 CPUs and 1.0 GiB"]
+    (change,) = world.machine.decisions.changes
+    assert change.why.startswith("its jobs ask for 64 CPUs and 1.0 GiB, and a VM has 2 and ")
 
 
 def test_a_pool_that_gives_one_image_two_names_ends_no_coordinator_and_starts_nothing_else(world: World) -> None:
