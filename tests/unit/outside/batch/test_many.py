@@ -13,12 +13,14 @@ from typing import Any, cast
 import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config.settings import Settings
+from sevenlbd.images.lookup import image as images
 from sevenlbd.outside.batch import in_session, kept_machine, machine_words, many
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.batch.results import TABLE, JobResult, Results
 from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed, lost
 from sevenlbd.outside.cli.command import CommandContext
+from sevenlbd.outside.node import abilities
 
 LOST = lost("the session has ended")
 
@@ -179,8 +181,8 @@ def test_who_wants_more_machines_than_there_is_room_for_is_told_what_there_is_ro
 ) -> None:
     image = SimpleNamespace(description=SimpleNamespace(memory=4 << 30, cpus=2, exec_desktop=True))
     limit = SimpleNamespace(size=memory, beside=0, whose="the node's")
-    monkeypatch.setattr(machine_words.images, "resolve", lambda *_: image)
-    monkeypatch.setattr(machine_words.abilities, "memory_limit", lambda _: limit)
+    monkeypatch.setattr(images, "resolve", lambda *_: image)
+    monkeypatch.setattr(abilities, "memory_limit", lambda _: limit)
     options, here = SimpleNamespace(desktop=False), SimpleNamespace(environment={})
     context = SimpleNamespace(options=options, settings=Settings(image="x"), here=here, folders=[])
     with pytest.raises(Refusal) as refused:

@@ -192,7 +192,11 @@ def test_the_owner_who_comes_just_when_no_token_came_finds_no_vm_that_never_ends
     while not life._queue.qsize():
         assert time.monotonic() < waited
         time.sleep(0.01)
-    life._queue.put(lambda: life._obey(OwnerCall("pause"), own=False) and None)
+
+    def pause() -> None:
+        life._obey(OwnerCall("pause"), own=False)
+
+    life._queue.put(pause)
     until(life, lambda: life._machine.paused)
     life._turn()
     assert life._machine.vms == {}
