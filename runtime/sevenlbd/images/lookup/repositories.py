@@ -54,7 +54,8 @@ def absent(ref: Reference, folders: Sequence[Path], why: str) -> Refusal:
     """The refusal of an image that is not there, with those that are."""
     known = known_in(folders)
     listed = ", ".join(known) or "none"
-    guess = nearest(ref.name, [each.partition(" ")[0] for each in known])
+    names_known = [each.partition(" ")[0] for each in known]
+    guess = "" if ref.name in names_known else nearest(ref.name, names_known)
     return Refusal(
         ExitCode.IMAGE,
         f"image `{ref}` {why} (known there: {listed}){guess}",

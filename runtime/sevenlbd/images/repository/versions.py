@@ -74,7 +74,7 @@ class Repository:
             raise Refusal(
                 ExitCode.IMAGE,
                 f"no version of image `{ref.name}` in {self.path} is published{_listed(self.versions(ref.name))}",
-                hint=f"7lbd image publish {ref.name}@VERSION, or name one: --image {ref.name}@VERSION",
+                hint=f"7lbd image publish {ref.name}@VERSION, or name the version that is meant: {ref.name}@VERSION",
             )
         names.check_version(version)
         if not self._is_version(ref.name, version):

@@ -87,9 +87,13 @@ def _private_content(path: Path) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise Refusal(ExitCode.USAGE, f"{path}: is not a regular file", hint="7lbd image keygen makes a key")
+            content = file.read(_MOST_KEY_FILE)
+            if content.startswith(PREFIX.encode()):
+                what = f"{path}: is a public key, and the private one signs"
+                raise Refusal(ExitCode.USAGE, what, hint="--key FILE: the one that 7lbd image keygen called .key")
             if status.st_mode & 0o077:
                 raise Refusal(ExitCode.USAGE, f"{path}: others may read or change it", hint=f"chmod 600 {path}")
-            return file.read(_MOST_KEY_FILE)
+            return content
     except OSError as error:
         what = f"{path}: the key cannot be read: {error.strerror}"
         raise Refusal(ExitCode.USAGE, what, hint="7lbd image keygen makes one") from None

@@ -337,7 +337,7 @@ def test_repositories_are_looked_through_in_order(repository: Repository, add: A
         r"image `wim` .*known there: win .1 current, 2.*did you mean", lambda: image.resolve("wim", both)
     )
     assert "7lbd image list" in refusal.hint
-    held_back("image `win@3` is neither", lambda: image.resolve("win@3", both))
+    held_back(r"image `win@3` is neither .*known there: win .1 current, 2..\n", lambda: image.resolve("win@3", both))
     held_back("`Win` cannot be an image's name, nor is it a file here", lambda: image.resolve("Win", both))
 
 

@@ -290,7 +290,7 @@ def test_who_serves_a_file_system_of_his_own_is_not_believed(tmp_path: Path, mon
 
 
 def test_a_private_key_is_plain_and_private(tmp_path: Path) -> None:
-    secret, _ = signature.generate()
+    secret, public = signature.generate()
     path = tmp_path / "key"
     path.write_bytes(secret)
     path.chmod(0o640)
@@ -300,6 +300,10 @@ def test_a_private_key_is_plain_and_private(tmp_path: Path) -> None:
     assert signature.private_key(path)
     path.write_bytes(b"-----BEGIN RUBBISH-----\n")
     with pytest.raises(Refusal, match="is not a private Ed25519 key"):
+        signature.private_key(path)
+    path.write_text(f"{public}\n")
+    path.chmod(0o644)
+    with pytest.raises(Refusal, match="is a public key"):
         signature.private_key(path)
     with pytest.raises(Refusal, match="No such file"):
         signature.private_key(tmp_path / "gone")
