@@ -20,6 +20,7 @@ from sevenlbd.config import tables
 from sevenlbd.config.settings import Settings, extra, flag_of, in_toml, variable_of
 from sevenlbd.images.description import SIZES, Description, spelled
 from sevenlbd.outside.acceptance.criteria.every import ALL
+from sevenlbd.outside.batch import exec_verb
 from sevenlbd.outside.cli import command_line, verbs
 from sevenlbd.outside.site import site_tables
 from sevenlbd.outside.site.network_table import ProjectTable
@@ -187,6 +188,7 @@ def man_page() -> str:
             for name, kind in _TABLES.items()
         ],
         exit_codes=[(code.value, meaning) for code, meaning in MEANING.items()],
+        exec_exit_codes=exec_verb.EXIT_CODES.items(),
     )
 
 

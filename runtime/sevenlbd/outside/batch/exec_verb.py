@@ -20,7 +20,21 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+EXIT_CODES: Mapping[str, str] = {
+    "123": "of a list (--parallel): some commands failed",
+    "124": "it was not done within --timeout",
+    "125": "ours: no such image, no room, the machine did not start or died, a file could not be copied",
+    "126": "the program cannot be run",
+    "127": "there is no such program",
+    "128+N": "it ended by signal N (Linux); 130 and 143 also when we were interrupted before it began",
+}
+"""Beside the command's own: what docs/exec.md says more of, and `OwnCode` has."""
+
+
 def _options(parser: Parser) -> None:
+    parser.usage = "%(prog)s [OPTION ...] -- COMMAND [ARGUMENT ...]"
+    codes = "\n".join(f"  {code:>5}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser.epilog = f"exit codes: the command's own, and\n{codes}"
     job = parser.add_argument_group("the command, which stands behind `--`")
     job.add_argument(
         "--env", metavar="NAME=VALUE", action="append", default=[], help="a variable for it; may be given several times"

@@ -90,6 +90,8 @@ def parse(arguments: Sequence[str]) -> tuple[Verb, argparse.Namespace]:
         options.command = behind
     if unknown:
         misplaced.refuse_apptainer_options(arguments, unknown)
+        if verb.takes_command:
+            misplaced.refuse_command(parsers[verb.name].prog, unknown, behind)
         parsers[verb.name].refuse(unknown[0].partition("=")[0])
     return verb, options
 

@@ -1,7 +1,11 @@
-"""What is Apptainer's and came behind the SIF, where it is ours: told with the command that works."""
+"""What stands where something else belongs: Apptainer's words behind the SIF, a guest's command before `--`.
+
+Each is told with the command that works.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -39,6 +43,14 @@ def refuse_apptainer_options(arguments: Sequence[str], unknown: Sequence[str]) -
     sif = PurePath(container.sif()).name
     what = f"command line: `{option}` is an option of Apptainer's, and stands before {sif}: behind it are ours"
     raise Refusal(ExitCode.USAGE, what, hint=container.call(theirs, ours))
+
+
+def refuse_command(verb: str, unknown: Sequence[str], behind: Sequence[str]) -> None:
+    """Refuse a guest's command that begins among the options of `verb`. Raises Refusal."""
+    if unknown[0].startswith("-"):
+        return
+    what = f"command line: `{unknown[0]}` is not an option of {verb}: the command stands behind `--`"
+    raise Refusal(ExitCode.USAGE, what, hint=f"{verb} [OPTION ...] -- {shlex.join([*unknown, *behind])}")
 
 
 def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -81,8 +82,13 @@ class Parser(argparse.ArgumentParser):
         raise Refusal(ExitCode.USAGE, f"command line: {message}", hint=f"{self.prog} --help")
 
     def refuse(self, argument: str) -> NoReturn:
-        """Refuse a word that nobody asked for, with the nearest option."""
+        """Refuse a word that nobody asked for, with the nearest option, or with what it may be the value of."""
         known = [flag for action in self._actions for flag in action.option_strings]
+        takes_words = any(not action.option_strings for action in self._actions)
+        if "--image" in known and not takes_words and not argument.startswith("-"):
+            what = f"command line: `{argument}` is not an option of {self.prog}"
+            hint = f"if it is the image: {self.prog} --image {shlex.quote(argument)}; else {self.prog} --help"
+            raise Refusal(ExitCode.USAGE, what, hint=hint)
         self.error(f"`{argument}` is not an option of {self.prog}{nearest(argument, known)}")
 
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from sevenlbd.config.settings import Settings, extra, flag_of
+from sevenlbd.outside.batch import exec_verb, verdict
 from sevenlbd.outside.cli import command_line, run_options
 from sevenlbd.outside.cli.verbs import VERBS
 
@@ -43,3 +44,11 @@ def test_the_page_of_run_shows_its_headings_and_options_once() -> None:
         assert page.count(f"\n{title}:\n") == 1
     for name in ("memory", "shares", "portals", "egress", "time_limit"):
         assert len(re.findall(rf"^  {flag_of(name)}[ ,]", page, re.MULTILINE)) == 1
+
+
+def test_the_page_of_exec_shows_where_the_command_stands_and_which_exit_codes_are_not_its_own() -> None:
+    page = command_line.build()["exec"].format_help()
+    assert page.startswith("usage: 7lbd exec [OPTION ...] -- COMMAND [ARGUMENT ...]\n")
+    told = page.partition("exit codes: the command's own, and\n")[2]
+    assert set(re.findall(r"^ +(\d+) ", told, re.MULTILINE)) >= {str(int(code)) for code in verdict.OwnCode}
+    assert set(exec_verb.EXIT_CODES) == {"123", "128+N", *(str(int(code)) for code in verdict.OwnCode)}

@@ -1,4 +1,4 @@
-"""Apptainer's options where ours stand, and the SIF's own name as a verb."""
+"""Apptainer's options where ours stand, the SIF's own name as a verb, and a command or an image without its sign."""
 
 from __future__ import annotations
 
@@ -43,3 +43,27 @@ def test_what_nobody_knows_is_refused_as_before() -> None:
 def test_what_apptainer_and_we_call_alike_is_ours() -> None:
     verb, options = command_line.parse(["run", "--network", "user"])
     assert (verb.name, options.network) == ("run", "user")
+
+
+@pytest.mark.parametrize(
+    ("words", "works"),
+    [
+        (["exec", "ls"], "7lbd exec [OPTION ...] -- ls"),
+        (["exec", "--image", "win11", "solver.exe", "my case.inp"], "7lbd exec [OPTION ...] -- solver.exe 'my case.inp'"),
+        (["exec", "ls", "--", "-l"], "7lbd exec [OPTION ...] -- ls -l"),
+        (["run", "win11"], "if it is the image: 7lbd run --image win11; else 7lbd run --help"),
+        (["submit", "--time", "4h", "win 11"], "if it is the image: 7lbd submit --image 'win 11'; else 7lbd submit --help"),
+    ],
+)
+def test_a_command_or_an_image_that_stands_alone_is_told_where_it_belongs(words: list[str], works: str) -> None:
+    with pytest.raises(Refusal, match="is not an option of 7lbd (exec|run|submit)") as refused:
+        command_line.parse(words)
+    assert refused.value.code == ExitCode.USAGE
+    assert refused.value.hint == works
+
+
+@pytest.mark.parametrize("words", [["exec", "--lits", "x"], ["resume", "a", "b"], ["status", "a", "b"]])
+def test_what_is_neither_is_refused_as_before(words: list[str]) -> None:
+    with pytest.raises(Refusal, match="is not an option of") as refused:
+        command_line.parse(words)
+    assert refused.value.hint == f"7lbd {words[0]} --help"
