@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from reference import pages
 from sevenlbd.config import sources
 from sevenlbd.config.merging import Source, from_table, load
 from sevenlbd.images.description import Description
+from sevenlbd.outside.cli import command_line
 from sevenlbd.outside.site import site_tables
 
 REPO = Path(__file__).parents[2]
@@ -71,6 +74,56 @@ def test_the_tables_are_where_the_code_says_they_are() -> None:
 def test_shell_examples_are_valid_shell(mark: str, text: str) -> None:
     checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+def called(text: str) -> Iterator[list[str]]:
+    """The words that each call of the appliance in a block of shell gives to it, variables and all as they are written."""
+    for line in text.replace("\\\n", " ").splitlines():
+        for words in commands(line):
+            while words and (words[0] in ("exec", "srun") or words[0].startswith("--")):
+                words.pop(0)
+            if words[:2] == ["apptainer", "run"]:
+                yield words[[word.endswith("7lbd.sif") for word in words].index(True) + 1 :]
+            elif words[:1] == ["7lbd"]:
+                yield words[1:]
+
+
+def commands(line: str) -> Iterator[list[str]]:
+    """The words of each command in a line, without operators, redirections and what follows `#`."""
+    lexer = shlex.shlex(re.sub(r"\s\d?[<>]+ ?\S+", "", line), posix=True, punctuation_chars=True)
+    lexer.wordchars += "$@{}[],+%:^"  # else ends of words
+    words: list[str] = []
+    for word in lexer:
+        if re.fullmatch(r"[|&;()]+", word):
+            yield words
+            words = []
+        elif word != "$@":
+            words.append(word)
+    yield words
+
+
+@pytest.mark.parametrize(("mark", "text"), each_block("sh run", "sh walk", "sh elsewhere"))
+def test_the_appliance_takes_the_commands_as_they_stand(mark: str, text: str) -> None:
+    for words in called(text):
+        command_line.parse(words)
+
+
+def test_commands_are_found_in_all_that_shell_has() -> None:
+    text = """7lbd exec --image win11 --keep box & # a comment
+seq 9 | 7lbd exec \\
+    --parallel 4 -- a --angle
+exec 7lbd run --share "work=$PWD" "$@"
+srun --mem=9G 7lbd doctor && apptainer run --bind /apps /apps/7lbd.sif render command > 7lbd
+apptainer test 7lbd.sif; chmod 755 7lbd
+7lbd run --join /dev/fd/3 3<record.json"""
+    assert list(called(text)) == [
+        ["exec", "--image", "win11", "--keep", "box"],
+        ["exec", "--parallel", "4", "--", "a", "--angle"],
+        ["run", "--share", "work=$PWD"],
+        ["doctor"],
+        ["render", "command"],
+        ["run", "--join", "/dev/fd/3"],
+    ]
 
 
 @pytest.mark.parametrize(("mark", "text"), each_block("toml settings", "toml site"))

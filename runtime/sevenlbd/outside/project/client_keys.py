@@ -68,7 +68,7 @@ def _text(path: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        hint = "ask the site, whose it is; below /etc/7lbd every container shows it"
+        hint = "ask the site, whose it is; the container has to show it, as the 7lbd command does below /etc/7lbd"
         raise Refusal(ExitCode.USAGE, f"{path}: cannot be read: {error.strerror}", hint=hint) from None
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
