@@ -6,7 +6,7 @@ It has all words in it: completing must not start a container. zsh takes it by b
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ... import __version__
 from ...base.errors import ExitCode
@@ -21,16 +21,31 @@ def _print(_context: CommandContext) -> int:
 
 
 def text() -> str:
-    cases = "\n".join(f"        {name!r}) echo {words!r} ;;" for name, words in _words())
-    return _SCRIPT.format(version=__version__, cases=cases)
+    parsers = command_line.build()
+    families = "|".join(verb.name for verb in verbs.VERBS if not verb.module)
+    return _SCRIPT.format(
+        version=__version__, cases=_cases(_words(parsers)), choices=_cases(_choices(parsers)), families=families
+    )
 
 
-def _words() -> Iterator[tuple[str, str]]:
-    """What can follow each verb: the verbs below it, or its options and the choices of the word that it takes."""
-    for name, parser in command_line.build().items():
-        verb = verbs.find(name.split())
-        below = [verbs.last(child) for child in verbs.children(verb)]
-        yield name, " ".join([*below, *sorted(_options(parser))])
+def _cases(answers: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"        {name!r}) echo {words!r} ;;" for name, words in answers)
+
+
+def _words(parsers: Mapping[str, argparse.ArgumentParser]) -> Iterator[tuple[str, str]]:
+    """What can follow each verb: the verbs below it, or its options. Without a verb, `run` is meant."""
+    for name, parser in parsers.items():
+        below = [verbs.last(child) for child in verbs.children(verbs.find(name.split()))]
+        meant = set() if name else set(_options(parsers["run"]))
+        yield name, " ".join([*below, *sorted({*_options(parser), *meant})])
+
+
+def _choices(parsers: Mapping[str, argparse.ArgumentParser]) -> Iterator[tuple[str, str]]:
+    """What can follow an option of a verb, where only a few words can."""
+    for name, parser in parsers.items():
+        for action in (parsers["run"] if not name else parser)._actions:
+            for option in action.option_strings if action.choices else ():
+                yield f"{name} {option}".strip(), " ".join(map(str, action.choices or ()))
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -48,16 +63,28 @@ _7lbd_words() {{
     *) return 1 ;;
     esac
 }}
+_7lbd_choices() {{
+    case $1 in
+{choices}
+    *) return 1 ;;
+    esac
+}}
 _7lbd() {{
-    local verb='' word current=${{COMP_WORDS[COMP_CWORD]}}
+    local verb='' word words current=${{COMP_WORDS[COMP_CWORD]}}
+    COMPREPLY=()
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         _7lbd_words "${{verb:+$verb }}$word" >/dev/null || break
         verb=${{verb:+$verb }}$word
     done
-    COMPREPLY=()
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        [[ $word != -- ]] || return 0    # what follows is a command of the guest's
+    done
     # A file's name completes by itself (-o default).
-    [[ -z $verb || $current == -* || $verb =~ ^(image|image build|render)$ ]] || return 0
-    mapfile -t COMPREPLY < <(compgen -W "$(_7lbd_words "$verb")" -- "$current")
+    if ! words=$(_7lbd_choices "${{verb:+$verb }}${{COMP_WORDS[COMP_CWORD-1]}}"); then
+        [[ $COMP_CWORD == 1 || $current == -* || $verb =~ ^({families})$ ]] || return 0
+        words=$(_7lbd_words "$verb")
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }}
 complete -o default -F _7lbd 7lbd
 """

@@ -81,6 +81,15 @@ def test_the_help_of_all_shows_each_verb_once_under_a_heading() -> None:
         (["status", "--js"], {"--json"}),
         (["render", "slurm", "--sba"], {"--sbatch"}),
         (["image", "add", "disk"], set()),
+        (["saved", ""], {"list", "show", "check", "key", "rm"}),
+        (["grid", "pool", "re"], {"revoke"}),
+        (["--cached-sh"], {"--cached-share"}),
+        (["--image", "x", "--cached-sh"], {"--cached-share"}),
+        (["--image", "x"], set()),
+        (["run", "--accel", ""], {"auto", "kvm", "tcg"}),
+        (["--accel", "k"], {"kvm"}),
+        (["connect", "--url", "s"], {"status"}),
+        (["exec", "--image", "x", "--", "ls", "--im"], set()),
     ],
 )
 def test_bash_completes_what_is_typed(typed: list[str], offered: set[str]) -> None:
