@@ -19,7 +19,8 @@ _TROUBLE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE,
     errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOTCONN,
 }  # fmt: skip
-
+# What a place answers that is closed to the caller, or that no path can lead to.
+_CLOSED = {errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG}
 
 _SESSIONS = ("run", "resume", "exec")
 
@@ -46,11 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except (OSError, ImportError) as failed:
         error = appliance.gone() or (failed if isinstance(failed, OSError) else None)
-        if error is None or error.errno not in _TROUBLE:
+        if error is not None and error.errno in _TROUBLE:
+            code, hint = ExitCode.RESOURCES, "7lbd doctor"
+        elif error is not None and error.errno in _CLOSED and error.filename:
+            code, hint = ExitCode.USAGE, "name another place, or have its owner open it to you"
+        else:
             raise
         _say_no_more()
-        terminal.say(f"7lbd: {error.filename or 'this node'}: {error.strerror}", "  7lbd doctor", error=True)
-        return ExitCode.RESOURCES
+        terminal.say(f"7lbd: {error.filename or 'this node'}: {error.strerror}", f"  {hint}", error=True)
+        return code
 
 
 def _flush() -> None:

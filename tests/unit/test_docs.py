@@ -77,7 +77,7 @@ def test_shell_examples_are_valid_shell(mark: str, text: str) -> None:
 
 
 def called(text: str) -> Iterator[list[str]]:
-    """The words that each call of the appliance in a block of shell gives to it, variables and all as they are written."""
+    """The words of each call of the appliance in a block of shell, variables and all as they are written."""
     for line in text.replace("\\\n", " ").splitlines():
         for words in commands(line):
             while words and (words[0] in ("exec", "srun") or words[0].startswith("--")):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...base import heartbeat
 from ...base.errors import ExitCode, Refusal
+from ...base.paths import is_there
 from ...config.settings import nearest
 from .. import layout, names
 from ..names import Reference
@@ -87,7 +88,7 @@ def writable(folders: Sequence[Path]) -> Repository:
 
 def may_write(folder: Path) -> bool:
     """Whether we may change a repository, or make it where there is none."""
-    return os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK)
+    return os.access(folder if is_there(folder) else folder.parent, os.W_OK | os.X_OK)
 
 
 def known_in(folders: Sequence[Path]) -> list[str]:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from ...base import units
 from ...base.errors import Refusal
-from ...base.paths import user_path
+from ...base.paths import is_folder, user_path
 from ...config import sources
 from ...images.lookup import image as images
 from ...images.signing import signature
 from ..egress.policy import decide
 from ..folders import shares
 from ..job.sizing import HELPERS_MEMORY
-from ..node import filesystems
 from .checked_site import CheckedSite, refused
 from .doctor import Finding
 
@@ -31,7 +30,7 @@ def of_images(site: CheckedSite) -> Iterator[Finding]:
     for name in filter(None, images_in_use):
         yield from _image(site, name, trusted)
     for folder in site.settings.image_dirs:
-        if not filesystems.is_folder(user_path(folder)):
+        if not is_folder(user_path(folder)):
             text = f"{folder} is not a folder that the container shows"
             yield Finding("image_dirs", "error", text, f"make it, or show it: apptainer run --bind {folder} ...")
 
@@ -67,6 +66,6 @@ def of_shares(site: CheckedSite) -> Iterator[Finding]:
         except Refusal as refusal:
             yield refused("shares", refusal)
     for root in site.ondemand.share_roots:
-        if not filesystems.is_folder(Path(root)):
+        if not is_folder(Path(root)):
             text = f"[ondemand] `share_roots`: {root} is not a folder that the container shows"
             yield Finding("shares", "error", text, f"add it to [slurm] binds, or: apptainer run --bind {root} ...")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...base.paths import is_folder
 from ...config import sources
 from ..node import filesystems
 from ..node.node_programs import NODE_ROOT
@@ -17,7 +18,7 @@ from .doctor import Finding
 def of_folders(site: CheckedSite) -> Iterator[Finding]:
     yield _shared(records.where(site.settings.state_dir, site.here.environment))
     cache = sources.image_cache(site.settings)
-    if cache and not filesystems.is_folder(cache):
+    if cache and not is_folder(cache):
         text = f"{cache} is not a folder here, so images are read from their repository"
         yield Finding(
             "image_cache", "warning", text, f"make it on the node, or show it: apptainer run --bind {cache} ..."

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
-from ...base.paths import user_path
+from ...base.paths import is_folder, user_path
 
 ELSEWHERE = "choose another place: --session-dir DIR"
 _TEMPORARY = ("_CONDOR_SCRATCH_DIR", "SLURM_TMPDIR", "FLUX_JOB_TMPDIR", "TMPDIR")
@@ -55,7 +55,7 @@ def all_bases(session_dir: str, environment: Mapping[str, str]) -> tuple[Path, .
 def temporary(environment: Mapping[str, str]) -> Path:
     """The folder for what does not outlive the job: where there is one for each, it is told."""
     for name in _TEMPORARY:
-        if environment.get(name) and Path(environment[name]).is_dir():
+        if environment.get(name) and is_folder(Path(environment[name])):
             return Path(environment[name])
     return Path("/tmp")
 
@@ -65,7 +65,7 @@ def hidden(environment: Mapping[str, str]) -> list[str]:
     sentences = []
     for name in _TEMPORARY:
         folder = environment.get(name, "")
-        if folder and Path(folder).is_dir():
+        if folder and is_folder(Path(folder)):
             break
         if folder:
             taken = temporary(environment)

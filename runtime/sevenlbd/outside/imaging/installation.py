@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ...base import atomic, foreign_files, process
 from ...base.errors import ExitCode, Refusal
+from ...base.paths import is_there
 from ...images import description, layout
 from ...images.description import Channel, Description
 from ...images.lookup import image as images
@@ -98,8 +99,9 @@ def check_discs(discs: Sequence[Path]) -> None:
 
 
 def _check_disc(path: Path) -> None:
-    if not path.is_file() or not os.access(path, os.R_OK):
-        what = f"{path}: is not a file that can be read" if path.exists() else f"{path}: does not exist here"
+    there = is_there(path)
+    if not (there and path.is_file() and os.access(path, os.R_OK)):
+        what = f"{path}: is not a file that can be read" if there else f"{path}: does not exist here"
         raise Refusal(
             ExitCode.IMAGE, what, hint="a folder that the container does not show: apptainer run --bind DIR ..."
         )

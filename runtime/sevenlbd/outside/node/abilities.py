@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base import syscalls
+from ...base.paths import is_there
 
 _USERNS_LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
 _COVERED = 255  # an exit code that is no errno
@@ -244,6 +245,6 @@ def cpus() -> int:
 
 def free_space(folder: Path) -> int:
     """Bytes that the user can still write at `folder`, or its nearest parent that exists."""
-    while not folder.exists():
+    while not is_there(folder):
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -6,7 +6,6 @@ Source: proc_pid_mountinfo(5).
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from ...base import mount_table
@@ -34,10 +33,3 @@ def kind(path: Path, mounts: Path | None = None) -> str:
 def is_shared(path: Path, mounts: Path | None = None) -> bool:
     """Whether other nodes see it, too, by the kind of its file system."""
     return bool(_SHARED.fullmatch(kind(path, mounts)))
-
-
-def is_folder(path: Path) -> bool:
-    """Whether it is one; what lies behind a folder that we may not enter is none, for us."""
-    with suppress(OSError):
-        return path.is_dir()
-    return False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...base import process
 from ...base.errors import ExitCode, Refusal
+from ...base.paths import is_folder, is_link
 from ...base.process import Done
 
 NODE_ROOT = Path("/node")
@@ -83,10 +84,10 @@ class NodePrograms:
 def _runs(root: Path, folder: str, name: str) -> bool:
     """Whether the node has the program there. A symbolic link is the node's own: from here it would lead astray."""
     path = Path(f"{root}{folder}") / name
-    return path.is_symlink() or os.access(path, os.X_OK)
+    return is_link(path) or os.access(path, os.X_OK)
 
 
 def _place(root: Path) -> str:
     """The current folder as the node knows it, or its root when it has none of that name."""
     here = str(Path.cwd())
-    return here if Path(f"{root}{here}").is_dir() else "/"
+    return here if is_folder(Path(f"{root}{here}")) else "/"

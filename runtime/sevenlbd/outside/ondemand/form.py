@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...base import hostnames
 from ...base.errors import ExitCode, Refusal
-from ...base.paths import user_path
+from ...base.paths import is_folder, user_path
 from ...config import sources
 from ...config.merging import Source
 from ..folders import shares
@@ -151,7 +151,7 @@ def _below_roots(table: OnDemandTable, requested: str) -> Path:
         what, folder = what + (f", which is {str(folder)!r}" if str(folder) != requested else ""), None
     if not folder:
         raise Refusal(ExitCode.SHARE, f"{what}, outside of what the site allows", hint=hint)
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+    if not is_folder(folder) or not os.access(folder, os.R_OK | os.X_OK):
         raise Refusal(ExitCode.SHARE, f"{what}, which is not there or not yours to read", hint=hint)
     return folder
 

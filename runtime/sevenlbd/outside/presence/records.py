@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from ...base import atomic, foreign_files, heartbeat
 from ...base.errors import Refusal
 from ...base.heartbeat import Heartbeat
-from ...base.paths import user_path
+from ...base.paths import is_folder, user_path
 from ...wire import state
 from ...wire.state import SessionState
 from ..access.credentials import ROLES, Credentials
@@ -172,7 +172,7 @@ def tokens(record: Path) -> dict[str, str]:
 
 def records(register: Path | None) -> list[PresenceRecord]:
     """Every session that left word, oldest first; none when the register is not ours alone."""
-    if register is None or not register.is_dir():
+    if register is None or not is_folder(register):
         return []
     try:
         _check_ours(register)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...base import foreign_files
 from ...base.errors import ExitCode, Refusal
+from ...base.paths import is_folder
 from ...images.signing.digest import Changed
 from ...wire import shared_files
 from . import chunks, keys, layers, places, saved_format, worker, writing
@@ -65,7 +66,7 @@ def _wait_for(supervisor: Supervisor, word: type[Go | Commit]) -> None:
 
 def _check_place(target: Path) -> None:
     """Raises Refusal."""
-    if not target.parent.is_dir():
+    if not is_folder(target.parent):
         raise Refusal(ExitCode.USAGE, f"{target.parent}: is no folder to write to", hint="make it, or choose another")
     if target.exists(follow_symlinks=False) and (target.is_symlink() or not target.is_file()):
         raise Refusal(ExitCode.USAGE, f"{target}: is there, and is no plain file", hint="choose another name")

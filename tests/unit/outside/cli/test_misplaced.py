@@ -49,10 +49,10 @@ def test_what_apptainer_and_we_call_alike_is_ours() -> None:
     ("words", "works"),
     [
         (["exec", "ls"], "7lbd exec [OPTION ...] -- ls"),
-        (["exec", "--image", "win11", "solver.exe", "my case.inp"], "7lbd exec [OPTION ...] -- solver.exe 'my case.inp'"),
+        (["exec", "--image", "w", "solver.exe", "my case.inp"], "7lbd exec [OPTION ...] -- solver.exe 'my case.inp'"),
         (["exec", "ls", "--", "-l"], "7lbd exec [OPTION ...] -- ls -l"),
         (["run", "win11"], "if it is the image: 7lbd run --image win11; else 7lbd run --help"),
-        (["submit", "--time", "4h", "win 11"], "if it is the image: 7lbd submit --image 'win 11'; else 7lbd submit --help"),
+        (["submit", "--time", "4h", "a b"], "if it is the image: 7lbd submit --image 'a b'; else 7lbd submit --help"),
     ],
 )
 def test_a_command_or_an_image_that_stands_alone_is_told_where_it_belongs(words: list[str], works: str) -> None:

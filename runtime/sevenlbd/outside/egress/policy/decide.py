@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ....base import hostnames
 from ....base.addresses import HOST
 from ....base.errors import ExitCode, Refusal
-from ....base.paths import user_path
+from ....base.paths import is_folder, user_path
 from ....wire import codec
 from ....wire.packets import MAX_MESSAGE
 from ..relay import resolve
@@ -123,8 +123,8 @@ def _log(folder: str, session: str) -> str:
     if not folder:
         return ""
     path = user_path(folder).absolute()
-    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
-        why = "you cannot write there" if path.is_dir() else "is not a folder that the container shows"
+    if not is_folder(path) or not os.access(path, os.W_OK | os.X_OK):
+        why = "you cannot write there" if is_folder(path) else "is not a folder that the container shows"
         hint = f"as the site: chmod 1733 {path}; or show it: apptainer run --bind {path} ..."
         raise Refusal(ExitCode.USAGE, f"`egress_log` = {folder}: {why}", hint=hint)
     return str(path / f"{os.uname().nodename}-{os.getuid()}-{session}")

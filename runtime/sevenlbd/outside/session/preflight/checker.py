@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ....base import appliance, later
 from ....base.errors import ExitCode, Refusal
-from ....base.paths import user_path
+from ....base.paths import is_there, user_path
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -160,7 +160,7 @@ def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: 
     folders = places.image_folders(here, chosen)
     earlier = _of_requeued(chosen, here, folders, job)
     there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else earlier
-    text = chosen.resume or (str(there) if there and there.exists() else "")
+    text = chosen.resume or (str(there) if there and _is_there(there) else "")
     if not options.goes_on and not text:
         fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
         return _saved_as(fresh, there, PassphraseSource(chosen.passphrase_file, options.passphrase))
@@ -175,6 +175,15 @@ def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: 
     with resuming.naming_its_image(desktop):
         prepared = prepare.prepare(like_then, here.environment, umask, folders, job, as_saved)
     return resuming.fitted(prepared, desktop, notes)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a desktop to go on from. Raises Refusal where that cannot be seen: it is not begun anew."""
+    try:
+        return file.exists()
+    except OSError as error:
+        what = f"--resume-if-there {file}: it cannot be seen whether it is there: {error.strerror}"
+        raise Refusal(ExitCode.USAGE, what, hint="name a file in a folder of yours") from None
 
 
 def _saved_as(fresh: Prepared, target: Path | None, passphrase: PassphraseSource) -> Prepared:
@@ -197,7 +206,7 @@ def _of_requeued(chosen: Settings, here: Places, folders: list[Path], job: Alloc
     if not (folder and job and job.restarts):
         return None
     path = folder / f"{chosen.name or session_of(job.job)}{places.SUFFIX}"
-    return path if path.exists() and _saves(chosen, folders) else None
+    return path if is_there(path) and _saves(chosen, folders) else None
 
 
 def _saves(chosen: Settings, folders: list[Path]) -> bool:

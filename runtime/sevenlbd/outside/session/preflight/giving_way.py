@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ....base import units
 from ....base.errors import ExitCode, Refusal
+from ....base.paths import is_there
 from ....config.settings import Settings
 from ....images.description import Description
 from ...job import leads
@@ -52,7 +53,7 @@ def is_direct(settings: Settings, where: Path, layers: Iterable[Path], remarks: 
 
 
 def _nearest(folder: Path) -> Path:
-    while not folder.exists():
+    while not is_there(folder):
         folder = folder.parent
     return folder
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ....base.paths import user_path
+from ....base.paths import is_folder, user_path
 from ....config import sources
 from ....config.settings import Settings
 from ....wire.plan import Share
@@ -25,7 +25,7 @@ def hidden(settings: Settings, environment: Mapping[str, str], shares: Sequence[
     if not shares and not settings.wide_links:
         return ()
     own = _of_session(settings.state_dir, environment)
-    folders = [folder for folder in _ours(settings, environment) if folder in own or folder.is_dir()]
+    folders = [folder for folder in _ours(settings, environment) if folder in own or is_folder(folder)]
     return tuple(dict.fromkeys(map(os.path.realpath, folders)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ....base.errors import ExitCode, Refusal
+from ....base.paths import is_folder
 from ....config import sources
 from ....config.settings import Settings
 from ....images import image_lock
@@ -34,7 +35,7 @@ def checked(
     cache = sources.image_cache(settings)
     # Whoever else filled it is not told from root in Apptainer's user namespace: the site must vouch for it.
     vouched = (
-        cache is not None and cache.is_dir() and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
+        cache is not None and is_folder(cache) and (settings.image_cache_trusted or cache.stat().st_uid == os.getuid())
     )
     arrived = copies.arrived(cache, image.folder) if cache and vouched else None
     identities = approved.check(image.folder, _keys(settings), memory, key, progress_bar.shown, arrived)
