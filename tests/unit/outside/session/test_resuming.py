@@ -390,6 +390,51 @@ def test_a_job_that_is_started_again_goes_on_if_there_is_something_to_go_on_from
     assert again.savable.target == str(target)
 
 
+def test_a_file_that_no_desktop_could_be_suspended_into_is_refused_before_it_begins(site: Site) -> None:
+    readonly = site.folder / "readonly"
+    readonly.mkdir(mode=0o500)
+    for folder, why in ((site.folder / "gone", "is no folder to write to"), (readonly, "you cannot write there")):
+        with pytest.raises(Refusal, match=f"{folder}: {why}") as refused:
+            checked(site, "run", "--resume-if-there", str(folder / "desk.7lbd"))
+        assert refused.value.code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--at-end", "suspend", "--state-dir", "off"], "no folder for your key"),
+        (["--checkpoint-every", "30m", "--state-dir", "off"], "no folder for your key"),
+        (["--at-end", "suspend", "--state-dir", "{}/readonly/x"], "readonly: you cannot write there"),
+        (["--at-end", "suspend"], ""),
+        (["--state-dir", "off"], ""),
+    ],
+)
+def test_a_desktop_that_could_not_be_suspended_at_its_end_is_told_when_it_begins(
+    site: Site, words: list[str], why: str
+) -> None:
+    (site.folder / "readonly").mkdir(mode=0o500)
+    warnings = checked(site, "run", *(word.format(site.folder) for word in words)).warnings
+    told = [text for text in warnings if "cannot be saved" in text]
+    assert len(told) == (1 if why else 0)
+    assert why in "".join(told)
+
+
+def test_a_disk_whose_state_qemu_cannot_save_is_told_when_it_begins(site: Site) -> None:
+    image = site.folder / "image.toml"
+    image.write_text(image.read_text().replace('disk_bus = "virtio"', 'disk_bus = "nvme"'))
+    warnings = checked(site, "run", "--at-end", "suspend").warnings
+    assert any("at its end it is shut down, not suspended: its disk is on NVMe" in text for text in warnings)
+
+
+def test_what_goes_on_from_a_file_that_cannot_be_written_again_says_so(site: Site) -> None:
+    elsewhere = site.folder / "elsewhere"
+    elsewhere.mkdir()
+    file = site.save(site.facts()).rename(elsewhere / "desk.7lbd")
+    elsewhere.chmod(0o500)
+    warnings = checked(site, "run", "--resume", str(file), "--at-end", "suspend").warnings
+    assert any(f"not suspended: {elsewhere}: you cannot write there" in text for text in warnings)
+
+
 def checked(site: Site, verb: str, *words: str) -> Prepared:
     """What the checker comes to."""
     from sevenlbd.outside.cli import command_line

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import shlex
 import signal
 import sys
 import traceback
@@ -162,8 +163,9 @@ def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: 
     there = user_path(chosen.resume_if_there).absolute() if chosen.resume_if_there else earlier
     text = chosen.resume or (str(there) if there and _is_there(there) else "")
     if not options.goes_on and not text:
+        _check_target(there)
         fresh = prepare.prepare(chosen, here.environment, umask, folders, job)
-        return _saved_as(fresh, there, PassphraseSource(chosen.passphrase_file, options.passphrase))
+        return _forewarned(_saved_as(fresh, there, PassphraseSource(chosen.passphrase_file, options.passphrase)))
     from . import resuming  # its libraries are large
 
     again = job if job and job.restarts else None
@@ -174,7 +176,29 @@ def _begun(options: Namespace, chosen: Settings, here: Places, umask: int, job: 
     as_saved = resuming.machine_of(desktop)
     with resuming.naming_its_image(desktop):
         prepared = prepare.prepare(like_then, here.environment, umask, folders, job, as_saved)
-    return resuming.fitted(prepared, desktop, notes)
+    return _forewarned(resuming.fitted(prepared, desktop, notes))
+
+
+def _check_target(file: Path | None) -> None:
+    """That a desktop could be suspended into the file that was named. Raises Refusal: its end would be too late."""
+    from . import savable
+
+    if file and (why := savable.unwritable(file.parent)):
+        what = f"--resume-if-there {file}: the desktop could not be suspended into it: {why}"
+        hint = f"mkdir -p {shlex.quote(str(file.parent))}; or show it: apptainer run --bind FOLDER ..."
+        raise Refusal(ExitCode.USAGE, what, hint=hint)
+
+
+def _forewarned(prepared: Prepared) -> Prepared:
+    """With a warning now, where a desktop that is to be saved could not be: its end would be too late to hear of it."""
+    from . import savable
+
+    options = prepared.options
+    if prepared.savable is None or not (options.suspend_seconds or options.checkpoint_every):
+        return prepared
+    why = savable.hindrance(prepared.savable, prepared.plan.guest.disk_bus)
+    warning = f"this desktop cannot be saved, so at its end it is shut down, not suspended: {why}"
+    return replace(prepared, warnings=(*prepared.warnings, warning)) if why else prepared
 
 
 def _is_there(file: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .... import __version__
 from ....base.addresses import MAC
+from ....base.paths import is_folder, is_there
 from ....config.settings import Settings
 from ....images import layout
 from ....images.lookup.image import Image
@@ -46,6 +47,27 @@ def of(settings: Settings, environment: Mapping[str, str], image: Image, plan: P
         folder=str(place or ""),
         hook=image.description.warm_hook,
     )
+
+
+def hindrance(savable: Savable, disk_bus: str) -> str:
+    """Why a desktop could not be suspended at its end, as far as that shows when it begins; empty: by nothing known."""
+    if disk_bus == "nvme":
+        return "its disk is on NVMe, whose state QEMU cannot save"
+    if not (savable.folder or savable.lock):
+        return "there is no folder for your key and your saved desktops (state_dir is off)"
+    if savable.target:
+        return unwritable(Path(savable.target).parent)
+    if not savable.folder:
+        return "there is no folder for your saved desktops (state_dir is off)"
+    folder = Path(savable.folder)  # which is made when it is wanted
+    return unwritable(next(place for place in (folder, *folder.parents) if is_there(place)))
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file can be made there; empty if one can."""
+    if not is_folder(folder):
+        return f"{folder}: is no folder to write to"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder}: you cannot write there"
 
 
 def _warm_memory(image: Image, warm: Warm) -> LayerFile:
