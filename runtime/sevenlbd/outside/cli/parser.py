@@ -16,6 +16,7 @@ from ...config.merging import COMMAND_LINE, Source
 from ...config.settings import Settings, extra, flag_of, in_toml, nearest
 
 _FEW = 4  # as many options as fit the first line beside the verb
+_LEAST_WIDTH = 11  # columns, as argparse has it, however narrow the terminal says that it is
 # Of a line of a table: `  130  Ctrl-C`.
 _FIRST_COLUMN = re.compile(r"  +\S+  +")
 
@@ -38,9 +39,8 @@ class Page(argparse.HelpFormatter):
         parts = [*self._prog.split(), "[OPTION ...]", *(self._format_actions_usage([action], []) for action in named)]
         # No part is torn.
         line = " ".join(part.replace(" ", "\0") for part in parts).replace("%", "%%")
-        return textwrap.fill(
-            line, self._width - len("usage: "), subsequent_indent="    ", break_on_hyphens=False
-        ).replace("\0", " ")
+        width = max(self._width - len("usage: "), _LEAST_WIDTH)
+        return textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False).replace("\0", " ")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """argparse's method."""

@@ -23,6 +23,12 @@ def test_a_page_of_help_is_as_wide_as_the_terminal(name: str, columns: int, monk
     assert not re.search(r"[a-z]-\n", page)
 
 
+@pytest.mark.parametrize("name", ["", *(verb.name for verb in VERBS)])
+def test_a_page_of_help_is_shown_on_the_narrowest_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1")
+    assert command_line.build()[name].format_help().startswith("usage:")
+
+
 @pytest.mark.parametrize("name", ["", "image"])
 def test_paragraphs_and_the_table_of_exit_codes_stay_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(NARROW))
