@@ -29,12 +29,13 @@ from web import NewVisitor
 
 COSTLY = ("test_accept.py", "test_accept_foreign.py", "test_image_build.py", "test_worker.py")
 """They take ten minutes each on a slow machine: last, and where there is time."""
-LAST = "test_slides.py"
+LAST = ("test_slides.py", "test_coordinator_suspend.py")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """On a machine so slow that CI (`CI_END`, .ci/run) would end all of it by force, what does not fit is named."""
-    needed = {**dict.fromkeys(COSTLY, 30), LAST: 12}.get(item.path.name, 18)  # minutes, with all that comes after it
+    # Minutes, with all that comes after it.
+    needed = {**dict.fromkeys(COSTLY, 30), **dict.fromkeys(LAST, 12)}.get(item.path.name, 18)
     if (end := os.environ.get("CI_END")) and time.time() > float(end) - 60 * needed:
         pytest.skip("NOT RUN: this machine is too slow for CI's time")
 

@@ -102,3 +102,13 @@ def test_what_failed_in_a_few_files_is_run_once_more_with_these(
     assert ended == code
     assert ("-m pytest tests/unit/test_a.py --ignore" in calls) == (failed == ONE_FILE)
     assert "test_of_a_run_before" not in calls
+
+
+def test_of_files_that_were_named_those_that_failed_are_run_once_more_alone(tree: Path) -> None:
+    (tree / LASTFAILED).parent.mkdir(parents=True)
+    python = tree / "build/venv-test/bin/python"
+    python.write_text(SCRIPT.replace("\n", '\n[ "$1" != - ] || exec python3 "$@"\n', 1))
+    slides, suspended = "tests/session/test_slides.py", "tests/session/test_coordinator_suspend.py"
+    ended, calls = run(tree, f"{slides} {suspended}", names=json.dumps({f"{suspended}::test_x": True}))
+    assert ended == 0
+    assert f"-m pytest {suspended} --durations" in calls
