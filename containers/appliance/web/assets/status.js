@@ -62,13 +62,23 @@ const LAST_MINUTES = 10 * 60;
 
 const feed = new Feed();
 
+// What came of the last order: the session's next word must not wipe it away before it is read.
+let unheard = "";
+
+/** @param {string} text */
+function complain(text) {
+  unheard = text;
+  tell("hint", text);
+}
+
 /** @param {Status} status */
 function show(status) {
+  if (document.body.dataset["phase"] !== status.phase) unheard = "";
   document.body.dataset["phase"] = status.phase;
   tell("where", `${called(status)} on ${status.host}`);
   tell("headline", HEADLINES[status.phase] ?? status.phase);
   tell("lede", isOver(status) && status.reason ? sentence(status.reason) : (LEDES[status.phase] ?? ""));
-  tell("hint", isOver(status) ? sentence(status.hint) : "");
+  tell("hint", isOver(status) ? sentence(status.hint) : unheard);
   tell("paused", status.paused && !isOver(status) ? `The guest stands still: ${status.paused}` : "");
   showEmulation(status);
   const ways = isOver(status) ? [] : status.ways_out.map((text) => `Ways out: ${text}`);
@@ -278,6 +288,7 @@ function warmUp() {
  * @param {object} [body]
  */
 async function order(path, body = {}) {
+  complain("");
   if (feed.silent || feed.link !== "live") throw new Error("the line to the session is silent");
   await post(path, { ...body, heard: feed.told });
 }
@@ -287,7 +298,7 @@ function serveSuspend() {
     try {
       await order("api/suspend");
     } catch (error) {
-      tell("hint", `The order to suspend did not get through: ${error instanceof Error ? error.message : error}.`);
+      complain(`The order to suspend did not get through: ${error instanceof Error ? error.message : error}.`);
     }
   });
 }
@@ -305,7 +316,7 @@ function serveStop() {
     try {
       await order("api/stop", { now: now.checked });
     } catch (error) {
-      tell("hint", `The order to stop did not get through: ${error instanceof Error ? error.message : error}.`);
+      complain(`The order to stop did not get through: ${error instanceof Error ? error.message : error}.`);
     }
   });
 }
