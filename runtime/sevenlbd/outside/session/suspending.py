@@ -25,7 +25,7 @@ from ..saved.messages import Write
 from . import held_memory
 from .held_memory import Held
 from .keeper_link import KeeperLink
-from .preflight.prepared import Prepared
+from .preflight.prepared import NO_FOLDER, NO_KEY, ON_NVME, Prepared
 
 LOG = shared_files.LOGS / "saved.log"
 """What the processes that write and read say, if anything; never seen inside."""
@@ -84,15 +84,12 @@ class Suspending:
             what = "a session for commands cannot be suspended: the one that it runs would be lost"
             raise Refusal(ExitCode.USAGE, what, hint="wait for its end; or 7lbd stop")
         if guest.disk_bus == "nvme":
-            what = "the disk is on NVMe, whose state QEMU cannot save"
-            raise Refusal(ExitCode.IMAGE, what, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
+            raise Refusal(ExitCode.IMAGE, ON_NVME, hint='`disk_bus = "virtio"` or "scsi", with the driver in the guest')
         if not (savable.folder or order.recipients or self._lock(order)):
-            what = "there is no folder for your key and your saved desktops (state_dir is off)"
-            raise Refusal(
-                ExitCode.USAGE, what, hint="start the session with --state-dir DIR; or --to FILE and --passphrase"
-            )
+            hint = "start the session with --state-dir DIR; or --to FILE and --passphrase"
+            raise Refusal(ExitCode.USAGE, NO_KEY, hint=hint)
         if not savable.folder and not (order.target or savable.target):
-            raise Refusal(ExitCode.USAGE, "there is no folder for your saved desktops", hint="--to FILE")
+            raise Refusal(ExitCode.USAGE, NO_FOLDER, hint="--to FILE")
         usual = savable.target or Path(savable.folder) / f"{self._prepared.plan.session}{places.SUFFIX}"
         target = Path(order.target or usual)
         claims.check_not_anothers(target)

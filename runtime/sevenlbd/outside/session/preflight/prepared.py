@@ -61,6 +61,12 @@ class Savable:
     """The passphrase that opens it, where it is not the user's key."""
 
 
+# Why a session cannot be suspended: it is warned of when it begins, and is the refusal of whoever wants it later.
+ON_NVME = "its disk is on NVMe, whose state QEMU cannot save"
+NO_KEY = "there is no folder for your key and your saved desktops (state_dir is off)"
+NO_FOLDER = "there is no folder for your saved desktops (state_dir is off)"
+
+
 @dataclass(frozen=True)
 class WorkerImage:
     """How an image joins a pool."""

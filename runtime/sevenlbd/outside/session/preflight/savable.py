@@ -18,7 +18,7 @@ from ...saved import places
 from ...saved.facts import Facts, HostCpu, MachineFacts
 from ...saved.messages import LayerFile
 from . import warmth
-from .prepared import Savable
+from .prepared import NO_FOLDER, NO_KEY, ON_NVME, Savable
 
 
 def of(settings: Settings, environment: Mapping[str, str], image: Image, plan: Plan, login: str) -> Savable:
@@ -52,13 +52,13 @@ def of(settings: Settings, environment: Mapping[str, str], image: Image, plan: P
 def hindrance(savable: Savable, disk_bus: str) -> str:
     """Why a desktop could not be suspended at its end, as far as that shows when it begins; empty: by nothing known."""
     if disk_bus == "nvme":
-        return "its disk is on NVMe, whose state QEMU cannot save"
+        return ON_NVME
     if not (savable.folder or savable.lock):
-        return "there is no folder for your key and your saved desktops (state_dir is off)"
+        return NO_KEY
     if savable.target:
         return unwritable(Path(savable.target).parent)
     if not savable.folder:
-        return "there is no folder for your saved desktops (state_dir is off)"
+        return NO_FOLDER
     folder = Path(savable.folder)  # which is made when it is wanted
     return unwritable(next(place for place in (folder, *folder.parents) if is_there(place)))
 
