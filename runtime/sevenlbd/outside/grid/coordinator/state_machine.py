@@ -314,7 +314,7 @@ class StateMachine:
                 if not self._new(holding, now):
                     break
                 jobs -= 1
-            if jobs > 0 and holding and holding.stage is ImageStage.WHOLE and self._lacks_memory(now):
+            if jobs > 0 and holding and holding.stage is ImageStage.WHOLE and self._lacks_memory_alone(now):
                 needs = f"{units.size(self.terms.slot_memory)} for a VM and {units.size(self.terms.memory_left)}"
                 self.decisions.tell_once(name, "memory", f"{needs} that are the owner's are not free")
         self._tell_large(large, now)
@@ -331,19 +331,21 @@ class StateMachine:
 
     def _may_begin(self, now: float) -> bool:
         """Whether there is a slot, and the owner's memory stays hers when all that begins has what it asked for."""
-        return self._has_place(now) and not self._lacks_memory(now)
+        return self._has_place(now) and not self._lacks_memory()
 
     def _has_place(self, now: float) -> bool:
         if self.why_not(now) or self.locked or not (self.look and self.look.may_begin):
             return False
         return sum(vm.stage is not Stage.SUSPENDED for vm in self.vms.values()) < self.terms.slots
 
-    def _lacks_memory(self, now: float) -> bool:
-        """Whether that alone is missing for one more."""
+    def _lacks_memory_alone(self, now: float) -> bool:
+        return self._has_place(now) and self._lacks_memory()
+
+    def _lacks_memory(self) -> bool:
         memory = self.look.memory if self.look else None
         beginning = sum(vm.stage in (Stage.CHECKING, Stage.STARTING) for vm in self.vms.values())
         need = self.terms.memory_left + (beginning + 1) * self.terms.slot_memory
-        return memory is not None and memory < need and self._has_place(now)
+        return memory is not None and memory < need
 
     def _new(self, holding: Holding, now: float) -> bool:
         """Whether there is a slot for one: a suspended VM has its own until it goes on."""
