@@ -93,6 +93,13 @@ class World:
         self.tell(ImageChecked(vm), VmReady(vm))
         return vm
 
+    def suspended(self) -> str:
+        """One that ran until the owner came, and waits for its slot."""
+        vm = self.running()
+        self.later(1, OWNED)
+        self.tell(VmSaved(vm))
+        return vm
+
     def stage(self, vm: str) -> Stage:
         return self.machine.vms[vm].stage
 
@@ -184,17 +191,13 @@ def test_one_that_refuses_every_step_is_killed_within_the_grace(world: World) ->
 
 
 def test_when_the_owner_leaves_the_suspended_vm_goes_on_in_its_slot(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     assert of(world.later(60), acts.CheckImage)[0].vm.id == vm
     assert [act.vm.saved for act in of(world.tell(ImageChecked(vm)), acts.StartVm)] == [True]
 
 
 def test_a_suspended_vm_that_gets_no_token_waits_on_with_its_job_and_asks_again(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     world.later(60)
     world.tell(ImageChecked(vm))
     found = world.tell(NoPass(vm, "the pool's service does not answer"))
@@ -217,9 +220,7 @@ def test_a_vm_that_others_have_begun_is_nobodys_failure_and_is_wanted_again_when
 
 
 def test_when_the_lease_is_over_the_suspended_vm_is_dropped(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     dropped = of(world.later(TERMS.lease, OWNED), acts.DropSaved)
     assert [act.vm.id for act in dropped] == [vm]
     assert vm not in world.machine.vms
@@ -253,9 +254,7 @@ def test_the_owner_who_comes_while_an_image_is_verified_finds_no_vm(world: World
 
 
 def test_the_owner_who_comes_while_one_goes_on_leaves_it_suspended(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     world.later(1)
     world.later(1, OWNED)
     assert of(world.tell(ImageChecked(vm)), acts.StartVm) == []
@@ -263,9 +262,7 @@ def test_the_owner_who_comes_while_one_goes_on_leaves_it_suspended(world: World)
 
 
 def test_one_that_had_not_gone_on_yet_when_the_owner_came_back_is_as_it_was(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     world.later(1)
     world.tell(ImageChecked(vm))
     assert of(world.later(1, OWNED), acts.EndVm)
@@ -277,9 +274,7 @@ def test_one_that_had_not_gone_on_yet_when_the_owner_came_back_is_as_it_was(worl
 
 
 def test_one_that_had_gone_on_before_it_heard_of_the_owner_has_no_file_to_go_on_from_once_more(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     world.later(1)
     world.tell(ImageChecked(vm))
     assert of(world.later(1, OWNED), acts.EndVm)
@@ -486,9 +481,7 @@ def test_a_pool_that_gives_one_image_two_names_ends_no_coordinator_and_starts_no
 
 def test_no_number_of_jobs_keeps_the_owner_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.machine.terms = replace(TERMS, slots=1)
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    vm = world.suspended()
     world.later(1)
     world.tell(ImageChecked(vm), NoPass(vm, "not now"))
     may_begin, asked = world.machine._may_begin, itertools.count()
@@ -521,9 +514,7 @@ def test_a_killed_coordinators_suspended_vms_go_on_and_its_others_are_told_as_lo
 
 
 def test_every_change_has_its_reason(world: World) -> None:
-    vm = world.running()
-    world.later(1, OWNED)
-    world.tell(VmSaved(vm))
+    world.suspended()
     assert [change for change in world.machine.decisions.changes if not change.why] == [
         change for change in world.machine.decisions.changes if change.what == ImageStage.WHOLE
     ]
