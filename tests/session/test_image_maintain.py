@@ -365,7 +365,7 @@ def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
     for name in ("disk.qcow2", "image.toml"):
         (shutil.copy if name == "image.toml" else os.link)(spare / name, version / name)
     toml = version / "image.toml"
-    toml.write_text(toml.read_text().replace('name = "demo"', 'name = "win"'))
+    toml.write_text(toml.read_text().replace('name = "demo"', 'name = "win"') + 'administrator = "root"\n')
     before = version.joinpath("disk.qcow2").stat()
     assert repository.image("publish", "win@1").returncode == 0
     site, network = work / "site.toml", work / "net"
@@ -383,6 +383,7 @@ def test_a_debian_is_maintained(work: Path, base: Path, spare: Path) -> None:
             assert said == f"vendord license.example.edu {siteserver.VENDOR}"
             start, size = (int(console.run(f"cat /sys/class/block/vda2/{name}")) for name in ("start", "size"))
             console.run("echo kept > /home/user1/of-maintenance")
+            assert console.run(f"su root -c 'id -u' <<<'{running.password()}'").endswith("0"), "by the agent"
             console.run("(sleep 2; exec sudo systemctl poweroff) & disown")
             # A kernel that has much to say waits for whoever is on its serial line and does not listen.
             console.close()
