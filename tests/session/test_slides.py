@@ -266,6 +266,8 @@ def test_jobs_run_in_the_vms_that_they_name_on_machines_that_nobody_needs_and_ea
     plain = no_vm_begins_for_a_job_that_names_none(grid)
     first, second, beside = night_falls(grid, plain)
     grid.side.publish("sim", "2", "sim", tampered=True)
+    # The pool offers it some seconds later: until then a VM of the version before may begin.
+    sim.wait_change("image sim@2", "refused", seconds=_UP)
     a_machine_is_killed(grid, second)
     at_seven_they_are_gone(grid, first, beside)
     a_tampered_version_starts_nothing_and_a_signed_newer_one_does(grid, second)
