@@ -328,7 +328,7 @@ def test_a_list_is_done_by_two_machines_with_retries_and_a_table(tmp_path: Path,
     (tmp_path / "case.inp").write_text("7\n")
     (tmp_path / "step.sh").write_text(
         "case $1 in\nflaky) [ -e /tmp/been ] || { : >/tmp/been; exit 9; } ;;\nbad) echo no >&2; exit 3 ;;\nesac\n"
-        'mkdir -p "out/$1"\nfor n in $(seq 20); do echo "$1 $n" >"out/$1/$n.txt"; done\n'
+        'mkdir -p out\nfor n in $(seq 20); do echo "$1 $n" >"out/$n.txt"; done\n'
         'printf "%s of %s: %s %s" "$1" "$(cat case.inp)" "$2" "$STUDY"\n'
     )
     lines = ["1 'a b'", "", "# no command", "2 c\\d", '["3", "\u65e5 \\"x"]', "flaky", "bad"]
@@ -356,10 +356,11 @@ def test_a_list_is_done_by_two_machines_with_retries_and_a_table(tmp_path: Path,
     assert (tmp_path / "kept" / "2.out").read_text() == "2 of 7: c\\d s"
     assert (tmp_path / "kept" / "3.out").read_text() == '3 of 7: \u65e5 "x s'
     assert (tmp_path / "kept" / "5.err").read_text() == "no\n"
-    for name in ("1", "2", "3", "flaky"):
-        files = sorted((tmp_path / "out" / name).iterdir())
+    for number, name in enumerate(("1", "2", "3", "flaky"), 1):
+        files = sorted((tmp_path / "kept" / str(number) / "out").iterdir())
         assert len(files) == 20, name
-        assert all(file.read_text() == f"{name} {file.stem}\n" for file in files)
-    assert not (tmp_path / "out" / "bad").exists()
+        assert all(file.read_text() == f"{name} {file.stem}\n" for file in files), "named as all others', and its own"
+    assert not (tmp_path / "kept" / "5").exists()
+    assert not (tmp_path / "out").exists()
     assert harness.wait_until_gone(harness.my_processes() - before) == set()
     assert not base.exists()

@@ -53,7 +53,9 @@ def _options(parser: Parser) -> None:
     job.add_argument("--no-stdin", action="store_true", help="do not hand our standard input on to it")
     apart = "copy this file or folder into a folder of the session's, where it works instead of in your current one"
     job.add_argument("--input", metavar="FILE", action="append", default=[], help=apart)
-    back = "copy such files back from there into your current folder; * and ** as in a shell"
+    back = (
+        "copy such files back from there into your current folder (of a list, into --results); * and ** as in a shell"
+    )
     job.add_argument("--output", metavar="GLOB", action="append", default=[], help=back)
     several = parser.add_argument_group("one machine for several commands")
     several.add_argument(
@@ -63,7 +65,7 @@ def _options(parser: Parser) -> None:
     several.add_argument("--parallel", metavar="N", default="", help="run a list of commands in so many machines")
     listed = "the list: a command a line, behind the words that follow `--`; - is standard input (default: -)"
     several.add_argument("--list", metavar="FILE", default="-", help=listed)
-    results = "folder for what each prints, and the table of all (default: exec-results)"
+    results = "folder for what each prints and brings back, and the table of all (default: exec-results)"
     several.add_argument("--results", metavar="DIR", default="exec-results", help=results)
     again = "how often one that fails is run again (default: 0); one whose machine is lost is, once, in any case"
     several.add_argument("--retries", metavar="N", default="0", help=again)

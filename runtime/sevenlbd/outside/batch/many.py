@@ -152,8 +152,11 @@ class _Pool:
         assert one.folder is not None
         began = time.monotonic()
         try:
-            with self.kept.sinks(task.number) as sinks:
-                end = self._ended(one.folder, task, sinks)
+            with ExitStack() as stack:
+                sinks = stack.enter_context(self.kept.sinks(task.number))
+                results = stack.enter_context(self.kept.folder(task.number)) if self.common.outputs else None
+                request = replace(self.common, order=self._order(task.command), results=results)
+                end = self._ended(one.folder, request, sinks)
         except Refusal as refusal:
             end = lost(refusal.what)
         except OSError as error:
@@ -166,9 +169,8 @@ class _Pool:
             self._done(task, end, time.monotonic() - began, advance)
         return not end.lost and end.code != OwnCode.TIMED_OUT and not self.options.fresh
 
-    def _ended(self, folder: Path, task: _Task, sinks: Sinks) -> CommandEnd:
+    def _ended(self, folder: Path, request: JobRequest, sinks: Sinks) -> CommandEnd:
         """How one run of it ends. Raises Refusal when the machine takes none."""
-        request = replace(self.common, order=self._order(task.command))
         job = GuestJob(folder, request, sinks, windows=in_session.running(folder).runs == "windows")
         with self._lock:
             self._jobs.add(job)

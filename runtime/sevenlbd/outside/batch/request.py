@@ -20,7 +20,9 @@ class JobRequest:
     outputs: tuple[str, ...] = ()
     """Patterns of what is copied back from there."""
     folder: str = ""
-    """The user's current folder on the node: to which outputs come back."""
+    """The user's current folder on the node: to which outputs come back, unless there is `results`."""
+    results: int | None = None
+    """A descriptor of a folder that is this command's alone, and outputs come back to: of a list, one like another."""
     umask: int = 0o077
     """The user's own, for what comes back."""
     as_json: bool = False

@@ -77,6 +77,17 @@ class Results:
             os.close(out)
             os.close(err)
 
+    @contextmanager
+    def folder(self, number: int) -> Iterator[int]:
+        """A folder for the files of one command, which are named as any other's. A descriptor. Raises OSError."""
+        descriptor = _below(self._folder, str(number), self._common.umask)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):  # none has come
+                os.rmdir(str(number), dir_fd=self._folder)
+
     def add(self, result: JobResult) -> None:
         """One more is done."""
         with self._lock:
@@ -118,16 +129,21 @@ def _made_folder(path: Path, umask: int) -> int:
     at = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in filter(None, steps):
-            with suppress(FileExistsError):
-                os.mkdir(step, dir_fd=at)
-                os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
-            below = os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
+            below = _below(at, step, umask)
             os.close(at)
             at = below
         return at
     except BaseException:
         os.close(at)
         raise
+
+
+def _below(at: int, step: str, umask: int) -> int:
+    """A folder in it, made where it is not there; no link is followed."""
+    with suppress(FileExistsError):
+        os.mkdir(step, dir_fd=at)
+        os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
+    return os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
 
 
 def _made(folder: int, name: str, umask: int) -> int:

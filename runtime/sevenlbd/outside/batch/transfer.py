@@ -100,18 +100,20 @@ def fetched(work: int, request: JobRequest, end: CommandEnd, is_over: Callable[[
     """Copy what the patterns name to the user's folder, until it `is_over`. Returns `end`, or why that is not all."""
     done = 0
     missing = []
+    # The user's own, by a path, which may lead through links; or by the descriptor that holds one, which nobody knows.
+    top = request.folder if request.results is None else f"/proc/self/fd/{request.results}"
     try:
         for pattern in request.outputs:
             before = done
             for name, _ in outputs.found(work, [pattern]):
-                _fetch(work, name, Path(request.folder), request.umask, is_over)
+                _fetch(work, name, Path(top), request.umask, is_over)
                 done += 1
             if done == before:
                 missing.append(pattern)
     except InterruptedError:
         return failed(f"interrupted: only {done} of its files came back, and it ended with {end.code}")
     except OSError as error:
-        where = error.filename or request.folder
+        where = str(error.filename or top) if request.results is None else str(error.filename).removeprefix(f"{top}/")
         return failed(f"{where}: {error.strerror}: only {done} of its files came back, and it ended with {end.code}")
     if missing and not end.code:
         return failed(f"it left no file that --output {missing[0]} names")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +16,7 @@ import pytest
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config.settings import Settings
 from sevenlbd.images.lookup import image as images
-from sevenlbd.outside.batch import in_session, kept_machine, machine_words, many
+from sevenlbd.outside.batch import in_session, kept_machine, machine_words, many, transfer
 from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.batch.results import TABLE, JobResult, Results
@@ -91,6 +93,35 @@ def test_each_command_is_done_once_and_its_output_is_in_a_file_of_its_number(
     assert (tmp_path / "results" / "7.out").read_text() == "c7"
     rows = (tmp_path / "results" / TABLE).read_text().splitlines()
     assert len(rows) == 51
+
+
+def test_each_commands_files_come_into_a_folder_of_its_number_and_no_link_is_followed(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    common = JobRequest(Order(("x",)), outputs=("result.csv",), folder=str(tmp_path))
+    well = CommandEnd(0, full=0)
+
+    def came(kept: Results, number: int) -> CommandEnd:
+        (work / "result.csv").write_text(f"{number}")
+        held = os.open(work, os.O_RDONLY)
+        try:
+            with kept.folder(number) as folder:
+                return transfer.fetched(held, replace(common, results=folder), well)
+        finally:
+            os.close(held)
+
+    with Results(str(tmp_path / "results"), common) as kept:
+        assert [came(kept, number) for number in (1, 2)] == [well] * 2
+        assert [(tmp_path / f"results/{number}/result.csv").read_text() for number in (1, 2)] == ["1", "2"]
+        (tmp_path / "results/3/result.csv").mkdir(parents=True)
+        assert came(kept, 3).said.startswith("result.csv: Is a directory: only 0 of its files came back")
+        with kept.folder(4):
+            pass
+        assert not (tmp_path / "results/4").exists(), "none has come"
+        (tmp_path / "results/5").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(NotADirectoryError), kept.folder(5):
+            pass
 
 
 def test_one_that_fails_is_run_again_as_often_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
