@@ -27,6 +27,7 @@ What it decides is a pure state machine: events in, acts out, no clock and no I/
 - owner_asking: how she asks and orders, of every coordinator there
 - overview: what she sees
 - service: the loop: from acts to deeds
+- unforeseen: a fault in one of its threads
 - coordinator_verb: the verb
 - owner_verbs: the owner's verbs
 - unit_file: the same as a service of systemd's

@@ -65,10 +65,14 @@ class ImageFetch:
         except Altered as altered:
             return self._ended(FetchOutcome.ALTERED, altered.what)
         except Refusal as refusal:
-            return self._ended(FetchOutcome.BROKEN, refusal.what)
+            return self.broken(refusal.what)
         except OSError as error:
             full = error.errno in _FULL
             return self._ended(FetchOutcome.FULL if full else FetchOutcome.BROKEN, error.strerror or str(error))
+
+    def broken(self, why: str) -> FetchEnded:
+        """It is tried again later."""
+        return self._ended(FetchOutcome.BROKEN, why)
 
     def _ended(self, outcome: FetchOutcome, why: str) -> FetchEnded:
         return FetchEnded(self._offered.manifest, outcome, why, self.bytes)

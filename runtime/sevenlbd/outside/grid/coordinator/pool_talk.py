@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from ....base.errors import Refusal
@@ -16,6 +17,7 @@ from ..client import MachineBarred, PoolDeclined, PoolGone, PoolNotNow
 from ..machine_report import Report
 from ..protocol import Images, OfferedImage, Waiting, WorkerOrder, WorkerPass
 from .happenings import Happening, ImagesTold, KeyTold, NoPass, PoolSilent, PoolTold
+from .unforeseen import instead
 
 type Tell = Callable[[Happening], None]
 
@@ -53,11 +55,11 @@ class PoolTalk:
 
     def ask(self, report: Report) -> None:
         """Say what we do and hear what is wanted: PoolTold and, when it has changed, ImagesTold before that."""
-        self._jobs.put(lambda: self._ask(report))
+        self._jobs.put(lambda: self._tell(instead(lambda: self._asked(report), PoolSilent)))
 
     def pass_for(self, vm: str, order: WorkerOrder, done: Callable[[WorkerPass | NoPass], None]) -> None:
         """A token for a VM, or why there is none; in this thread."""
-        self._jobs.put(lambda: done(self._pass_for(vm, order)))
+        self._jobs.put(lambda: done(instead(lambda: self._pass_for(vm, order), partial(NoPass, vm))))
 
     def get(self, image: OfferedImage, name: str, begin: int, end: int) -> Iterator[bytes]:
         """Bytes of a file, in the caller's thread. A ticket that is over is replaced once. Raises Refusal."""
@@ -96,7 +98,7 @@ class PoolTalk:
         else:
             self._unlock = None
 
-    def _ask(self, report: Report) -> None:
+    def _asked(self, report: Report) -> PoolTold | PoolSilent:
         try:
             self._have_key()
             waiting = self._service.waiting()
@@ -107,13 +109,13 @@ class PoolTalk:
                 self._tell(ImagesTold(images.images))
                 self._listed = waiting.images
             self._report(report)
-            self._tell(PoolTold(waiting))
+            return PoolTold(waiting)
         except MachineBarred as barred:
-            self._tell(PoolSilent(barred.what, final=True))
+            return PoolSilent(barred.what, final=True)
         except PoolGone as gone:
-            self._tell(PoolSilent(gone.what, after=gone.after))
+            return PoolSilent(gone.what, after=gone.after)
         except Refusal as refusal:
-            self._tell(PoolSilent(refusal.what))
+            return PoolSilent(refusal.what)
 
     def _report(self, report: Report) -> None:
         """Nobody waits for it: one that is declined changes nothing."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from ....base.errors import Refusal
@@ -47,6 +48,7 @@ from .pool_talk import PoolService, PoolTalk
 from .stages import RUNNING, STAYING, Vm
 from .state_machine import StateMachine
 from .terms import Terms
+from .unforeseen import instead
 from .vm_sessions import VmOrder, VmSessions
 
 _LOOK_SECONDS = 2.0  # a look costs a millisecond; of the owner's time none is to be lost
@@ -161,7 +163,7 @@ class Service:
                 self._touch()
             case acts.FetchImage(image=image):
                 self._fetch = ImageFetch(image, self._store, self._keys(), self._talk.get, self._rate)
-                self._in_thread(self._fetch.run)
+                self._in_thread(self._fetch.run, self._fetch.broken)
             case acts.StopFetch() if self._fetch:
                 self._fetch.over.set()
             case acts.DropImage(digest=digest):
@@ -193,7 +195,7 @@ class Service:
     def _check(self, vm: Vm) -> None:
         image, name, keys = vm.image, vm.id, self._keys()
         memory = self._files.place / "cache" / "7lbd" / "verified.json"
-        self._in_thread(lambda: ImageChecked(name, self._store.check(image, keys, memory)))
+        self._in_thread(lambda: ImageChecked(name, self._store.check(image, keys, memory)), partial(ImageChecked, name))
 
     def _start(self, vm: Vm, got: WorkerPass | NoPass) -> None:
         """The token is there, or is not; and meanwhile the owner may have come."""
@@ -227,8 +229,8 @@ class Service:
             )
         )
 
-    def _in_thread(self, work: Callable[[], Happening]) -> None:
-        threading.Thread(target=lambda: self._queue.put(work()), daemon=True).start()
+    def _in_thread[T: Happening](self, work: Callable[[], T], failed: Callable[[str], T]) -> None:
+        threading.Thread(target=lambda: self._queue.put(instead(work, failed)), daemon=True).start()
 
     def _keys(self) -> tuple[str, ...]:
         """The coordinator's own, or else the site's; what is no key counts for nothing."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ....base import process
@@ -33,6 +34,7 @@ from .happenings import VmClaimed, VmGone, VmNotSaved, VmReady, VmSaved
 from .own_files import OwnFiles
 from .pool_talk import Tell
 from .stages import Vm
+from .unforeseen import instead
 
 _LAST_WORDS = 5  # lines of a session that did not begin
 _GONE_SECONDS = 20.0  # a guess: a machine that is switched off is gone in one or two; a later start removes the rest
@@ -113,7 +115,7 @@ class VmSessions:
             return
         one = self._running[order.vm.id] = _Running(order.vm, running, stack)
         assert running.stdout
-        threading.Thread(target=self._read, args=(one, running.stdout), daemon=True, name=order.vm.id).start()
+        threading.Thread(target=self._watch, args=(one, running.stdout), daemon=True, name=order.vm.id).start()
 
     def words(self, order: VmOrder, record: str) -> list[str]:
         """The command line of our own."""
@@ -177,12 +179,17 @@ class VmSessions:
             threading.Thread(target=do, args=(one,), daemon=True).start()
 
     def _suspend(self, one: _Running) -> None:
+        if why_not := instead(lambda: self._why_not_suspended(one), str):
+            self._tell(VmNotSaved(one.vm.id, why_not))
+
+    def _why_not_suspended(self, one: _Running) -> str:
         try:
             control.send_suspend(self._files.sessions / one.vm.id, SuspendOrder(), lambda _done, _total, _what: None)
         except Refusal as refusal:
-            self._tell(VmNotSaved(one.vm.id, refusal.what))
+            return refusal.what
         except (OSError, ValueError) as error:
-            self._tell(VmNotSaved(one.vm.id, getattr(error, "strerror", None) or str(error)))
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return ""
 
     def _stop(self, one: _Running, *, now: bool) -> None:
         """One that does not listen yet, or not any more, is told by a signal."""
@@ -191,15 +198,24 @@ class VmSessions:
         except (OSError, ValueError):
             one.process.send_signal(signal.SIGTERM)
 
-    def _read(self, one: _Running, lines: Iterator[bytes]) -> None:
-        """All that a session says, to its end: a thread's whole life."""
+    def _watch(self, one: _Running, lines: Iterator[bytes]) -> None:
+        """A thread's whole life: of a session that nobody hears any more there is none."""
+        self._tell(instead(lambda: self._heard_out(one, lines), partial(self._unheard, one)))
+
+    def _unheard(self, one: _Running, why: str) -> VmGone:
+        one.process.send_signal(signal.SIGKILL)
+        one.stack.close()  # waits for it
+        return VmGone(one.vm.id, failed=True, why=why)
+
+    def _heard_out(self, one: _Running, lines: Iterator[bytes]) -> VmSaved | VmGone:
+        """All that it says, to its end."""
         with suppress(ValueError):  # the pipe was closed under us: the coordinator ends
             for said in printed_events.read(lines):
                 self._hear(one, said)
         one.stack.close()  # here, as it waits for the process
         saved = one.saved and self.saved_file(one.vm.id).is_file()
         why = one.why or (one.words[-1] if one.words else "")
-        self._tell(VmSaved(one.vm.id) if saved else VmGone(one.vm.id, one.failed, why))
+        return VmSaved(one.vm.id) if saved else VmGone(one.vm.id, one.failed, why)
 
     def _hear(self, one: _Running, said: dict[str, object] | str) -> None:
         if isinstance(said, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,19 +14,23 @@ from typing import Any, cast
 import pool_service
 import pytest
 import signed_image
+from sevenlbd.base import process
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.config import sources
 from sevenlbd.config.settings import KeyPlace, Settings
 from sevenlbd.images import layout
 from sevenlbd.outside.cli.command import CommandContext
+from sevenlbd.outside.console import printed_events
 from sevenlbd.outside.grid import membership
-from sevenlbd.outside.grid.coordinator import overview
+from sevenlbd.outside.grid.coordinator import holdings, overview, pool_pace
 from sevenlbd.outside.grid.coordinator import service as services
-from sevenlbd.outside.grid.coordinator.happenings import VmGone, VmReady, VmSaved
+from sevenlbd.outside.grid.coordinator.happenings import Happening, VmGone, VmReady, VmSaved
+from sevenlbd.outside.grid.coordinator.image_store import ImageStore
 from sevenlbd.outside.grid.coordinator.own_files import OwnFiles
 from sevenlbd.outside.grid.coordinator.owner_look import OwnerLook
 from sevenlbd.outside.grid.coordinator.owner_socket import OwnerCall
 from sevenlbd.outside.grid.coordinator.service import Pool, Service
+from sevenlbd.outside.grid.coordinator.stages import ImageVersion, Stage, Vm
 from sevenlbd.outside.grid.coordinator.vm_sessions import VmOrder, VmSessions
 from sevenlbd.outside.grid.machine_report import Report
 from sevenlbd.outside.grid.membership import Membership
@@ -52,7 +57,7 @@ class FakePool:
 
     def __init__(self, offering: Offering) -> None:
         self.offering = offering
-        self.wanted = 1
+        self.wanted, self.poll = 1, 5.0
         self.reports: list[Report] = []
         self.orders: list[WorkerOrder] = []
         self.gives_passes = True
@@ -61,7 +66,7 @@ class FakePool:
 
     def waiting(self) -> Waiting:
         demands = (Demand("lab", self.wanted, 1, 1, 1),) if self.wanted else ()
-        return Waiting(ADDRESS, demands, "0" * 64, Pace(5.0, 5.0))
+        return Waiting(ADDRESS, demands, "0" * 64, Pace(self.poll, self.poll))
 
     def images(self) -> Images:
         return Images((self.offering.offered,), "a-ticket", 60.0)
@@ -166,6 +171,76 @@ def test_from_a_waiting_job_to_a_vm_with_its_token_and_off_again_when_the_owner_
     until(life, lambda: not life._machine.vms)
     assert changes(life).endswith("vm:joined vm:ending vm:gone")
     assert all("a.b.c" not in path.read_text(errors="replace") for path in life._files.place.glob("*.*"))
+
+
+class NobodyForesaw(Exception):
+    """A fault of ours, wherever it is."""
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("waiting", "pool:does not answer"),
+        ("file", "image:in part"),
+        ("worker", "vm:gone"),
+    ],
+)
+def test_a_fault_in_a_thread_is_told_and_the_next_try_goes_its_way(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], where: str, told: str
+) -> None:
+    """Otherwise the pool was never asked again, an image was on its way for ever, and a VM waited for its token."""
+    monkeypatch.setattr(pool_pace, "_SOONEST", 0.05)
+    monkeypatch.setattr(pool_pace, "_FIRST", 0.05)
+    desk.pool.poll = 0.05
+    monkeypatch.setattr(holdings, "_FIRST_WAIT", 0.05)
+    real, tries = getattr(desk.pool, where), 0
+
+    def once(*given: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise NobodyForesaw("here")
+        return real(*given)
+
+    monkeypatch.setattr(desk.pool, where, once)
+    life = desk.live()
+    until(life, lambda: told in changes(life))
+    until(life, lambda: desk.sessions.started)
+    assert "NobodyForesaw: here" in capfd.readouterr().err
+    whys = [str(one["why"]) for one in cast(Any, life._files.last_changes())]
+    assert any("a fault of 7lbd's: NobodyForesaw: here" in why for why in whys)
+
+
+def test_a_check_that_meets_a_fault_runs_no_vm(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(*_given: Any) -> str:
+        raise NobodyForesaw("here")
+
+    monkeypatch.setattr(ImageStore, "check", check)
+    life = desk.live()
+    until(life, lambda: "vm:gone" in changes(life))
+    assert desk.sessions.started == []
+    assert life._machine.vms == {}
+
+
+def test_a_session_that_cannot_be_heard_any_more_is_ended_and_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_lines: object) -> Iterator[str]:
+        raise NobodyForesaw("here")
+        yield ""
+
+    told: list[Happening] = []
+    sessions = VmSessions(OwnFiles(desk.folder / "grid"), told.append, {})
+    monkeypatch.setattr(sessions, "words", lambda *_: ["-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(process, "python", lambda _module: [sys.executable])
+    monkeypatch.setattr(printed_events, "read", read)
+    vm = Vm("g0-1", 0, ImageVersion("lab", "1", "0"), Stage.STARTING, 0.0)
+    sessions.start(VmOrder(vm, desk.folder, (), 1, GIB, 0, 0, {}))
+    pid = sessions._running["g0-1"].process.pid
+    deadline = time.monotonic() + 30
+    while not told:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert told == [VmGone("g0-1", failed=True, why="a fault of 7lbd's: NobodyForesaw: here")]
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_the_owner_who_comes_while_the_token_is_awaited_finds_no_session(desk: Desk) -> None:
