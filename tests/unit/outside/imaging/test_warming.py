@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,9 +142,10 @@ def test_a_machine_that_is_frozen_is_waited_for_as_every_other_is(tmp_path: Path
     make_qcow2(image / "disk.qcow2")
     described = 'schema = 1\nmemory = "64M"\ncpus = 1\nchannels = ["smbios", "agent"]\nlogon_hook = ["logon"]\n'
     (image / "image.toml").write_text(described)
-    here = sources.look_around({"HOME": str(tmp_path), "TMPDIR": str(tmp_path)})
     settings = Settings.model_validate({"accel": "tcg", "network": "user", "min_space": 0})
-    context: Any = SimpleNamespace(settings=settings, here=here, umask=0o077, folders=[])
-    prepared, _ = warming._prepared(context, images.from_folder(image), image)
+    with tempfile.TemporaryDirectory() as short:  # sockets are in it
+        here = sources.look_around({"HOME": str(tmp_path), "TMPDIR": short})
+        context: Any = SimpleNamespace(settings=settings, here=here, umask=0o077, folders=[])
+        prepared, _ = warming._prepared(context, images.from_folder(image), image)
     assert prepared.plan.guest.smbios, "its task may make another certificate before its ready line"
     assert prepared.plan.logon_hook == ("logon",)
