@@ -68,7 +68,7 @@ class PoolTalk:
         try:
             yield from self._service.file(image, name, begin, end, ticket)
             return
-        except MachineBarred:
+        except (MachineBarred, PoolNotNow):  # an expired one is a conflict (members.py): it was good once
             fresh = self._new_ticket(ticket)
         yield from self._service.file(image, name, begin, end, fresh)
 

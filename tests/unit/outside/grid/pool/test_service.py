@@ -20,6 +20,8 @@ from sevenlbd.base import atomic
 from sevenlbd.base.errors import ExitCode, Refusal
 from sevenlbd.outside.grid import membership, protocol
 from sevenlbd.outside.grid.client import MachineBarred, PoolClient, PoolDeclined, PoolGone, PoolNotNow
+from sevenlbd.outside.grid.coordinator.happenings import Happening, ImagesTold, PoolTold
+from sevenlbd.outside.grid.coordinator.pool_talk import PoolTalk
 from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
 from sevenlbd.outside.grid.membership import Membership
 from sevenlbd.outside.grid.pool import codes, machine_api, machine_keys, members, pool_folder
@@ -559,3 +561,21 @@ def test_a_machine_elsewhere_gets_no_key_and_is_told_where_it_would(tmp_path: Pa
         assert "key_networks" in (told.value.hint or "")
         assert machine.waiting()
         assert kept(pool) == []
+
+
+def test_a_coordinator_fetches_on_when_its_ticket_has_expired(
+    pool: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asked for the list hours ago, and for none since, as the offer has not changed."""
+    told: list[Happening] = []
+    talk = PoolTalk(pool.machine("lab"), told.append)
+    monkeypatch.setattr(members, "TICKET_SECONDS", -10.0)
+    assert isinstance(talk._asked(REPORT), PoolTold)
+    offered = next(one.images[0] for one in told if isinstance(one, ImagesTold))
+    monkeypatch.setattr(members, "TICKET_SECONDS", 3600.0)
+    for _ in range(2):
+        assert b"".join(talk.get(offered, "disk.qcow2", 0, 10)) == DISK[:10]
+    monkeypatch.setattr(members, "TICKET_SECONDS", -10.0)
+    talk._ticket = pool.machine("lab").images().ticket
+    with pytest.raises(PoolNotNow, match="expired"):
+        list(talk.get(offered, "disk.qcow2", 0, 10))  # nor is it asked for without end
