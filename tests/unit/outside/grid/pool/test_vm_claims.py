@@ -36,6 +36,12 @@ def vm(phase: VmPhase, slot: int = 0, since: float = 60.0, memory: int = 2 * GIB
     return RunningVm(slot, name, "1", phase, since, 2, memory)
 
 
+def noted(claims: Claims, machine: str, seen: RunningVm) -> None:
+    """A VM that was let begin."""
+    assert claims.take((), machine, WorkerOrder(seen.image, seen.slot, resumes=True))
+    claims.note(machine, report(seen))
+
+
 def jobs(claims: Claims, machine: str, demands: tuple[Demand, ...] = ONE) -> list[int]:
     return [demand.jobs for demand in claims.left(demands, machine)]
 
@@ -74,13 +80,13 @@ def test_a_claim_is_over_when_its_machine_says_what_came_of_it_or_nothing_any_mo
     ],
 )
 def test_a_vm_counts_while_it_has_no_job_and_is_large_enough(claims: Claims, seen: RunningVm, left: int) -> None:
-    claims.note("a", report(seen))
+    noted(claims, "a", seen)
     assert jobs(claims, "b") == [left]
 
 
 def test_a_large_vm_is_left_for_the_job_that_needs_it(claims: Claims) -> None:
-    claims.note("a", report(vm(VmPhase.WAITING, memory=8 * GIB)))
-    claims.note("b", report(vm(VmPhase.WAITING, memory=GIB)))
+    noted(claims, "a", vm(VmPhase.WAITING, memory=8 * GIB))
+    noted(claims, "b", vm(VmPhase.WAITING, memory=GIB))
     wanted = (Demand("lab", 1, 1, GIB, 0), Demand("lab", 2, 1, 8 * GIB, 0))
     assert jobs(claims, "c", wanted) == [0, 1]
     assert not claims.take(wanted, "c", WorkerOrder("lab", 0, 2, 2 * GIB)), "too small for what is left"
@@ -99,11 +105,40 @@ def test_nobody_begins_what_no_job_waits_for(claims: Claims) -> None:
 
 
 def test_a_machine_that_is_away_is_not_counted_on(claims: Claims, clock: Clock) -> None:
-    claims.note("a", report(vm(VmPhase.WAITING)))
+    noted(claims, "a", vm(VmPhase.WAITING))
     clock.now += 119
     assert jobs(claims, "b") == [0]
     clock.now += 2
     assert jobs(claims, "b") == [1]
+
+
+def test_a_machine_that_lies_hides_no_job_from_the_others(claims: Claims) -> None:
+    """It has what nobody let it begin, of any size, in any slot."""
+    claims.note("a", report(*(vm(VmPhase.STARTING, slot, memory=0) for slot in range(256))))
+    assert jobs(claims, "b") == [1]
+    assert claims.take(ONE, "b", WorkerOrder("lab", 0))
+
+
+def test_a_vm_that_no_job_takes_keeps_none_from_the_others_for_long(claims: Claims, clock: Clock) -> None:
+    noted(claims, "a", vm(VmPhase.STARTING))
+    for _ in range(9):
+        clock.now += 90
+        claims.note("a", report(vm(VmPhase.WAITING)))
+        assert jobs(claims, "b") == [0]
+    clock.now += 90
+    claims.note("a", report(vm(VmPhase.WAITING)))
+    assert jobs(claims, "b") == [1]
+    claims.note("a", report(vm(VmPhase.BUSY)))
+    claims.note("a", report(vm(VmPhase.WAITING)))
+    assert jobs(claims, "b") == [0], "its job has ended, and it takes the next one"
+
+
+def test_what_runs_when_the_service_begins_is_believed_while_it_hears(clock: Clock) -> None:
+    fresh = Claims(30.0, known=True, clock=clock)
+    fresh.note("a", report(vm(VmPhase.WAITING)))
+    clock.now += 46
+    fresh.note("a", report(vm(VmPhase.WAITING), vm(VmPhase.WAITING, 1)))
+    assert jobs(fresh, "b", (Demand("lab", 2, 1, GIB, 0),)) == [1]
 
 
 def test_a_service_with_machines_hears_them_first_and_one_without_begins_at_once(clock: Clock) -> None:
