@@ -14,7 +14,7 @@ import pool
 import pytest
 
 PAGE = harness.REPO / "docs" / "exec.md"
-SOLVER = '#!/bin/sh\necho "$*: $(cat case.inp)" | tee result.csv\n'
+SOLVER = '#!/bin/sh\n[ "$2" != 2 ] || exit 3\necho "$*: $(cat case.inp)" | tee result.csv\n'
 SECONDS = 600.0
 
 
@@ -70,7 +70,7 @@ def test_a_sweep_of_htcondors_runs_an_angle_a_job(site: Path, work: Path) -> Non
         script = blocks("#!/bin/sh\n# sweep.sh").replace("7lbd exec", f"{site} exec")
         (there.jobs / "sweep.sh").write_text(script)
         (there.jobs / "sweep.sh").chmod(0o755)
-        description = blocks("# sweep.sub").replace("queue 1000", "queue 2").replace("10G", "100M")
+        description = blocks("# sweep.sub").replace("queue 1000", "queue 3").replace("10G", "100M")
         job = there.submit(description)
         for number in range(2):
             one = f"{job.partition('.')[0]}.{number}"
@@ -78,3 +78,6 @@ def test_a_sweep_of_htcondors_runs_an_angle_a_job(site: Path, work: Path) -> Non
             assert there.ad(one, "ExitCode") == ["0"], (there.jobs / f"{number}.err").read_text()
             assert (there.jobs / f"{number}.out").read_text() == f"--angle {number}: steel\n"
             assert (there.jobs / f"result{number}.csv").read_text() == f"--angle {number}: steel\n"
+        failed = f"{job.partition('.')[0]}.2"
+        assert there.wait(failed, timeout=SECONDS) == condor.COMPLETED, "it left no result, and is not held"
+        assert there.ad(failed, "ExitCode") == ["3"]
