@@ -357,10 +357,10 @@ def test_a_list_is_done_by_two_machines_with_retries_and_a_table(tmp_path: Path,
     assert (tmp_path / "kept" / "3.out").read_text() == '3 of 7: \u65e5 "x s'
     assert (tmp_path / "kept" / "5.err").read_text() == "no\n"
     for number, name in enumerate(("1", "2", "3", "flaky"), 1):
-        files = sorted((tmp_path / "kept" / str(number) / "out").iterdir())
+        files = sorted((tmp_path / "kept" / f"{number}.files" / "out").iterdir())
         assert len(files) == 20, name
         assert all(file.read_text() == f"{name} {file.stem}\n" for file in files), "named as all others', and its own"
-    assert not (tmp_path / "kept" / "5").exists()
+    assert not (tmp_path / "kept" / "5.files").exists()
     assert not (tmp_path / "out").exists()
     assert harness.wait_until_gone(harness.my_processes() - before) == set()
     assert not base.exists()

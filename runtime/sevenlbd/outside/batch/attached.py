@@ -7,13 +7,14 @@ import os
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
 from ...wire.job_files import WORK
-from ..folders import job_folder
+from ..folders import job_folder, session_folders
 from ..session import control
 from . import transfer
 from .request import JobRequest
@@ -21,6 +22,9 @@ from .running import Running
 from .sinks import Sinks
 from .verdict import CommandEnd, failed, interrupted
 
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""What asks a command to end; Slurm's users have SIGUSR1 sent before the walltime (sbatch(1), --signal)."""
+LEAD = 20.0  # seconds before its machine's end: ten to end politely, and as much for its files; a guess
 _HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
 
 
@@ -70,18 +74,34 @@ class GuestJob:
                 return interrupted(self._signal)
             end = self._in_guest()
             urged = self._running.urged
-            return transfer.fetched(held, request, end, lambda: self._running.urged > urged) if end.own else end
+            # Also what it wrote when it was asked to end, out of time: nothing more comes of what has ended.
+            return end if end.lost else transfer.fetched(held, request, end, lambda: self._running.urged > urged)
 
     def _in_guest(self) -> CommandEnd:
         order = self._request.order
         assert order is not None, "a machine that is only kept runs nothing"
         with job_folder.made(self._session, self._hook.number) as folder:
             order.write(folder, windows=self._windows)
+            self._running.leave_at = _leave_at(self._session)
             self._hook.start()
             end = self._running.wait(folder)
             # What a guest that does not listen may yet hear stays, until the session's end.
             folder.stays = end.lost
             return end
+
+
+def ends_soon(session: Path) -> bool:
+    """Whether the machine's own end is so near that no command is begun in it any more."""
+    state = session_folders.read_state(session)
+    return state is not None and 0 < state.ends_at < time.time() + LEAD
+
+
+def _leave_at(session: Path) -> float:
+    """When a command is asked to end, as its machine will: seconds since the epoch."""
+    state = session_folders.read_state(session)
+    if state is None or not state.ends_at:
+        return float("inf")
+    return state.ends_at - min(LEAD, max(state.ends_at - time.time(), 0.0) / 2)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from ...base.errors import ExitCode, Refusal
 from ..cli.command import CommandContext
 from ..console import progress_bar, terminal
 from ..folders import session_folders
+from ..job import allocation
+from ..job.leads import AFTER_GUEST_SECONDS
 from . import command_list, in_session, kept_machine, machine_words, outlet, planned, results
-from .attached import GuestJob
+from .attached import ASKED, LEAD, GuestJob, ends_soon
 from .kept_machine import KeptMachine
 from .order import Order
 from .request import JobRequest
@@ -27,6 +29,8 @@ from .verdict import CommandEnd, OwnCode, failed, lost
 
 _SOME_FAILED = 123  # xargs(1): of the commands, some failed
 _LOST_TRIES = 2  # a command whose machine was lost is run once more; one that loses two loses every one
+_BEFORE_THE_MACHINES = 3.0  # seconds; a guess
+_STARTS, _PAUSE = 3, 10.0  # tries of a machine, and seconds between them: guesses; a node is short for a moment
 _MOST_MACHINES = 256  # a guess: no node has room for more
 
 
@@ -41,9 +45,10 @@ def run(context: CommandContext) -> int:
     words = machine_words.of(context, number)
     with Results(options.results, common) as kept:
         pool = _Pool(commands, common, kept, words, options)
-        for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for which in ASKED:
             signal.signal(which, pool.on_signal)
-        with progress_bar.counted(f"{len(commands)} commands in {number} machines", len(commands)) as advance:
+        what = f"{len(commands)} commands in {number} machines"
+        with _until_its_end(context, pool), progress_bar.counted(what, len(commands)) as advance:
             pool.work(number, advance)
         code = _told(kept.all(), common)
         outlet.flush(lambda: pool.is_over)
@@ -70,6 +75,23 @@ def _told(every: Sequence[JobResult], common: JobRequest) -> int:
     return _SOME_FAILED if theirs else OwnCode.FAILED
 
 
+@contextmanager
+def _until_its_end(context: CommandContext, pool: _Pool) -> Iterator[None]:
+    """The job's end is as good as a signal; a little before each machine asks its own command to end."""
+    job = allocation.of(context.here.environment)
+    lead = context.settings.stop_grace + AFTER_GUEST_SECONDS + LEAD + _BEFORE_THE_MACHINES
+    if not job or not job.ends:
+        yield
+        return
+    timer = threading.Timer(max(job.ends - lead - time.time(), 0.0), pool.end, ["the job ends"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass
 class _Task:
     number: int
@@ -87,9 +109,13 @@ class _Pool:
     options: Namespace
     _tasks: queue.SimpleQueue[_Task] = field(default_factory=queue.SimpleQueue)
     _over: bool = False
+    _why: str = ""
+    """Why it is over before all is done."""
     _jobs: set[GuestJob] = field(default_factory=set)
     _starting: set[KeptMachine] = field(default_factory=set)
     _trouble: str = ""
+    _any: bool = False
+    """Whether a machine has ever come up: where none does, another try helps nobody."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def work(self, number: int, advance: Callable[[int], None]) -> None:
@@ -106,12 +132,16 @@ class _Pool:
             while worker.is_alive():
                 worker.join(0.2)  # seconds: a signal is heard in between
         while (task := self._next()) is not None:
-            why = "it was interrupted" if self._over else f"there was no machine: {self._trouble}"
+            why = self._why if self._over else f"there was no machine: {self._trouble}"
             self._done(task, failed(why), 0.0, advance)
 
     def on_signal(self, _number: int, _frame: object) -> None:
-        """No more is begun, and those that run are asked to end; the second time at once. Machines on their way end."""
-        self._over = True
+        """As `end`, and the second time at once."""
+        self.end()
+
+    def end(self, why: str = "it was interrupted") -> None:
+        """No more is begun, and those that run are asked to end. Machines on their way end."""
+        self._over, self._why = True, self._why or why
         for job in list(self._jobs):
             job.urge()
         for one in list(self._starting):
@@ -130,9 +160,11 @@ class _Pool:
 
     def _worker(self, name: str, advance: Callable[[int], None]) -> None:
         """One machine after the other: one that was lost, or was left by a command in an unknown state, is replaced."""
-        count = 0
+        count = tries = 0
         while not self._over and not self._tasks.empty():
             count += 1
+            if tries:
+                self._pause()
             with ExitStack() as stack:
                 one = stack.enter_context(kept_machine.started([*self.words, "--keep", f"{name}-{count}"]))
                 self._starting.add(one)
@@ -141,11 +173,19 @@ class _Pool:
                 trouble = one.wait()
                 self._starting.discard(one)
                 if trouble:
-                    self._trouble = trouble
-                    return
+                    self._trouble, tries = trouble, tries + 1
+                    if tries == _STARTS or not self._any:
+                        return
+                    continue
+                self._any, tries = True, 0
                 while not self._over and (task := self._next()) is not None:
                     if not self._run(one, task, advance):
                         break
+
+    def _pause(self) -> None:
+        until = time.monotonic() + _PAUSE
+        while not self._over and time.monotonic() < until:
+            time.sleep(0.2)
 
     def _run(self, one: KeptMachine, task: _Task, advance: Callable[[int], None]) -> bool:
         """Run a command. Whether the machine is fit for another one."""
@@ -167,7 +207,8 @@ class _Pool:
             self._tasks.put(task)
         else:
             self._done(task, end, time.monotonic() - began, advance)
-        return not end.lost and end.code != OwnCode.TIMED_OUT and not self.options.fresh
+        fresh = self.options.fresh or ends_soon(one.folder)
+        return not end.lost and end.code != OwnCode.TIMED_OUT and not fresh
 
     def _ended(self, folder: Path, request: JobRequest, sinks: Sinks) -> CommandEnd:
         """How one run of it ends. Raises Refusal when the machine takes none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shlex
 import threading
@@ -50,7 +51,9 @@ class Results:
         self._events: sinks.Sinks = sinks.Json() if common.as_json else sinks.Raw()
         try:
             self._folder = _made_folder(user_path(folder), common.umask)
-            atomic.replace_in(self._folder, TABLE, _HEAD.encode())
+            _put_aside(self._folder, TABLE)
+            atomic.replace_in(self._folder, TABLE, _HEAD.encode(), 0o666 & ~common.umask)
+            self._table = os.open(TABLE, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
         except OSError as error:
             why = "it is a link" if error.errno in (errno.ELOOP, errno.ENOTDIR) else error.strerror
             what = f"--results {folder}: cannot be made: {why}"
@@ -60,11 +63,12 @@ class Results:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """The whole table, in the order of the list."""
+        """The whole table again, in the order of the list."""
         rows = "".join(result.row() for result in self.all())
         try:
             atomic.replace_in(self._folder, TABLE, (_HEAD + rows).encode(), 0o666 & ~self._common.umask)
         finally:
+            os.close(self._table)
             os.close(self._folder)
 
     @contextmanager
@@ -79,19 +83,23 @@ class Results:
 
     @contextmanager
     def folder(self, number: int) -> Iterator[int]:
-        """A folder for the files of one command, which are named as any other's. A descriptor. Raises OSError."""
-        descriptor = _below(self._folder, str(number), self._common.umask)
+        """A folder for the files of one run, which are named as any other's. A descriptor. Raises OSError."""
+        name = f"{number}.files"
+        _put_aside(self._folder, name)
+        descriptor = _below(self._folder, name, self._common.umask)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
             with suppress(OSError):  # none has come
-                os.rmdir(str(number), dir_fd=self._folder)
+                os.rmdir(name, dir_fd=self._folder)
 
     def add(self, result: JobResult) -> None:
         """One more is done."""
         with self._lock:
             self._results[result.number] = result
+            with suppress(OSError):  # the whole table is written at the end, and that is told
+                os.write(self._table, result.row().encode())
         said = {**result.end.event(), "number": result.number, "command": list(result.command)}
         said |= {"seconds": round(result.seconds, 3), "runs": result.runs}
         del said["event"]
@@ -144,6 +152,21 @@ def _below(at: int, step: str, umask: int) -> int:
         os.mkdir(step, dir_fd=at)
         os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
     return os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
+
+
+def _put_aside(folder: int, name: str) -> None:
+    """What an earlier list or run has left under this name must not pass for ours, nor be lost: `.NAME.1`, `.NAME.2`.
+
+    Hidden, since people gather results by `*`. Raises OSError.
+    """
+    for number in itertools.count(1):
+        aside = f".{name}.{number}"
+        try:
+            os.stat(aside, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):  # there is none
+                os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+            return
 
 
 def _made(folder: int, name: str, umask: int) -> int:

@@ -32,6 +32,8 @@ class Running:
     ask_alive: Callable[[], str]
     timeout: float | None = None
     polite: float = _POLITE_SECONDS
+    leave_at: float = float("inf")
+    """When it is asked to end, as by a signal, since its machine will: seconds since the epoch."""
     _rest: bytearray = field(default_factory=bytearray, init=False)
     _urge: int = field(default=0, init=False)
     _urged_at: float = field(default=float("-inf"), init=False)
@@ -119,6 +121,8 @@ class Running:
         """Whether it is to end: by a signal, or because it is out of time."""
         if time.monotonic() > self._ends_at and self._because is None:
             self._because = failed(f"it was not done within {self.timeout:g} s", OwnCode.TIMED_OUT)
+            self._urge = max(self._urge, 1)
+        if time.time() >= self.leave_at:
             self._urge = max(self._urge, 1)
         return self._urge > 0
 

@@ -113,15 +113,22 @@ def test_each_commands_files_come_into_a_folder_of_its_number_and_no_link_is_fol
 
     with Results(str(tmp_path / "results"), common) as kept:
         assert [came(kept, number) for number in (1, 2)] == [well] * 2
-        assert [(tmp_path / f"results/{number}/result.csv").read_text() for number in (1, 2)] == ["1", "2"]
-        (tmp_path / "results/3/result.csv").mkdir(parents=True)
-        assert came(kept, 3).said.startswith("result.csv: Is a directory: only 0 of its files came back")
+        assert [(tmp_path / f"results/{number}.files/result.csv").read_text() for number in (1, 2)] == ["1", "2"]
+        assert came(kept, 2) == well
+        assert (tmp_path / "results/.2.files.1/result.csv").read_text() == "2", "an earlier run's is nobody's result"
+        (work / "result.csv").unlink()
+        with kept.folder(3) as folder:
+            (tmp_path / "results/3.files/result.csv").mkdir()
+            (work / "result.csv").touch()
+            held = os.open(work, os.O_RDONLY)
+            said = transfer.fetched(held, replace(common, results=folder), well).said
+        assert said.startswith("result.csv: Is a directory: only 0 of its files came back")
         with kept.folder(4):
             pass
-        assert not (tmp_path / "results/4").exists(), "none has come"
-        (tmp_path / "results/5").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(NotADirectoryError), kept.folder(5):
-            pass
+        assert not (tmp_path / "results/4.files").exists(), "none has come"
+        (tmp_path / "results/5.files").symlink_to(tmp_path / "elsewhere")
+        assert came(kept, 5) == well
+        assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_one_that_fails_is_run_again_as_often_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +136,65 @@ def test_one_that_fails_is_run_again_as_often_as_was_asked(tmp_path: Path, monke
     ends = {"a": [bad, bad, good], "b": [bad, bad, bad], "c": [good]}
     results = run(World(tmp_path, ends), monkeypatch, "a", "b", "c", retries="2")
     assert [(result.end.code, result.runs) for result in results] == [(0, 3), (3, 3), (0, 1)]
+
+
+def test_a_machine_that_does_not_start_is_tried_again_where_others_have_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "_PAUSE", 0.0)
+    world = World(tmp_path, {})
+    troubles = ["", "", "no memory", "no memory", "", "no memory", "", *[""] * 20]
+
+    @contextmanager
+    def started(words: list[str]) -> Iterator[Any]:
+        world.machines.append(words[-1])
+        yield Machine(tmp_path, troubles.pop(0))
+
+    world.started = started  # type: ignore[assignment]
+    results = run(world, monkeypatch, *(f"c{number}" for number in range(8)), fresh=True)
+    assert [result.end.code for result in results] == [0] * 8
+
+    troubles[:] = ["", "", *["no memory"] * 20]
+    results = run(world, monkeypatch, *(f"c{number}" for number in range(8)), fresh=True)
+    assert sorted(result.end.code for result in results) == [0, 0, *[125] * 6]
+    assert len(troubles) == 20 - 2 * many._STARTS, "a node that has no room is not asked without end"
+
+    troubles[:] = ["no such image"] * 20
+    assert all(result.end.said == "there was no machine: no such image" for result in run(world, monkeypatch, "a", "b"))
+    assert len(troubles) == 18, "where none has ever started, another try helps nobody"
+
+
+def test_the_jobs_end_is_told_as_why_nothing_more_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, pools = World(tmp_path, {}), list[Any]()
+    job = world.job
+
+    def ending(*given: Any, **more: Any) -> Any:
+        pools[0].end("the job ends")
+        return job(*given, **more)
+
+    world.job = ending  # type: ignore[method-assign]
+    real = many._Pool.work
+
+    def work(pool: Any, _number: int, advance: Any) -> None:
+        pools.append(pool)
+        real(pool, 1, advance)
+
+    monkeypatch.setattr(many._Pool, "work", work)
+    results = run(world, monkeypatch, "a", "b", "c")
+    assert [result.end.said for result in results] == ["", "the job ends", "the job ends"]
+
+
+def test_the_table_has_a_row_as_soon_as_its_command_is_done_and_the_last_lists_is_kept(tmp_path: Path) -> None:
+    """A node that dies takes nothing of what was done before."""
+    place, common, well = tmp_path / "results", JobRequest(Order(("x",))), CommandEnd(0, full=0)
+    with Results(str(place), common) as kept:
+        kept.add(JobResult(2, ("b",), well, 1.0, 1))
+        assert (place / TABLE).read_text().splitlines()[1:] == ["2\t0\t1.00\t1\tb\t"]
+        kept.add(JobResult(1, ("a",), well, 1.0, 1))
+    whole = (place / TABLE).read_text()
+    assert [row.split("\t")[0] for row in whole.splitlines()] == ["number", "1", "2"]
+    with Results(str(place), common):
+        assert (place / f".{TABLE}.1").read_text() == whole
 
 
 def test_one_whose_machine_is_lost_runs_once_more_in_another_machine(

@@ -199,6 +199,15 @@ def test_out_of_time_is_124_whatever_it_makes_of_it(job: Job) -> None:
     assert (ended.code, ended.own) == (124, False)
 
 
+def test_one_whose_machine_ends_soon_is_asked_to_end_as_by_a_signal_and_its_own_end_is_told(job: Job) -> None:
+    with job.guest("sh", "-c", "trap 'echo saved; exit 5' TERM; echo up; while :; do sleep 0.05; done"):
+        running = job.running()
+        running.leave_at = time.time() + 0.5
+        ended = running.wait(job.held)
+    assert (ended.code, ended.own, bytes(job.out)) == (5, True, b"up\nsaved\n")
+    assert running.urged == 1
+
+
 def test_a_guest_that_dies_is_no_program_that_ended(job: Job) -> None:
     ended = Running(None, Sinks(job.take, job.take), lambda: "QEMU has ended").wait(job.held)
     assert (ended.code, ended.own) == (125, False)
