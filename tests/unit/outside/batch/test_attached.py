@@ -14,6 +14,7 @@ from sevenlbd.outside.batch.order import Order
 from sevenlbd.outside.batch.request import JobRequest
 from sevenlbd.outside.batch.sinks import Raw
 from sevenlbd.outside.batch.verdict import CommandEnd, OwnCode, failed, lost
+from sevenlbd.outside.folders import session_folders
 from sevenlbd.wire.job_files import JOB, WORK
 
 
@@ -45,7 +46,7 @@ def test_what_a_command_has_written_comes_back_however_it_was_made_to_end(
 def test_a_command_is_asked_to_end_before_its_machine_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ends(at: float) -> None:
         state = SimpleNamespace(ends_at=at)
-        monkeypatch.setattr(attached.session_folders, "read_state", lambda _folder: state)
+        monkeypatch.setattr(session_folders, "read_state", lambda _folder: state)
 
     now = time.time()
     ends(now + 3600)

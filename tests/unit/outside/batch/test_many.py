@@ -150,7 +150,7 @@ def test_a_machine_that_does_not_start_is_tried_again_where_others_have_started(
         world.machines.append(words[-1])
         yield Machine(tmp_path, troubles.pop(0))
 
-    world.started = started  # type: ignore[assignment]
+    world.started = started  # type: ignore[method-assign]
     results = run(world, monkeypatch, *(f"c{number}" for number in range(8)), fresh=True)
     assert [result.end.code for result in results] == [0] * 8
 
