@@ -246,7 +246,7 @@ def machine(facts: Facts, **changes: Any) -> Facts:
 
 
 @pytest.mark.parametrize("case", UNLIKE)
-def test_what_is_unlike_is_named(site: Site, case: str) -> None:
+def test_unlike_is_named(site: Site, case: str) -> None:
     change, says = UNLIKE[case]
     site.save(change(site.facts()))
     with pytest.raises(Refusal) as refused:
