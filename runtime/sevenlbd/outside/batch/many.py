@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,11 +44,11 @@ def run(context: CommandContext) -> int:
     number = min(number, len(commands))
     words = machine_words.of(context, number)
     with Results(options.results, common) as kept:
-        pool = _Pool(commands, common, kept, words, options)
+        pool = _Pool(commands, common, kept, words, options, _leave_at(context))
         for which in ASKED:
             signal.signal(which, pool.on_signal)
         what = f"{len(commands)} commands in {number} machines"
-        with _until_its_end(context, pool), progress_bar.counted(what, len(commands)) as advance:
+        with progress_bar.counted(what, len(commands)) as advance:
             pool.work(number, advance)
         code = _told(kept.all(), common)
         outlet.flush(lambda: pool.is_over)
@@ -75,21 +75,12 @@ def _told(every: Sequence[JobResult], common: JobRequest) -> int:
     return _SOME_FAILED if theirs else OwnCode.FAILED
 
 
-@contextmanager
-def _until_its_end(context: CommandContext, pool: _Pool) -> Iterator[None]:
-    """The job's end is as good as a signal; a little before each machine asks its own command to end."""
+def _leave_at(context: CommandContext) -> float:
+    """When all of it is asked to end, as the job will: seconds since the epoch, a little before each machine does so."""
     job = allocation.of(context.here.environment)
-    lead = context.settings.stop_grace + AFTER_GUEST_SECONDS + LEAD + _BEFORE_THE_MACHINES
-    if not job or not job.ends:
-        yield
-        return
-    timer = threading.Timer(max(job.ends - lead - time.time(), 0.0), pool.end, ["the job ends"])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    if job is None or not job.ends:
+        return float("inf")
+    return job.ends - context.settings.stop_grace - AFTER_GUEST_SECONDS - LEAD - _BEFORE_THE_MACHINES
 
 
 @dataclass
@@ -107,6 +98,8 @@ class _Pool:
     kept: Results
     words: Sequence[str]
     options: Namespace
+    leave_at: float = float("inf")
+    """When the job's end is near, in seconds since the epoch."""
     _tasks: queue.SimpleQueue[_Task] = field(default_factory=queue.SimpleQueue)
     _over: bool = False
     _why: str = ""
@@ -131,15 +124,17 @@ class _Pool:
         for worker in workers:
             while worker.is_alive():
                 worker.join(0.2)  # seconds: a signal is heard in between
+                if not self._over and time.time() >= self.leave_at:
+                    self._end("the job ends")
         while (task := self._next()) is not None:
             why = self._why if self._over else f"there was no machine: {self._trouble}"
             self._done(task, failed(why), 0.0, advance)
 
     def on_signal(self, _number: int, _frame: object) -> None:
-        """As `end`, and the second time at once."""
-        self.end()
+        """The second time at once."""
+        self._end("it was interrupted")
 
-    def end(self, why: str = "it was interrupted") -> None:
+    def _end(self, why: str) -> None:
         """No more is begun, and those that run are asked to end. Machines on their way end."""
         self._over, self._why = True, self._why or why
         for job in list(self._jobs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, *commands: str, **more: A
     common = JobRequest(Order(("x",)))
     options = Namespace(fresh=more.get("fresh", False), retries=more.get("retries", "0"))
     with Results(str(world.at / "results"), common) as kept:
-        many._Pool([(name,) for name in commands], common, kept, [], options).work(2, lambda _done: None)
+        pool = many._Pool([(name,) for name in commands], common, kept, [], options, more.get("leave_at", float("inf")))
+        pool.work(2, lambda _done: None)
         return kept.all()
 
 
@@ -165,23 +167,13 @@ def test_a_machine_that_does_not_start_is_tried_again_where_others_have_started(
 
 
 def test_the_jobs_end_is_told_as_why_nothing_more_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, pools = World(tmp_path, {}), list[Any]()
-    job = world.job
-
-    def ending(*given: Any, **more: Any) -> Any:
-        pools[0].end("the job ends")
-        return job(*given, **more)
-
-    world.job = ending  # type: ignore[method-assign]
-    real = many._Pool.work
-
-    def work(pool: Any, _number: int, advance: Any) -> None:
-        pools.append(pool)
-        real(pool, 1, advance)
-
-    monkeypatch.setattr(many._Pool, "work", work)
-    results = run(world, monkeypatch, "a", "b", "c")
-    assert [result.end.said for result in results] == ["", "the job ends", "the job ends"]
+    urged = threading.Event()
+    asked = SimpleNamespace(run=lambda: CommandEnd(143, full=143) if urged.wait(30) else LOST, urge=urged.set)
+    world = World(tmp_path, {})
+    monkeypatch.setattr(world, "job", lambda *_given, **_more: asked)
+    results = run(world, monkeypatch, "a", "b", "c", retries="2", leave_at=time.time() + 1)
+    assert [result.end.said for result in results] == ["", "", "the job ends"]
+    assert [result.end.code for result in results] == [143, 143, 125], "nor is any of them run again"
 
 
 def test_the_table_has_a_row_as_soon_as_its_command_is_done_and_the_last_lists_is_kept(tmp_path: Path) -> None:
