@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 started: set[int] = set()
 """PIDs of every process started here; a process that reaps orphans must leave these to their waiters."""
 type Piped = subprocess.Popen[bytes]
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""What asks a session or a command to end: SIGUSR1 by Slurm before the walltime, for instance (sbatch(1), --signal)."""
 # What a helper sees of the world: nothing of the user's environment reaches it.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent", "TMPDIR": "/tmp"}
 _START = "/usr/lib/7lbd/sevenlbd/start.py"

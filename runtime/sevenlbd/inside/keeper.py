@@ -47,7 +47,7 @@ def main(wire: socket.socket, builder: Builder) -> None:
 async def _live(wire: socket.socket, builder: Builder) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, _reap_orphans)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    for number in process.END_SIGNALS:
         # The supervisor alone decides; a signal that a whole process group got must not cut the guest off.
         loop.add_signal_handler(number, lambda: None)
     received = await _receive_plan(wire)

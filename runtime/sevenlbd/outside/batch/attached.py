@@ -22,8 +22,6 @@ from .running import Running
 from .sinks import Sinks
 from .verdict import CommandEnd, failed, interrupted
 
-ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""What asks a command to end; Slurm's users have SIGUSR1 sent before the walltime (sbatch(1), --signal)."""
 LEAD = 20.0  # seconds before its machine's end: ten to end politely, and as much for its files; a guess
 _HIGHEST = 10**12  # of a job's number; two that are chosen at random are not the same
 

@@ -6,12 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+from ...base import process
 from ...base.errors import ExitCode, Refusal
 from ...wire.state import Phase, SessionState
 from ..cli.command import CommandContext
 from ..folders import bases, session_folders
 from . import outlet, planned, sinks
-from .attached import ASKED, GuestJob
+from .attached import GuestJob
 from .request import JobRequest
 
 _KEEP = "7lbd exec --keep NAME --image IMAGE"
@@ -28,7 +29,7 @@ def run(context: CommandContext) -> int:
     _check_folder(state, wanted)
     planned.check_desktop(wanted, f"the image of session {state.id}", can=state.desktop)
     job = GuestJob(folder, wanted, sinks.Json() if wanted.as_json else sinks.Raw(), windows=state.runs == "windows")
-    for number in ASKED:
+    for number in process.END_SIGNALS:
         signal.signal(number, lambda number, _frame: job.urge(number))
     code = job.run().code
     outlet.flush(outlet.patience(_LAST_SECONDS) if job.hurried else lambda: job.hurried)

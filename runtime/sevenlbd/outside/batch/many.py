@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ...base import process
 from ...base.errors import ExitCode, Refusal
 from ..cli.command import CommandContext
 from ..console import progress_bar, terminal
@@ -19,7 +20,7 @@ from ..folders import session_folders
 from ..job import allocation
 from ..job.leads import AFTER_GUEST_SECONDS
 from . import command_list, in_session, kept_machine, machine_words, outlet, planned, results
-from .attached import ASKED, LEAD, GuestJob, ends_soon
+from .attached import LEAD, GuestJob, ends_soon
 from .kept_machine import KeptMachine
 from .order import Order
 from .request import JobRequest
@@ -45,7 +46,7 @@ def run(context: CommandContext) -> int:
     words = machine_words.of(context, number)
     with Results(options.results, common) as kept:
         pool = _Pool(commands, common, kept, words, options, _leave_at(context))
-        for which in ASKED:
+        for which in process.END_SIGNALS:
             signal.signal(which, pool.on_signal)
         what = f"{len(commands)} commands in {number} machines"
         with progress_bar.counted(what, len(commands)) as advance:
@@ -76,7 +77,7 @@ def _told(every: Sequence[JobResult], common: JobRequest) -> int:
 
 
 def _leave_at(context: CommandContext) -> float:
-    """When all of it is asked to end, as the job will: seconds since the epoch, a little before each machine does so."""
+    """When all of it is asked to end, as the job will, and before each machine does so. Seconds since the epoch."""
     job = allocation.of(context.here.environment)
     if job is None or not job.ends:
         return float("inf")

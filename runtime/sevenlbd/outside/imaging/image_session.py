@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+from ...base import process
 from ...base.errors import ExitCode
 from ...wire.state import SessionState
 from ..console.display import Display
@@ -13,7 +14,6 @@ from ..session import keeper_link, supervisor
 from ..session.preflight.prepared import Prepared
 
 Harvest = supervisor.Harvest
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class ImageOutcome:
@@ -26,7 +26,7 @@ class ImageOutcome:
 
 def run(prepared: Prepared, display: Display, harvest: Harvest) -> ImageOutcome:
     """Run a session to its end, then `harvest(folder, state)` while its folder is still there. Raises Refusal."""
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in process.END_SIGNALS}
     try:
         return asyncio.run(_run(prepared, display, harvest))
     finally:

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, 
 from dataclasses import replace
 from pathlib import Path
 
-from ...base import core_dumps, priority, syscalls
+from ...base import core_dumps, priority, process, syscalls
 from ...base.errors import ExitCode, Refusal
 from ...images import image_lock
 from ...images.repository import leases
@@ -38,9 +38,6 @@ from .first_state import first_state
 from .keeper_link import KeeperLink
 from .life import Session
 from .preflight.prepared import Prepared
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-
 
 Harvest = Callable[[Path, SessionState], None]
 """Takes what an ended session leaves in its folder, before the folder goes."""
@@ -205,12 +202,12 @@ def _signals(early: EarlyCalls, hear: Hear) -> Iterator[None]:
         if not hear(number):
             early.on_signal(number)
 
-    for number in _STOP_SIGNALS:
+    for number in process.END_SIGNALS:
         loop.add_signal_handler(number, heard, number)
     try:
         yield
     finally:
-        for number in _STOP_SIGNALS:
+        for number in process.END_SIGNALS:
             loop.remove_signal_handler(number)
 
 
