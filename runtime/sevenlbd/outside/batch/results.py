@@ -15,7 +15,7 @@ from pathlib import Path
 from ...base import atomic, units
 from ...base.errors import ExitCode, Refusal
 from ...base.paths import user_path
-from . import outlet, sinks
+from . import outlet, sinks, transfer
 from .request import JobRequest
 from .verdict import CommandEnd
 
@@ -86,7 +86,7 @@ class Results:
         """A folder for the files of one run, which are named as any other's. A descriptor. Raises OSError."""
         name = f"{number}.files"
         _put_aside(self._folder, name)
-        descriptor = _below(self._folder, name, self._common.umask)
+        descriptor = transfer.stepped(self._folder, name, self._common.umask)
         try:
             yield descriptor
         finally:
@@ -137,21 +137,13 @@ def _made_folder(path: Path, umask: int) -> int:
     at = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in filter(None, steps):
-            below = _below(at, step, umask)
+            below = transfer.stepped(at, step, umask)
             os.close(at)
             at = below
         return at
     except BaseException:
         os.close(at)
         raise
-
-
-def _below(at: int, step: str, umask: int) -> int:
-    """A folder in it, made where it is not there; no link is followed."""
-    with suppress(FileExistsError):
-        os.mkdir(step, dir_fd=at)
-        os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
-    return os.open(step, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=at)
 
 
 def _put_aside(folder: int, name: str) -> None:

@@ -113,7 +113,9 @@ def fetched(work: int, request: JobRequest, end: CommandEnd, is_over: Callable[[
     except InterruptedError:
         return failed(f"interrupted: only {done} of its files came back, and it ended with {end.code}")
     except OSError as error:
-        where = str(error.filename or top) if request.results is None else str(error.filename).removeprefix(f"{top}/")
+        where = str(error.filename or top)
+        if request.results is not None:
+            where = where.removeprefix(f"{top}/")
         return failed(f"{where}: {error.strerror}: only {done} of its files came back, and it ended with {end.code}")
     if missing and not end.code:
         return failed(f"it left no file that --output {missing[0]} names")
@@ -185,16 +187,21 @@ def _moved(source: int, made: int, at: int, count: int) -> int:
         return os.sendfile(made, source, at, count)
 
 
+def stepped(at: int, step: str, umask: int) -> int:
+    """A descriptor of a folder in this one, made where it is not there; no link is followed. Raises OSError."""
+    with suppress(FileExistsError):
+        os.mkdir(step, dir_fd=at)
+        os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
+    return os.open(step, _STEP, dir_fd=at)
+
+
 @contextmanager
 def _below(folder: Path, steps: list[str], umask: int) -> Iterator[int]:
     """A folder some folders deep, made where it is not there; below the user's own no link is followed."""
     at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for step in steps:
-            with suppress(FileExistsError):
-                os.mkdir(step, dir_fd=at)
-                os.chmod(step, 0o777 & ~umask, dir_fd=at)  # our own umask lets nobody else in
-            below = os.open(step, _STEP, dir_fd=at)
+            below = stepped(at, step, umask)
             os.close(at)
             at = below
         yield at
