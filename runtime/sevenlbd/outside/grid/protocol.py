@@ -26,6 +26,7 @@ from .record_limits import (
     MOST_DEMANDS,
     MOST_FILES,
     MOST_IMAGES,
+    MOST_SLOTS,
     is_file,
     is_machine,
     need,
@@ -224,6 +225,7 @@ class WorkerOrder:
     def __post_init__(self) -> None:
         need(names.is_name(self.vm_name), "an image's name is none")
         need_counts(self.slot, self.cpus, self.memory)
+        need(self.slot < MOST_SLOTS, "too many slots")  # each has its place in the pool's memory
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from sevenlbd.outside.grid import protocol, record_limits
 from sevenlbd.outside.grid.machine_report import HeldImage, Owner, Report, RunningVm, VmPhase
-from sevenlbd.outside.grid.protocol import Demand, Images, OfferedFile, OfferedImage, PoolAddress, Waiting, WorkerPass
+from sevenlbd.outside.grid.protocol import (
+    Demand,
+    Images,
+    OfferedFile,
+    OfferedImage,
+    PoolAddress,
+    Waiting,
+    WorkerOrder,
+    WorkerPass,
+)
 from sevenlbd.wire.codec import Malformed
 
 POOL = PoolAddress("pool.example.org:9618", "example.org")
@@ -88,6 +97,13 @@ def test_no_file_of_a_version_stands_there_twice(file: str) -> None:
 def test_a_version_has_a_manifest() -> None:
     with pytest.raises(Malformed):
         replace(OFFERED, files=(OfferedFile("disk.qcow2", 1),))
+
+
+@pytest.mark.parametrize("slot", [-1, 256, 1 << 52])
+def test_a_machine_has_no_more_slots_than_it_can_report(slot: int) -> None:
+    """Each that a token was given for is remembered."""
+    with pytest.raises(Malformed):
+        WorkerOrder("win11", slot)
 
 
 @pytest.mark.parametrize("number", [-1, 1 << 60, 1.5, "3", None, True, float("nan"), float("inf")])
