@@ -322,6 +322,26 @@ def test_a_guest_that_dies_is_ours_to_tell(kept: Kept) -> None:
     assert b"session" in done.stderr
 
 
+@pytest.mark.parametrize(("limit", "code"), [(("--timeout", "5s"), 124), (("--for", "1m"), 9)])
+def test_one_whose_time_is_up_is_asked_to_end_and_what_it_then_writes_comes_back(
+    tmp_path: Path, base: Path, limit: tuple[str, str], code: int
+) -> None:
+    """Its own, or that of its machine, which would be switched off under it."""
+    script = "trap 'echo asked >chk1; exit 9' TERM; echo up; while :; do sleep 0.2; done"
+    words = ["--image", str(harness.DEMO), "--session-dir", str(base), *limit, "--output", "chk*"]
+    done = subprocess.run(
+        harness.command("exec", *words, "--", "sh", "-c", script),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "up\n"), done.stderr
+    assert (tmp_path / "chk1").read_text() == "asked\n"
+
+
 def test_a_list_is_done_by_two_machines_with_retries_and_a_table(tmp_path: Path, base: Path) -> None:
     """A script and its arguments, a line each; each command's files come back, and what it prints is kept by number."""
     before = harness.my_processes()
