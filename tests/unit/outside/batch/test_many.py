@@ -168,9 +168,14 @@ def test_a_machine_that_does_not_start_is_tried_again_where_others_have_started(
 
 def test_the_jobs_end_is_told_as_why_nothing_more_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     urged = threading.Event()
-    asked = SimpleNamespace(run=lambda: CommandEnd(143, full=143) if urged.wait(30) else LOST, urge=urged.set)
     world = World(tmp_path, {})
-    monkeypatch.setattr(world, "job", lambda *_given, **_more: asked)
+
+    def job(*_given: Any, **_more: Any) -> Job:
+        one = Job(lambda: CommandEnd(143, full=143) if urged.wait(30) else LOST)
+        monkeypatch.setattr(one, "urge", urged.set)
+        return one
+
+    monkeypatch.setattr(world, "job", job)
     results = run(world, monkeypatch, "a", "b", "c", retries="2", leave_at=time.time() + 1)
     assert [result.end.said for result in results] == ["", "", "the job ends"]
     assert [result.end.code for result in results] == [143, 143, 125], "nor is any of them run again"
