@@ -435,6 +435,9 @@ def test_a_job_asks_for_what_its_image_and_its_suspended_desktop_need(
         assert (words["+vm_name"], words["request_cpus"]) == ("'\"suspends@7\"'", "3")
     (place / "state" / "saved" / "rate").write_text(str(16 << 20))
     assert asked(cluster="pool", desktop_image="suspends")["job_max_vacate_time"] == str(5 + 48 * 8 + 30), "as measured"
+    (place / "state" / "saved" / "rate").write_text(str(4 << 20))
+    half = asked(desktop_image="suspends", desktop_size="2x8192")["--signal"]
+    assert half == "B:USR1@1800", "half of the hour is the user's, though it is reckoned to take 3107 s"
     evil = "7'; touch x; '"
     suspended_desktop(place, "large", {"cpus": "3; x", "memory": -5}, version=evil)
     words = asked(cluster="pool", desktop_saved="large")

@@ -141,7 +141,7 @@ def _asked(want: JobOptions, settings: Settings, here: Places) -> Iterator[str]:
     if memory:
         yield f"--mem={math.ceil(memory / (1 << 20))}M"
     yield f"--time={walltime(slurm.time)}"
-    yield f"--signal=B:USR1@{math.ceil(leads.of_signal(settings, None, memory, saved))}"
+    yield f"--signal=B:USR1@{leads.of_signal(settings, None, memory, saved, slurm.time)}"
     yield f"--output={_quoted(slurm.output)}"
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(slurm, name):

@@ -13,6 +13,7 @@ from ...images.lookup import image as images
 from ..cli.command import Command, CommandContext
 from ..cli.parser import Parser
 from ..console import terminal
+from ..job import leads
 from ..site import appliance_call, ondemand_table, site_tables
 from . import app_files, image_choices, placing
 
@@ -22,6 +23,9 @@ def _render(context: CommandContext) -> int:
     for trouble in ondemand_table.amiss(site.ondemand, context.settings):
         where = site.file or "7lbd.toml beside the SIF"
         raise Refusal(ExitCode.USAGE, trouble, hint=f"mend it in the site's file ({where}), then render again")
+    if "slurm" in site.ondemand.schedulers:
+        lead = leads.least(context.settings, suspending=True)
+        leads.check(context.settings, lead, site.ondemand.max_hours * 3600)
     sif = appliance_call.sif(site.job_table("slurm" if "slurm" in site.ondemand.schedulers else "condor"), context.here)
     folder = user_path(context.options.folder)
     made = app_files.compose(site, context.settings, sif, placing.read_own(folder), _look(context))

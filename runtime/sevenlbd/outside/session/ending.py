@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..job.leads import AFTER_GUEST_SECONDS
+from ..job import leads
 from .preflight.prepared import SessionOptions
 
 # Slurm sends the walltime signal up to a minute early (sbatch(1), --signal); half a minute more for a busy node.
@@ -22,6 +22,14 @@ def going_now(*, in_job: bool) -> str:
     return f"This desktop is being shut down now: {why}."
 
 
+def _suspend_seconds(options: SessionOptions, lasts: float) -> float:
+    """What is reckoned, as far as a job has it that `lasts` so many seconds; 0 when nobody knows."""
+    if not options.suspend_seconds or not lasts:
+        return options.suspend_seconds
+    shutdown = options.stop_grace + leads.AFTER_GUEST_SECONDS
+    return max(leads.to_suspend(options.suspend_seconds + shutdown, lasts) - shutdown, 0.0)
+
+
 class Ending:
     """The moment at which the shutdown begins, as far as it is known, and the timers for it."""
 
@@ -32,6 +40,8 @@ class Ending:
         self.at = 0.0
         """When the shutdown begins; 0 when nobody knows of an end."""
         self.why = ""
+        self.suspend_seconds = _suspend_seconds(options, job_ends - started if job_ends else 0.0)
+        """What there is to be suspended at the end, in seconds; 0 when it is shut down then."""
         self._told = 0
         """How many of the notices that are due were given."""
         self._timers: list[asyncio.TimerHandle] = []
@@ -73,13 +83,13 @@ class Ending:
         minutes = max(round((self.at - time.time()) / 60), 1)
         clock = time.strftime("%H:%M", time.localtime(self.at))
         in_time = f"in {minutes} minutes" if minutes > 1 else "in a minute"
-        if self._options.suspend_seconds:
+        if self.suspend_seconds:
             return f"This desktop will be suspended at {clock}, {in_time}: {self.why}. It goes on later as it is then."
         return f"This desktop will be shut down at {clock}, {in_time}: {self.why}. Please save your work."
 
     def _before(self, job_ends: float) -> float:
         """What does not fit into the time to suspend is shut down in order, after it."""
-        return job_ends - self._options.suspend_seconds - self._options.stop_grace - AFTER_GUEST_SECONDS
+        return job_ends - self.suspend_seconds - self._options.stop_grace - leads.AFTER_GUEST_SECONDS
 
     def _no_later_than(self, at: float, why: str) -> None:
         if not self.at or at < self.at:

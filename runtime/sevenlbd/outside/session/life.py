@@ -159,8 +159,8 @@ class Session:
 
     def _on_end(self, why: str) -> None:
         """Its time is up."""
-        if self._options.suspend_seconds and self.state.phase in _SAVABLE:
-            self._suspend_or_stop(why, self._options.suspend_seconds)
+        if self._ending.suspend_seconds and self.state.phase in _SAVABLE:
+            self._suspend_or_stop(why, self._ending.suspend_seconds)
         else:
             self.stop(why)
 

@@ -139,6 +139,40 @@ def test_a_job_whose_image_is_suspended_at_its_end_asks_for_the_time_that_takes(
     assert lead("--stop-grace", "5m", "--at-end", "shutdown") == 120
 
 
+def test_a_signal_comes_neither_before_the_job_is_half_over_nor_earlier_than_slurm_takes(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lead(*words: str) -> int:
+        lines = rendered(capsys, "slurm", "--image", "nodes-only", "--cpus", "1", "--at-end", "suspend", *words)
+        return int(next(line.partition("@")[2] for line in lines if "--signal=B:USR1@" in line))
+
+    assert lead("--memory", "512G", "--time", "4h") == 5 + (512 * 1024 + 512) * 3 // 2 // 128 + 25 + 10
+    assert lead("--memory", "512G", "--time", "1h") == 1800, "what is not written then is shut down"
+    assert lead("--memory", "8192G", "--time", "14d") == 65535, "sbatch(1), --signal"
+    assert lead("--memory", "512G", "--time", "1h", "--stop-grace", "40m") == 2410, "a shutdown in order has its time"
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["--time", "2m"], r"has 2 min 00 s, .* told of its end 2 min 00 s before \(`signal_lead`\)", "--time"),
+        (
+            ["--stop-grace", "3h", "--at-end", "suspend", "--time", "1h"],
+            r"told of its end 3 h 00 min before \(`stop_grace`\)",
+            "--time",
+        ),
+        (["--signal-lead", "1d", "--time", "7d"], "Slurm takes 65535 s at most", "signal_lead"),
+    ],
+)
+def test_a_job_that_would_be_asked_to_end_when_it_begins_is_refused(
+    site: Path, words: list[str], what: str, hint: str
+) -> None:
+    with pytest.raises(Refusal, match=what) as refused:
+        dispatch.run(["render", "slurm", "--image", "nodes-only", "--memory", "8G", "--cpus", "1", *words], 0o077)
+    assert refused.value.code is ExitCode.USAGE
+    assert hint in refused.value.hint
+
+
 def test_a_job_that_goes_on_from_a_desktop_needs_no_image_named_and_asks_for_what_it_had(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

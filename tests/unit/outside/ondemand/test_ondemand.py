@@ -18,6 +18,7 @@ from sevenlbd.config import sources
 from sevenlbd.config.merging import Source
 from sevenlbd.config.settings import AtEnd, Settings
 from sevenlbd.images.description import Description
+from sevenlbd.outside.cli import dispatch
 from sevenlbd.outside.ondemand import app_files, form, image_choices, placing
 from sevenlbd.outside.ondemand.app_files import File
 from sevenlbd.outside.saved import saved_format
@@ -410,9 +411,29 @@ def test_the_portals_own_choice_of_queue_and_account_is_not_overruled(tmp_path: 
 def test_the_signal_before_the_end_is_the_sites(tmp_path: Path) -> None:
     """Ruby adds what it takes to suspend, where the image says so (tests/session/test_ondemand.py)."""
     submit = compose(tmp_path)["submit.yml.erb"].content.decode()
-    assert "lead = suspending.zero? ? 90 : [90, " in submit
+    assert "lead = suspending.zero? ? 90 : [90, [(suspending + 35).ceil, hours * 3600 / 2, 65535].min].max" in submit
+    assert "ask for #{lead / 3600 + 1} at least\" if native.is_a?(Array) && lead >= hours * 3600" in submit
     never = app_files.compose(site_of(tmp_path, BASE), Settings(signal_lead=0), "/apps/7lbd/7lbd.sif", {})
     assert "--signal" not in never["submit.yml.erb"].content.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('signal_lead = "8h"\n', "8 h 00 min before (`signal_lead`)"), ('stop_grace = "9h"\n', "(`stop_grace`)")],
+)
+def test_an_app_whose_jobs_would_all_be_asked_to_end_as_they_begin_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    monkeypatch.setenv("APPTAINER_CONTAINER", str(tmp_path / "7lbd.sif"))
+    good = f'image = "a"\nportals = ["https://p.example.edu"]\n{{}}{BASE}'
+    (tmp_path / "7lbd.toml").write_text(good.format(text))
+    with pytest.raises(Refusal) as refused:
+        dispatch.run(["render", "ondemand", str(tmp_path / "app")], 0o077)
+    assert says in refused.value.what
+    assert not (tmp_path / "app").exists()
+    for fine in (good.format(""), good.format(text) + 'condor_clusters = ["blue"]\n'):
+        (tmp_path / "7lbd.toml").write_text(fine)
+        assert dispatch.run(["render", "ondemand", str(tmp_path / "app")], 0o077) == ExitCode.OK
 
 
 @pytest.mark.parametrize("at_end", ["image", "suspend", "shutdown"])

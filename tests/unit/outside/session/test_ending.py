@@ -129,3 +129,15 @@ def test_a_desktop_that_is_suspended_at_the_end_begins_earlier_and_says_so() -> 
     ending = Ending(now, wishes(suspend_seconds=60.0, end_notice=7200.0), now + 3600)
     assert ending.at == now + 3600 - 60 - 25 - AFTER_GUEST_SECONDS
     assert "will be suspended at" in ending.notice()
+
+
+def test_a_desktop_that_takes_longer_to_suspend_than_its_job_has_is_its_users_for_half_of_it() -> None:
+    """What it takes is reckoned on the long side; what is not written by then is shut down in order."""
+    now = time.time()
+    ending = Ending(now, wishes(suspend_seconds=7200.0), now + 3600)
+    assert ending.at == now + 1800
+    assert ending.suspend_seconds == 1800 - 25 - AFTER_GUEST_SECONDS
+    assert Ending(now, wishes(suspend_seconds=7200.0), 0.0).suspend_seconds == 7200
+    short = Ending(now, wishes(suspend_seconds=60.0), now + 40)
+    assert (short.at, short.suspend_seconds) == (now + 40 - 25 - AFTER_GUEST_SECONDS, 0.0)
+    assert "will be shut down at" in Ending(now, wishes(suspend_seconds=60.0), now + 40).notice()
