@@ -205,7 +205,7 @@ def _form(table: OnDemandTable, *, saves: bool) -> str:
     ]
     names += ["bc_num_hours", *(name for name in own if name not in (*names, "bc_num_hours")), *table.form]
     fields = {
-        name: own.get(name, {}) | table.attributes.get(name, {})
+        name: _laid_over(own.get(name, {}), table.attributes.get(name, {}))
         for name in names
         if name in own or name in table.attributes
     }
@@ -224,6 +224,11 @@ def _form(table: OnDemandTable, *, saves: bool) -> str:
         else:
             lines.append(f"  {name}: {yaml_in_erb(field)}")
     return "\n".join(lines) + "\n"
+
+
+def _laid_over(own: dict[str, Any], said: Any) -> Any:
+    """What the site says of an attribute. A plain value takes its place: OnDemand fixes it then, and asks nobody."""
+    return own | said if isinstance(said, dict) else said
 
 
 def _value(value: object) -> str:

@@ -159,7 +159,9 @@ class OnDemandTable(Table):
         (), "Further attributes of OnDemand in the form, for instance bc_account."
     )
     attributes: Annotated[dict[str, Any], BeforeValidator(_attributes)] = key(
-        {}, "Tables that are laid over the form's attributes: [ondemand.attributes.NAME]."
+        {},
+        "Tables that are laid over the form's attributes: [ondemand.attributes.NAME]. A plain value is everybody's "
+        "answer, and nobody is asked.",
     )
     options: Options = key((), "Further options of sbatch, beside those of [slurm] and of the size.")
 
@@ -211,6 +213,29 @@ def amiss(table: OnDemandTable, settings: Settings) -> Iterator[str]:
     for name in table.attributes:
         if name not in known:
             yield f"[ondemand.attributes.{name}] is in no form: add it to `form`, or mend its name"
+    yield from _wrong_answers(table)
+
+
+def _wrong_answers(table: OnDemandTable) -> Iterator[str]:
+    """Plain values for what the form itself asks, which neither it nor a session would take."""
+    takes = {
+        "bc_num_hours": [str(hours) for hours in range(1, table.max_hours + 1)],
+        "desktop_saved": [""],
+        "desktop_image": [name for name, _ in table.choices()],
+        "desktop_size": list(keyed(table.sizes)),
+        **{name: ["0", "1"] for name in table.offered()},
+    }
+    words = {
+        "bc_num_hours": f"a whole number from 1 to `max_hours` = {table.max_hours}",
+        "desktop_saved": "``, a new desktop",
+        "desktop_folder": "a path",
+    }
+    for name, value in table.attributes.items():
+        if name not in ("bc_num_hours", *attributes(table)) or isinstance(value, dict):
+            continue
+        if not (isinstance(value, str) if name == "desktop_folder" else str(value) in takes[name]):
+            may_be = words.get(name) or ", ".join(f"`{one}`" for one in takes[name])
+            yield f"[ondemand.attributes] `{name}` = {value!r} would be everybody's answer, and it can be {may_be}"
 
 
 def attributes(table: OnDemandTable) -> list[str]:

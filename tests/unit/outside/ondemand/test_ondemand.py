@@ -398,6 +398,55 @@ def test_the_app_asks_for_nothing_that_the_site_does_not_offer(tmp_path: Path) -
         assert f'- "{name}"' in full
 
 
+OWN = {
+    "cluster": "blue", "images": ("win11", "win10=Old"), "portals": ("https://ondemand.example.edu",),
+    "shares": ("x=/x",), "sizes": ({"cpus": 2}, {"cpus": 4}), "share_roots": ("/s",), "form": ("bc_queue",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "may_be"),
+    [
+        ("bc_num_hours", 9, "from 1 to `max_hours` = 8"),
+        ("bc_num_hours", True, "from 1 to `max_hours` = 8"),
+        ("bc_num_hours", "4h", "from 1 to `max_hours` = 8"),
+        ("desktop_saved", "mine", "``, a new desktop"),
+        ("desktop_image", "win12", "`win11`, `win10`"),
+        ("desktop_image", "win10=Old", "`win11`, `win10`"),
+        ("desktop_size", 4, "`2x8192`, `4x8192`"),
+        ("desktop_share_x", True, "`0`, `1`"),
+        ("desktop_folder", ["/s"], "a path"),
+    ],
+)
+def test_a_plain_value_that_no_form_of_ours_takes_is_told_with_those_that_it_does(
+    name: str, value: object, may_be: str
+) -> None:
+    """It would be every user's answer, and each job refused or begun with something else."""
+    table = OnDemandTable.model_validate(OWN | {"attributes": {name: value}})
+    [sentence] = ondemand_table.amiss(table, Settings())
+    assert sentence.startswith(f"[ondemand.attributes] `{name}` = ")
+    assert "everybody's answer" in sentence
+    assert sentence.endswith(may_be)
+
+
+def test_a_plain_value_that_a_form_of_ours_takes_is_fine() -> None:
+    said = {
+        "bc_num_hours": 8, "desktop_saved": "", "desktop_image": "win10", "desktop_size": "4x8192",
+        "desktop_share_x": 1, "desktop_folder": "/s/all", "bc_queue": "batch",
+    }  # fmt: skip
+    assert list(ondemand_table.amiss(OnDemandTable.model_validate(OWN | {"attributes": said}), Settings())) == []
+
+
+@pytest.mark.parametrize("value", ["4", '"4"', "8"])
+def test_a_plain_value_is_the_attributes_as_it_is_and_nobody_is_asked(tmp_path: Path, value: str) -> None:
+    """In OnDemand's form.yml it fixes an attribute, and hides it."""
+    text = f'form = ["bc_queue"]\n[ondemand.attributes]\nbc_queue = "batch"\nbc_num_hours = {value}\n'
+    asked = compose(tmp_path, text)["form.yml.erb"].content.decode()
+    assert f"\n  bc_num_hours: {value}\n" in asked
+    assert '\n  bc_queue: "batch"\n' in asked
+    assert '- "bc_queue"' in asked
+
+
 def test_the_portals_own_choice_of_queue_and_account_is_not_overruled(tmp_path: Path) -> None:
     slurm = '[slurm]\npartition = "desk"\naccount = "lab"\n'
     made = compose(tmp_path, slurm)["submit.yml.erb"].content.decode()
@@ -412,7 +461,7 @@ def test_the_signal_before_the_end_is_the_sites(tmp_path: Path) -> None:
     """Ruby adds what it takes to suspend, where the image says so (tests/session/test_ondemand.py)."""
     submit = compose(tmp_path)["submit.yml.erb"].content.decode()
     assert "lead = suspending.zero? ? 90 : [90, [(suspending + 35).ceil, hours * 3600 / 2, 65535].min].max" in submit
-    assert "ask for #{lead / 3600 + 1} at least\" if native.is_a?(Array) && lead >= hours * 3600" in submit
+    assert 'ask for #{lead / 3600 + 1} at least" if native.is_a?(Array) && lead >= hours * 3600' in submit
     never = app_files.compose(site_of(tmp_path, BASE), Settings(signal_lead=0), "/apps/7lbd/7lbd.sif", {})
     assert "--signal" not in never["submit.yml.erb"].content.decode()
 
