@@ -358,7 +358,7 @@ async def opened(
             asked.append(message)
             if message == BundleWanted():
                 packed = bundles.pop() if bundles else b""
-                asyncio.get_running_loop().call_later(0.01, gate.on_bundle, packed)
+                asyncio.get_running_loop().call_later(0.01, gate.bundle.give, packed)
 
         gate = Gate(ask, ("127.0.0.1", await rdp.start()), str(folder / "vnc.sock"))
         if front:

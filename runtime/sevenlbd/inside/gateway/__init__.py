@@ -10,6 +10,7 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 - authentication: tokens, cookies, roles, origins
 - begun: a connection with the guest before its client is there
 - bridge: a WebSocket and a stream, made one
+- client_bundle: what a native client needs, given once
 - codings: in which coding a browser gets a file
 - deflate: what goes to a browser, made smaller
 - desktop: /ws/rdp

@@ -16,6 +16,7 @@ from ...base.rdp_file import local_port, pasted, rdp_file
 from ...wire.gateway import Front, StopPressed, SuspendPressed
 from . import responses
 from .authentication import DESKTOP, STATUS, Visitor
+from .client_bundle import Voided
 from .gate import Gate
 from .responses import Refused
 
@@ -202,17 +203,26 @@ async def rdp(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.Str
 
 
 async def client(request: web.BaseRequest, gate: Gate, visitor: Visitor) -> web.StreamResponse:
-    """POST api/client: the bundle for RDP over mutual TLS, once. The supervisor has it, and gives it to the first."""
+    """POST api/client: the bundle for RDP over mutual TLS, once. The supervisor has it, and gives it to the first.
+
+    A connection that breaks before any of it is sent leaves it to the next.
+    """
     front = _front(gate)
     if not front.native:
         raise Refused(404, "this session has no RDP over TLS", "start it with --rdp-tls, or use ssh -L")
     try:
-        data = await gate.bundle()
+        data = await gate.bundle.take()
     except TimeoutError:
         raise Refused(503, "the session is too busy to hand out the client's bundle", "try again") from None
+    except Voided:
+        what = "the key was renewed meanwhile, or the session has ended"
+        raise Refused(401, what, "log in with the new one: 7lbd connect --url shows it") from None
     if not data:
         hint = "7lbd connect --renew makes a new one and voids the old"
         raise Refused(410, "the client's bundle was taken before", hint)
+    if not request.transport or request.transport.is_closing():
+        gate.bundle.give(data)
+        raise Refused(503, "the connection broke off", "try again")
     response = web.Response(body=data, content_type="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="7lbd-{front.session}-client.zip"'
     return response

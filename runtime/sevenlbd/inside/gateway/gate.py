@@ -16,6 +16,7 @@ from typing import Any
 from ...wire.gateway import Asked, BundleWanted, FarewellSaid, Front
 from ...wire.state import FINAL
 from .authentication import Guesses, Visitor
+from .client_bundle import ClientBundle
 from .traffic import Traffic
 
 # Close codes of our WebSockets (RFC 6455 section 7.4.2: 4000 and above are the application's own).
@@ -27,7 +28,6 @@ UNUSED = 4005  # a connection that was opened ahead, and nothing was said on it 
 
 _REPLACED = 300  # a guess: the keys of a hundred renewals
 _FRONT_SECONDS = 3.0  # the supervisor tells it as soon as the gateway runs
-_BUNDLE_SECONDS = 5.0  # the supervisor only reads a file; its node may be busy
 _FAREWELL_SECONDS = 0.6  # the supervisor waits for a second
 
 
@@ -82,8 +82,8 @@ class Gate:
         self.guesses = Guesses()
         self.counters = Counters()
         self.traffic = {name: Traffic() for name in ("desktop", "console", "rdp", "vnc")}
+        self.bundle = ClientBundle(lambda: ask(BundleWanted()))
         self._there = asyncio.Event()
-        self._bundles: deque[asyncio.Future[bytes]] = deque()
         self.changed = asyncio.Event()
         self._watchers: set[Watcher] = set()
         self._left: set[str] = set()
@@ -101,6 +101,8 @@ class Gate:
     def on_front(self, front: Front) -> None:
         """Who may come in from now on; whoever came in by an older key goes."""
         old, self.front = self.front, front
+        if not old or old.cookie_key != front.cookie_key:
+            self.bundle.void()  # what was meant for a gateway before this one may open older locks, too
         if old and old.cookie_key != front.cookie_key:
             self.replaced.extend(set(old.tokens.values()) - set(front.tokens.values()))
             self._left.clear()
@@ -113,22 +115,8 @@ class Gate:
         self.state = state
         self.tell()
         if state.get("phase") in FINAL and not self._farewell:
+            self.bundle.void()
             self._farewell = asyncio.ensure_future(self._say_farewell())
-
-    def on_bundle(self, packed: bytes) -> None:
-        """The client's bundle for whoever asked first; empty when it was taken before."""
-        while self._bundles:
-            waiting = self._bundles.popleft()
-            if not waiting.done():
-                waiting.set_result(packed)
-                return
-
-    async def bundle(self) -> bytes:
-        """The client's bundle, from the supervisor; empty when it was taken before. Raises TimeoutError."""
-        coming = asyncio.get_running_loop().create_future()
-        self._bundles.append(coming)
-        self.ask(BundleWanted())
-        return await asyncio.wait_for(coming, _BUNDLE_SECONDS)
 
     def note_late(self) -> None:
         """Something was typed too long ago: the pages say so."""

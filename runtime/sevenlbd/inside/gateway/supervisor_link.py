@@ -37,4 +37,4 @@ class Link:
                     case SessionState() as state:
                         gate.on_state(asdict(state))
                     case Bundle(packed):
-                        gate.on_bundle(packed)
+                        gate.bundle.give(packed)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from gateway_world import BROTLI, FRONT, HASHED, NATIVE, PAGES_VERSION, SESSION, TOKENS, World, lived, until
 from sevenlbd.inside.gateway import api, authentication
+from sevenlbd.inside.gateway.client_bundle import Voided
 from sevenlbd.wire.gateway import BundleWanted, FarewellSaid, StopPressed, SuspendPressed
 
 ROLES = ("desktop", "console", "status")
@@ -584,6 +585,86 @@ async def test_the_clients_bundle_is_taken_once(world: World) -> None:
     assert sorted(status for status, _ in answers) == [200] + [410] * 9
     assert (200, b"PK") in answers
     assert world.asked == [BundleWanted()] * 11
+
+
+@lived(front=NATIVE)
+async def test_a_bundle_that_comes_too_late_is_the_next_ones_who_asks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor gives it once; who asked was told to try again."""
+    monkeypatch.setattr("sevenlbd.inside.gateway.client_bundle._SECONDS", 0.001)
+    world.bundles.append(b"PK")
+    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 503
+    monkeypatch.undo()
+    await asyncio.sleep(0.05)
+    assert await world.status_of("POST", "api/client", world.headers("status")) == 403
+    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"PK")
+    assert world.asked == [BundleWanted()]
+    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
+
+
+@lived(front=NATIVE)
+async def test_a_bundle_whose_asker_has_gone_is_the_next_ones_who_asks(world: World) -> None:
+    world.bundles.append(b"PK")
+    _, writer = await world.wire()
+    head = "".join(f"{name}: {value}\r\n" for name, value in world.headers("desktop").items())
+    host = f"127.0.0.1:{world.port}"
+    writer.write(f"POST /api/client HTTP/1.1\r\nHost: {host}\r\n{head}Content-Length: 0\r\n\r\n".encode())
+    while not world.asked:
+        await asyncio.sleep(0)  # it is answered in a moment
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"PK")
+    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
+
+
+@lived(front=NATIVE)
+async def test_a_bundle_that_comes_as_its_asker_goes_is_kept_too(world: World) -> None:
+    asking = asyncio.create_task(world.gate.bundle.take())
+    await asyncio.sleep(0)
+    world.gate.bundle.give(b"PK")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+    assert await world.gate.bundle.take() == b"PK"
+
+
+@lived(front=NATIVE)
+async def test_no_bundle_outlives_the_locks_that_it_opens(world: World) -> None:
+    gate, newer = world.gate, replace(NATIVE, cookie_key="cd" * 32)
+    gate.bundle.give(b"old")
+    gate.on_front(NATIVE)
+    assert await gate.bundle.take() == b"old", "the same locks, told once more"
+    gate.bundle.give(b"old")
+    gate.on_front(newer)
+    assert await gate.bundle.take() == b"", "the supervisor was asked anew"
+    gate.bundle.give(b"new")
+    world.phase("ended")
+    assert await gate.bundle.take() == b""
+
+
+@lived(front=NATIVE)
+async def test_who_waits_with_an_old_key_does_not_get_the_new_bundle(world: World) -> None:
+    newer = replace(NATIVE, cookie_key="cd" * 32)
+    world.bundles.append(b"new")
+    waiting = asyncio.create_task(world.status_of("POST", "api/client", world.headers("desktop")))
+    while not world.asked:
+        await asyncio.sleep(0)
+    world.gate.on_front(newer)
+    assert await waiting == 401
+    await asyncio.sleep(0.05)
+    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"new")
+    asking = asyncio.create_task(world.gate.bundle.take())
+    await asyncio.sleep(0)
+    world.gate.bundle.give(b"newer")
+    world.gate.on_front(NATIVE)
+    [outcome] = await asyncio.gather(asking, return_exceptions=True)
+    assert isinstance(outcome, Voided), "it came before the locks were renewed, and opens none of them"
+    await asyncio.sleep(0.05)
+    assert await world.gate.bundle.take() == b""
 
 
 @lived()

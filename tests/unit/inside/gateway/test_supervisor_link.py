@@ -26,7 +26,8 @@ def test_what_the_supervisor_tells_is_heard_and_what_the_gateway_asks_is_done() 
         link = Link(supervisor.theirs)
         gate = Gate(link.send, ("127.0.0.1", 1))
         tasks = [asyncio.create_task(supervisor.listen()), asyncio.create_task(link.follow(gate))]
-        packed = await gate.bundle()
+        assert await gate.known()
+        packed = await gate.bundle.take()
         gate.ask(StopPressed(now=True))
         await until(lambda: bool(stops))
         for task in tasks:
