@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import harness
 import pytest
@@ -421,12 +422,15 @@ def test_a_link_from_another_site_opens_the_desktop_of_who_is_logged_in_and_take
     assert stranger.url == web.url(demo) + "desktop"
 
 
-@pytest.mark.parametrize("kind", ["the whole link", "quoted mail", "broken lines", "in quotes", "spaces"])
+@pytest.mark.parametrize(
+    "kind", ["the whole link", "quoted mail", "guarded mail", "broken lines", "in quotes", "spaces"]
+)
 def test_the_key_field_takes_what_people_paste(demo: Session, new_visitor: NewVisitor, kind: str) -> None:
     whole, key = web.link(demo), web.token(demo)
     pasted = {
         "the whole link": f"{whole}&to=desktop",
         "quoted mail": f"> Here is it:\n> > {whole[:-20]}\n> > {whole[-20:]}\n> Bye",
+        "guarded mail": f"\ufeffhttps://safelinks.example.org/?url={quote(whole, '')}&data=05%7C02&reserved=0",
         "broken lines": f"{key[:30]}\r\n{key[30:]}",
         "in quotes": f"\u201c{key}\u201d.",
         "spaces": f"  \t{key}\n",

@@ -11,10 +11,11 @@ import hmac
 import re
 import secrets
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ...wire.gateway import Front
 
@@ -28,7 +29,9 @@ MAY = {
 _TOKEN = 53  # characters of one of ours (outside/access/credentials.py)
 _MAX_TOKEN = 200  # characters: no stranger has a megabyte hashed
 _MAX_PASTED = 4000  # characters; a guess: a link, and some of the mail that it came in
-_AROUND = re.compile(r"""[\s>|"'<`\u200b\u00ab\u00bb\u2018-\u201f]+""")
+_QUOTINGS = 3  # a guess: a mail's guard quotes the link that it leads to once, and a second guard the first one's
+_AROUND = re.compile(r"""[\s>|"'<`\u00ab\u00bb\u2018-\u201f]+""")
+_KEY = re.compile(rf"(?<![A-Za-z0-9])k[a-z2-7]{{{_TOKEN - 1}}}(?![A-Za-z0-9])")
 _IN_LINK = re.compile(
     r"\btoken=(?:3D)?([A-Za-z0-9_=-]+)"
 )  # mail writes = as =3D, and ends a line by it (RFC 2045, 6.7)
@@ -48,10 +51,22 @@ class Visitor:
 
 
 def pasted_token(text: str) -> str:
-    """The token in what somebody pastes for one: itself, the whole link, or that as a mail quotes and breaks it."""
-    plain = _AROUND.sub("", text[:_MAX_PASTED])
-    linked = _IN_LINK.search(plain)
-    return linked[1].replace("=", "")[:_TOKEN] if linked else plain.strip(".,;:()[]{}")
+    """The token in what somebody pastes for one: itself or the whole link, as mail quotes, breaks and wraps them.
+
+    Of two different ones none is taken, but that of the first link is.
+    """
+    text = text[:_MAX_PASTED]
+    for _ in range(_QUOTINGS):
+        text = unquote(text)
+    # Byte order marks, directions, soft hyphens: what nobody sees, and copies along.
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    plain = _AROUND.sub("", text)
+    linked: list[str] = [words.replace("=", "")[:_TOKEN] for words in _IN_LINK.findall(plain)]
+    whole = [words for words in linked if _KEY.fullmatch(words)]
+    bare: set[str] = {*_KEY.findall(text), *_KEY.findall(plain)}
+    if not whole and len(bare) == 1:
+        return bare.pop()
+    return (whole or linked or [plain.strip(".,;:()[]{}")])[0]
 
 
 def is_token_of(token: str, digests: Iterable[str]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from urllib.parse import quote
 
 import pytest
 from gateway_world import FRONT, PORTALS, TOKENS, World, lived
@@ -293,6 +294,10 @@ async def test_no_log_line_holds_a_secret(world: World, caplog: pytest.LogCaptur
 
 
 KEY = "k" + "abcdefghijklmnopqrstuvwxyz234567"[:26] * 2
+OTHER = "k" + KEY[:0:-1]
+LINK = f"http://node7:8443/#token={KEY}"
+WORD = KEY.upper()
+"""As long as a key, and none."""
 
 
 @pytest.mark.parametrize(
@@ -307,11 +312,51 @@ KEY = "k" + "abcdefghijklmnopqrstuvwxyz234567"[:26] * 2
         f"> Have a look:\n> > http://node7:8443/#token={KEY[:20]}\n> > {KEY[20:]}\n> Bye",
         f"http://node7:8443/#token=3D{KEY[:30]}=\r\n{KEY[30:]}",
         f"{KEY[:25]}\n{KEY[25:]}",
+        f"\ufeff{KEY}",
+        f"\u200e{KEY}\u202c",
+        f"{KEY[:20]}\u00ad{KEY[20:]}",
+        f"{KEY}\u2060",
+        f"http://node7:8443/#token={KEY[:20]}\u00ad{KEY[20:]}",
+        f"**{KEY}**",
+        f"_{KEY}_",
+        f"&lt;{KEY}&gt;",
+        f"Key: {KEY}",
+        f"Your key is {KEY} for today",
+        f"Key: {KEY}, once more: {KEY}",
+        f"The key {KEY} has {WORD} behind it",
+        f"https://eur01.safelinks.example.org/?url={quote(LINK, '')}&data=05%7C02%7Csomebody%40example.org&reserved=0",
+        f"https://eur01.safelinks.example.org/?url={quote(quote(LINK + '&to=desktop', ''), '')}&data=05%257C02",
+        f"https://other.example.org/?token=abc&url={quote(LINK, '')}",
+        f"https://other.example.org/v3/__http://node7:8443/*token={KEY}__;Iw!!abc",
     ],
 )
 def test_a_token_is_found_in_what_people_paste(pasted: str) -> None:
     assert authentication.pasted_token(pasted) == KEY
     assert authentication.pasted_token(pasted.replace("\r", "").replace("\n", "")) == KEY, "a field has one line"
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"{KEY} {OTHER}",
+        f"Key: {KEY}, or {OTHER}",
+        f"{KEY}{OTHER}",
+        f"{KEY}x",
+        f"x{KEY}",
+        KEY[:-1],
+        WORD,
+        quote(quote(quote(quote(quote(LINK, ""), ""), ""), ""), ""),
+    ],
+)
+def test_of_two_keys_none_is_guessed_nor_is_one_cut_out_of_more(pasted: str) -> None:
+    assert authentication.pasted_token(pasted) not in (KEY, OTHER)
+
+
+@pytest.mark.parametrize("hostile", ["k" * 200_000, "%25" * 100_000, f"{KEY} " * 4000, "token=" * 50_000])
+def test_no_paste_costs_more_than_a_moment(hostile: str) -> None:
+    begun = time.process_time()
+    authentication.pasted_token(hostile)
+    assert time.process_time() - begun < 0.1
 
 
 def test_what_is_no_token_stays_none() -> None:
