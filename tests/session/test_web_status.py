@@ -241,6 +241,7 @@ def test_a_key_for_the_status_shows_the_status_alone(demo: Session, new_visitor:
     wait_phase(page, "ready")
     for name in ("#ways", "#ending", "#picture", "#auto"):
         assert page.locator(name).is_hidden(), name
+    assert_promises_no_desktop(page)
     here = web.url(demo)
     key = wire.cookie(here, web.token(demo, "status"))
     shown = wire.ask("GET", here + "api/status", {"Cookie": key})
@@ -255,11 +256,18 @@ def test_a_key_for_the_console_opens_no_desktop(demo: Session, new_visitor: NewV
     wait_phase(page, "ready")
     assert page.locator("#to-desktop").is_hidden()
     assert page.locator("#ending").is_hidden()
+    assert_promises_no_desktop(page)
+    assert "console" in page.locator("#lede").inner_text()
     page.click("#to-console")
     wait_state(page, "connected")
     here = web.url(demo)
     key = wire.cookie(here, web.token(demo, "console"))
     assert_forbidden(here, key, ["desktop", "native", "api/desktop.rdp"], ["api/desktop", "api/stop", "api/client"])
+
+
+def assert_promises_no_desktop(page: Page) -> None:
+    assert page.locator("#headline").inner_text() == "The desktop is ready", "it is somebody else's"
+    assert "opens in this browser" not in page.locator("#lede").inner_text()
 
 
 def assert_forbidden(here: str, key: str, pages: list[str], orders: list[str]) -> None:

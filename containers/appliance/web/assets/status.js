@@ -36,6 +36,30 @@ const LEDES = {
   failed: "Nothing of it is left on the node but its logs.",
 };
 
+/**
+ * For whom it is another's desktop.
+ * @type {Record<string, string>}
+ */
+const OTHERS_LEDES = {
+  ready: "This key shows how the session goes. It opens neither the desktop nor the console.",
+  suspended: "It goes on from its file whenever its owner wants.",
+};
+const CONSOLE_LEDE = "This key opens its console, the machine’s own screen.";
+
+/** @param {Status} status */
+function headline(status) {
+  if (status.phase === "ready" && status.role !== "desktop") return "The desktop is ready";
+  return HEADLINES[status.phase] ?? status.phase;
+}
+
+/** @param {Status} status */
+function lede(status) {
+  const usual = LEDES[status.phase] ?? "";
+  if (status.role === "desktop") return usual;
+  if (status.phase === "ready" && status.role === "console" && status.console) return CONSOLE_LEDE;
+  return OTHERS_LEDES[status.phase] ?? usual;
+}
+
 const STEPS = [
   { name: "preparing", doing: "Preparing the machine", title: "Machine prepared", done: "booting" },
   { name: "booting", doing: "Booting the guest", title: "Guest booted", done: "guest-up" },
@@ -76,8 +100,8 @@ function show(status) {
   if (document.body.dataset["phase"] !== status.phase) unheard = "";
   document.body.dataset["phase"] = status.phase;
   tell("where", `${called(status)} on ${status.host}`);
-  tell("headline", HEADLINES[status.phase] ?? status.phase);
-  tell("lede", isOver(status) && status.reason ? sentence(status.reason) : (LEDES[status.phase] ?? ""));
+  tell("headline", headline(status));
+  tell("lede", isOver(status) && status.reason ? sentence(status.reason) : lede(status));
   tell("hint", isOver(status) ? sentence(status.hint) : unheard);
   tell("paused", status.paused && !isOver(status) ? `The guest stands still: ${status.paused}` : "");
   showEmulation(status);
