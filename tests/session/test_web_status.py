@@ -19,7 +19,7 @@ import wire
 from conftest import StartSession
 from harness import PATIENCE, Console, Session
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 from web import NewVisitor, Visitor, log_in, until, wait_state
 
 
@@ -84,6 +84,10 @@ def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: P
         session.kill()
 
 
+def log_out(page: Page) -> Locator:
+    return page.get_by_role("button", name="Log out")
+
+
 def stop_by_button(page: Page, session: Session) -> None:
     """Asked first, then done; the page shows the end."""
     page.click("#stop")
@@ -133,8 +137,10 @@ def test_a_machine_that_dies_is_told_on_the_page(
     session = start("--image", str(blank_image))
     page = log_in(new_visitor(web.url(session)), session)
     wait_phase(page, "booting")
+    assert log_out(page).is_visible()
     os.kill(session.pid_of("qemu-system-x86_64"), signal.SIGSEGV)
     wait_phase(page, "failed")
+    assert log_out(page).is_hidden(), "nobody is left to be told"
     assert "QEMU ended with signal 11" in page.locator("#lede").inner_text()
     assert session.wait_end() == 8
 
@@ -167,6 +173,18 @@ def test_a_frozen_gateway_is_noticed_by_the_page_and_forgiven(
         os.kill(gateway, signal.SIGCONT)
     until("the line is back", lambda: body(page, "link") == "live", page=page)
     end(session)
+
+
+def test_who_is_logged_out_already_is_not_offered_it(demo: Session, new_visitor: NewVisitor) -> None:
+    visitor = new_visitor(web.url(demo))
+    page = log_in(visitor, demo)
+    wait_phase(page, "ready")
+    second = visitor.open(web.url(demo))
+    wait_phase(second, "ready")
+    log_out(second).click()
+    second.wait_for_selector("body[data-page=login]")
+    until("the lock", lambda: body(page, "link") == "locked", page=page)
+    assert log_out(page).is_hidden()
 
 
 def seconds_left(page: Page) -> int:

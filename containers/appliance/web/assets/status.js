@@ -345,11 +345,21 @@ function serveStop() {
   });
 }
 
+/** Logging out is for those who are in, while somebody is there to be told. */
+function serveLogout() {
+  const show = () => {
+    at("logout").hidden = feed.link === "locked" || (feed.status !== null && isOver(feed.status));
+  };
+  feed.addEventListener("link", show);
+  feed.addEventListener("status", show);
+}
+
 async function main() {
   await serveNewerKeys(() => location.reload());
   const maybeOpen = autoOpen();
   serveStop();
   serveSuspend();
+  serveLogout();
   showLink(feed);
   serveTitle(feed, () => {
     const phase = feed.status?.phase ?? "";

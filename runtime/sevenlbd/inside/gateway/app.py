@@ -159,6 +159,8 @@ class Routes:
         """The answer to a stranger."""
         if route and route.page:
             return self._pages.login(message=message, status=401 if path else 200, port=port)
+        if route and route.handler is _logout:
+            return responses.go("./")  # a form is answered by a page, and this one by the login
         raise Refused(401, "you are not logged in", "log in with the session's key: 7lbd connect --url shows it")
 
     async def _visitor(
