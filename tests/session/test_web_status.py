@@ -187,6 +187,20 @@ def test_who_is_logged_out_already_is_not_offered_it(demo: Session, new_visitor:
     assert log_out(page).is_hidden()
 
 
+@pytest.mark.parametrize("storage", ["get() { throw new DOMException('no', 'SecurityError'); }", "value: null"])
+def test_a_browser_that_keeps_nothing_shows_the_session(
+    start: StartSession, blank_image: Path, new_visitor: NewVisitor, storage: str
+) -> None:
+    session = start("--image", str(blank_image))
+    visitor = new_visitor(web.url(session))
+    visitor.context.add_init_script(f"Object.defineProperty(window, 'localStorage', {{ {storage} }});")
+    page = log_in(visitor, session)
+    wait_phase(page, "booting")
+    page.uncheck("#auto-open")
+    assert not visitor.complaints
+    end(session)
+
+
 def seconds_left(page: Page) -> int:
     """What the page says, in its last minute."""
     return int(page.locator("#left").inner_text().split(".")[0].split(" ")[0])

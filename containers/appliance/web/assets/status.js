@@ -278,12 +278,30 @@ async function showPicture() {
   screen.on();
 }
 
+/** Whether the desktop is to open by itself, as chosen in this browser; null when it keeps nothing. */
+function keptChoice() {
+  try {
+    return localStorage.getItem("7lbd-auto-open");
+  } catch {
+    return null;
+  }
+}
+
+/** @param {boolean} opens */
+function keepChoice(opens) {
+  try {
+    localStorage.setItem("7lbd-auto-open", opens ? "yes" : "no");
+  } catch {
+    // It is the choice for as long as this page is there.
+  }
+}
+
 /** Opens the desktop for those who saw it start and asked for it. */
 function autoOpen() {
   const box = /** @type {HTMLInputElement} */ (at("auto-open"));
-  const kept = localStorage.getItem("7lbd-auto-open");
+  const kept = keptChoice();
   if (kept !== null) box.checked = kept === "yes";
-  box.addEventListener("change", () => localStorage.setItem("7lbd-auto-open", box.checked ? "yes" : "no"));
+  box.addEventListener("change", () => keepChoice(box.checked));
   let seenStarting = false;
   return () => {
     const status = feed.status;
