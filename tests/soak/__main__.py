@@ -25,6 +25,7 @@ from . import sampling, slope, visits
 _BUILT = harness.REPO / "build" / "soak"
 LEAST = {"memory": 1.0, "descriptors": 1.0, "processes": 0.5, "files": 1.0, "bytes": 65536.0}
 """An hour's growth that is let pass, by the last word of a name: MiB, numbers, bytes; a day of it does no harm."""
+_GROWS = "GROWS"
 _PAUSE = 5.0  # seconds between two rounds, so that a soak can go on beside other work
 
 
@@ -99,20 +100,28 @@ def _piece(options: argparse.Namespace, seed: int) -> None:
 
 
 def summed(rows: list[dict[str, float]]) -> tuple[str, bool]:
-    """A table of trends, the worst of any piece (each has a session of its own), and whether something grows."""
+    """A table of trends, the worst of any piece (each has a session of its own), and whether one of a piece grows."""
     lines = ["| what | median | an hour | probability | |", "|---|---|---|---|---|"]
     pieces = sorted({row["piece"] for row in rows})
     hours = sum(max(row["hours"] for row in rows if row["piece"] == piece) for piece in pieces)
     growing = False
     for name in [name for name in rows[0] if name not in ("piece", "date", "hours")]:
         trends = [slope.of([(row["hours"], row[name]) for row in rows if row["piece"] == piece]) for piece in pieces]
-        worst = max(trends, key=lambda trend: trend.per_hour * (trend.probability < slope.LEVEL))
-        grows = worst.grows(LEAST[name.rpartition(" ")[2]])
-        growing |= grows
-        verdict = "GROWS" if grows else "flat"
+        worst, verdict = _judged(trends, LEAST[name.rpartition(" ")[2]])
+        growing |= verdict == _GROWS
         lines.append(f"| {name} | {worst.level:.1f} | {worst.per_hour:+.2f} | {worst.probability:.3f} | {verdict} |")
     lines.append(f"\n{hours:.2f} hours in {len(pieces)} pieces, {len(rows)} rounds")
     return "\n".join(lines), growing
+
+
+def _judged(trends: list[slope.Trend], least: float) -> tuple[slope.Trend, str]:
+    """The worst of those that may be judged, and what it says. A short piece, steep as it may be, hides no long one."""
+    judged = [trend for trend in trends if trend.may_be_judged]
+    growing = [trend for trend in judged if trend.grows(least)]
+    worst = max(
+        growing or judged or trends, key=lambda trend: trend.per_hour * (trend.probability < slope.LEVEL)
+    )
+    return worst, _GROWS if growing else "flat" if judged else "too short"
 
 
 def main() -> int:

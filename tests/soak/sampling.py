@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,16 +17,27 @@ _NAMES = {
 
 
 def sample(session: Session, folders: list[Path]) -> dict[str, float]:
-    """Everything by its name; memory is private and dirty, in MiB: what is shared counts for nobody."""
-    found: dict[str, float] = {}
+    """Everything by its name; memory is private and dirty, in MiB: what is shared counts for nobody.
+
+    Raises AssertionError when one of the names cannot be looked at: what is not seen would be flat for ever.
+    """
     below = harness.descendants(session.process.pid)
-    for name, words in _NAMES.items():
-        pids = [pid for pid, line in below.items() if words in line]
-        found[f"{name} memory"] = sum(map(_private, pids))
-        found[f"{name} descriptors"] = sum(map(_descriptors, pids))
+    found = of_processes(below)
     found["processes"] = len(below)
     found["files"] = sum(len(names) for folder in folders for _, _, names in os.walk(folder))
     found["log bytes"] = sum(path.stat().st_size for path in (session.folder / "logs").glob("*"))
+    return found
+
+
+def of_processes(below: Mapping[int, str]) -> dict[str, float]:
+    """Memory and descriptors of each name's processes, of which some may end just now. Raises AssertionError."""
+    found: dict[str, float] = {}
+    for name, words in _NAMES.items():
+        pids = [pid for pid, line in below.items() if words in line]
+        assert pids, f"there is no {name}, so its growth would not be seen"
+        for what, measured in (("memory", _private), ("descriptors", _descriptors)):
+            found[f"{name} {what}"] = sum(measured(pid) for pid in pids)
+            assert found[f"{name} {what}"] > 0, f"the {what} of {name} cannot be read, so its growth would not be seen"
     return found
 
 

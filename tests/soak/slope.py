@@ -33,9 +33,14 @@ class Trend:
     hours: float
     """How long was looked."""
 
+    @property
+    def may_be_judged(self) -> bool:
+        """Whether it was looked at for long enough."""
+        return self.hours >= _LEAST_HOURS
+
     def grows(self, least: float) -> bool:
         """Whether it grows by more than `least` an hour, and not by chance."""
-        return self.hours >= _LEAST_HOURS and self.probability < LEVEL and self.per_hour > least
+        return self.may_be_judged and self.probability < LEVEL and self.per_hour > least
 
 
 def of(samples: Sequence[tuple[float, float]]) -> Trend:

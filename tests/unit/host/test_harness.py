@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "session"))
+
 from tests.faults import draws
-from tests.soak import slope
+from tests.soak import sampling, slope
+from tests.soak.__main__ import summed
 
 
 def test_a_seed_is_a_round_and_nothing_else_is() -> None:
@@ -62,3 +68,35 @@ def test_a_crowd_of_twenty_thousand_tells_a_leak_from_an_allocator_that_fills_up
     assert trend(lambda hour: 0.5 * (hour // 0.25)).grows(1.0)
     assert not trend(lambda hour: 0.5 * min(hour // 0.25, 4)).grows(1.0), "steps that end are none"
     assert not trend(lambda hour: 2 - 2 * math.exp(-hour)).grows(1.0)
+
+
+def piece(number: int, hours: float, per_hour: float) -> list[dict[str, float]]:
+    """200 samples of one name."""
+    at = [hours * one / 200 for one in range(200)]
+    return [{"piece": number, "hours": hour, "gateway memory": 30 + per_hour * hour} for hour in at]
+
+
+def test_a_short_piece_does_not_hide_the_growth_of_a_long_one() -> None:
+    table, is_growing = summed(piece(1, 0.12, 20.0) + piece(2, 8.0, 5.0))
+    assert is_growing
+    assert "| gateway memory | 53.9 | +5.00 | 0.000 | GROWS |" in table.splitlines()
+    table, is_growing = summed(piece(1, 0.12, 20.0) + piece(2, 8.0, 0.0))
+    assert not is_growing
+    assert "| +0.00 | 1.000 | flat |" in table
+    table, is_growing = summed(piece(1, 0.12, 20.0))
+    assert not is_growing
+    assert "too short" in table, "which is not flat"
+
+
+def test_a_process_that_is_not_seen_fails_the_run_instead_of_being_flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_NAMES", {"smbd": "sbin/smbd"})
+    own = os.getpid()
+    with pytest.raises(AssertionError, match="there is no smbd"):
+        sampling.of_processes({own: "bash"})
+    found = sampling.of_processes({own: "sbin/smbd", 1 << 22: "sbin/smbd of a client that has just gone"})
+    assert found["smbd memory"] > 0
+    assert found["smbd descriptors"] > 0
+    for measured in ("_private", "_descriptors"):
+        with monkeypatch.context() as patch, pytest.raises(AssertionError, match="of smbd cannot be read"):
+            patch.setattr(sampling, measured, lambda _: 0.0)
+            sampling.of_processes({own: "sbin/smbd"})
