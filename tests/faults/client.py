@@ -47,6 +47,10 @@ class Client:
         self.said = ""
         self._thread = threading.Thread(target=self._write, daemon=True)
 
+    def is_of(self, session: Session) -> bool:
+        """Whether it writes to this session's share."""
+        return self._session is session
+
     def begin(self) -> None:
         """Write, beside whatever happens meanwhile."""
         self._thread.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 import harness
 from harness import Session
 
-from .draws import READY, TO_ONE, Fault
+from .draws import NOTHING, READY, TO_ONE, Fault
 from .ground import Ground
 
 _WORDS = {
@@ -77,13 +77,13 @@ class Victim:
             "kill": self._kill, "stop": self._stop, "hang": self._hang, "stop-all": self._stop_all,
             "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
             "no-sif": lambda _: self._remove(self._sif), "no-image": lambda _: self._remove(self._image),
-            "nothing": lambda _: None,
+            NOTHING: lambda _: None,
         }  # fmt: skip
         if fault.deed in TO_ONE:
             self._wait_for(fault)
         time.sleep(fault.after)
         when, phase, missed = time.monotonic() - self._began, self._phase(), ""
-        self._hurts += fault.deed != "nothing"
+        self._hurts += fault.deed != NOTHING
         try:
             deeds[fault.deed](fault)
         except Missed as error:

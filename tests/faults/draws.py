@@ -12,9 +12,10 @@ WAYS_OUT = frozenset({"relay", "broker"})
 """Roles that there are where a site allows ways out."""
 TPM = "swtpm"
 """The role that there is with a firmware that wants one."""
+NOTHING = "nothing"
 DEEDS = (
     *("kill",) * 6, *("stop",) * 3, "hang", "stop-all", "sleep", "stamps", *("full-disk",) * 2, "no-folder", "no-sif",
-    "no-image", "nothing",
+    "no-image", NOTHING,
 )  # fmt: skip
 """Kinds of faults; those that meet one process come more often, as there are more processes."""
 EACH = ("kill", "stop", "hang")
@@ -62,6 +63,11 @@ class Round:
     def has_role(self, *roles: str) -> bool:
         """Whether one of these processes is to be met, so that there must be one."""
         return any(fault.deed in TO_ONE and fault.role in roles for fault in self.faults)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is done before the clients are through, so that they must be heard."""
+        return all(fault.deed == NOTHING or fault.phase == "stopping" for fault in self.faults)
 
     def of(self, session: int) -> tuple[Fault, ...]:
         """What happens to one session."""

@@ -23,9 +23,12 @@ from .ready import Guest
 from .world import World
 
 _BEGIN_SECONDS = 40.0  # on a machine that does other work; a session that cannot begin has ended by then
+_PATIENCE_SECONDS = 140.0  # beyond that for a session that nothing was done to, on a machine with a load of 50: a guess
 _END_SECONDS = 60.0  # the same; no rung of the ladder of stopping is longer than some seconds here
 _SETTINGS = ("--no-home-share", "--min-space", "1M", "--stop-grace", "0")  # no guest is there to shut down
 _SMALL = "full-disk"
+_SHARED = frozenset({"no-folder", "stamps"})
+"""What is done to all that is in a base folder, which may be two sessions'."""
 
 
 class Played:
@@ -45,6 +48,8 @@ class Played:
         self._saved: list[Path] = []
         """Files of which it was said that a desktop is whole in them."""
         self._broken: list[BaseException] = []
+        self._lost = 0
+        """Sessions without a client, though nothing was done to them."""
 
     def play(self) -> None:
         """Raises AssertionError for a broken promise."""
@@ -65,7 +70,9 @@ class Played:
             "start": self._drawn.start,
             "acknowledged": sum(len(client.acknowledged) for client in self._clients),
             "heard": sum(bool(client.acknowledged) for client in self._clients),
-            "silent": sum(not client.acknowledged for client in self._clients),
+            "silent": sum(not client.acknowledged for client in self._clients) + self._lost,
+            "due": self._drawn.is_quiet,
+            "drawn": sum(fault.deed != draws.NOTHING for fault in self._drawn.faults),
             "deeds": [asdict(done) for victim in self._victims for done in victim.record],
         }
 
@@ -108,7 +115,7 @@ class Played:
         if any(fault.phase in draws.READY for fault in mine):
             stack.enter_context(guest)
         self._suffer(victim, mine, "preparing")
-        if self._came(victim.session, "booting"):
+        if self._came(number, "booting"):
             seed = self._drawn.seed * 10 + number
             client = Client(victim.session, self.place / "src", self._drawn.files, seed, lambda: victim.is_hurt)
             self._clients.append(client)
@@ -126,8 +133,7 @@ class Played:
         victim, mine = self._victims[number], self._drawn.of(number)
         with suppress(OSError, AssertionError):
             guest.answer()
-        if not self._came(victim.session, "ready"):
-            assert victim.is_hurt, f"nothing was done to it, and it was not ready:\n{victim.session.story()}"
+        if not self._came(number, "ready"):
             return
         self._suffer(victim, mine, "ready")
         for phase, more in (("checkpointing", ("--keep-running",)), ("suspending", ())):
@@ -147,13 +153,31 @@ class Played:
         if done.returncode == 0:
             self._saved.append(saved)
 
-    @staticmethod
-    def _came(session: Session, phase: str) -> bool:
-        """Whether it got so far; one that met a fault before may have refused, or died of it."""
-        with suppress(AssertionError):
-            session.wait_phase(phase, _BEGIN_SECONDS)
-            return session.process.poll() is None
-        return False
+    def _came(self, number: int, phase: str) -> bool:
+        """Whether it got so far; one that met a fault before may have refused, or died of it.
+
+        Raises AssertionError when nothing was done to it.
+        """
+        session = self._victims[number].session
+        for seconds in (_BEGIN_SECONDS, _PATIENCE_SECONDS):
+            with suppress(AssertionError):
+                session.wait_phase(phase, seconds)
+                break
+            if self._is_touched(number) or session.process.poll() is not None:
+                break
+        is_there = session.process.poll() is None and any(event.get("phase") == phase for event in session.events)
+        if not is_there and not self._is_touched(number):
+            self._lost += not any(client.is_of(session) for client in self._clients)
+            raise AssertionError(f"nothing was done to it, and it was not {phase}:\n{session.story()}")
+        return is_there
+
+    def _is_touched(self, number: int) -> bool:
+        """Whether anything was done to it, or to all that is in its folder."""
+        return self._victims[number].is_hurt or any(
+            victim.is_hurt and self._grounds[other].base == self._grounds[number].base
+            for other, victim in enumerate(self._victims)
+            if any(fault.deed in _SHARED for fault in self._drawn.of(other))
+        )
 
     @staticmethod
     def _suffer(victim: Victim, faults: Sequence[Fault], phase: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from . import draws
 
 Row = dict[str, object]
 LEAST_SHARE = 0.5
 """A guess: of the clients so many at least get a file acknowledged, or the run shows nothing of bytes."""
-_ENOUGH = 5  # clients; of fewer a share says nothing
+_ENOUGH = 5  # clients or rounds; of fewer a share says nothing
+_LEAST_MET = 3  # of so many drawn faults one at least: nine of ten meet somebody, but for those while it stops
 
 
 def summary(played: list[Row], seconds: float) -> tuple[str, bool]:
@@ -18,19 +19,43 @@ def summary(played: list[Row], seconds: float) -> tuple[str, bool]:
     deeds = [deed for row in played for deed in _list(row, "deeds")]
     met = [deed for deed in deeds if not deed["missed"]]
     phases = sorted({str(deed["phase"]) for deed in met})
-    silent = sum(int(str(row.get("silent", 0))) for row in played)
-    clients = silent + sum(int(str(row.get("heard", 0))) for row in played)
-    acknowledged = sum(int(str(row.get("acknowledged", 0))) for row in played)
+    silent = sum(_number(row, "silent") for row in played)
+    clients = silent + sum(_number(row, "heard") for row in played)
+    acknowledged = sum(_number(row, "acknowledged") for row in played)
     failed = sum(bool(row["failed"]) for row in played)
-    is_idle = clients >= _ENOUGH and clients - silent < LEAST_SHARE * clients
+    idle = [*_deaf(played, clients, silent), *_harmless(played, deeds)]
     lines = [
         f"{len(played)} rounds, {failed} failed, {seconds / max(1, len(played)):.1f} s a round",
         f"{len(met)} of {len(deeds)} faults met somebody, in {', '.join(phases) or 'no phase'}",
         f"{acknowledged} files acknowledged, {silent} of {clients} clients got none",
+        *(f"FAILED: {why}" for why in idle),
     ]
-    if is_idle:
-        lines.append(f"FAILED: at least {LEAST_SHARE:.0%} of the clients must get a file acknowledged")
-    return "\n".join(lines), not failed and not is_idle
+    return "\n".join(lines), not failed and not idle
+
+
+def _deaf(played: Sequence[Row], clients: int, silent: int) -> Iterator[str]:
+    """Why a run shows nothing of bytes. In a round in which something is done early there may be no client."""
+    if clients == silent and (any(row.get("due") for row in played) or len(played) >= _ENOUGH):
+        yield "no client got a file acknowledged"
+    elif clients >= _ENOUGH and clients - silent < LEAST_SHARE * clients:
+        yield f"at least {LEAST_SHARE:.0%} of the clients must get a file acknowledged"
+
+
+def _harmless(played: Sequence[Row], deeds: Sequence[dict[str, object]]) -> Iterator[str]:
+    """Why a run shows nothing of faults: of those that were drawn, as a session that ends early meets no more."""
+    drawn = sum(_number(row, "drawn") for row in played)
+    met = sum(not deed["missed"] and not _is_nothing(deed) for deed in deeds)
+    if met < drawn // _LEAST_MET:
+        yield f"{met} of {drawn} faults that were drawn met somebody: at least {drawn // _LEAST_MET} must"
+
+
+def _is_nothing(deed: dict[str, object]) -> bool:
+    fault = deed.get("fault")
+    return isinstance(fault, dict) and fault["deed"] == draws.NOTHING
+
+
+def _number(row: Row, name: str) -> int:
+    return int(str(row.get(name, 0)))
 
 
 def _list(row: Row, name: str) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "session"))
 
 from harness import Session
 
-from tests.faults import deeds, draws, stand_in, summing
+from tests.faults import deeds, draws, rounds, stand_in, summing
 from tests.faults.deeds import Victim
 from tests.faults.draws import Fault
 from tests.faults.ground import Ground
@@ -98,6 +98,63 @@ def test_a_run_in_which_no_client_was_heard_fails() -> None:
     assert not is_good
     assert "6 of 7 clients got none" in said
     assert not summing.summary([row(failed="it broke")], 9.0)[1]
+
+
+def test_a_run_of_few_rounds_in_which_no_session_began_fails() -> None:
+    nobody = [row(acknowledged=0, heard=0, due=due) for due in (False, True, False, True)]
+    said, is_good = summing.summary(nobody, 4.0)
+    assert not is_good
+    assert "FAILED: no client got a file acknowledged" in said
+    early = [row(acknowledged=0, heard=0, due=False) for _ in range(4)]
+    assert summing.summary(early, 4.0)[1], "each was killed while it prepared"
+    assert not summing.summary([*early, early[0]], 5.0)[1], "so many are not by chance"
+
+
+def test_a_run_in_which_hardly_a_fault_met_anybody_fails() -> None:
+    def deed(what: str, missed: str) -> dict[str, object]:
+        return {"missed": missed, "phase": "ready", "fault": {"deed": what}}
+
+    missed, met, nothing = deed("kill", "there is no smbd"), deed("kill", ""), deed("nothing", "")
+    said, is_good = summing.summary([row(deeds=[missed, nothing], drawn=1) for _ in range(4)], 4.0)
+    assert not is_good
+    assert "FAILED: 0 of 4 faults that were drawn met somebody: at least 1 must" in said
+    assert not summing.summary([row(drawn=1) for _ in range(4)], 4.0)[1], "whose sessions ended before"
+    assert summing.summary([*(row(deeds=[missed], drawn=1) for _ in range(3)), row(deeds=[met], drawn=1)], 4.0)[1]
+    assert summing.summary([row(deeds=[missed], drawn=1)], 1.0)[1], "one may come too late"
+
+
+def round_of(victim: Victim, tmp_path: Path, *faults: Fault) -> rounds.Played:
+    """One session's, that has begun."""
+    played = rounds.Played.__new__(rounds.Played)
+    played._drawn = draws.Round(7, "cold", 1, 0, (1,), faults)
+    played._victims, played._grounds, played._clients, played._lost = [victim], [Ground(tmp_path, 0, small=False)], [], 0
+    return played
+
+
+def test_a_session_that_does_not_begin_though_nothing_was_done_to_it_fails_its_round(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim.session.events.clear()
+    for name in ("_BEGIN_SECONDS", "_PATIENCE_SECONDS"):
+        monkeypatch.setattr(rounds, name, 0.1)
+    played = round_of(victim, tmp_path)
+    with pytest.raises(AssertionError, match="nothing was done to it, and it was not booting"):
+        played._came(0, "booting")
+    assert played.told()["silent"] == 1, "whose client is missing"
+    victim.suffer(fault("stop"))
+    assert not played._came(0, "booting"), "one that met a fault may refuse"
+    assert played.told()["silent"] == 1
+
+
+def test_a_round_must_be_heard_in_which_nothing_is_done_before_the_clients_are_through(
+    victim: Victim, tmp_path: Path
+) -> None:
+    late, early, none = (
+        Fault(0, "stopping", 0.0, "kill", "smbd", 0.1), fault("kill"), fault("nothing")
+    )  # fmt: skip
+    told = round_of(victim, tmp_path, late, none).told()
+    assert (told["due"], told["drawn"]) == (True, 1)
+    assert round_of(victim, tmp_path, early, late).told()["due"] is False
 
 
 def test_faults_that_met_somebody_are_counted_by_phase() -> None:
