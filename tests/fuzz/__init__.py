@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of every parser of foreign bytes: docs/harness.md.
 
 - target.py: what a target is, and the folder that parsers of files read from
+- made_messages.py: a valid message of every type that a codec reads
 - message_targets.py: what crosses the wall, and records that others may have written
 - guest_targets.py: what the guest's agent and QEMU answer
 - gateway_targets.py: what strangers and browsers send

@@ -8,13 +8,14 @@ from contextlib import suppress
 from typing import Any
 
 from sevenlbd.base.errors import visible
-from sevenlbd.outside.grid import join_record, machine_report, protocol
+from sevenlbd.outside.grid import join_record, protocol
 from sevenlbd.outside.grid.client import PoolClient
 from sevenlbd.outside.grid.coordinator import overview, own_files, owner_asking, owner_socket
 from sevenlbd.outside.grid.https_exchange import Head
 from sevenlbd.outside.grid.pool import members, queue_demand
-from sevenlbd.wire.codec import Codec, Malformed, pack
+from sevenlbd.wire.codec import Codec, Malformed
 
+from . import made_messages
 from .target import Parse, Target, check_shown
 
 _RECORDS: tuple[Codec[Any], ...] = (
@@ -22,7 +23,6 @@ _RECORDS: tuple[Codec[Any], ...] = (
     protocol.ENROLLING, protocol.ENROLLED, protocol.HEARD, protocol.KEY_ORDER, protocol.MACHINE_KEY, protocol.PROBLEM,
     owner_socket.CALLS, own_files._STATES, members._FILE,
 )  # fmt: skip
-_DIGEST = "0" * 64
 
 
 def _records() -> Parse:
@@ -62,26 +62,21 @@ def _answers() -> Parse:
     return parse
 
 
+_WORDS = {
+    "PoolAddress.collector": "pool.example.edu:9618",
+    "OfferedFile.name": "manifest.json",
+    **dict.fromkeys(("Waiting.images", "OfferedImage.manifest", "KeyOrder.keep", "MachineKey.key"), "0" * 64),
+}
+
+
 def _seeds() -> tuple[bytes, ...]:
-    address = protocol.PoolAddress("pool.example.edu:9618", "example.edu")
-    files = (protocol.OfferedFile("manifest.json", 5), protocol.OfferedFile("warm/memory", 5))
-    vm = machine_report.RunningVm(1, "lab", "1", machine_report.VmPhase.BUSY, 5.0)
-    said: list[object] = [
-        protocol.Waiting(address, (protocol.Demand("lab", 1, 1, 1 << 30, 5),), _DIGEST),
-        protocol.Images((protocol.OfferedImage("lab", "1", _DIGEST, files),), "ticket", 60.0),
-        machine_report.Report(
-            machine_report.Owner.ABSENT, True, 1, (vm,), (machine_report.HeldImage("lab", "1", 5),), "why"
-        ),
-        protocol.WorkerOrder("lab", 1, resumes=True),
-        protocol.WorkerPass(address, "a.b.c", 60.0),
-    ]
-    record = {"collector": address.collector, "trust_domain": "x", "token": "a.b", "vm_name": "lab", "machine": "m"}
-    more = (
+    record = {"collector": "pool.example.edu:9618", "trust_domain": "x", "token": "a.b", "vm_name": "lab", "machine": "m"}
+    return (
+        *made_messages.chosen_by_first_byte(_RECORDS, _WORDS),
         json.dumps(record | {"slot": 1}).encode(),
         b"lab 1 100 100\nlab undefined 1 1\n",
         b"Fri, 27 Nov 2026 17:00 GMT",
     )
-    return (*(bytes([number]) + pack(message) for number, message in enumerate(said)), *more)
 
 
 def _answer_seeds() -> tuple[bytes, ...]:

@@ -20,8 +20,9 @@ from sevenlbd.outside.presence import records
 from sevenlbd.outside.saved import chunks, messages, saved_format
 from sevenlbd.outside.session import control
 from sevenlbd.wire import forwards, gateway, keeper, plan, state
-from sevenlbd.wire.codec import MAX_TEXT, Codec, Malformed, pack
+from sevenlbd.wire.codec import MAX_TEXT, Codec, Malformed
 
+from . import made_messages
 from .target import Parse, Target, check_shown, file, folder
 
 _RUNTIME = "sevenlbd."
@@ -142,12 +143,7 @@ def _saved_seeds() -> tuple[bytes, ...]:
 
 
 def _wire_seeds() -> tuple[bytes, ...]:
-    orders: list[keeper.Order] = [keeper.Stop(1.0, "x"), keeper.Hold(), keeper.ShutDown("agent")]
-    found = [b"\0" + keeper.ORDERS.pack(one) for one in orders]
-    found.append(b"\0" + keeper.ORDERS.pack(keeper.GuestCommand(1, ("a",), b"x", 1.0)))
-    found.append(b"\2" + gateway.OUTWARDS.pack(gateway.StopPressed(True)))
-    found.append(b"\4" + pack(allowed.Allowed(tcp=(("192.0.2.1", 1),), proxy=(allowed.Pattern("https", "*.x", 1, 2),))))
-    return tuple(found)
+    return made_messages.chosen_by_first_byte(_WIRES)
 
 
 def _state_seeds() -> tuple[bytes, ...]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import pytest
+from sevenlbd.wire.codec import Codec
 
+from tests.fuzz import grid_targets, message_targets
 from tests.fuzz.all_targets import TARGETS
 from tests.fuzz.run import KEPT, Piece, table
 
@@ -46,6 +49,12 @@ def test_a_parser_refuses_in_its_own_words_and_in_time(name: str) -> None:
         began = time.monotonic()
         parse(data)
         assert time.monotonic() - began < SECONDS, data[:200]
+
+
+@pytest.mark.parametrize(("name", "codecs"), [("wire", message_targets._WIRES), ("grid-records", grid_targets._RECORDS)])
+def test_the_search_begins_with_a_valid_message_of_every_codec(name: str, codecs: tuple[Codec[Any], ...]) -> None:
+    begun = {seed[0] for seed in TARGETS[name].seeds() if codecs[seed[0] % len(codecs)].unpack_or_none(seed[1:])}
+    assert begun >= set(range(len(codecs)))
 
 
 def test_pieces_of_a_long_run_add_up() -> None:
