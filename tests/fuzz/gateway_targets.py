@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import logging
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import web
-from sevenlbd.inside.gateway import authentication, first_bytes, limits, rdcleanpath
+from pyasn1.codec.der import encoder
+from sevenlbd.inside.gateway import (
+    authentication, desktop, first_bytes, late_input, limits, metrics, native_relay, rdcleanpath,
+)  # fmt: skip
 from sevenlbd.inside.gateway.app import Gate, application
+from sevenlbd.inside.gateway.bridge import Far
 from sevenlbd.inside.gateway.fairness import Slots, Visit
+from sevenlbd.inside.gateway.gate import SESSION_ENDED
 from sevenlbd.wire.gateway import Front
 
 from .target import Parse, Target
 
 _REPO = Path(__file__).parents[2]
-_GIVEN_AWAY = (b"pass-word", b"Set-Cookie", b"<title>desktop", b"Traceback")
+_PAGES = _REPO / "containers" / "appliance" / "web"
 _FRONT = Front(
     session="blue-fox",
     account="user1",
@@ -78,15 +87,30 @@ class _Wire(asyncio.Transport):
         pass
 
 
+class _Failures(logging.Handler):
+    """What is raised where nobody hears of it but a log: in a task, or when an answer has begun."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(logging.Formatter().format(record))
+
+
 class _Gateway:
     """One gateway for all inputs; each comes as a connection of its own, in two pieces."""
+
+    TURNS = 6
+    """Of the loop, after each piece."""
+    GIVEN_AWAY: tuple[bytes, ...] = (b"pass-word", b"Set-Cookie", b"<title>desktop", b"Traceback")
 
     def __init__(self, pages: Path) -> None:
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
-        self._gate = Gate(lambda asked: None, ("127.0.0.1", 1), "/nonexistent")
-        self._gate.on_front(_FRONT)
-        self._gate.guesses.DELAY_SECONDS = 0.0
+        self.gate = Gate(lambda asked: None, ("127.0.0.1", 1), "/nonexistent")
+        self.gate.on_front(_FRONT)
+        self.gate.guesses.DELAY_SECONDS = 0.0
         self._server = self._loop.run_until_complete(self._made(pages))
         self._slots = Slots(1, 0.0)
 
@@ -95,25 +119,112 @@ class _Gateway:
         self._loop.run_until_complete(self._serve(data))
 
     async def _made(self, pages: Path) -> web.Server:
-        return application(self._gate, pages)
+        return application(self.gate, pages)
 
     async def _serve(self, data: bytes) -> None:
-        failures: list[Any] = []
-        self._loop.set_exception_handler(lambda _, context: failures.append(context))
+        failures = _Failures()
+        self._loop.set_exception_handler(lambda _, context: failures.told.append(str(context)))
+        logging.getLogger().addHandler(failures)
+        try:
+            written = await self._visited(data)
+            await self._over()
+        finally:
+            logging.getLogger().removeHandler(failures)
+        assert not failures.told, "\n".join(failures.told)
+        assert not any(secret in written for secret in self.GIVEN_AWAY), written
+        assert b"HTTP/1.1 500" not in written, written
+
+    async def _visited(self, data: bytes) -> bytes:
         protocol = limits.Guarded(self._server, Visit(""), self._slots, lambda: False, known=False)
         wire = _Wire()
         protocol.connection_made(wire)
         half = len(data) // 2
         for piece in (data[:half], data[half:]):
             protocol.data_received(piece)
-            for _ in range(6):
-                await asyncio.sleep(0)
+            await self._turn(self.TURNS)
         protocol.connection_lost(None)
-        for _ in range(3):
+        await self._turn(3)
+        return bytes(wire.written)
+
+    async def _turn(self, times: int) -> None:
+        for _ in range(times):
             await asyncio.sleep(0)
-        assert not failures, failures
-        assert not any(secret in wire.written for secret in _GIVEN_AWAY), bytes(wire.written)
-        assert b"HTTP/1.1 500" not in wire.written, bytes(wire.written)
+
+    async def _over(self) -> None:
+        """What comes next meets nothing of what came before."""
+
+
+class _Entered(_Gateway):
+    """The same to somebody who has logged in: his cookie stands behind each input's first line.
+
+    The guest's RDP server and the machine's screen are ends of sockets, that take everything and say little.
+    """
+
+    TURNS = 30
+    GIVEN_AWAY = (b"Traceback", b"ab" * 32, b"00" * 32)
+    _COOKIE = "desktop.fuzz"
+
+    def __init__(self, pages: Path) -> None:
+        super().__init__(pages)
+        mac = authentication._mac(self._COOKIE, _FRONT.cookie_key)
+        self._line = f"Cookie: {authentication.cookie_name(_FRONT.session)}={self._COOKIE}.{mac}\r\n".encode()
+        self._guests: list[socket.socket] = []
+
+    async def _visited(self, data: bytes) -> bytes:
+        first, end, rest = data.partition(b"\n")
+        with (
+            patch.object(desktop, "_connect", self._connected),
+            patch.object(native_relay, "connect", self._screen),
+            patch.object(metrics, "_smb_operations", self._no_operations),
+        ):
+            return await super()._visited(first + end + self._line + rest if end else data)
+
+    async def _connected(self, _x224: bytes, _gate: Gate) -> tuple[Far, bytes]:
+        _, far = await self._loop.create_connection(Far, sock=self._guest_end(b"hello"))
+        return far, b"the guest's answer"
+
+    async def _screen(self, _path: str) -> socket.socket:
+        return self._guest_end(b"RFB 003.008\n")
+
+    def _guest_end(self, says: bytes) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        theirs.send(says)
+        self._guests.append(theirs)
+        return ours
+
+    async def _no_operations(self) -> dict[str, int]:
+        return {}
+
+    async def _over(self) -> None:
+        self.gate.end(lambda _: True, SESSION_ENDED, "the next input comes")
+        for begun in list(self.gate.begun.values()):
+            begun.drop()
+        for guest in self._guests:
+            guest.close()
+        await self._turn(5)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+        assert not self.gate.begun
+        assert not self.gate.unused
+        assert not self.gate.viewer
+        self._guests.clear()
+        self.gate._left.clear()
+
+
+def _late_input(data: bytes) -> None:
+    """What is typed late: what is delivered of it lets go, is well formed, and would be delivered again as it is."""
+    for sieve in (late_input.rdp, late_input.rfb):
+        kept = sieve(data)
+        assert len(kept) <= len(data) + 4, (data, kept)
+        assert sieve(kept) == kept, (data, kept)
+    freshness = late_input.Freshness(lambda: 1e9)
+    if freshness.repeated(data.decode("latin-1")):
+        assert isinstance(freshness.late, bool)
 
 
 def _first_bytes(data: bytes) -> None:
@@ -153,13 +264,65 @@ def _header_seeds() -> tuple[bytes, ...]:
 
 
 def _http() -> Parse:
-    return _Gateway(_REPO / "containers" / "appliance" / "web")
+    return _Gateway(_PAGES)
+
+
+def _entered() -> Parse:
+    return _Entered(_PAGES)
+
+
+def _request(first: str, body: bytes = b"", *more: str) -> bytes:
+    head = [f"{first} HTTP/1.1", "Host: x", "Origin: http://x", *more]
+    head += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+    return "".join(f"{line}\r\n" for line in [*head, ""]).encode() + body
+
+
+def _socket(path: str, *messages: bytes) -> bytes:
+    """A WebSocket's handshake, and frames in a mask that changes nothing (RFC 6455, 5.2)."""
+    key = "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="
+    more = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", key)
+    frames = (bytes((kind, 0x80 | len(data))) + bytes(4) + data for kind, data in map(_framed, messages))
+    return _request(f"GET /{path}", b"", *more) + b"".join(frames)
+
+
+def _framed(message: bytes) -> tuple[int, bytes]:
+    return (0x81, message) if message.isdigit() else (0x82, message)
+
+
+def _entered_seeds() -> tuple[bytes, ...]:
+    message = rdcleanpath._Message()
+    message["version"], message["destination"], message["proxy_auth"] = rdcleanpath.VERSION, "192.0.2.7:3389", "none"
+    message["x224"] = bytes.fromhex("03000013 0e e0 0000 0000 00 01 00 0800 0b000000")
+    asked = bytes(encoder.encode(message))
+    ask = base64.urlsafe_b64encode(asked).decode().rstrip("=")
+    press, key = bytes.fromhex("04 04 00 1e"), bytes.fromhex("04 01 0000 00000061")
+    return (
+        _request("POST /api/stop", b'{"now":true,"heard":99999999999.5}'),
+        _request("POST /api/suspend", b'{"heard":1}'),
+        _request("POST /api/desktop", b'{"ask":"%s"}' % ask.encode()),
+        _request("POST /logout"),
+        _request("POST /api/client"),
+        _request("GET /api/status"),
+        _request("GET /api/status", b"", "Accept: text/event-stream"),
+        _request("GET /api/desktop.rdp") + _request("GET /metrics"),
+        _socket(f"ws/rdp?tab=t1&ask={ask}&hello=aGVsbG8", b"1", press),
+        _socket("ws/rdp?tab=t1", asked, b"1", press),
+        _socket("ws/console", b"1", key),
+    )
+
+
+def _late_seeds() -> tuple[bytes, ...]:
+    keys = "08 06 00 1e 01 1e", "00 0c 02 00 1e 20 0090 0100 0200", "04 80 05 01 1e"
+    screen = "04 01 0000 00000061", "05 00 0001 0002", "ff 00 0000 00000061 0000001e"
+    return tuple(map(bytes.fromhex, (*keys, *screen))) + (b"1764000000.5",)
 
 
 _GATEWAY = "sevenlbd.inside.gateway"
 TARGETS = (
     Target("rdcleanpath", lambda: _rdcleanpath, (_GATEWAY, "pyasn1"), lambda: _corpus("rdcleanpath")),
     Target("http", _http, (_GATEWAY, "aiohttp"), lambda: _corpus("http")),
+    Target("http-entered", _entered, (_GATEWAY, "aiohttp"), _entered_seeds),
+    Target("late-input", lambda: _late_input, (_GATEWAY,), _late_seeds, 1024),
     Target("first-bytes", lambda: _first_bytes, (_GATEWAY,), _hello, 2048),
     Target("headers", lambda: _headers, (_GATEWAY, "http.cookies", "urllib.parse"), _header_seeds, 1024),
 )

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+from sevenlbd.inside.gateway import ahead, api, desktop, late_input
 from sevenlbd.wire.codec import Codec
 
 from tests.fuzz import grid_targets, message_targets
@@ -55,6 +56,27 @@ def test_a_parser_refuses_in_its_own_words_and_in_time(name: str) -> None:
 def test_the_search_begins_with_a_valid_message_of_every_codec(name: str, codecs: tuple[Codec[Any], ...]) -> None:
     begun = {seed[0] for seed in TARGETS[name].seeds() if codecs[seed[0] % len(codecs)].unpack_or_none(seed[1:])}
     assert begun >= set(range(len(codecs)))
+
+
+def test_what_only_those_may_say_who_have_logged_in_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: set[str] = set()
+
+    def spied(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def spy(*words: Any) -> Any:
+            reached.add(name)
+            return real(*words)
+
+        monkeypatch.setattr(module, name, spy)
+
+    for module, name in ((ahead, "said"), (api, "_check_age"), (desktop, "begin"), (late_input, "rdp"), (late_input, "rfb")):
+        spied(module, name)
+    target = TARGETS["http-entered"]
+    parse = target.made()
+    for seed in target.seeds():
+        parse(seed)
+    assert reached == {"said", "_check_age", "begin", "rdp", "rfb"}
 
 
 def test_pieces_of_a_long_run_add_up() -> None:

@@ -151,7 +151,10 @@ class Socket:
             protocols=("binary",),
             autoclose=False,
         )
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except ValueError:  # aiohttp's, of a key with characters that no coding has
+            raise web.HTTPBadRequest(reason="the key of the handshake is none") from None
         return cls(ws, request, on_late, agreed(ws))
 
     async def close(self, code: int, reason: str) -> None:

@@ -815,3 +815,14 @@ async def test_an_old_key_is_told_that_it_was_replaced(world: World) -> None:
 async def test_a_pasted_link_logs_in(world: World) -> None:
     data = {"token": f"> {world.url('')}#token={TOKENS['status']}&to=desktop"}
     assert await world.status_of("POST", "login", data=data) == 303
+
+
+@lived()
+@pytest.mark.parametrize("key", [b"", b"MDEy\xa0\xa0", b"\xff" * 24, b"MDEyMzQ1Njc4OWFiY2RlZg"])
+async def test_a_handshake_whose_key_is_none_is_refused_in_words(world: World, key: bytes) -> None:
+    lines = ["GET /ws/console HTTP/1.1", f"Host: 127.0.0.1:{world.port}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Version: 13", *(f"{name}: {value}" for name, value in world.headers("desktop").items())]
+    reader, writer = await world.wire()
+    writer.write("\r\n".join(lines).encode() + b"\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
+    writer.close()
