@@ -4,7 +4,8 @@
 - made_messages.py: a valid message of every type that a codec reads
 - message_targets.py: what crosses the wall, and records that others may have written
 - guest_targets.py: what the guest's agent and QEMU answer
-- gateway_targets.py: what strangers and browsers send
+- answer_targets.py: what a command in the guest came to, and what a pool's server answers
+- gateway_targets.py: what strangers and browsers send, and what those send who have logged in
 - image_targets.py: disks, appliances, discs, and what describes them
 - egress_targets.py: what a guest asks the ways out for, and what name servers answer
 - grid_targets.py: what lent machines and their pool say to each other, and what a coordinator answers the owner

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from . import egress_targets, gateway_targets, grid_targets, guest_targets, image_targets, message_targets
+from . import (
+    answer_targets, egress_targets, gateway_targets, grid_targets, guest_targets, image_targets, message_targets,
+)  # fmt: skip
 from .target import Target
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (message_targets, guest_targets, gateway_targets, image_targets, egress_targets, grid_targets)
+    for module in (
+        *(message_targets, guest_targets, answer_targets, gateway_targets, image_targets, egress_targets, grid_targets),
+    )
     for target in module.TARGETS
 }

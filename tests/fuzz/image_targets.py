@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sevenlbd.base import text_files
 from sevenlbd.base.errors import Refusal
 from sevenlbd.config import tables
-from sevenlbd.images import description, formats, partitions, qcow2
+from sevenlbd.images import clusters, description, formats, partitions, qcow2
 from sevenlbd.images.importing import ova, probe, vdi, vhdx, vmdk, vpc
 from sevenlbd.images.media import authenticode, disc_files, wim
 from sevenlbd.outside.site.site_tables import SlurmTable
@@ -56,11 +56,12 @@ def _raw(data: bytes) -> None:
 
 
 def _qcow2(data: bytes) -> None:
-    """The header of a qcow2."""
+    """The header of a qcow2, and its tables, which an import reads."""
     with suppress(qcow2.HeaderError):
         header = qcow2.read(file("disk.qcow2", data))
         assert 0 < header.size <= 1 << 48
         assert len(header.backing_file) <= 1023
+        assert isinstance(clusters.lost(file("disk.qcow2", data)), bool)
 
 
 def _disc(data: bytes) -> None:
@@ -111,7 +112,13 @@ def _ova(disk: formats.Piece) -> None:
 
 def _qcow2_seeds() -> tuple[bytes, ...]:
     head = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 9, 1 << 20, 0, 0, 0, 512, 1, 0, 0, 0, 0, 0, 4, 104)
-    return (head.ljust(512, b"\0") + struct.pack(">Q", 1024).ljust(512, b"\0") + b"\0\1" * 256,)
+    counts = struct.pack(">Q", 1024).ljust(512, b"\0") + b"\0\1" * 256
+    # The same with its tables: one cluster of data, one that is compressed, and one of zeros.
+    mapped = bytearray(head.ljust(512, b"\0") + counts)
+    struct.pack_into(">IQ", mapped, 36, 1, 1536)
+    mapped += struct.pack(">Q", 2048 | 1 << 63).ljust(512, b"\0")
+    mapped += struct.pack(">QQQ", 2560 | 1 << 63, 1 << 62 | 2560, 1).ljust(512, b"\0") + bytes(512)
+    return head.ljust(512, b"\0") + counts, bytes(mapped)
 
 
 def _vmdk_seeds() -> tuple[bytes, ...]:

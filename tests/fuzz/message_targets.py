@@ -11,13 +11,14 @@ from typing import Any
 from sevenlbd.base import heartbeat
 from sevenlbd.base.errors import Refusal
 from sevenlbd.images import layout, warm
+from sevenlbd.images.encryption import encrypted_version
 from sevenlbd.images.repository import acceptances, history
 from sevenlbd.images.signing import manifest, signature
 from sevenlbd.outside.access import credentials
 from sevenlbd.outside.egress.relay import allowed, dialing, lines
 from sevenlbd.outside.folders import session_folders
 from sevenlbd.outside.presence import records
-from sevenlbd.outside.saved import chunks, messages, saved_format
+from sevenlbd.outside.saved import chunks, layers, messages, saved_format
 from sevenlbd.outside.session import control
 from sevenlbd.wire import forwards, gateway, keeper, plan, state
 from sevenlbd.wire.codec import MAX_TEXT, Codec, Malformed
@@ -26,6 +27,7 @@ from . import made_messages
 from .target import Parse, Target, check_shown, file, folder
 
 _RUNTIME = "sevenlbd."
+_KEY = b"k" * 32
 _WIRES: tuple[Codec[Any], ...] = (
     keeper.ORDERS, gateway.INWARDS, gateway.OUTWARDS, plan.PLANS, allowed.ORDERS, dialing.WISHES, dialing.OUTCOMES,
     messages.ORDERS, messages.REPORTS, saved_format.HEADERS, saved_format.OPENINGS, saved_format.CLOSINGS, lines.LINES,
@@ -98,10 +100,32 @@ def _readers() -> Iterator[tuple[str, Callable[[Path], object], tuple[type[Excep
     yield layout.WARM_RECORD, lambda path: warm._read_record(path.parent), (warm.WarmError,)
     yield "manifest.json", _manifest, (Refusal,)
     yield "beat", heartbeat.read, ()
+    yield layers._KNOWN, lambda path: _digests(layers._read(path.parent)), ()
+    yield encrypted_version.RECORD, _encrypted, (Refusal,)
 
 
 def _keys(found: dict[str, str]) -> None:
     assert all(len(token) < 200 for token in found.values())
+
+
+def _digests(found: dict[str, layers.KnownDigest]) -> None:
+    assert all(isinstance(one.identity, str) and isinstance(one.root, str) for one in found.values())
+
+
+def _encrypted(path: Path) -> None:
+    """By itself, where no key wrote it; and as the machine's key would have written it."""
+    content = path.read_text("latin-1")
+    with suppress(Refusal):
+        encrypted_version.read(path.parent, _KEY)
+        raise AssertionError("nobody knows this key")
+    mac = encrypted_version._mac(_KEY, content.encode())
+    for table in (content, json.dumps({"record": content, "mac": mac})):
+        path.write_text(table, "latin-1")
+        with suppress(Refusal):
+            found = encrypted_version.read(path.parent, None if table is content else _KEY)
+            assert all(layer.name in found.files for layer in found.layers)
+            encrypted_version.write(path.parent, found, _KEY)
+            assert encrypted_version.read(path.parent, _KEY) == found
 
 
 def _manifest(path: Path) -> None:
@@ -169,6 +193,11 @@ def _record_seeds() -> tuple[bytes, ...]:
         b"2026-01-01T00:00:00Z publish 1 a@b\n",
         b'{"checks":[{"name":"a","outcome":"fail"}],"passed":false,"when":"x","quick":false}',
         b'{"password":"a","share_user":"b","share_password":"c","tokens":{},"cookie_key":""}',
+        json.dumps({"files": {"/a": {"identity": "1 2", "root": "0" * 64}}}).encode(),
+        json.dumps(
+            {"schema": 1, "manifest": "0" * 64, "files": {"d": {"plain": 1, "size": 2, "root": "0" * 64}}, "size": 1}
+            | {"layers": [{"name": "d", "format": "raw"}]}
+        ).encode(),
         b'{"host":"a","boot":"b","space":1,"pid":2,"born":3,"user":"u","note":""}',
     )
 

@@ -30,6 +30,8 @@ def lost(path: Path) -> bool:
         version, cluster_bits = struct.unpack_from(">I", head, 4)[0], struct.unpack_from(">I", head, 20)[0]
         disk, count, at = struct.unpack_from(">Q4xIQ", head, 24)
         extended = version >= 3 and bool(struct.unpack_from(">Q", head, 72)[0] & _EXTENDED_L2)
+        if at > size:
+            return True
         tables = _words(file, at, min(count * 8, _MOST_L1))
         if len(tables) < min(count, _MOST_L1 // 8):
             return True

@@ -101,12 +101,12 @@ def read(folder: Path, key: bytes | None) -> EncryptionRecord:
             what = f"{path}: was not written with the key that is here: that is another one, or the file was altered"
             raise Refusal(ExitCode.IMAGE, what, hint=AGAIN)
         return _parsed(json.loads(content))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Altered(f"{path}: cannot be read: {error}", hint=AGAIN) from None
 
 
 def _parsed(table: Any) -> EncryptionRecord:
-    """Raises ValueError, TypeError, KeyError or AttributeError."""
+    """Raises ValueError, OverflowError, TypeError, KeyError or AttributeError."""
     if table["schema"] != _SCHEMA:
         raise ValueError("it is of a format that this 7lbd does not know")
     files = {

@@ -134,5 +134,5 @@ def _counts(printed: str) -> dict[str, int]:
     try:
         calls = json.loads(printed[printed.index("{") :]).get(_SMB, {})
         return {name.removeprefix("smb2_"): int(call["count"]) for name, call in calls.items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, OverflowError, TypeError, KeyError, AttributeError, RecursionError):
         return {}

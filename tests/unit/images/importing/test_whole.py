@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sevenlbd.base.errors import Refusal
-from sevenlbd.images import partitions, qcow2
+from sevenlbd.images import clusters, partitions, qcow2
 from sevenlbd.images.importing import importer, source
 from sevenlbd.images.lookup import image
 
@@ -266,6 +266,17 @@ def test_a_chain_is_as_large_as_its_top_and_every_layer_is_looked_at(raw: Path, 
     os.truncate(tmp_path / "base.qcow2", (tmp_path / "base.qcow2").stat().st_size - 4096)
     with pytest.raises(Refusal, match=r"base\.qcow2: is truncated"):
         imported(tmp_path / "top.qcow2", tmp_path / "w")
+
+
+@pytest.mark.parametrize("at", [1 << 40, 1 << 63, (1 << 64) - 512])
+def test_a_qcow2_whose_tables_lie_beyond_any_file_has_lost_them(raw: Path, tmp_path: Path, at: int) -> None:
+    disk = tmp_path / "x.qcow2"
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, disk)
+    assert not clusters.lost(disk)
+    with disk.open("r+b") as file:
+        file.seek(40)
+        file.write(struct.pack(">Q", at))
+    assert clusters.lost(disk)
 
 
 def test_a_qcow2_that_was_not_closed_in_order_is_not_refused_for_its_refcounts(raw: Path, tmp_path: Path) -> None:

@@ -78,7 +78,14 @@ def test_smbds_operations_are_read() -> None:
     assert metrics._counts(SMBSTATUS) == {"read": 7, "write": 2}
 
 
-@pytest.mark.parametrize("printed", ["", "{", "{}", "null", '{"SMB2 Calls": []}', '{"SMB2 Calls": {"smb2_read": 7}}'])
+_ENDLESS = '{"SMB2 Calls": {"smb2_read": {"count": 1e999}}}'
+_DEEP = '{"a":' * 100_000
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["", "{", "{}", "null", '{"SMB2 Calls": []}', '{"SMB2 Calls": {"smb2_read": 7}}', _ENDLESS, _DEEP],
+)
 def test_nothing_of_smbds_is_nothing(printed: str) -> None:
     assert metrics._counts(printed) == {}
 
