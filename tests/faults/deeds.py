@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,17 @@ from pathlib import Path
 import harness
 from harness import Session
 
-from .draws import NOTHING, READY, TO_ONE, Fault
+from .draws import KILL_ALL, NOTHING, READY, SAVING, TO_ONE, Fault
 from .ground import Ground
 
+WRITER = "writer"
+"""Of a desktop that is saved. Whoever kills all of a session then waits for its file: it comes a second after the order."""
 _WORDS = {
     "apptainer": "Apptainer runtime parent", "squashfuse": "squashfuse", "supervisor": "/usr/bin/7lbd",
     "keeper": "start.py sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway",
     "smbd": "sbin/smbd", "dnsmasq": "dnsmasq",
     "qemu": "qemu-system", "swtpm": "bin/swtpm", "relay": "sevenlbd.outside.egress.relay ",
-    "broker": "sevenlbd.outside.egress.relay.broker",
+    "broker": "sevenlbd.outside.egress.relay.broker", WRITER: "sevenlbd.outside.saved.writer",
 }  # fmt: skip
 _COMING = {
     "preparing": ("none", "preparing"),
@@ -31,6 +33,8 @@ _COMING = {
     **dict.fromkeys(READY, ("guest-up", "ready")),  # this guest is ready before all of its services are
 }
 """What a session says of itself while processes begin that may be met in a phase of ours."""
+SAVES = ("guest-up", "ready", "suspending")
+"""The same while its desktop's writer may begin."""
 COMES_SECONDS = 8.0  # on a busy machine; who is not there by then does not come
 _LOOK_SECONDS = 0.02  # to meet a process soon after its begin, at little cost
 _LONG = 12  # times what is drawn: up to 12 s, longer than a session's processes wait for each other (5 to 10 s)
@@ -75,12 +79,14 @@ class Victim:
         """
         deeds: dict[str, Callable[[Fault], None]] = {
             "kill": self._kill, "stop": self._stop, "hang": self._hang, "stop-all": self._stop_all,
-            "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
+            KILL_ALL: self._kill_all, "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
             "no-sif": lambda _: self._remove(self._sif), "no-image": lambda _: self._remove(self._image),
             NOTHING: lambda _: None,
         }  # fmt: skip
         if fault.deed in TO_ONE:
-            self._wait_for(fault)
+            self._wait_for(_COMING.get(fault.phase, ()), lambda: self.pid(fault.role) is not None)
+        elif fault.deed == KILL_ALL and fault.phase in SAVING:
+            self._wait_for(SAVES, self._is_written)
         time.sleep(fault.after)
         when, phase, missed = time.monotonic() - self._began, self._phase(), ""
         self._hurts += fault.deed != NOTHING
@@ -100,14 +106,21 @@ class Victim:
         phases = [str(event["phase"]) for event in list(self.session.events) if event.get("event") == "phase"]
         return phases[-1] if phases else "none"
 
-    def _wait_for(self, fault: Fault) -> None:
-        """Until the process is there that is to be met in a phase in which processes only begin."""
-        coming, deadline = _COMING.get(fault.phase, ()), time.monotonic() + COMES_SECONDS
+    def _is_written(self) -> bool:
+        """Whether its desktop's writer has the file open that becomes the saved desktop."""
+        with suppress(OSError):
+            files = Path(f"/proc/{self.pid(WRITER)}/fd").iterdir()
+            return any(os.readlink(file).endswith(".new") for file in files)
+        return False
+
+    def _wait_for(self, coming: Sequence[str], is_there: Callable[[], bool]) -> None:
+        """Until it is there, while the session is where such a one is still to come."""
+        deadline = time.monotonic() + COMES_SECONDS
         while (
             time.monotonic() < deadline
             and self._phase() in coming
             and self.session.process.poll() is None
-            and self.pid(fault.role) is None
+            and not is_there()
         ):
             time.sleep(_LOOK_SECONDS)
 
@@ -119,6 +132,15 @@ class Victim:
 
     def _kill(self, fault: Fault) -> None:
         _send(self._alive(fault.role), signal.SIGKILL)
+
+    def _kill_all(self, _: Fault) -> None:
+        """Every process of the session, but for who keeps its disk: that is no part of it."""
+        if self.session.process.poll() is not None:
+            raise Missed("the session has ended")
+        for pid in harness.descendants(self.session.process.pid):
+            if not self._ground.is_held_by(pid):
+                with suppress(Missed):
+                    _send(pid, signal.SIGKILL)
 
     def _stop(self, fault: Fault) -> None:
         self._hold(fault.role, fault.seconds)

@@ -13,11 +13,14 @@ WAYS_OUT = frozenset({"relay", "broker"})
 TPM = "swtpm"
 """The role that there is with a firmware that wants one."""
 NOTHING = "nothing"
+KILL_ALL = "kill-all"
 DEEDS = (
     *("kill",) * 6, *("stop",) * 3, "hang", "stop-all", "sleep", "stamps", *("full-disk",) * 2, "no-folder", "no-sif",
     "no-image", NOTHING,
 )  # fmt: skip
 """Kinds of faults; those that meet one process come more often, as there are more processes."""
+_ALL_OF_KILLS = 0.15
+"""So often it is all of a session that is killed, as a scheduler does, or a node that dies: nobody tidies up then."""
 EACH = ("kill", "stop", "hang")
 """Those that meet one process: it is gone, stands still for up to a second, or for up to a dozen."""
 TO_ONE = frozenset(EACH)
@@ -29,6 +32,8 @@ PHASES = {
 """When faults fall, in the order of a session's life, and how many seconds after its begin at most."""
 READY = frozenset({"ready", "checkpointing", "suspending"})
 """Those that a session comes to when its desktop is ready."""
+SAVING = frozenset({"checkpointing", "suspending"})
+"""Those in which its desktop is written to a file."""
 _MOST_SESSIONS, _MOST_FAULTS, _MOST_FILES = 2, 2, 8
 _AHEAD = (0, 0, 0, 86_400, 400_000_000, -400_000_000)  # seconds: none, a day, twelve years, a node that has just booted
 
@@ -82,6 +87,9 @@ def of(seed: int) -> Round:
     files = tuple(drawn.choice((0, 1, 4096, 70_000, 1_000_000)) for _ in range(drawn.randint(1, _MOST_FILES)))
     faults = tuple(_fault(drawn, sessions) for _ in range(drawn.randint(1, _MOST_FAULTS)))
     (start,) = drawn.choices(tuple(STARTS), tuple(STARTS.values()))
+    faults = tuple(
+        replace(one, deed=KILL_ALL) if one.deed == "kill" and drawn.random() < _ALL_OF_KILLS else one for one in faults
+    )
     played = Round(seed, start, sessions, uptime, files, faults)
     # What goes on has the machine and the ways out that it was frozen with: neither a TPM nor any.
     return replace(played, start="cold") if played.has_role(TPM, *WAYS_OUT) else played

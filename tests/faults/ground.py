@@ -71,6 +71,10 @@ class Ground:
         names = [one.name for one in self.seen.glob("*")]
         return [name for name in names if not name.startswith("failed-") and name != "filler"]
 
+    def is_held_by(self, pid: int) -> bool:
+        """Whether this is the process that keeps the disk."""
+        return pid == self._holder()
+
     def close(self) -> None:
         """Let go of the disk."""
         if holder := self._holder():

@@ -31,6 +31,11 @@ _SHARED = frozenset({"no-folder", "stamps"})
 """What is done to all that is in a base folder, which may be two sessions'."""
 
 
+def interrupted(place: Path) -> list[str]:
+    """What a killed writer left of desktops, or of notes on where they were written (outside/saved/abroad.py)."""
+    return sorted(str(path) for path in place.rglob(".*.new"))
+
+
 class Played:
     """A round that is being played."""
 
@@ -206,6 +211,8 @@ class Played:
         for ground in {ground.base: ground for ground in self._grounds}.values():
             ground.collect(self._env)
             assert not ground.left(), f"folders are left after gc: {ground.left()}"
+        half = interrupted(self.place)
+        assert not half, f"half a saved desktop is left after gc: {half}"
         mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(self.place) in line]
         assert not mounts, mounts
         records = [str(path) for path in self._state.rglob("session.json")]

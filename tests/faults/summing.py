@@ -77,7 +77,7 @@ def table(played: Sequence[Row]) -> str:
     for role in draws.ROLES:
         cells = [" ".join(str(met[role, kind, phase]) for kind in draws.EACH) for phase in draws.PHASES]
         lines.append(f"| {role}: {', '.join(draws.EACH)} | {' | '.join(cells)} |")
-    for kind in dict.fromkeys(draws.DEEDS):
+    for kind in (draws.KILL_ALL, *dict.fromkeys(draws.DEEDS)):
         if kind not in draws.TO_ONE:
             counts = [str(met["", kind, phase]) for phase in draws.PHASES]
             lines.append(f"| {kind} | {' | '.join(counts)} |")

@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "session"))
 
+import harness
 from harness import Session
 
 from tests.faults import deeds, draws, rounds, stand_in, summing
@@ -68,6 +69,49 @@ def test_a_fault_that_met_nobody_is_told(
     monkeypatch.setattr(deeds, "COMES_SECONDS", 0.1)
     victim.suffer(one)
     assert says in victim.record[0].missed
+
+
+def test_all_of_a_session_is_killed_but_for_who_keeps_its_disk(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, 0, small=True)
+    call = [*ground.prefix(0), "sh", "-c", "sleep 61 & sleep 62"]
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    victim = Victim(Session(process, ground.base), ground, tmp_path / "0.sif", tmp_path / "image")
+    try:
+        while not any("sleep 61" in line for line in harness.descendants(process.pid).values()):
+            time.sleep(0.01)
+        below = {pid for pid in harness.descendants(process.pid) if not ground.is_held_by(pid)}
+        victim.suffer(fault(draws.KILL_ALL))
+        assert process.wait(5) == -signal.SIGKILL
+        assert victim.record[0].missed == ""
+        assert not harness.wait_until_gone(below)
+        assert ground.disk, "it is looked at after that"
+        victim.suffer(fault(draws.KILL_ALL))
+        assert victim.record[1].missed == "the session has ended"
+    finally:
+        process.kill()
+        process.wait()
+        ground.close()
+
+
+def test_all_of_a_session_is_killed_while_its_desktop_is_written_when_there_is_a_file(tmp_path: Path) -> None:
+    writes = f"sleep 0.5; exec 9>{tmp_path}/.one.new; sleep 60"
+    call = ["bash", "-c", f"bash -c '{writes}' {deeds._WORDS[deeds.WRITER]}; sleep 60"]
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    session = Session(process, tmp_path)
+    session.events.append({"event": "phase", "phase": "ready"})
+    victim = Victim(session, Ground(tmp_path, 0, small=False), tmp_path / "0.sif", tmp_path / "image")
+    victim.suffer(Fault(0, "suspending", 0.0, draws.KILL_ALL, "smbd", 0.1))
+    assert process.wait(5) == -signal.SIGKILL
+    assert (tmp_path / ".one.new").exists(), "there was something to leave"
+
+
+def test_half_a_saved_desktop_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    half = tmp_path / "deep" / f".suspending-0.7lbd.{'0' * 16}.new"
+    half.parent.mkdir()
+    (half.parent / "suspending-0.7lbd").touch()
+    assert rounds.interrupted(tmp_path) == []
+    half.touch()
+    assert rounds.interrupted(tmp_path) == [str(half)]
 
 
 def test_all_of_a_session_stands_still_and_goes_on(victim: Victim) -> None:

@@ -14,6 +14,7 @@ from ..cli.parser import Parser, options
 from ..console import terminal
 from ..folders import session_folders
 from ..node import orphans
+from ..saved import abroad, places
 from . import session_verbs
 
 BUILD_RECORD = Path("/usr/share/7lbd/build.json")
@@ -80,6 +81,8 @@ def collect(context: CommandContext) -> int:
     all_too = context.options.all
     removed = [path for base in ours.bases for path in session_folders.remove_leftovers(base, failed_too=all_too)]
     removed += ours.lookout.sweep(ours.bases)
+    if folder := places.folder(context.settings.state_dir, context.here.environment):
+        removed += abroad.tidied(folder)
     for path in removed:
         terminal.say(f"removed {path}")
     failures = sum(len(session_folders.failures(base)) for base in ours.bases)

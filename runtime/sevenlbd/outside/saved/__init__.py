@@ -1,5 +1,6 @@
 """Desktops that were suspended: the file, its keys, and the processes that write and read it.
 
+- abroad: where they are written elsewhere than into the user's folder
 - layers: the image's files with their digests
 - claims: who goes on from one
 - chunks: what a file of the session's holds beyond nothing and beyond the image's warm memory

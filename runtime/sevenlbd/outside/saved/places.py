@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...base.errors import ExitCode, Refusal
@@ -63,20 +63,47 @@ def find(place: Path | None, text: str) -> Path:
     raise Refusal(ExitCode.NO_SESSION, what, hint="7lbd saved list; or name a file: ./NAME.7lbd")
 
 
-def remove_interrupted(place: Path) -> None:
-    """Remove what writers that were killed left in a folder: those whose lock nobody holds."""
-    with suppress(OSError):
-        for path in place.iterdir():
-            if _UNDER_WAY.fullmatch(path.name):
-                _remove_unlocked(path)
+def locked_file(target: Path) -> tuple[Path, int]:
+    """A new file beside `target`, and its descriptor, that is locked. Raises OSError.
+
+    Whoever tidies up takes one that is not locked yet for left over: many are suspended when a node is cleared.
+    """
+    while True:
+        fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):  # a file system without locks, where nobody tidies up either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return fresh, descriptor
+        os.close(descriptor)
 
 
-def _remove_unlocked(path: Path) -> None:
+def remove_interrupted(place: Path) -> list[Path]:
+    """Remove what writers that were killed left in a folder: those whose lock nobody holds. Returns what is removed."""
+    return [path for path in under_way(place) if _is_removed(path)]
+
+
+def under_way(place: Path) -> list[Path]:
+    """The files in a folder that are being written, or were left half; of a folder that is not there, none."""
     with suppress(OSError):
-        # For writing, or NFS does not lock it exclusively (flock(2)).
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        finally:
-            os.close(descriptor)
+        return sorted(path for path in place.iterdir() if _UNDER_WAY.fullmatch(path.name))
+    return []
+
+
+def _is_removed(path: Path) -> bool:
+    with suppress(OSError), abandoned(path):
+        path.unlink()
+        return True
+    return False
+
+
+@contextmanager
+def abandoned(path: Path) -> Iterator[int]:
+    """A descriptor of a file whose lock nobody holds, and nobody gets meanwhile. Raises OSError for any other."""
+    # For writing, or NFS does not lock it exclusively (flock(2)).
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)

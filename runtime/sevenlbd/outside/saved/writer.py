@@ -19,7 +19,7 @@ from ...base.errors import ExitCode, Refusal
 from ...base.paths import is_folder
 from ...images.signing.digest import Changed
 from ...wire import shared_files
-from . import chunks, keys, layers, places, saved_format, worker, writing
+from . import abroad, chunks, keys, layers, places, saved_format, worker, writing
 from .chunks import Base
 from .facts import Facts, LayerFact, Opening
 from .messages import AllRead, Commit, Go, LayerFile, SetAside, Write, WriterReady
@@ -44,7 +44,11 @@ def main(supervisor: Supervisor) -> int:
     facts, recipients = _facts(order), _recipients(order)
     places.remove_interrupted(target.parent)
     ours = writing.Ours(facts.desktop, order.known)
-    with writing.new_file(target, ours, lambda path: supervisor.tell(SetAside(str(path)))) as file:
+    folder = Path(order.keys) if order.keys else None
+    with (
+        abroad.noted(folder, target.parent),
+        writing.new_file(target, ours, lambda path: supervisor.tell(SetAside(str(path)))) as file,
+    ):
         supervisor.tell(WriterReady())
         _wait_for(supervisor, Go)
         with _parts(order) as (parts, memory_at, total):

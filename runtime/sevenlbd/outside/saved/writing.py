@@ -5,7 +5,6 @@ The records go straight from the session's files through zstd and age into the f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections import deque
@@ -20,7 +19,7 @@ from typing import BinaryIO
 import pyrage
 
 from ...base import atomic
-from . import chunks, saved_format
+from . import chunks, places, saved_format
 from .chunks import Base
 from .facts import Closing, Opening, PartFact, SavedHeader
 from .saved_format import Damaged
@@ -65,7 +64,7 @@ def new_file(
     is kept, under a name beside it, which is told.
     """
     try:
-        fresh, descriptor = _locked_file(target)
+        fresh, descriptor = places.locked_file(target)
     except OSError as error:
         error.filename = str(target)  # what nobody has named says nothing
         raise
@@ -115,18 +114,6 @@ def _keep(target: Path) -> Path:
             if not os.path.lexists(kept):
                 return target.rename(kept)
     raise AssertionError  # not reached: there is no end of numbers
-
-
-def _locked_file(target: Path) -> tuple[Path, int]:
-    """Whoever tidies up takes one that is not locked yet for left over: many are suspended when a node is cleared."""
-    while True:
-        fresh = target.with_name(f".{target.name}.{os.urandom(8).hex()}.new")
-        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with suppress(OSError):  # a file system without locks, where nobody tidies up either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
-            return fresh, descriptor
-        os.close(descriptor)
 
 
 def write(

@@ -14,7 +14,7 @@ from typing import cast
 import pyrage
 import pytest
 from sevenlbd.base.errors import Refusal
-from sevenlbd.outside.saved import keys, places, reading, saved_format, writer, writing
+from sevenlbd.outside.saved import abroad, keys, places, reading, saved_format, writer, writing
 from sevenlbd.outside.saved.messages import Commit, Go, Order, Report, Write
 from sevenlbd.outside.saved.worker import Supervisor
 from sevenlbd.outside.saved.writing import open_part
@@ -179,6 +179,22 @@ def test_a_cut_anywhere_in_the_whole_writer_leaves_what_can_be_used(tmp_path: Pa
     assert dying_after(STEPS, work) == 0, "the next one finds nothing in its way"
     reading.read(target, keys.identity(saved_in), reading.Check())
     assert [path.name for path in saved_in.iterdir() if path.name.endswith(".7lbd.new")] == []
+
+
+@pytest.mark.parametrize("step", range(STEPS + 1))
+def test_what_a_cut_leaves_of_a_desktop_that_was_written_elsewhere_is_found(tmp_path: Path, step: int) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    order = replace(to_write(tmp_path), target=str(elsewhere / "one.7lbd"))
+
+    def work() -> object:
+        return writer.main(cast("Supervisor", Ordering(order, Go(), Commit())))
+
+    assert dying_after(step, work) == (-signal.SIGKILL if step < STEPS else 0)
+    left = places.under_way(elsewhere)
+    assert len(left) == (step == STEPS - 3), "the key comes first, and the name after the bytes"
+    assert abroad.tidied(Path(order.keys)) == left
+    assert [path.name for path in elsewhere.iterdir()] == ["one.7lbd"] * (step > STEPS - 3)
 
 
 def test_a_file_that_is_still_written_is_no_saved_desktop(tmp_path: Path) -> None:
