@@ -19,7 +19,7 @@ from .draws import KILL_ALL, NOTHING, READY, SAVING, TO_ONE, Fault
 from .ground import Ground
 
 WRITER = "writer"
-"""Of a desktop that is saved. Whoever kills all of a session then waits for its file: it comes a second after the order."""
+"""Of a desktop that is saved. Who kills all of a session then waits for its file, a second after the order."""
 _WORDS = {
     "apptainer": "Apptainer runtime parent", "squashfuse": "squashfuse", "supervisor": "/usr/bin/7lbd",
     "keeper": "start.py sevenlbd.inside ", "gateway": "sevenlbd.inside.gateway",
@@ -79,7 +79,8 @@ class Victim:
         """
         deeds: dict[str, Callable[[Fault], None]] = {
             "kill": self._kill, "stop": self._stop, "hang": self._hang, "stop-all": self._stop_all,
-            KILL_ALL: self._kill_all, "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
+            KILL_ALL: self._kill_all,
+            "sleep": self._sleep, "stamps": self._stamps, "full-disk": self._fill, "no-folder": self._no_folder,
             "no-sif": lambda _: self._remove(self._sif), "no-image": lambda _: self._remove(self._image),
             NOTHING: lambda _: None,
         }  # fmt: skip
@@ -110,7 +111,7 @@ class Victim:
         """Whether its desktop's writer has the file open that becomes the saved desktop."""
         with suppress(OSError):
             files = Path(f"/proc/{self.pid(WRITER)}/fd").iterdir()
-            return any(os.readlink(file).endswith(".new") for file in files)
+            return any(file.readlink().suffix == ".new" for file in files)
         return False
 
     def _wait_for(self, coming: Sequence[str], is_there: Callable[[], bool]) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from . import (
-    answer_targets, egress_targets, gateway_targets, grid_targets, guest_targets, image_targets, message_targets,
-)  # fmt: skip
+    answer_targets,
+    egress_targets,
+    gateway_targets,
+    grid_targets,
+    guest_targets,
+    image_targets,
+    message_targets,
+)
 from .target import Target
 
 TARGETS: dict[str, Target] = {

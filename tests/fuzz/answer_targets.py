@@ -80,7 +80,7 @@ def _ended_seeds() -> tuple[bytes, ...]:
 def _https_seeds() -> tuple[bytes, ...]:
     head = b"HTTP/1.1 200 OK\r\nDate: Fri, 27 Nov 2026 17:00:00 GMT\r\n"
     return (
-        head + b'Content-Length: 2\r\n\r\n{}',
+        head + b"Content-Length: 2\r\n\r\n{}",
         head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\n\r\n" + head + b"\r\n{}",
         b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",

@@ -15,8 +15,15 @@ from unittest.mock import patch
 from aiohttp import web
 from pyasn1.codec.der import encoder
 from sevenlbd.inside.gateway import (
-    authentication, desktop, first_bytes, late_input, limits, metrics, native_relay, rdcleanpath,
-)  # fmt: skip
+    authentication,
+    desktop,
+    first_bytes,
+    late_input,
+    limits,
+    metrics,
+    native_relay,
+    rdcleanpath,
+)
 from sevenlbd.inside.gateway.app import Gate, application
 from sevenlbd.inside.gateway.bridge import Far
 from sevenlbd.inside.gateway.fairness import Slots, Visit
@@ -314,7 +321,7 @@ def _entered_seeds() -> tuple[bytes, ...]:
 def _late_seeds() -> tuple[bytes, ...]:
     keys = "08 06 00 1e 01 1e", "00 0c 02 00 1e 20 0090 0100 0200", "04 80 05 01 1e"
     screen = "04 01 0000 00000061", "05 00 0001 0002", "ff 00 0000 00000061 0000001e"
-    return tuple(map(bytes.fromhex, (*keys, *screen))) + (b"1764000000.5",)
+    return (*map(bytes.fromhex, (*keys, *screen)), b"1764000000.5")
 
 
 _GATEWAY = "sevenlbd.inside.gateway"

@@ -70,10 +70,10 @@ _WORDS = {
 
 
 def _seeds() -> tuple[bytes, ...]:
-    record = {"collector": "pool.example.edu:9618", "trust_domain": "x", "token": "a.b", "vm_name": "lab", "machine": "m"}
+    names = {"collector": "pool.example.edu:9618", "trust_domain": "x", "vm_name": "lab", "machine": "m"}
     return (
         *made_messages.chosen_by_first_byte(_RECORDS, _WORDS),
-        json.dumps(record | {"slot": 1}).encode(),
+        json.dumps(names | {"token": "a.b", "slot": 1}).encode(),
         b"lab 1 100 100\nlab undefined 1 1\n",
         b"Fri, 27 Nov 2026 17:00 GMT",
     )

@@ -40,7 +40,7 @@ def _made(kind: Any, words: Words, name: str = "") -> Any:
         return origin(_made(part, words, name) for part in parts if part is not Ellipsis)
     if origin is dict:
         return {"x": _made(parts[1], words)}
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         types = get_type_hints(kind, include_extras=True)
         return kind(**{one.name: _made(types[one.name], words, f"{kind.__name__}.{one.name}") for one in fields(kind)})
     if issubclass(kind, StrEnum):

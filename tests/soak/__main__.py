@@ -118,9 +118,7 @@ def _judged(trends: list[slope.Trend], least: float) -> tuple[slope.Trend, str]:
     """The worst of those that may be judged, and what it says. A short piece, steep as it may be, hides no long one."""
     judged = [trend for trend in trends if trend.may_be_judged]
     growing = [trend for trend in judged if trend.grows(least)]
-    worst = max(
-        growing or judged or trends, key=lambda trend: trend.per_hour * (trend.probability < slope.LEVEL)
-    )
+    worst = max(growing or judged or trends, key=lambda trend: trend.per_hour * (trend.probability < slope.LEVEL))
     return worst, _GROWS if growing else "flat" if judged else "too short"
 
 

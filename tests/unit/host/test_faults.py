@@ -171,7 +171,8 @@ def round_of(victim: Victim, tmp_path: Path, *faults: Fault) -> rounds.Played:
     """One session's, that has begun."""
     played = rounds.Played.__new__(rounds.Played)
     played._drawn = draws.Round(7, "cold", 1, 0, (1,), faults)
-    played._victims, played._grounds, played._clients, played._lost = [victim], [Ground(tmp_path, 0, small=False)], [], 0
+    played._victims, played._grounds = [victim], [Ground(tmp_path, 0, small=False)]
+    played._clients, played._lost = [], 0
     return played
 
 

@@ -97,6 +97,7 @@ def test_a_process_that_is_not_seen_fails_the_run_instead_of_being_flat(monkeypa
     assert found["smbd memory"] > 0
     assert found["smbd descriptors"] > 0
     for measured in ("_private", "_descriptors"):
-        with monkeypatch.context() as patch, pytest.raises(AssertionError, match="of smbd cannot be read"):
+        with monkeypatch.context() as patch:
             patch.setattr(sampling, measured, lambda _: 0.0)
-            sampling.of_processes({own: "sbin/smbd"})
+            with pytest.raises(AssertionError, match="of smbd cannot be read"):
+                sampling.of_processes({own: "sbin/smbd"})

@@ -1,4 +1,4 @@
-"""Desktops that are written elsewhere than into the user's folder: said there, so that what a killed writer leaves is found.
+"""Desktops written elsewhere than into the user's folder: said there, so that what a killed writer leaves is found.
 
 There is a note for each, with the folder that it is written to, locked for as long as its writer lives.
 """
@@ -20,7 +20,7 @@ _MOST = 16 << 10  # bytes; four of the longest paths (PATH_MAX)
 
 @contextmanager
 def noted(folder: Path | None, place: Path) -> Iterator[None]:
-    """Say that a desktop is written into `place`, as long as this lasts. `folder` is the user's; None when there is none.
+    """Say that a desktop is written into `place`, as long as this lasts. `folder` is the user's, if there is one.
 
     A home that is full or read-only keeps nobody from saving elsewhere: then it is not said.
     """
