@@ -4,15 +4,19 @@
 // for dead keys and input methods, and for the keyboard on a phone's screen.
 
 import SCAN_CODES from "../vendor/novnc/core/input/xtscancodes.js";
+import { isTouch } from "./touch-bar.js";
 
 /** @typedef {import("./rdp.js").Connection} Connection */
 
 // noVNC means QEMU's keyboard, which calls this one SysRq.
 const CODES = /** @type {Record<string, number>} */ ({ ...SCAN_CODES, PrintScreen: 0xe037 });
 const LOCKS = ["CapsLock", "NumLock", "ScrollLock", "KanaMode"];
-const IS_MAC = /mac/i.test(navigator.platform);
+export const IS_MAC = /mac/i.test(navigator.platform);
 /** What the text field holds between two keys, so that there is something to delete. */
-const FILLER = "\u200b\u200b\u200b\u200b";
+const FILLER_SIGN = "\u200b";
+const FILLER = FILLER_SIGN.repeat(4);
+/** KeyboardEvent.keyCode of a key that an input method has. */
+const COMPOSING = 229;
 
 /** @param {string} code a KeyboardEvent's */
 export function scanCode(code) {
@@ -33,6 +37,10 @@ export class Keys {
   /** Codes of the keys that the guest holds for pressed. */
   #held = new Set();
   #fresh = true;
+  /** What of the field's text the guest has. */
+  #told = "";
+  /** How much of the filler is left. */
+  #filler = 0;
 
   /**
    * @param {HTMLElement} stage
@@ -57,7 +65,7 @@ export class Keys {
     addEventListener("blur", () => this.release());
     stage.addEventListener("focusout", () => this.release());
     field.addEventListener("input", (event) => this.#text(/** @type {InputEvent} */ (event)));
-    field.addEventListener("compositionend", () => this.#refill());
+    field.addEventListener("compositionend", () => this.#catchUp(true));
     this.#refill();
   }
 
@@ -99,7 +107,7 @@ export class Keys {
       return this.onMenu();
     }
     const to = this.connection();
-    if (!to || event.isComposing) return;
+    if (!to || this.#composes(event)) return;
     if (this.#fresh && !LOCKS.includes(event.key)) {
       to.syncLocks(event);
       this.#fresh = false;
@@ -132,6 +140,15 @@ export class Keys {
     to.send(to.events.keyReleased(CODES[code] ?? 0));
   }
 
+  /**
+   * Whether an input method has this key. Safari ends a composition before the key that ended it, and marks that one by the
+   * old number alone (UI Events, legacy key attributes).
+   * @param {KeyboardEvent} event
+   */
+  #composes(event) {
+    return event.isComposing || (this.asText && event.keyCode === COMPOSING);
+  }
+
   /** Whether this key makes a letter, and is left to the text field. @param {KeyboardEvent} event */
   #isText(event) {
     if (["Dead", "Process", "Unidentified", "AltGraph"].includes(event.key)) return true;
@@ -150,16 +167,28 @@ export class Keys {
 
   /** @param {InputEvent} event */
   #text(event) {
-    const to = this.connection();
-    if (event.isComposing) return;
-    if (to) {
-      if (event.inputType.startsWith("deleteContentForward")) this.chord(...this.takeHeld(), "Delete");
-      else if (event.inputType.startsWith("delete")) this.chord(...this.takeHeld(), "Backspace");
-      else if (event.inputType.includes("Line") || event.inputType.includes("Paragraph"))
-        this.chord(...this.takeHeld(), "Enter");
-      else this.type(this.field.value.replaceAll("\u200b", ""));
-    }
-    this.#refill();
+    if (event.inputType.startsWith("deleteContentForward")) this.chord(...this.takeHeld(), "Delete");
+    // A phone's keyboard composes whole words, which are to be seen as they grow; an input method's or a dead key's first
+    // tries are nobody's to see.
+    if (!event.isComposing || isTouch) this.#catchUp(!event.isComposing);
+  }
+
+  /**
+   * Gives the guest what the field holds by now; also what was there and is not any more. The last events of a composition
+   * come in another order in each browser, so that the second of them has nothing left to give.
+   * @param {boolean} whole whether nothing of it will change any more
+   */
+  #catchUp(whole) {
+    const text = this.field.value.replaceAll(FILLER_SIGN, "");
+    const left = this.field.value.length - text.length;
+    const [told, wanted] = [[...this.#told], [...text]];
+    let same = 0;
+    while (same < told.length && told[same] === wanted[same]) same++;
+    const gone = told.length - same + (left < this.#filler ? 1 : 0); // a word's end that is the filler's is one key
+    for (let count = 0; count < gone; count++) this.chord(...this.takeHeld(), "Backspace");
+    this.type(wanted.slice(same).join(""));
+    [this.#told, this.#filler] = [text, left];
+    if (whole) this.#refill();
   }
 
   /** @param {string} text */
@@ -178,5 +207,6 @@ export class Keys {
   #refill() {
     this.field.value = FILLER;
     this.field.setSelectionRange(FILLER.length, FILLER.length);
+    [this.#told, this.#filler] = ["", FILLER.length];
   }
 }
