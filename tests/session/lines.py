@@ -21,6 +21,7 @@ class Line:
         self._whole = True
         self._speaks = threading.Event()
         self._speaks.set()
+        self._sockets: list[threading.Event] = []
         threading.Thread(target=self._accept, daemon=True).start()
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
 
@@ -33,13 +34,18 @@ class Line:
                     continue
                 far = socket.create_connection((self._far.hostname or "", self._far.port or 0))
                 self._ends += [near, far]
+                speaks = threading.Event()
+                speaks.set()
                 for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+                    threading.Thread(target=self._copy, args=(one, other, speaks), daemon=True).start()
 
-    def _copy(self, one: socket.socket, other: socket.socket) -> None:
+    def _copy(self, one: socket.socket, other: socket.socket, speaks: threading.Event) -> None:
         with suppress(OSError):
             while data := one.recv(1 << 16):
+                if data.startswith(b"GET /ws/"):
+                    self._sockets.append(speaks)
                 self._speaks.wait()
+                speaks.wait()
                 other.sendall(data)
         for end in (one, other):
             with suppress(OSError):
@@ -49,9 +55,16 @@ class Line:
         """Nothing more comes through, and nobody is told: what is sent waits."""
         self._speaks.clear()
 
+    def silence_sockets(self) -> None:
+        """The same for the WebSockets that there are; everything else goes on, and so do later ones."""
+        for speaks in self._sockets:
+            speaks.clear()
+
     def speak(self) -> None:
         """All that waited comes at once."""
         self._speaks.set()
+        for speaks in self._sockets:
+            speaks.set()
 
     def cut(self) -> None:
         self._whole = False

@@ -39,6 +39,17 @@ class Portal:
         """The access log and the error log."""
         return "".join((self.folder / name).read_text() for name in ("access.log", "error.log"))
 
+    @contextmanager
+    def logged_out(self, kind: str) -> Iterator[None]:
+        """For so long its log-in is over; `kind` is the status by which a script's question is refused."""
+        (self.folder / "htdocs" / "form.html").write_text("<!doctype html><title>Log in to the portal</title>")
+        over = self.folder / f"over-{kind}"
+        over.touch()
+        try:
+            yield
+        finally:
+            over.unlink()
+
     def card(self, action: str, token: str) -> str:
         """Put the session's card on the dashboard, a form that brings the token; returns the page's address."""
         (self.folder / "htdocs" / "card.html").write_text(

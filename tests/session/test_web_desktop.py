@@ -19,7 +19,7 @@ import web
 from harness import Console, Session
 from lines import Line
 from pictures import MARK, Colour, is_a_desktop
-from playwright.sync_api import Browser, Dialog, Page, Request, WebSocket
+from playwright.sync_api import Browser, Dialog, Page, Request, Route, WebSocket
 from web import NewVisitor, Visitor, log_in, until, wait_state
 
 SIZE = {"width": 1280, "height": 800}
@@ -358,6 +358,88 @@ def test_a_silent_line_is_told_at_once_and_what_is_typed_blind_never_arrives(
         assert keys(notes("KeyPress")) == ["a", "d"]
 
 
+def test_a_desktops_line_that_dies_alone_is_told_and_replaced_by_itself(
+    demo: Session, guest: Console, new_visitor: NewVisitor, line: Line
+) -> None:
+    """Somewhere a router has forgotten it: nobody is told, and the status goes on beside it."""
+    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    page.wait_for_timeout(4000)  # as many times have gone there and back as tell that they do
+    assert page.locator("body").get_attribute("data-line") in (None, "live")
+    with listener(guest) as notes:
+        line.silence_sockets()
+        page.wait_for_selector("body[data-line=silent]", timeout=10_000)
+        assert page.locator("#silence").is_visible()
+        web.type_text(page, "b")
+        wait_state(page, "reconnecting", "connecting", seconds=30)
+        wait_state(page, "connected")
+        page.wait_for_selector("body[data-line=live]")
+        assert page.locator("#silence").is_hidden()
+        line.speak()
+        web.type_text(page, "d")
+        until("the key after it", lambda: "d" in keys(notes("KeyPress")))
+        assert keys(notes("KeyPress")) == ["d"]
+        seen = web.states_from_now_on(page)
+        page.wait_for_timeout(15_000)
+        assert not seen(), "it is not replaced again and again"
+
+
+def test_a_question_that_is_never_answered_is_asked_again(demo: Session, new_visitor: NewVisitor) -> None:
+    """As on a line that a browser kept, and that died unheard of."""
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) > 1:
+            route.continue_()
+
+    visitor = new_visitor(web.url(demo))
+    visitor.context.route("**/api/desktop", answer)
+    page = log_in(visitor, demo, to="desktop")
+    wait_state(page, "connected", seconds=60)
+    assert len(asked) > 1
+
+
+def test_a_tab_asks_before_it_closes_while_its_picture_waits_for_the_line_too(
+    demo: Session, new_visitor: NewVisitor, line: Line
+) -> None:
+    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    page.mouse.click(300, 300)  # who has done nothing on a page is not asked
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    line.cut()
+    wait_state(page, "reconnecting")
+    page.close(run_before_unload=True)
+    until("the question", lambda: asked == ["beforeunload"], page=page)
+    line.mend()
+    wait_state(page, "connected")
+    page.remove_listener("dialog", stay)
+
+
+def test_a_window_that_comes_back_by_itself_takes_the_desktop_from_nobody(
+    demo: Session, new_visitor: NewVisitor, line: Line
+) -> None:
+    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    wait_state(page, "connected")
+    line.cut()
+    wait_state(page, "reconnecting")
+    elsewhere = opened(new_visitor(web.url(demo)), demo)
+    seen = web.states_from_now_on(elsewhere)
+    line.mend()
+    wait_state(page, "taken")
+    page.wait_for_timeout(3000)
+    assert (web.state(page), web.state(elsewhere), seen()) == ("taken", "connected", [])
+    page.click("#again")
+    wait_state(page, "connected")
+    wait_state(elsewhere, "taken")
+
+
 def test_the_mouses_back_and_forward_are_the_guests_and_the_page_stays(
     guest: Console, desktop: Page, demo: Session
 ) -> None:
@@ -485,6 +567,20 @@ def test_a_second_tab_takes_over_and_the_first_can_take_it_back(
     wait_state(second, "taken")
     web.until_shown(desktop, "web-taken-back.png", mark, 20_000)
     assert web.state(second) == "taken"
+
+
+def test_a_desktop_that_is_taken_at_its_beginning_is_no_broken_client(demo: Session, new_visitor: NewVisitor) -> None:
+    """Its client has but its first part then, and is asked for no more than that."""
+    page = log_in(new_visitor(web.url(demo)), demo, to="desktop")
+    wait_state(page, "connected")
+    seen = web.states_from_now_on(page)
+    opened(new_visitor(web.url(demo)), demo)
+    wait_state(page, "taken")
+    page.wait_for_timeout(10_000)
+    assert seen()[-1] == "taken"
+    assert "crashed" not in seen()
+    page.click("#again")
+    wait_state(page, "connected")
 
 
 def test_a_renewed_key_ends_what_the_old_one_opened(demo: Session, desktop: Page, new_visitor: NewVisitor) -> None:

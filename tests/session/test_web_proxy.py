@@ -111,6 +111,55 @@ def test_a_cookie_of_one_prefix_is_not_sent_to_another_app(
     page.wait_for_selector("body[data-page=login]")
 
 
+# The stream of events of a page, which a network that changes breaks; the desktop's line may live on.
+_KEEPS_STREAM = (
+    "const Real = EventSource; window.EventSource = class extends Real {"
+    " constructor(...given) { super(...given); window.stream = this; } };"
+)
+_BREAKS_STREAM = "() => { stream.close(); stream.dispatchEvent(new Event('error')); }"
+
+
+@pytest.mark.parametrize("kind", ["401", "302"])
+def test_a_portals_log_in_that_is_over_is_called_that_and_costs_no_desktop(
+    demo: Session, portal: Portal, new_visitor: NewVisitor, kind: str
+) -> None:
+    visitor, here = new_visitor(portal.origin), portal.origin + path_of(demo, "node")
+    visitor.context.add_init_script(_KEEPS_STREAM)
+    status = from_card(visitor.open("about:blank"), portal, demo, "node")
+    page = visitor.open(here + "desktop")
+    wait_state(page, "connected")
+    seen = web.states_from_now_on(page)
+    with portal.logged_out(kind):
+        for each in (page, status):
+            each.evaluate(_BREAKS_STREAM)
+        page.wait_for_selector("body[data-line=silent]")
+        assert "wants a new log-in" in page.locator("#silence").inner_text()
+        status.wait_for_selector("body[data-link=portal]")
+        assert "The portal wants a new log-in" in status.locator("#link").inner_text()
+        web.shot(page, f"web-portal-{kind}.png")
+        web.shot(status, f"web-portal-status-{kind}.png")
+        status.click("#link a")
+        until("the portal's form", lambda: status.title() == "Log in to the portal", page=status)
+    page.wait_for_selector("body[data-line=live]")
+    assert page.locator("#silence").is_hidden()
+    assert (seen(), web.state(page)) == ([], "connected")
+
+
+@pytest.mark.parametrize("kind", ["401", "302"])
+def test_a_page_that_the_browser_kept_leads_to_the_portals_log_in_and_back(
+    demo: Session, portal: Portal, new_visitor: NewVisitor, kind: str
+) -> None:
+    visitor, here = new_visitor(portal.origin), portal.origin + path_of(demo, "rnode")
+    page = from_card(visitor.open("about:blank"), portal, demo, "rnode")
+    page.goto(here + "desktop")
+    wait_state(page, "connected")
+    with portal.logged_out(kind):
+        page.goto(here + "desktop")
+        until("the portal's form", lambda: page.title() == "Log in to the portal", page=page)
+    page.goto(here + "desktop")
+    wait_state(page, "connected")
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_foreign_origin_opens_no_websocket_through_the_portal(demo: Session, portal: Portal, prefix: str) -> None:
     address, place = portal.origin + path_of(demo, prefix), f"127.0.0.1:{portal.port}"

@@ -18,6 +18,7 @@ import web
 import wire
 from conftest import StartSession
 from harness import PATIENCE, Console, Session
+from lines import Line
 from PIL import Image
 from playwright.sync_api import Locator, Page
 from web import NewVisitor, Visitor, log_in, until, wait_state
@@ -42,6 +43,13 @@ def reached(page: Page) -> dict[str, float]:
     return {row.get_attribute("data-name") or "": float(row.get_attribute("data-reached") or -1) for row in rows}
 
 
+# A browser without a screen takes all of its tabs for looked at.
+_LOOKED_AT = (
+    "window.seen = 'visible'; Object.defineProperty(document, 'visibilityState', { get: () => window.seen });"
+    " window.look = (seen) => { window.seen = seen; document.dispatchEvent(new Event('visibilitychange')); };"
+)
+
+
 def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: Path, new_visitor: NewVisitor) -> None:
     base = work / "whole"
     asked = ("--image", str(harness.DEMO), "--no-warm", "--for", "40m", "--ready-timeout", "600")
@@ -55,6 +63,11 @@ def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: P
         wait_phase(page, "booting")
         page.wait_for_selector("#to-console[href]")
         assert page.locator("#to-desktop").get_attribute("aria-disabled") == "true"
+        other = new_visitor(web.url(session))
+        other.context.add_init_script(_LOOKED_AT)
+        waiting = log_in(other, session)
+        wait_phase(waiting, "booting")
+        waiting.evaluate("() => look('hidden')")
         thumbnail = page.locator("#screen canvas")
         thumbnail.wait_for()
         until("the boot in the small picture", lambda: ink(page, "#screen") > 30, page=page)
@@ -69,8 +82,15 @@ def test_the_page_follows_a_session_from_its_first_second_to_the_desktop(work: P
         # Who watched it start is taken to the desktop.
         page.wait_for_selector("body[data-page=desktop]")
         wait_state(page, "connected")
+        with waiting.expect_response(lambda answer: answer.url.endswith("api/status")):
+            pass
         page.goto(web.url(session))
         wait_phase(page, "ready")
+        # Who comes back to such a page when the desktop has been used is not.
+        waiting.evaluate("() => look('visible')")
+        wait_phase(waiting, "ready")
+        waiting.wait_for_timeout(2000)
+        assert body(waiting, "page") == "status"
         told = session.wait_phase("ready")["phases"]
         shown = reached(page)
         assert [shown["preparing"], shown["booting"], shown["guest-up"]] == pytest.approx(
@@ -206,6 +226,26 @@ def seconds_left(page: Page) -> int:
     return int(page.locator("#left").inner_text().split(".")[0].split(" ")[0])
 
 
+def test_a_page_that_nobody_looks_at_leaves_its_connection_to_others(demo: Session, new_visitor: NewVisitor) -> None:
+    """Browsers have six to a host, by HTTP/1.1: with a stream for each page the seventh would stay blank."""
+    visitor = new_visitor(web.url(demo))
+    visitor.context.add_init_script(_LOOKED_AT)
+    pages = [log_in(visitor, demo) for _ in range(6)]
+    for page in pages:
+        page.wait_for_selector("body[data-link=live]")
+        page.evaluate("() => look('hidden')")
+    seventh = visitor.context.new_page()
+    seventh.goto(web.url(demo), timeout=60_000)
+    seventh.wait_for_selector("body[data-link=live]", timeout=60_000)
+    asked: list[str] = []
+    pages[0].on("request", lambda request: asked.append(request.headers["accept"]))
+    until("a glance", lambda: "application/json" in asked, page=pages[0])
+    assert "text/event-stream" not in asked
+    assert pages[0].locator("#link").is_hidden(), "it is not taken for a silent line"
+    pages[0].evaluate("() => look('visible')")
+    until("its stream again", lambda: "text/event-stream" in asked, page=pages[0])
+
+
 def test_time_that_runs_out_is_told(start: StartSession, blank_image: Path, new_visitor: NewVisitor) -> None:
     session = start("--image", str(blank_image), "--for", "45s")
     page = log_in(new_visitor(web.url(session)), session)
@@ -235,6 +275,27 @@ def test_the_console_shows_the_guest_and_types_into_it(demo: Session, guest: Con
     web.type_text(page, "typed-7T\n")
     until("the name at the guest's prompt", lambda: "typed-7T" in guest.run(screen))
     guest.run("sudo systemctl restart getty@tty1")
+
+
+def test_a_consoles_line_that_dies_alone_is_told_and_replaced_by_itself(
+    demo: Session, guest: Console, new_visitor: NewVisitor
+) -> None:
+    line = Line(demo)
+    try:
+        page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=console")
+        wait_state(page, "connected")
+        page.wait_for_timeout(4000)
+        seen = web.states_from_now_on(page)
+        line.silence_sockets()
+        page.wait_for_selector("body[data-line=silent]", timeout=10_000)
+        page.wait_for_selector("body[data-line=live]", timeout=30_000)
+        until("another line", lambda: seen()[-1:] == ["connected"], page=page)
+        page.locator("#stage canvas").click()
+        web.type_text(page, "again-7T\n")
+        until("the name at the guest's prompt", lambda: "again-7T" in guest.run("sudo cat /dev/vcs1"))
+    finally:
+        line.close()
+        guest.run("sudo systemctl restart getty@tty1")
 
 
 def test_the_console_shows_the_firmware_before_there_is_any_guest(

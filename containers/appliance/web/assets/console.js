@@ -1,10 +1,12 @@
 // @ts-check
 // The console page: QEMU's screen and keyboard, from the firmware on.
 
+import { repeatBeats } from "./lib/beats.js";
 import { at } from "./lib/dom.js";
 import { GuestScreen } from "./lib/guest-screen.js";
+import { WANTS_LOGIN } from "./lib/portal.js";
 import { Feed, hasReached, UNHEARD } from "./lib/session.js";
-import { repeatBeats, serveSilence } from "./lib/silence.js";
+import { serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { over } from "./lib/words.js";
@@ -36,6 +38,10 @@ const screen = new GuestScreen(at("stage"), (rfb) => {
 
 function show() {
   const status = feed.status;
+  if (feed.link === "portal" && screen.state !== "connected") {
+    screen.off();
+    return veil("portal", { ...WANTS_LOGIN, again: "Log in again" });
+  }
   if (feed.link === "locked") {
     screen.off();
     return veil("locked", { title: "This key is no longer valid", text: "Log in again from the status page." });
@@ -101,7 +107,10 @@ function main() {
     touchBar.show(!touchBar.isShown);
     press("touch", touchBar.isShown);
   });
-  at("again").addEventListener("click", reconnect);
+  at("again").addEventListener("click", () => {
+    if (document.body.dataset["state"] === "portal") return location.reload();
+    reconnect();
+  });
   addEventListener(
     "keydown",
     (event) => {
@@ -122,7 +131,8 @@ function main() {
   feed.addEventListener("link", show);
   feed.addEventListener("silence", show);
   const isConnected = () => screen.state === "connected";
-  repeatBeats(feed, () => (screen.line && isConnected() ? [screen.line] : []));
+  repeatBeats(feed, () => (screen.beats && isConnected() ? [screen.beats] : []));
+  feed.addEventListener("dead", reconnect);
   serveSilence(feed, isConnected, () => {});
   feed.addEventListener("silence", () => {
     // noVNC lets go of what is held when it becomes a mere view.
@@ -130,8 +140,9 @@ function main() {
   });
   serveTitle(feed, () => "Console");
   serveNotices(feed);
-  keepBackButtons(isConnected);
-  askBeforeClosing(isConnected);
+  const isPictured = () => wayOutTold && screen.state !== "off";
+  keepBackButtons(isPictured);
+  askBeforeClosing(isPictured);
   if (location.search) history.replaceState(null, "", location.pathname);
   feed.start();
 }

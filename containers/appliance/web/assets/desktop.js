@@ -2,17 +2,19 @@
 // The desktop page: logs in by itself, stays in, and says what is the matter when it cannot.
 
 import { Backoff } from "./lib/backoff.js";
+import { repeatBeats } from "./lib/beats.js";
 import { download } from "./lib/client-file.js";
 import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
-import { at, post, Refused } from "./lib/dom.js";
+import { at, PORTALS, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
 import { kept, packed } from "./lib/first-words.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
+import { WANTS_LOGIN } from "./lib/portal.js";
 import { connect, Failure, load } from "./lib/rdp.js";
 import { Feed, hasReached, isOver, UNHEARD } from "./lib/session.js";
-import { repeatBeats, serveSilence } from "./lib/silence.js";
+import { serveSilence } from "./lib/silence.js";
 import { askBeforeClosing, keepBackButtons } from "./lib/staying.js";
 import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
 import { lines, openAhead } from "./lib/true-colour.js";
@@ -56,10 +58,15 @@ let isCutOff = false;
 let reason = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let fetching;
 
 /** What can be typed into. */
 const current = () => (feed.silent ? null : connection);
 const isConnected = () => connection !== null;
+/** Whether the page shows the guest's picture, be it that it is connecting anew behind it: hands mean the guest. */
+let pictured = false;
+const isPictured = () => pictured;
 const keys = new Keys(at("stage"), at("typing"), current, () => menu.open());
 const menu = new Menu(() => keys.focus());
 const touchBar = new TouchBar((codes) => keys.chord(...codes));
@@ -171,6 +178,7 @@ async function attempt() {
 /** @param {Connection} made */
 async function serve(made) {
   connection = made;
+  pictured = true;
   view.show(made.canvas);
   veil("connected");
   reason = null;
@@ -181,7 +189,7 @@ async function serve(made) {
   backoff.reset();
   failures = 0;
   if (!menu.isOpen) keys.focus();
-  setTimeout(fetchRest, PICTURE_FIRST);
+  fetching = setTimeout(fetchRest, PICTURE_FIRST);
   await clipboard.enable(feed.status?.clipboard === true);
 }
 
@@ -196,6 +204,7 @@ async function lost(mine, word) {
   await feed.ask();
   if (mine !== turn || stands()) return;
   if (word) {
+    pictured = false;
     return veil("closed", { title: "The guest closed the connection", text: word, again: "Connect again" });
   }
   retry(mine, { title: "Connection lost" });
@@ -212,7 +221,10 @@ async function failed(mine, error) {
   if (mine !== turn || stands()) return;
   const text = { title: failure.message, hint: failure.hint, native: true };
   failures++;
-  if (failures >= failure.tries) return veil("refused", { ...text, again: "Try again" });
+  if (failures >= failure.tries) {
+    pictured = false;
+    return veil("refused", { ...text, again: "Try again" });
+  }
   retry(mine, text);
 }
 
@@ -220,6 +232,7 @@ async function failed(mine, error) {
 function words(error) {
   if (error instanceof Failure) return error;
   if (error instanceof Refused) {
+    if (error.status === PORTALS) return new Failure(WANTS_LOGIN.title, error.hint);
     if (error.status === 403) return new Failure("This key does not open the desktop", "", 1);
     return new Failure(`The gateway says: ${error.message}`, error.hint);
   }
@@ -235,15 +248,46 @@ function retry(mine, text) {
   const pause = backoff.next();
   const soon = pause < 2000 ? "Trying again …" : `Trying again in ${Math.round(pause / 1000)} s …`;
   veil("reconnecting", { ...text, text: soon, again: "Try now" });
-  timer = setTimeout(() => mine === turn && void open(), pause);
+  timer = setTimeout(() => mine === turn && void openAgain(mine, text), pause);
 }
 
-/** Whether there is a reason not to connect now, which is then shown. */
-function stands() {
+function openByHand() {
+  backoff.reset();
+  void (isCutOff ? beginAnew(++turn, true) : open());
+}
+
+/**
+ * Without its user's word it is taken from nobody: it may have been opened elsewhere since.
+ * @param {number} mine
+ * @param {Words} text
+ */
+async function openAgain(mine, text) {
+  const link = await feed.ask();
+  if (mine !== turn || stands()) return;
+  if (link === "live") return open();
+  retry(mine, text);
+}
+
+/** The line is dead, and nobody has said so: others to the session live. */
+function giveUpLine() {
+  if (!connection) return;
+  const mine = ++turn;
+  connection = null;
+  for (const line of lines) line.close();
+  void lost(mine, "");
+}
+
+/**
+ * Whether there is a reason not to connect now, which is then shown.
+ * @param {boolean} meant by the user, who may take the desktop from elsewhere
+ */
+function stands(meant = false) {
   const status = feed.status;
   if (feed.link === "locked") {
     return put("locked", { title: "This key is no longer valid", text: "Log in again from the status page." });
   }
+  // A connection that stands needs nothing of the portal.
+  if (feed.link === "portal" && !connection) return put("portal", { ...WANTS_LOGIN, again: "Log in again" });
   if (!status) return false;
   const end = over(status);
   if (end) return put(status.phase, end);
@@ -259,7 +303,7 @@ function stands() {
   if (!hasReached(status, "ready")) {
     return put("waiting", { title: "The desktop is not ready yet", text: "It opens here as soon as it is." });
   }
-  if (feed.link === "live" && status.viewer && status.viewer !== tab) {
+  if (!meant && feed.link === "live" && status.viewer && status.viewer !== tab) {
     const text = "It can be shown in one place at a time.";
     return put("taken", { title: "The desktop is open elsewhere", text, again: "Take it back" });
   }
@@ -274,6 +318,7 @@ function put(state, text) {
   turn++;
   clearTimeout(timer);
   close();
+  pictured = false;
   reason = null;
   veil(state, text);
   return true;
@@ -291,11 +336,11 @@ function onStatus() {
     return started && !(led && stands()) ? void open() : void stands();
   }
   if (isOver(status)) stands();
-  else if (["waiting", "stopping"].includes(state) && !stands()) void open();
+  else if (["waiting", "stopping", "portal"].includes(state) && !stands()) void open();
 }
 
 function onLink() {
-  if (feed.link === "locked") stands();
+  if (feed.link === "locked" || (feed.link === "portal" && !started)) stands();
   else if (!feed.status && (feed.silent || feed.link === "lost")) veil("loading", UNHEARD);
 }
 
@@ -306,7 +351,7 @@ let resting;
 function follow() {
   clearTimeout(resting);
   resting = setTimeout(() => {
-    if (!connection || !follows || view.real || view.zoom !== 1) return;
+    if (!connection || feed.silent || !follows || view.real || view.zoom !== 1) return;
     // The keyboard of a phone takes half of the window, for as long as it is needed.
     if (keys.asText && isTouch) return;
     if (!alike(connection.size, wantedSize(view.room))) void open(true);
@@ -324,7 +369,7 @@ function serveMenu() {
   menu.on("full", () => void toggleFullScreen());
   menu.on("cad", () => keys.chord("ControlLeft", "AltLeft", "Delete"));
   menu.on("meta", () => keys.chord("MetaLeft"));
-  menu.on("reconnect", () => void open());
+  menu.on("reconnect", openByHand);
   menu.on("scale", () => {
     view.setReal(!view.real);
     at("scale").setAttribute("aria-pressed", String(view.real));
@@ -337,9 +382,8 @@ function serveMenu() {
   });
   menu.on("touch", () => showTouchBar(!touchBar.isShown));
   at("again").addEventListener("click", () => {
-    if (document.body.dataset["state"] === "crashed") return location.reload();
-    backoff.reset();
-    void open();
+    if (["crashed", "portal"].includes(document.body.dataset["state"] ?? "")) return location.reload();
+    openByHand();
   });
 }
 
@@ -349,7 +393,7 @@ function serveMenu() {
  * @param {unknown} reason
  */
 function onCrash(reason) {
-  if (!(reason instanceof WebAssembly.RuntimeError)) return;
+  if (isCutOff || !(reason instanceof WebAssembly.RuntimeError)) return;
   connection = null; // nothing more is to be asked of it
   put("crashed", {
     title: "The desktop's client broke down",
@@ -369,19 +413,24 @@ function onCutOff(event, reason) {
   event.preventDefault();
   if (isCutOff) return;
   isCutOff = true;
+  clearTimeout(fetching); // with the rest it would go on from where it cannot
   connection = null;
+  pictured = false;
   keys.release();
   void open();
 }
 
-/** @param {number} mine */
-async function beginAnew(mine) {
+/**
+ * @param {number} mine
+ * @param {boolean} meant by the user, who may take the desktop from elsewhere
+ */
+async function beginAnew(mine, meant = false) {
   const text = "This desktop needs all of its client: it is fetched as soon as the line is there.";
   veil("reconnecting", { title: "One moment …", text, again: "Try now" });
   const link = await feed.ask();
-  if (mine !== turn || stands()) return;
+  if (mine !== turn || stands(meant)) return;
   if (link === "live") return location.reload();
-  timer = setTimeout(() => mine === turn && void open(), backoff.next());
+  timer = setTimeout(() => mine === turn && void beginAnew(mine, meant), backoff.next());
 }
 
 function main() {
@@ -407,22 +456,27 @@ function main() {
     if (!clipboard.holdsBack(event)) return false;
     // The browser's own paste comes first, and with it what there is to paste; then the guest gets its key: a paste takes
     // a millisecond or two, and nobody feels thirty.
-    setTimeout(() => keys.chord("KeyV"), 30);
+    setTimeout(() => {
+      if (event.metaKey) keys.release(); // a Mac's paste is the guest's with Control
+      keys.chord(...(event.metaKey ? ["ControlLeft"] : []), "KeyV");
+    }, 30);
     return true;
   };
   new ResizeObserver(follow).observe(at("stage"));
   feed.addEventListener("status", onStatus);
   feed.addEventListener("link", onLink);
   feed.addEventListener("silence", onLink);
-  repeatBeats(feed, () => (connection ? lines : []));
+  feed.addEventListener("silence", follow);
+  repeatBeats(feed, () => (connection ? [...lines].map((line) => line.beats) : []));
+  feed.addEventListener("dead", giveUpLine);
   serveSilence(feed, isConnected, () => {
     keys.release();
     connection?.releaseAll();
   });
   serveTitle(feed, () => "Desktop");
   serveNotices(feed);
-  keepBackButtons(isConnected);
-  askBeforeClosing(isConnected);
+  keepBackButtons(isPictured);
+  askBeforeClosing(isPictured);
   addEventListener("pagehide", close);
   serveDownloadBar();
   // First what the gateway begins with: a browser may have but one line to it that is open.

@@ -128,6 +128,7 @@ async function main() {
     copies(button, () => at(button.dataset["copy"] ?? "").textContent ?? "");
   }
   if (location.search) history.replaceState(null, "", location.pathname);
+  feed.rests = true;
   feed.start();
   try {
     at("account").textContent = (await account()).account;

@@ -302,12 +302,16 @@ function autoOpen() {
   const kept = keptChoice();
   if (kept !== null) box.checked = kept === "yes";
   box.addEventListener("change", () => keepChoice(box.checked));
-  let seenStarting = false;
+  // Once: somebody who has seen the desktop, wherever that was, is not led there again.
+  let waits = false;
   return () => {
     const status = feed.status;
-    if (!status || status.role !== "desktop" || document.visibilityState !== "visible") return;
-    if (status.phase !== "ready") seenStarting = true;
-    else if (seenStarting && box.checked && !status.viewer) location.assign("desktop");
+    if (!status || status.role !== "desktop") return;
+    if (STEPS.some((step) => step.name === status.phase)) waits = true;
+    else if (status.phase !== "ready" || status.viewer || !box.checked) waits = false;
+    if (!waits || status.phase !== "ready" || document.visibilityState !== "visible") return;
+    waits = false;
+    location.assign("desktop");
   };
 }
 
@@ -395,6 +399,7 @@ async function main() {
   });
   setInterval(tick, 1000);
   if (location.search) history.replaceState(null, "", location.pathname);
+  feed.rests = true;
   feed.start();
 }
 

@@ -33,7 +33,7 @@ _HEADER = 10  # the largest header of a frame that is not masked
 MAX_MESSAGE = (1 << 20) + 1  # aiohttp refuses what is as long as that
 _HEARTBEAT_SECONDS = 40.0  # less than the 60 after which a proxy hangs up on silence (nginx, proxy_read_timeout)
 _CLOSE_SECONDS = 2.0  # for the other side's close frame, and for what is on its way (RFC 6455, 7.1.1)
-_BINARY, _PACKED = 0x82, 0xC2  # one whole message; one by RFC 7692 (6)
+_TEXT, _BINARY, _PACKED = 0x81, 0x82, 0xC2  # one whole message; one by RFC 7692 (6)
 _SHORT, _MEDIUM = 126, 1 << 16  # RFC 6455, 5.2: lengths of 7 bits, of 16, and of 64
 
 
@@ -203,11 +203,18 @@ class Socket:
             far.close()
         return far.gone.done()
 
+    def _give_back(self, stamp: str) -> None:
+        """So that the page knows that this very line lives. What waits to go out tells it as well."""
+        near = self.request.transport
+        if near and not near.is_closing() and not near.get_write_buffer_size():
+            near.write(_header(_TEXT, len(stamp)) + stamp.encode())
+
     async def _upwards(self, far: Far, sieve: Sieve, on_first: Callable[[], None]) -> None:
         freshness, is_noted, is_first = Freshness(), False, True
         with suppress(ConnectionError):
             async for message in self.ws:
-                if message.type is WSMsgType.TEXT and freshness.repeated(message.data):
+                if message.type is WSMsgType.TEXT and (stamp := freshness.repeated(message.data)):
+                    self._give_back(stamp)
                     continue
                 if message.type is not WSMsgType.BINARY:
                     return

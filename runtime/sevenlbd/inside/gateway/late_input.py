@@ -43,16 +43,17 @@ class Freshness:
         self._clock = clock
         self._heard = math.inf
 
-    def repeated(self, text: str) -> bool:
-        """The page had heard of this time; False when it is none."""
+    def repeated(self, text: str) -> str:
+        """The page had heard of this time: as it is told, or nothing when it is none."""
+        stamp = text[:_MAX_STAMP]
         try:
-            heard = float(text[:_MAX_STAMP])
+            heard = float(stamp)
         except ValueError:
-            return False
-        if not math.isfinite(heard):
-            return False
+            return ""
+        if not (stamp.isascii() and math.isfinite(heard)):
+            return ""
         self._heard = heard
-        return True
+        return stamp
 
     @property
     def late(self) -> bool:

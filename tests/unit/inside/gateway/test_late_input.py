@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from gateway_world import World, lived, until
+from aiohttp import WSMsgType
+from gateway_world import BANNER, World, lived, request_message, until
 from hypothesis import given
 from hypothesis import strategies as st
 from sevenlbd.inside.gateway import late_input
@@ -78,6 +79,23 @@ def test_only_who_repeats_our_time_is_doubted() -> None:
     assert not fresh.late
     assert not fresh.repeated("hello")
     assert not fresh.repeated("inf")
+    assert not fresh.repeated("١٠٠٥"), "digits, but none of ours"
+
+
+@lived()
+async def test_a_time_that_is_repeated_is_given_back_on_the_same_line(world: World) -> None:
+    """So a page hears that this line lives; others to the session may, where it does not."""
+    async with world.console() as console, world.desktop() as desktop:
+        assert (await console.receive()).data == BANNER
+        await desktop.send_bytes(request_message())
+        await desktop.receive()
+        await desktop.send_bytes(b"hello")
+        assert (await desktop.receive()).data == b"hello"
+        for line in (console, desktop):
+            for stamp in ("1000.25", "1001.75"):
+                await line.send_str(stamp)
+                heard = await line.receive()
+                assert (heard.type, heard.data) == (WSMsgType.TEXT, stamp)
 
 
 @lived()
@@ -86,10 +104,12 @@ async def test_a_key_that_was_long_on_its_way_does_not_arrive_and_is_told(world:
     async with world.console() as ws:
         await ws.receive()
         await ws.send_str(str(time.time() - 60))
+        assert (await ws.receive()).type is WSMsgType.TEXT
         await ws.send_bytes(press)
         await ws.send_bytes(release)
         assert (await ws.receive()).data == release
         await until(lambda: world.gate.late_inputs == 1)
         await ws.send_str(str(time.time()))
+        assert (await ws.receive()).type is WSMsgType.TEXT
         await ws.send_bytes(press)
         assert (await ws.receive()).data == press

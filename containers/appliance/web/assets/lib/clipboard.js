@@ -2,7 +2,10 @@
 // The clipboard, both ways, as far as the guest's server and the browser allow.
 //
 // A browser that lets us read gives us the clipboard whenever its window gets the focus. One that does not still
-// gives it to whoever presses Control and V; and what the guest copies can always be fetched by a button.
+// gives it to whoever pastes by the keyboard; and what the guest copies can always be fetched by a button.
+
+import { copy } from "./dom.js";
+import { IS_MAC } from "./keys.js";
 
 /** @typedef {import("./rdp.js").Connection} Connection */
 /** @typedef {import("./rdp.js").ClipboardData} ClipboardData */
@@ -20,13 +23,16 @@ const LABELS = {
   manual: "Clipboard by keys",
 };
 
+/** By which browsers give what they paste. */
+const PASTE = IS_MAC ? "Command-V" : "Control-V";
+
 /** @type {Record<State, string>} */
 const NOTES = {
   off: "This guest’s remote desktop server does not share the clipboard.",
   ask: "",
   on: "What you copy here can be pasted in the guest, and the other way round.",
-  blocked: "The browser was told not to share the clipboard with this page. Control-V still pastes into the guest.",
-  manual: "Control-V pastes into the guest. What the guest copies is fetched with this button.",
+  blocked: `The browser was told not to share the clipboard with this page. ${PASTE} still pastes into the guest.`,
+  manual: `${PASTE} pastes into the guest. What the guest copies is fetched with this button.`,
 };
 
 export class Clipboard {
@@ -85,8 +91,8 @@ export class Clipboard {
   async #pressed() {
     if (this.#theirs) {
       const data = this.#theirs;
-      this.#theirs = null;
-      if (!(await write(data))) this.say("The browser did not take it.");
+      if (!(await write(data)) && !(await writeText(data))) return this.say("The browser did not take it.");
+      if (this.#theirs === data) this.#theirs = null;
     } else if (this.state === "ask") {
       await this.#read().catch(() => {});
       await this.enable(true);
@@ -190,4 +196,18 @@ async function write(data) {
   } catch {
     return false;
   }
+}
+
+/**
+ * By the old way, which needs no HTTPS.
+ * @param {Map<string, string | Uint8Array>} data
+ * @returns {Promise<boolean>} whether the browser took its text
+ */
+async function writeText(data) {
+  const text = data.get("text/plain");
+  if (typeof text !== "string") return false;
+  return copy(text).then(
+    () => true,
+    () => false,
+  );
 }

@@ -1,6 +1,8 @@
 // @ts-check
 // Small helpers for the pages: finding elements, showing text, copying, asking the server.
 
+import { isPortals, WANTS_LOGIN } from "./portal.js";
+
 /**
  * The element of that id. It is in the page, or the page is broken.
  * @template {HTMLElement} [T=HTMLElement]
@@ -44,6 +46,12 @@ export function make(name, attributes = {}, ...content) {
   return element;
 }
 
+/** The status of a refusal that a portal in front of the session gave: Proxy Authentication Required (RFC 9110, 15.5.8). */
+export const PORTALS = 407;
+
+/** For one answer, in milliseconds: a browser may ask on a line that died unheard of, and would wait for minutes. */
+const PATIENCE = 15_000;
+
 /** An answer of the server that is not the one hoped for. */
 export class Refused extends Error {
   /**
@@ -58,17 +66,30 @@ export class Refused extends Error {
   }
 }
 
+/** @param {string} title as a part of a sentence */
+function lower(title) {
+  return title.charAt(0).toLowerCase() + title.slice(1);
+}
+
 /**
- * POSTs and returns the answer. Throws Refused with the server's own words, or TypeError when there is no server.
+ * POSTs and returns the answer. Throws Refused with the server's own words, or TypeError or
+ * TimeoutError when there is no server.
  * @param {string} path
  * @param {unknown} [body]
  */
 export async function post(path, body) {
   const headers = { "Content-Type": "application/json" };
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body ?? {}) });
+  const answer = await fetch(path, {
+    method: "POST",
+    headers,
+    body: JSON.stringify(body ?? {}),
+    redirect: "manual",
+    signal: AbortSignal.timeout(PATIENCE),
+  });
+  const words = answer.ok ? null : await answer.json().catch(() => null);
+  if (isPortals(answer, words)) throw new Refused(PORTALS, lower(WANTS_LOGIN.title), WANTS_LOGIN.text);
   if (answer.ok) return answer;
-  const words = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, words.error ?? `error ${answer.status}`, words.hint ?? "");
+  throw new Refused(answer.status, words?.error ?? `error ${answer.status}`, words?.hint ?? "");
 }
 
 /**

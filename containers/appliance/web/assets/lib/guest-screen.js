@@ -3,14 +3,15 @@
 
 import RFB from "../vendor/novnc/core/rfb.js";
 import { Backoff } from "./backoff.js";
+import { Beats } from "./beats.js";
 
 /**
  * Emits "state": "connecting", "connected", "waiting" (for the next attempt) or "off".
  */
 export class GuestScreen extends EventTarget {
   state = "off";
-  /** What the last connection goes over. @type {WebSocket | undefined} */
-  line;
+  /** What of the session's times goes over the last connection. @type {Beats | undefined} */
+  beats;
   #backoff = new Backoff();
   /** @type {RFB | undefined} */
   #rfb;
@@ -53,7 +54,7 @@ export class GuestScreen extends EventTarget {
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     address.hash = address.search = "";
     const line = new WebSocket(address, ["binary"]);
-    this.line = line;
+    this.beats = new Beats(line);
     const rfb = new RFB(this.place, line, { shared: true });
     this.#rfb = rfb;
     this.dress(rfb);

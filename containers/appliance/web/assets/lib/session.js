@@ -2,6 +2,7 @@
 // What the server tells of the session: one live stream for a page, which comes back by itself.
 
 import { Backoff } from "./backoff.js";
+import { isPortals, WANTS_LOGIN } from "./portal.js";
 
 /**
  * @typedef {object} Status the JSON of api/status
@@ -34,7 +35,7 @@ import { Backoff } from "./backoff.js";
  * @property {{ ssh: string, local_port: number, tls: { port: number, hosts: string[] } | null } | null} [native]
  */
 
-/** @typedef {"connecting" | "live" | "lost" | "locked"} Link */
+/** @typedef {"connecting" | "live" | "lost" | "locked" | "portal"} Link */
 
 const ENDS = ["ended", "failed", "suspended"];
 /** What is true of a session that a page has heard nothing of; the browser may have kept the page longer than it. */
@@ -51,8 +52,16 @@ const SILENCE = 16_000;
 const DOUBT = 2500;
 /** In milliseconds: a user is told by now; what is typed on a silent line the gateway drops a second later. */
 const SILENT = 4000;
+/** In milliseconds: a line of the page's own that has not answered for so long, while others do, is dead. */
+const DEAD = 12_000;
+/** In milliseconds: a page that nobody has looked at for so long asks now and then, and has no stream. */
+const ALONE = 20_000;
+/** In milliseconds: how often, so that its title stays true. */
+const GLANCE = 15_000;
 /** In milliseconds: how often it is looked. */
 const LOOK = 500;
+/** In milliseconds: a page that has not looked for so long stood still itself, with what came meanwhile before it. */
+const STOOD_STILL = 2000;
 // For one answer, in milliseconds: the gateway has it at once, a slow network and a portal's proxy are between.
 const PATIENCE = 10_000;
 
@@ -79,19 +88,30 @@ export function hasReached(status, phase) {
 
 /**
  * Emits "status" when there is news, "link" when the line to the session changes, "beat" with the server's time (epoch, in
- * seconds) whenever it is heard of, and "silence" when the line falls silent or speaks again.
+ * seconds) whenever it is heard of, "silence" when the line falls silent or speaks again, and "dead" when the page's own
+ * line has not answered for long, though the session does.
  */
 export class Feed extends EventTarget {
   /** @type {Status | null} */
   status = null;
   /** @type {Link} */
   link = "connecting";
-  /** Whether nothing is heard of the session, be it that it never was. */
+  /** Whether nothing is heard of the session, be it that it never was; or nothing on the page's own line. */
   silent = false;
+  /** For how long the page's own line, as the desktop's, has not answered, in milliseconds. @type {() => number} */
+  unanswered = () => 0;
+  /** Whether a page that nobody looks at lets go of its stream: browsers have six connections for all pages of a host. */
+  rests = false;
+  #resting = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #leftAlone;
+  #looked = 0;
+  #awake = 0;
   #heard = 0;
   /** The server's time when it was heard of last, in seconds since the epoch. */
   told = 0;
   #doubting = false;
+  #doubted = 0;
   /** How far the server's clock is ahead, in milliseconds. */
   skew = 0;
   #backoff = new Backoff();
@@ -107,7 +127,10 @@ export class Feed extends EventTarget {
     this.#open();
     setInterval(() => this.#listen(), LOOK);
     addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#hurry());
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#wake();
+      else if (this.rests) this.#leftAlone = setTimeout(() => this.#rest(), ALONE);
+    });
     addEventListener("pagehide", () => this.stop());
     // A page that comes back from the browser's cache has to start again.
     addEventListener("pageshow", (event) => {
@@ -135,11 +158,16 @@ export class Feed extends EventTarget {
       const answer = await fetch("api/status", {
         headers: { Accept: "application/json" },
         signal: AbortSignal.timeout(PATIENCE),
+        redirect: "manual",
       });
-      if (answer.status === 401 && !this.status && this.#fetchAnew()) return this.link;
+      const words = await answer.json().catch(() => null);
+      const portals = isPortals(answer, words);
+      // A page that the browser had kept leads to the portal's log-in by itself, as it does to ours.
+      if ((portals || answer.status === 401) && !this.status && this.#fetchAnew()) return this.link;
+      if (portals) return this.#set("portal");
       if (answer.status === 401 || answer.status === 403) return this.#set("locked");
-      if (!answer.ok) return final ? this.#set("lost") : this.link;
-      this.#take(await answer.json());
+      if (!answer.ok || !words) return final ? this.#set("lost") : this.link;
+      this.#take(words);
       return this.link;
     } catch {
       return final ? this.#set("lost") : this.link;
@@ -171,7 +199,6 @@ export class Feed extends EventTarget {
   #take(status) {
     if (status.pages && status.pages !== PAGES_VERSION && this.#fetchAnew()) return;
     this.status = status;
-    this.skew = status.now * 1000 - Date.now();
     this.#backoff.reset();
     this.#beat(status.now);
     this.dispatchEvent(new CustomEvent("status", { detail: status }));
@@ -197,21 +224,39 @@ export class Feed extends EventTarget {
   #beat(now) {
     this.#heard = performance.now();
     this.told = now;
+    this.skew = now * 1000 - Date.now();
     if (this.#stream) this.#watch();
     this.#set("live");
-    this.#hush(false);
+    if (this.#unanswered() <= SILENT) this.#hush(false);
     this.dispatchEvent(new CustomEvent("beat", { detail: now }));
   }
 
   #listen() {
     if (this.#stopped) return;
-    const quiet = performance.now() - this.#heard;
-    if (quiet > DOUBT && !this.#doubting) void this.#doubt();
-    if (quiet > SILENT) this.#hush(true);
+    const now = performance.now();
+    if (now - this.#looked > STOOD_STILL) this.#awake = now;
+    this.#looked = now;
+    const quiet = now - this.#heard;
+    if (this.#resting) {
+      if (Math.min(quiet, now - this.#doubted) > GLANCE && !this.#doubting) void this.#doubt();
+      return;
+    }
+    // A portal is asked in growing pauses (#broken).
+    const due = Math.min(quiet, now - this.#doubted) > DOUBT;
+    if (due && !this.#doubting && this.link !== "portal") void this.#doubt();
+    const unanswered = this.#unanswered();
+    if (Math.max(quiet, unanswered) > SILENT) this.#hush(true);
+    if (quiet < SILENT && unanswered > DEAD) this.dispatchEvent(new CustomEvent("dead"));
+  }
+
+  /** By what could be looked at. */
+  #unanswered() {
+    return Math.min(this.unanswered(), performance.now() - this.#awake);
   }
 
   async #doubt() {
     this.#doubting = true;
+    this.#doubted = performance.now();
     await this.ask(false);
     this.#doubting = false;
   }
@@ -230,11 +275,27 @@ export class Feed extends EventTarget {
     const pause = this.#backoff.next();
     const link = await this.ask();
     if (link === "locked") return this.stop();
-    this.#timer = setTimeout(() => this.#open(), link === "live" ? 1000 : pause);
+    // A stream is asked for where somebody answers that we know.
+    const again = link === "portal" ? () => void this.#broken() : () => this.#open();
+    this.#timer = setTimeout(again, link === "live" ? 1000 : pause);
+  }
+
+  #rest() {
+    if (this.#stopped || this.link !== "live") return;
+    this.#resting = true;
+    this.#close();
+  }
+
+  #wake() {
+    clearTimeout(this.#leftAlone);
+    if (!this.#resting) return this.#hurry();
+    this.#resting = false;
+    this.#heard = performance.now(); // there was nothing to hear
+    if (!this.#stopped) this.#open();
   }
 
   #hurry() {
-    if (this.link !== "lost" || this.#stopped) return;
+    if (!["lost", "portal"].includes(this.link) || this.#stopped) return;
     this.#backoff.reset();
     this.#open();
   }
@@ -264,23 +325,27 @@ export function showLink(feed) {
     document.body.dataset["link"] = feed.link;
     line.hidden = !feed.silent && (feed.link === "live" || feed.link === "connecting");
     line.classList.toggle("bad", !line.hidden);
-    if (!feed.status && feed.link !== "locked") {
+    if (!feed.status && !["locked", "portal"].includes(feed.link)) {
       line.textContent = `${UNHEARD.title}. ${UNHEARD.text}`;
       return;
     }
     if (feed.silent) line.textContent = "The line is silent. The session goes on; this page shows what it knew last.";
     if (feed.link === "lost") line.textContent = "Connection lost. The session goes on; trying to reach it again …";
+    if (feed.link === "portal") line.replaceChildren(`${WANTS_LOGIN.title}. ${WANTS_LOGIN.text} `, toLogin());
     if (feed.link === "locked") {
-      line.textContent = "This key is no longer valid: a new one was made, or you logged out. ";
-      const again = document.createElement("a");
-      again.href = "./";
-      again.textContent = "Log in again";
-      line.append(again);
+      line.replaceChildren("This key is no longer valid: a new one was made, or you logged out. ", toLogin());
     }
   };
   feed.addEventListener("link", show);
   feed.addEventListener("silence", show);
   show();
+}
+
+function toLogin() {
+  const link = document.createElement("a");
+  link.href = "./";
+  link.textContent = "Log in again";
+  return link;
 }
 
 /**

@@ -2,6 +2,7 @@
 // A line that says nothing: told as long as it lasts, with the picture dimmed, for it is old. Nothing is typed meanwhile.
 
 import { at } from "./dom.js";
+import { WANTS_LOGIN } from "./portal.js";
 import { toast } from "./tools.js";
 
 /** @typedef {import("./session.js").Feed} Feed */
@@ -14,6 +15,12 @@ import { toast } from "./tools.js";
  */
 export function serveSilence(feed, connected, letGo) {
   let late = 0;
+  const words = at("silence").textContent;
+  const explain = () => {
+    const portals = `${WANTS_LOGIN.title}. ${WANTS_LOGIN.text} What you type until then is not sent.`;
+    at("silence").textContent = feed.link === "portal" ? portals : words;
+  };
+  feed.addEventListener("link", explain);
   feed.addEventListener("silence", () => {
     document.body.dataset["line"] = feed.silent ? "silent" : "live";
     at("silence").hidden = !feed.silent || !feed.status;
@@ -25,17 +32,5 @@ export function serveSilence(feed, connected, letGo) {
     const now = feed.status?.late_inputs ?? 0;
     if (now > late && connected()) toast("Some of what you typed was too long on its way, and was not sent on.");
     late = now;
-  });
-}
-
-/**
- * Repeats on `lines` the times that the session tells: by them the gateway knows how old is what comes after.
- * @param {Feed} feed
- * @param {() => Iterable<WebSocket>} lines
- */
-export function repeatBeats(feed, lines) {
-  feed.addEventListener("beat", (event) => {
-    const now = /** @type {CustomEvent<number>} */ (event).detail;
-    for (const line of lines()) if (line.readyState === WebSocket.OPEN) line.send(String(now));
   });
 }

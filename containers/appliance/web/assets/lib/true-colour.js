@@ -5,6 +5,7 @@
 // [MS-RDPRFX] has for sessions of 32 bits only. All that the client says of it stands in one message of its log-in:
 // [MS-RDPBCGR], 2.2.1.3.2, Client Core Data.
 
+import { Beats } from "./beats.js";
 import { Beginning, kept, telling } from "./first-words.js";
 
 const CONNECT_INITIAL = [0x7f, 0x65]; // the same, 4.1.3: behind TPKT and X.224
@@ -46,7 +47,7 @@ function coreData(message) {
   return whole ? at : -1;
 }
 
-/** The lines of this page's clients, until they are closed. @type {Set<WebSocket>} */
+/** The lines of this page's clients, until they are closed. @type {Set<TrueColourSocket>} */
 export const lines = new Set();
 
 /** A line that is open before the client asks for one, and the address that it will ask for. */
@@ -82,6 +83,8 @@ export class TrueColourSocket extends WebSocket {
   #line = Promise.resolve();
   /** @type {Beginning | undefined} */
   #beginning;
+  /** What of the session's times goes over it. */
+  beats = new Beats(this);
 
   /**
    * @param {string | URL} address
