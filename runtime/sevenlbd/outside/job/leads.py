@@ -19,8 +19,8 @@ AFTER_GUEST_SECONDS = 10.0
 MOST_SIGNAL = 65535
 """Seconds; sbatch(1), --signal."""
 USERS_PART = 2
-"""A job's first half is its user's, however long it is reckoned to take to suspend the desktop: a guess, since that
-errs on the long side."""
+"""Of what a job has beside its shutdown one half is its user's, however long it is reckoned to take to suspend the
+desktop: a guess, since that errs on the long side."""
 
 
 def suspends(settings: Settings, image: Description | None) -> bool:
@@ -34,12 +34,12 @@ def least(settings: Settings, *, suspending: bool) -> float:
     return max(settings.signal_lead, settings.stop_grace + AFTER_GUEST_SECONDS if suspending else 0.0)
 
 
-def to_suspend(needed: float, lasts: float) -> float:
-    """Of the seconds needed to be suspended, and shut down after all, those that a job has which `lasts` so many.
+def to_suspend(needed: float, shutdown: float, lasts: float) -> float:
+    """Of the seconds needed to be suspended, those that a job has which `lasts` so many, before those of its shutdown.
 
     What is not written in them is shut down in order.
     """
-    return min(needed, lasts / USERS_PART, MOST_SIGNAL)
+    return max(min(needed, (lasts - shutdown) / USERS_PART), 0.0)
 
 
 def of_signal(settings: Settings, image: Description | None, memory: int, folder: Path | None, lasts: float) -> int:
@@ -52,8 +52,9 @@ def of_signal(settings: Settings, image: Description | None, memory: int, folder
     lead = least(settings, suspending=suspending)
     check(settings, lead, lasts)
     if suspending:
-        needed = estimate.seconds(memory, folder) + settings.stop_grace + AFTER_GUEST_SECONDS
-        lead = max(lead, to_suspend(needed, lasts))
+        shutdown = settings.stop_grace + AFTER_GUEST_SECONDS
+        suspension = to_suspend(estimate.seconds(memory, folder), shutdown, lasts)
+        lead = max(lead, min(suspension + shutdown, MOST_SIGNAL))
     return math.ceil(lead)
 
 

@@ -26,8 +26,7 @@ def _suspend_seconds(options: SessionOptions, lasts: float) -> float:
     """What is reckoned, as far as a job has it that `lasts` so many seconds; 0 when nobody knows."""
     if not options.suspend_seconds or not lasts:
         return options.suspend_seconds
-    shutdown = options.stop_grace + leads.AFTER_GUEST_SECONDS
-    return max(leads.to_suspend(options.suspend_seconds + shutdown, lasts) - shutdown, 0.0)
+    return leads.to_suspend(options.suspend_seconds, options.stop_grace + leads.AFTER_GUEST_SECONDS, lasts)
 
 
 class Ending:

@@ -139,7 +139,7 @@ def test_a_job_whose_image_is_suspended_at_its_end_asks_for_the_time_that_takes(
     assert lead("--stop-grace", "5m", "--at-end", "shutdown") == 120
 
 
-def test_a_signal_comes_neither_before_the_job_is_half_over_nor_earlier_than_slurm_takes(
+def test_a_signal_comes_neither_before_half_of_what_the_job_has_is_over_nor_earlier_than_slurm_takes(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lead(*words: str) -> int:
@@ -147,9 +147,10 @@ def test_a_signal_comes_neither_before_the_job_is_half_over_nor_earlier_than_slu
         return int(next(line.partition("@")[2] for line in lines if "--signal=B:USR1@" in line))
 
     assert lead("--memory", "512G", "--time", "4h") == 5 + (512 * 1024 + 512) * 3 // 2 // 128 + 25 + 10
-    assert lead("--memory", "512G", "--time", "1h") == 1800, "what is not written then is shut down"
+    assert lead("--memory", "512G", "--time", "1h") == (3600 + 35) // 2 + 1, "what is not written then is shut down"
     assert lead("--memory", "8192G", "--time", "14d") == 65535, "sbatch(1), --signal"
-    assert lead("--memory", "512G", "--time", "1h", "--stop-grace", "40m") == 2410, "a shutdown in order has its time"
+    assert lead("--memory", "512G", "--time", "1h", "--stop-grace", "40m") == (3600 + 2410) // 2
+    assert lead("--memory", "1G", "--time", "20m", "--stop-grace", "10m") == 610 + 5 + (1024 + 512) * 3 // 2 // 128
 
 
 @pytest.mark.parametrize(

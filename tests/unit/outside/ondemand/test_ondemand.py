@@ -460,7 +460,8 @@ def test_the_portals_own_choice_of_queue_and_account_is_not_overruled(tmp_path: 
 def test_the_signal_before_the_end_is_the_sites(tmp_path: Path) -> None:
     """Ruby adds what it takes to suspend, where the image says so (tests/session/test_ondemand.py)."""
     submit = compose(tmp_path)["submit.yml.erb"].content.decode()
-    assert "lead = suspending.zero? ? 90 : [90, [(suspending + 35).ceil, hours * 3600 / 2, 65535].min].max" in submit
+    of_end = "[[suspending.ceil, (hours * 3600 - 35) / 2].min + 35, 65535].min"
+    assert f"lead = suspending.zero? ? 90 : [90, {of_end}].max" in submit
     assert 'ask for #{lead / 3600 + 1} at least" if native.is_a?(Array) && lead >= hours * 3600' in submit
     never = app_files.compose(site_of(tmp_path, BASE), Settings(signal_lead=0), "/apps/7lbd/7lbd.sif", {})
     assert "--signal" not in never["submit.yml.erb"].content.decode()

@@ -132,12 +132,23 @@ def test_a_desktop_that_is_suspended_at_the_end_begins_earlier_and_says_so() -> 
 
 
 def test_a_desktop_that_takes_longer_to_suspend_than_its_job_has_is_its_users_for_half_of_it() -> None:
-    """What it takes is reckoned on the long side; what is not written by then is shut down in order."""
+    """But for the shutdown. What it takes is reckoned on the long side; what is not written by then is shut down."""
     now = time.time()
+    half = (3600 - 25 - AFTER_GUEST_SECONDS) / 2
     ending = Ending(now, wishes(suspend_seconds=7200.0), now + 3600)
-    assert ending.at == now + 1800
-    assert ending.suspend_seconds == 1800 - 25 - AFTER_GUEST_SECONDS
+    assert ending.at == pytest.approx(now + half)
+    assert ending.suspend_seconds == pytest.approx(half)
     assert Ending(now, wishes(suspend_seconds=7200.0), 0.0).suspend_seconds == 7200
     short = Ending(now, wishes(suspend_seconds=60.0), now + 40)
-    assert (short.at, short.suspend_seconds) == (now + 40 - 25 - AFTER_GUEST_SECONDS, 0.0)
-    assert "will be shut down at" in Ending(now, wishes(suspend_seconds=60.0), now + 40).notice()
+    assert short.at == pytest.approx(now + 2.5)
+    assert short.suspend_seconds == pytest.approx(2.5)
+    none = Ending(now, wishes(suspend_seconds=60.0), now + 30)
+    assert (none.at, none.suspend_seconds) == (now + 30 - 25 - AFTER_GUEST_SECONDS, 0.0)
+    assert "will be shut down at" in none.notice()
+
+
+def test_a_long_shutdown_takes_nothing_of_a_suspension_that_fits_beside_it() -> None:
+    now = time.time()
+    ending = Ending(now, wishes(stop_grace=600.0, suspend_seconds=30.0), now + 1200)
+    assert ending.suspend_seconds == 30
+    assert ending.at == now + 1200 - 30 - 600 - AFTER_GUEST_SECONDS
