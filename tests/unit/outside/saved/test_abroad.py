@@ -25,7 +25,9 @@ def writer(folder: Path, target: Path) -> int:
             file.flush()
             time.sleep(60)
         os._exit(1)
+    deadline = time.monotonic() + 10
     while not any(path.stat().st_size for path in places.under_way(target.parent)):
+        assert time.monotonic() < deadline, "it does not begin"
         time.sleep(0.01)
     return pid
 
