@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -90,9 +91,11 @@ class World:
     client: aiohttp.ClientSession
     rdp: Rdp
     vnc: Vnc
+    server: web.Server
+    """What has the connections that the gateway knows of."""
     asked: list[Asked] = field(default_factory=list)
-    bundles: list[bytes] = field(default_factory=list)
-    """What the supervisor has for clients of native RDP."""
+    bundles: list[bytes | None] = field(default_factory=list)
+    """What the supervisor has for clients of native RDP; None is what the test gives in its own time."""
 
     def url(self, path: str) -> str:
         """The address of a path."""
@@ -352,28 +355,31 @@ async def opened(
         screen.listen(vnc_backlog)
         qemu = await asyncio.start_unix_server(vnc.serve, sock=screen, backlog=vnc_backlog)
         asked: list[Asked] = []
-        bundles: list[bytes] = []
+        bundles: list[bytes | None] = []
 
         def ask(message: Asked) -> None:
             asked.append(message)
             if message == BundleWanted():
                 packed = bundles.pop() if bundles else b""
-                asyncio.get_running_loop().call_later(0.01, gate.bundle.give, packed)
+                if packed is not None:
+                    asyncio.get_running_loop().call_later(0.01, gate.bundle.give, packed)
 
         gate = Gate(ask, ("127.0.0.1", await rdp.start()), str(folder / "vnc.sock"))
         if front:
             gate.on_front(front)
         gate.on_state(state or dict(STATE))
-        web = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
         plain = socket.socket(socket.AF_UNIX)
         plain.bind(str(folder / "web.sock"))
         plain.listen(4096)
-        listeners = [Listener(web, server_tls() if tls else None, peers or Peers(None)), Listener(plain)]
-        serving = asyncio.create_task(serve(application(gate, folder), gate, listeners))
+        listeners = [Listener(listening, server_tls() if tls else None, peers or Peers(None)), Listener(plain)]
+        server = application(gate, folder)
+        serving = asyncio.create_task(serve(server, gate, listeners))
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
             try:
-                yield World(gate, web.getsockname()[1], folder / "web.sock", folder, client, rdp, vnc, asked, bundles)
+                port = listening.getsockname()[1]
+                yield World(gate, port, folder / "web.sock", folder, client, rdp, vnc, server, asked, bundles)
             finally:
                 serving.cancel()
                 rdp.stop()

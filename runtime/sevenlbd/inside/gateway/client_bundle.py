@@ -1,7 +1,7 @@
 """The client's bundle for RDP over mutual TLS, between the supervisor, who gives it once, and whoever asks for it here.
 
-It is lost only with this process: what comes when nobody waits any more is kept, in memory, for the next who may have
-it, until the locks that it opens are renewed.
+It is lost with this process, and with an answer that was already written to a peer who has gone. What comes when nobody
+waits any more is kept, in memory, for the next who may have it, until the locks that it opens are renewed.
 """
 
 from __future__ import annotations

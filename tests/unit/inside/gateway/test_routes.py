@@ -604,10 +604,10 @@ async def test_a_bundle_that_comes_too_late_is_the_next_ones_who_asks(
 ) -> None:
     """The supervisor gives it once; who asked was told to try again."""
     monkeypatch.setattr("sevenlbd.inside.gateway.client_bundle._SECONDS", 0.001)
-    world.bundles.append(b"PK")
+    world.bundles.append(None)
     assert await world.status_of("POST", "api/client", world.headers("desktop")) == 503
     monkeypatch.undo()
-    await asyncio.sleep(0.05)
+    world.gate.bundle.give(b"PK")
     assert await world.status_of("POST", "api/client", world.headers("status")) == 403
     async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
         assert (answer.status, await answer.read()) == (200, b"PK")
@@ -617,17 +617,20 @@ async def test_a_bundle_that_comes_too_late_is_the_next_ones_who_asks(
 
 @lived(front=NATIVE)
 async def test_a_bundle_whose_asker_has_gone_is_the_next_ones_who_asks(world: World) -> None:
-    world.bundles.append(b"PK")
+    world.bundles.append(None)
     _, writer = await world.wire()
     head = "".join(f"{name}: {value}\r\n" for name, value in world.headers("desktop").items())
     host = f"127.0.0.1:{world.port}"
     writer.write(f"POST /api/client HTTP/1.1\r\nHost: {host}\r\n{head}Content-Length: 0\r\n\r\n".encode())
-    while not world.asked:
-        await asyncio.sleep(0)  # it is answered in a moment
+    await until(lambda: bool(world.asked))
     writer.transport.abort()
-    await asyncio.sleep(0.05)
+    # aiohttp counts a lost connection until its handler is done.
+    lines = world.server.connections
+    await until(lambda: all(not line.transport or line.transport.is_closing() for line in lines), 2)
+    world.gate.bundle.give(b"PK")
     async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
         assert (answer.status, await answer.read()) == (200, b"PK")
+    assert world.asked == [BundleWanted()]
     assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
 
 
@@ -659,22 +662,22 @@ async def test_no_bundle_outlives_the_locks_that_it_opens(world: World) -> None:
 @lived(front=NATIVE)
 async def test_who_waits_with_an_old_key_does_not_get_the_new_bundle(world: World) -> None:
     newer = replace(NATIVE, cookie_key="cd" * 32)
-    world.bundles.append(b"new")
+    world.bundles.append(None)
     waiting = asyncio.create_task(world.status_of("POST", "api/client", world.headers("desktop")))
-    while not world.asked:
-        await asyncio.sleep(0)
+    await until(lambda: bool(world.asked))
     world.gate.on_front(newer)
+    world.gate.bundle.give(b"new")
     assert await waiting == 401
-    await asyncio.sleep(0.05)
     async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
         assert (answer.status, await answer.read()) == (200, b"new")
+    assert world.asked == [BundleWanted()]
+    world.bundles.append(None)
     asking = asyncio.create_task(world.gate.bundle.take())
     await asyncio.sleep(0)
     world.gate.bundle.give(b"newer")
     world.gate.on_front(NATIVE)
     [outcome] = await asyncio.gather(asking, return_exceptions=True)
     assert isinstance(outcome, Voided), "it came before the locks were renewed, and opens none of them"
-    await asyncio.sleep(0.05)
     assert await world.gate.bundle.take() == b""
 
 
