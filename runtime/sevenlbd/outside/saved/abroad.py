@@ -1,6 +1,7 @@
 """Desktops written elsewhere than into the user's folder: said there, so that what a killed writer leaves is found.
 
-There is a note for each, with the folder that it is written to, locked for as long as its writer lives.
+There is a note for each, with the folder that it is written to, locked for as long as its writer lives. Its name has
+the node's: `/tmp` is another folder on each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from . import places
 
 NOTES = "writing"
 """The folder in that of the saved desktops."""
+_PLACE = "place"
 _MOST = 16 << 10  # bytes; four of the longest paths (PATH_MAX)
 
 
@@ -37,7 +39,7 @@ def _is_same(folder: Path, place: Path) -> bool:
 
 def _note(notes: Path, place: Path, stack: ExitStack) -> None:
     notes.mkdir(mode=0o700, exist_ok=True)
-    note, descriptor = places.locked_file(notes / "place")
+    note, descriptor = places.locked_file(notes / _named())
     stack.callback(os.close, descriptor)
     stack.callback(_remove, note)
     os.write(descriptor, os.fsencode(place.absolute()))
@@ -58,14 +60,25 @@ def tidied(folder: Path) -> list[Path]:
 
 
 def _tidied_by(note: Path) -> list[Path]:
-    """What a note leads to. It stays while there is somebody's file, or its folder is not seen from here."""
+    """What a note leads to, as far as it is seen from here.
+
+    It stays while there is somebody's file, while its folder is not seen, and when it is another node's. One of an
+    older version names no node: it goes with what it led to.
+    """
     removed: list[Path] = []
     with suppress(OSError), places.abandoned(note) as descriptor:
+        name = note.name.rsplit(".", 2)[0].removeprefix(".")
         text = os.read(descriptor, _MOST)
-        place = Path(os.fsdecode(text))
         if text.startswith(b"/") and b"\0" not in text:  # one that was cut off before it was written has nothing
+            place = Path(os.fsdecode(text))
             removed = places.remove_interrupted(place)
-            if places.under_way(place) or not place.parent.exists():
+            list(place.iterdir())  # or it is not seen, and the note stays
+            if places.under_way(place) or (name == _PLACE and not removed):
                 return removed
-        note.unlink()
+        if name in {_named(), _PLACE}:
+            note.unlink()
     return removed
+
+
+def _named() -> str:
+    return f"{_PLACE}@{os.uname().nodename}"

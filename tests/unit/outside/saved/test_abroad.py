@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -79,26 +78,88 @@ def test_what_a_living_writer_has_stays_and_its_end_leaves_nothing(tmp_path: Pat
     assert not list((saved / abroad.NOTES).iterdir())
 
 
-def test_a_note_is_kept_while_somebody_writes_there_and_goes_with_its_folder(tmp_path: Path) -> None:
+def notes(saved: Path) -> list[Path]:
+    return list((saved / abroad.NOTES).iterdir())
+
+
+def test_a_note_is_kept_while_somebody_writes_there_or_its_folder_is_not_seen(tmp_path: Path) -> None:
     elsewhere, saved = tmp_path / "x", tmp_path / "saved"
     elsewhere.mkdir()
     killed(writer(saved, elsewhere / "win.7lbd"))
     with writing.new_file(elsewhere / "other.7lbd"):
         assert len(abroad.tidied(saved)) == 1
-        assert list((saved / abroad.NOTES).iterdir())
+        assert notes(saved)
     assert abroad.tidied(saved) == []
-    assert not list((saved / abroad.NOTES).iterdir())
+    assert not notes(saved)
     killed(writer(saved, elsewhere / "win.7lbd"))
-    shutil.rmtree(elsewhere)
+    elsewhere.rename(tmp_path / "not mounted")
     assert abroad.tidied(saved) == []
-    assert not list((saved / abroad.NOTES).iterdir())
+    assert notes(saved)
+    (tmp_path / "not mounted").rename(elsewhere)
+    assert len(abroad.tidied(saved)) == 1
+    assert not notes(saved)
+
+
+def on(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=node))
+
+
+def test_another_node_whose_folder_is_called_alike_leaves_the_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, saved = tmp_path / "tmp", tmp_path / "saved"
+    local.mkdir()
+    on("node", monkeypatch)
+    killed(writer(saved, local / "win.7lbd"))
+    local.rename(tmp_path / "tmp of node")
+    local.mkdir()
+    for other in ("login", "node.example", "nod"):
+        on(other, monkeypatch)
+        assert abroad.tidied(saved) == []
+        assert notes(saved)
+    local.rmdir()
+    (tmp_path / "tmp of node").rename(local)
+    on("node", monkeypatch)
+    assert len(abroad.tidied(saved)) == 1
+    assert not notes(saved)
+
+
+def test_another_node_that_sees_the_folder_removes_what_was_left_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, saved = tmp_path / "project", tmp_path / "saved"
+    project.mkdir()
+    on("node", monkeypatch)
+    killed(writer(saved, project / "win.7lbd"))
+    on("login", monkeypatch)
+    assert len(abroad.tidied(saved)) == 1
+    assert notes(saved), "it cannot know that this was all"
+    on("node", monkeypatch)
+    assert abroad.tidied(saved) == []
+    assert not notes(saved)
+
+
+def test_a_note_of_before_names_no_node_and_goes_with_what_it_led_to(tmp_path: Path) -> None:
+    elsewhere, saved = tmp_path / "x", tmp_path / "saved"
+    elsewhere.mkdir()
+    killed(writer(saved, elsewhere / "win.7lbd"))
+    (note,) = notes(saved)
+    note.rename(note.with_name(f".place.{'0' * 16}.new"))
+    half = elsewhere.rename(tmp_path / "on its node")
+    elsewhere.mkdir()
+    assert abroad.tidied(saved) == []
+    assert notes(saved)
+    elsewhere.rmdir()
+    half.rename(elsewhere)
+    assert len(abroad.tidied(saved)) == 1
+    assert not notes(saved)
 
 
 @pytest.mark.parametrize("note", [b"", b"relative", b"\0", b"/\0", b"/none/such"])
 def test_a_note_that_makes_no_sense_leads_nowhere(tmp_path: Path, note: bytes) -> None:
-    notes = tmp_path / abroad.NOTES
-    notes.mkdir()
-    (notes / ".place.0000000000000000.new").write_bytes(note)
+    folder = tmp_path / abroad.NOTES
+    folder.mkdir()
+    (folder / ".place.0000000000000000.new").write_bytes(note)
     assert abroad.tidied(tmp_path) == []
 
 
