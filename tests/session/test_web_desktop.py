@@ -362,25 +362,30 @@ def test_a_desktops_line_that_dies_alone_is_told_and_replaced_by_itself(
     demo: Session, guest: Console, new_visitor: NewVisitor, line: Line
 ) -> None:
     """Somewhere a router has forgotten it: nobody is told, and the status goes on beside it."""
-    page = new_visitor(line.address).open(f"{line.address}#token={web.token(demo)}&to=desktop")
+    visitor = new_visitor(line.address)
+    visitor.context.add_init_script(web.COUNTS_ANSWERS)
+    page = visitor.open(f"{line.address}#token={web.token(demo)}&to=desktop")
     wait_state(page, "connected")
-    page.wait_for_timeout(4000)  # as many times have gone there and back as tell that they do
-    assert page.locator("body").get_attribute("data-line") in (None, "live")
+    page.wait_for_function("() => answers > 0")
     with listener(guest) as notes:
         line.silence_sockets()
-        page.wait_for_selector("body[data-line=silent]", timeout=10_000)
+        page.wait_for_selector("body[data-line=silent]")
         assert page.locator("#silence").is_visible()
         web.type_text(page, "b")
-        wait_state(page, "reconnecting", "connecting", seconds=30)
+        wait_state(page, "reconnecting", "connecting")
         wait_state(page, "connected")
         page.wait_for_selector("body[data-line=live]")
         assert page.locator("#silence").is_hidden()
         line.speak()
-        web.type_text(page, "d")
-        until("the key after it", lambda: "d" in keys(notes("KeyPress")))
-        assert keys(notes("KeyPress")) == ["d"]
-        seen = web.states_from_now_on(page)
-        page.wait_for_timeout(15_000)
+
+        def arrives() -> bool:
+            web.type_text(page, "d")  # a page that waits for a moment sends nothing
+            return "d" in keys(notes("KeyPress"))
+
+        until("a key after it", arrives)
+        assert set(keys(notes("KeyPress"))) == {"d"}
+        seen, answers = web.states_from_now_on(page), page.evaluate("() => answers")
+        page.wait_for_function("(before) => answers > before + 3", arg=answers)
         assert not seen(), "it is not replaced again and again"
 
 
@@ -571,12 +576,19 @@ def test_a_second_tab_takes_over_and_the_first_can_take_it_back(
 
 def test_a_desktop_that_is_taken_at_its_beginning_is_no_broken_client(demo: Session, new_visitor: NewVisitor) -> None:
     """Its client has but its first part then, and is asked for no more than that."""
-    page = log_in(new_visitor(web.url(demo)), demo, to="desktop")
+    visitor = new_visitor(web.url(demo))
+    held: list[Route] = []
+    visitor.context.route("**/client-rest*", held.append)
+    page = log_in(visitor, demo, to="desktop")
     wait_state(page, "connected")
     seen = web.states_from_now_on(page)
     opened(new_visitor(web.url(demo)), demo)
     wait_state(page, "taken")
-    page.wait_for_timeout(10_000)
+    page.wait_for_timeout(8000)  # until it has been asked for, at the latest
+    visitor.context.unroute("**/client-rest*")
+    for each in held:
+        each.continue_()
+    page.wait_for_timeout(3000)
     assert seen()[-1] == "taken"
     assert "crashed" not in seen()
     page.click("#again")

@@ -12,7 +12,7 @@ import harness
 import pytest
 import web
 from conftest import StartSession
-from harness import Session
+from harness import Console, Session
 from playwright.sync_api import Browser, Page
 from web import NewVisitor, Visitor, log_in, until, wait_state
 
@@ -163,6 +163,26 @@ def test_a_phone_has_the_keys_that_its_own_keyboard_lacks(phone: Visitor, demo: 
     assert ctrl.get_attribute("aria-pressed") == "false", "it is for one key"
     assert not faults(page)
     page.close()
+
+
+def test_a_phone_types_at_the_console(phone: Visitor, demo: Session, guest: Console) -> None:
+    page = log_in(phone, demo, to="console")
+    wait_state(page, "connected")
+    page.tap("#menu-button")
+    page.tap("#keys")
+    assert active(page) == "typing"
+    assert page.locator("#touch-bar").is_visible()
+    try:
+        page.keyboard.insert_text("Phone_7T|x")
+        page.keyboard.press("Backspace")
+        page.keyboard.insert_text("ab")
+        page.tap("#touch-bar [data-code=ControlLeft]")
+        page.keyboard.insert_text("h")  # a getty's backspace
+        until("the name at the guest's prompt", lambda: "Phone_7T|a " in guest.run("sudo cat /dev/vcs1") + " ")
+        assert not faults(page)
+    finally:
+        guest.run("sudo systemctl restart getty@tty1")
+        page.close()
 
 
 def test_without_javascript_every_page_says_so_and_what_works(chromium: Browser, demo: Session) -> None:

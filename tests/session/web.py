@@ -121,6 +121,14 @@ KEEPS_CLIENT = (
 """A page's script that has the first part of the desktop's client as `client`."""
 
 
+COUNTS_ANSWERS = (
+    "window.answers = 0; const RealSocket = WebSocket; window.WebSocket = class extends RealSocket {"
+    " constructor(...given) { super(...given); this.addEventListener('message', (event) => {"
+    " if (typeof event.data === 'string') window.answers++; }); } };"
+)
+"""A page's script that counts the times that came back on its lines, as `answers`."""
+
+
 NewVisitor = Callable[[str], Visitor]
 
 

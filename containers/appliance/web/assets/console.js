@@ -2,6 +2,7 @@
 // The console page: QEMU's screen and keyboard, from the firmware on.
 
 import { repeatBeats } from "./lib/beats.js";
+import { chord, type } from "./lib/console-keys.js";
 import { at } from "./lib/dom.js";
 import { GuestScreen } from "./lib/guest-screen.js";
 import { WANTS_LOGIN } from "./lib/portal.js";
@@ -12,22 +13,11 @@ import { serveNotices, serveTitle } from "./lib/time-left.js";
 import { over } from "./lib/words.js";
 import { Menu, serveFullScreen, tellWayOut, toggleFullScreen, veil } from "./lib/tools.js";
 import { isTouch, TouchBar } from "./lib/touch-bar.js";
+import { Typing } from "./lib/typing.js";
 import { serveNewerKeys } from "./login.js";
 
 const feed = new Feed();
 let [real, watching, wayOutTold] = [false, false, false];
-
-// X11's keysyms, which RFB sends (RFC 6143, 7.5.4): of X11/keysymdef.h.
-const KEYSYMS = /** @type {Record<string, number>} */ ({
-  Escape: 0xff1b,
-  Tab: 0xff09,
-  ControlLeft: 0xffe3,
-  AltLeft: 0xffe9,
-  ArrowLeft: 0xff51,
-  ArrowUp: 0xff52,
-  ArrowRight: 0xff53,
-  ArrowDown: 0xff54,
-});
 
 const screen = new GuestScreen(at("stage"), (rfb) => {
   rfb.background = "#000";
@@ -71,15 +61,29 @@ function reconnect() {
   show();
 }
 
-/** @param {string[]} codes */
-function chord(codes) {
-  for (const code of codes) screen.rfb?.sendKey(KEYSYMS[code] ?? 0, code, true);
-  for (const code of codes.reverse()) screen.rfb?.sendKey(KEYSYMS[code] ?? 0, code, false);
-}
-
 /** @param {string} id @param {boolean} pressed */
 function press(id, pressed) {
   at(id).setAttribute("aria-pressed", String(pressed));
+}
+
+/** @param {Menu} menu */
+function serveTouch(menu) {
+  const bar = new TouchBar((codes) => chord(screen.rfb, codes));
+  const show = (/** @type {boolean} */ shown) => {
+    bar.show(shown);
+    press("touch", shown);
+  };
+  at("touch").hidden = at("keys").hidden = !isTouch;
+  menu.on("touch", () => show(!bar.isShown));
+  menu.on("keys", () => {
+    show(true);
+    at("typing").focus({ preventScroll: true });
+  });
+  new Typing(at("typing"), {
+    press: (code) => chord(screen.rfb, [...bar.take(), code]),
+    type: (letter) => type(screen.rfb, letter, bar.take()),
+    mend: () => chord(screen.rfb, ["Backspace"]),
+  });
 }
 
 function main() {
@@ -101,12 +105,7 @@ function main() {
     press("watch", watching);
     if (screen.rfb) screen.rfb.viewOnly = watching || feed.silent;
   });
-  const touchBar = new TouchBar(chord);
-  at("touch").hidden = !isTouch;
-  menu.on("touch", () => {
-    touchBar.show(!touchBar.isShown);
-    press("touch", touchBar.isShown);
-  });
+  serveTouch(menu);
   at("again").addEventListener("click", () => {
     if (document.body.dataset["state"] === "portal") return location.reload();
     reconnect();

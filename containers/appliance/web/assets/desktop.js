@@ -6,12 +6,12 @@ import { repeatBeats } from "./lib/beats.js";
 import { download } from "./lib/client-file.js";
 import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
-import { at, PORTALS, post, Refused } from "./lib/dom.js";
+import { at, post, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
 import { kept, packed } from "./lib/first-words.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
-import { WANTS_LOGIN } from "./lib/portal.js";
+import { PORTALS, WANTS_LOGIN } from "./lib/portal.js";
 import { connect, Failure, load } from "./lib/rdp.js";
 import { Feed, hasReached, isOver, UNHEARD } from "./lib/session.js";
 import { serveSilence } from "./lib/silence.js";
@@ -340,6 +340,7 @@ function onStatus() {
 }
 
 function onLink() {
+  if (feed.link === "live" && document.body.dataset["state"] === "portal" && started && !stands()) return void open();
   if (feed.link === "locked" || (feed.link === "portal" && !started)) stands();
   else if (!feed.status && (feed.silent || feed.link === "lost")) veil("loading", UNHEARD);
 }
@@ -456,10 +457,7 @@ function main() {
     if (!clipboard.holdsBack(event)) return false;
     // The browser's own paste comes first, and with it what there is to paste; then the guest gets its key: a paste takes
     // a millisecond or two, and nobody feels thirty.
-    setTimeout(() => {
-      if (event.metaKey) keys.release(); // a Mac's paste is the guest's with Control
-      keys.chord(...(event.metaKey ? ["ControlLeft"] : []), "KeyV");
-    }, 30);
+    setTimeout(() => keys.paste(event.metaKey), 30);
     return true;
   };
   new ResizeObserver(follow).observe(at("stage"));

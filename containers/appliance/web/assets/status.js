@@ -339,12 +339,23 @@ async function order(path, body = {}) {
   await post(path, { ...body, heard: feed.told });
 }
 
+/**
+ * What is known of an order that was not acknowledged.
+ * @param {string} name
+ * @param {unknown} error
+ */
+function fate(name, error) {
+  const unknown = error instanceof DOMException && error.name === "TimeoutError";
+  if (unknown) return `Nobody has answered to the order to ${name}: whether it got through, this page will show.`;
+  return `The order to ${name} did not get through: ${error instanceof Error ? error.message : error}.`;
+}
+
 function serveSuspend() {
   at("suspend").addEventListener("click", async () => {
     try {
       await order("api/suspend");
     } catch (error) {
-      complain(`The order to suspend did not get through: ${error instanceof Error ? error.message : error}.`);
+      complain(fate("suspend", error));
     }
   });
 }
@@ -362,7 +373,7 @@ function serveStop() {
     try {
       await order("api/stop", { now: now.checked });
     } catch (error) {
-      complain(`The order to stop did not get through: ${error instanceof Error ? error.message : error}.`);
+      complain(fate("stop", error));
     }
   });
 }

@@ -28,8 +28,9 @@ export class Beats {
   /** @param {number} now the server's time */
   repeat(now) {
     if (this.#line.readyState !== WebSocket.OPEN) return;
+    const waits = this.#line.bufferedAmount > 0; // behind something large, be it but in the browser
     this.#line.send(String(now));
-    this.#since ||= performance.now();
+    if (!waits) this.#since ||= performance.now();
   }
 
   /** For how long it has not answered, in milliseconds. */

@@ -1,7 +1,7 @@
 // @ts-check
 // Small helpers for the pages: finding elements, showing text, copying, asking the server.
 
-import { isPortals, WANTS_LOGIN } from "./portal.js";
+import { isPortals, PORTALS, WANTS_LOGIN } from "./portal.js";
 
 /**
  * The element of that id. It is in the page, or the page is broken.
@@ -46,9 +46,6 @@ export function make(name, attributes = {}, ...content) {
   return element;
 }
 
-/** The status of a refusal that a portal in front of the session gave: Proxy Authentication Required (RFC 9110, 15.5.8). */
-export const PORTALS = 407;
-
 /** For one answer, in milliseconds: a browser may ask on a line that died unheard of, and would wait for minutes. */
 const PATIENCE = 15_000;
 
@@ -64,11 +61,6 @@ export class Refused extends Error {
     this.status = status;
     this.hint = hint;
   }
-}
-
-/** @param {string} title as a part of a sentence */
-function lower(title) {
-  return title.charAt(0).toLowerCase() + title.slice(1);
 }
 
 /**
@@ -87,7 +79,7 @@ export async function post(path, body) {
     signal: AbortSignal.timeout(PATIENCE),
   });
   const words = answer.ok ? null : await answer.json().catch(() => null);
-  if (isPortals(answer, words)) throw new Refused(PORTALS, lower(WANTS_LOGIN.title), WANTS_LOGIN.text);
+  if (isPortals(answer, words)) throw new Refused(PORTALS, WANTS_LOGIN.part, WANTS_LOGIN.text);
   if (answer.ok) return answer;
   throw new Refused(answer.status, words?.error ?? `error ${answer.status}`, words?.hint ?? "");
 }

@@ -4,7 +4,7 @@
 // for dead keys and input methods, and for the keyboard on a phone's screen.
 
 import SCAN_CODES from "../vendor/novnc/core/input/xtscancodes.js";
-import { isTouch } from "./touch-bar.js";
+import { Typing } from "./typing.js";
 
 /** @typedef {import("./rdp.js").Connection} Connection */
 
@@ -12,9 +12,6 @@ import { isTouch } from "./touch-bar.js";
 const CODES = /** @type {Record<string, number>} */ ({ ...SCAN_CODES, PrintScreen: 0xe037 });
 const LOCKS = ["CapsLock", "NumLock", "ScrollLock", "KanaMode"];
 export const IS_MAC = /mac/i.test(navigator.platform);
-/** What the text field holds between two keys, so that there is something to delete. */
-const FILLER_SIGN = "\u200b";
-const FILLER = FILLER_SIGN.repeat(4);
 /** KeyboardEvent.keyCode of a key that an input method has. */
 const COMPOSING = 229;
 
@@ -37,10 +34,6 @@ export class Keys {
   /** Codes of the keys that the guest holds for pressed. */
   #held = new Set();
   #fresh = true;
-  /** What of the field's text the guest has. */
-  #told = "";
-  /** How much of the filler is left. */
-  #filler = 0;
 
   /**
    * @param {HTMLElement} stage
@@ -64,9 +57,11 @@ export class Keys {
     });
     addEventListener("blur", () => this.release());
     stage.addEventListener("focusout", () => this.release());
-    field.addEventListener("input", (event) => this.#text(/** @type {InputEvent} */ (event)));
-    field.addEventListener("compositionend", () => this.#catchUp(true));
-    this.#refill();
+    new Typing(field, {
+      press: (code) => this.chord(...this.takeHeld(), code),
+      type: (letter) => this.#type(letter),
+      mend: () => this.chord("Backspace"),
+    });
   }
 
   get asText() {
@@ -97,6 +92,20 @@ export class Keys {
     const scan = codes.map((code) => CODES[code] ?? 0);
     to.send(...scan.map((code) => to.events.keyPressed(code)));
     to.send(...scan.reverse().map((code) => to.events.keyReleased(code)));
+  }
+
+  /**
+   * The guest's paste, by Control and V. For a Mac's Command, which the guest holds for the Windows key, Control has to come
+   * before that is let go: alone it would open the menu.
+   * @param {boolean} byMeta or Control is held already
+   */
+  paste(byMeta) {
+    const to = this.connection();
+    if (!to || !byMeta) return this.chord("KeyV");
+    to.send(to.events.keyPressed(CODES["ControlLeft"] ?? 0));
+    for (const code of [...this.#held].filter((each) => each.startsWith("Meta"))) this.#let(to, code);
+    this.chord("KeyV");
+    to.send(to.events.keyReleased(CODES["ControlLeft"] ?? 0));
   }
 
   /** @param {KeyboardEvent} event */
@@ -165,48 +174,17 @@ export class Keys {
     if (event.key === "AltGraph" && this.#held.has("ControlLeft")) this.#let(to, "ControlLeft");
   }
 
-  /** @param {InputEvent} event */
-  #text(event) {
-    if (event.inputType.startsWith("deleteContentForward")) this.chord(...this.takeHeld(), "Delete");
-    // A phone's keyboard composes whole words, which are to be seen as they grow; an input method's or a dead key's first
-    // tries are nobody's to see.
-    if (!event.isComposing || isTouch) this.#catchUp(!event.isComposing);
-  }
-
   /**
-   * Gives the guest what the field holds by now; also what was there and is not any more. The last events of a composition
-   * come in another order in each browser, so that the second of them has nothing left to give.
-   * @param {boolean} whole whether nothing of it will change any more
+   * @param {string} letter
+   * @returns {boolean} whether it is written there now
    */
-  #catchUp(whole) {
-    const text = this.field.value.replaceAll(FILLER_SIGN, "");
-    const left = this.field.value.length - text.length;
-    const [told, wanted] = [[...this.#told], [...text]];
-    let same = 0;
-    while (same < told.length && told[same] === wanted[same]) same++;
-    const gone = told.length - same + (left < this.#filler ? 1 : 0); // a word's end that is the filler's is one key
-    for (let count = 0; count < gone; count++) this.chord(...this.takeHeld(), "Backspace");
-    this.type(wanted.slice(same).join(""));
-    [this.#told, this.#filler] = [text, left];
-    if (whole) this.#refill();
-  }
-
-  /** @param {string} text */
-  type(text) {
+  #type(letter) {
     const to = this.connection();
-    if (!to) return;
-    for (const letter of text) {
-      const held = this.takeHeld();
-      const code = codeOf(letter);
-      if (letter === "\n") this.chord(...held, "Enter");
-      else if (held.length && code) this.chord(...held, code);
-      else to.send(to.events.unicodePressed(letter), to.events.unicodeReleased(letter));
-    }
-  }
-
-  #refill() {
-    this.field.value = FILLER;
-    this.field.setSelectionRange(FILLER.length, FILLER.length);
-    [this.#told, this.#filler] = ["", FILLER.length];
+    if (!to) return false;
+    const [held, code] = [this.takeHeld(), codeOf(letter)];
+    const commands = held.length > 0 && code !== "";
+    if (commands) this.chord(...held, code);
+    else to.send(to.events.unicodePressed(letter), to.events.unicodeReleased(letter));
+    return !commands;
   }
 }

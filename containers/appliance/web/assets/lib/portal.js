@@ -2,9 +2,13 @@
 // What a portal in front of the session answers in its stead when its own log-in is over. The key to the session is as
 // good as before: nothing of ours says that.
 
-/** In words for the user. */
+/** The status by which a refusal of its is told: Proxy Authentication Required (RFC 9110, 15.5.8). */
+export const PORTALS = 407;
+
+/** In words for the user; `part` stands in a sentence. */
 export const WANTS_LOGIN = {
   title: "The portal wants a new log-in",
+  part: "the portal wants a new log-in",
   text: "The session goes on. Log in to the portal again, here or in another tab of this browser.",
 };
 

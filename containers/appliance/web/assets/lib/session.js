@@ -52,8 +52,10 @@ const SILENCE = 16_000;
 const DOUBT = 2500;
 /** In milliseconds: a user is told by now; what is typed on a silent line the gateway drops a second later. */
 const SILENT = 4000;
+/** In milliseconds: the page's own line is silent then. Before the answer may come 256 KiB of a picture, which is heard of when it is whole. */
+const MUTE = 15_000;
 /** In milliseconds: a line of the page's own that has not answered for so long, while others do, is dead. */
-const DEAD = 12_000;
+const DEAD = 30_000;
 /** In milliseconds: a page that nobody has looked at for so long asks now and then, and has no stream. */
 const ALONE = 20_000;
 /** In milliseconds: how often, so that its title stays true. */
@@ -103,8 +105,8 @@ export class Feed extends EventTarget {
   /** Whether a page that nobody looks at lets go of its stream: browsers have six connections for all pages of a host. */
   rests = false;
   #resting = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #leftAlone;
+  /** When somebody looked at the page last. */
+  #seen = 0;
   #looked = 0;
   #awake = 0;
   #heard = 0;
@@ -127,10 +129,7 @@ export class Feed extends EventTarget {
     this.#open();
     setInterval(() => this.#listen(), LOOK);
     addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.#wake();
-      else if (this.rests) this.#leftAlone = setTimeout(() => this.#rest(), ALONE);
-    });
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
     addEventListener("pagehide", () => this.stop());
     // A page that comes back from the browser's cache has to start again.
     addEventListener("pageshow", (event) => {
@@ -176,7 +175,7 @@ export class Feed extends EventTarget {
 
   #open() {
     this.#close();
-    if (this.#stopped) return;
+    if (this.#stopped || this.#resting) return;
     this.#stream = new EventSource("api/status");
     this.#stream.addEventListener("status", (event) => this.#take(JSON.parse(event.data)));
     this.#stream.addEventListener("beat", (event) => this.#beat(Number(event.data)));
@@ -227,7 +226,7 @@ export class Feed extends EventTarget {
     this.skew = now * 1000 - Date.now();
     if (this.#stream) this.#watch();
     this.#set("live");
-    if (this.#unanswered() <= SILENT) this.#hush(false);
+    if (this.#unanswered() <= MUTE) this.#hush(false);
     this.dispatchEvent(new CustomEvent("beat", { detail: now }));
   }
 
@@ -237,15 +236,14 @@ export class Feed extends EventTarget {
     if (now - this.#looked > STOOD_STILL) this.#awake = now;
     this.#looked = now;
     const quiet = now - this.#heard;
-    if (this.#resting) {
-      if (Math.min(quiet, now - this.#doubted) > GLANCE && !this.#doubting) void this.#doubt();
-      return;
-    }
+    if (document.visibilityState === "visible") this.#seen = now;
+    if (this.rests && this.link === "live" && now - this.#seen > ALONE) this.#rest();
+    if (this.#resting) return this.#glance(quiet, now);
     // A portal is asked in growing pauses (#broken).
     const due = Math.min(quiet, now - this.#doubted) > DOUBT;
     if (due && !this.#doubting && this.link !== "portal") void this.#doubt();
     const unanswered = this.#unanswered();
-    if (Math.max(quiet, unanswered) > SILENT) this.#hush(true);
+    if (quiet > SILENT || unanswered > MUTE) this.#hush(true);
     if (quiet < SILENT && unanswered > DEAD) this.dispatchEvent(new CustomEvent("dead"));
   }
 
@@ -257,7 +255,7 @@ export class Feed extends EventTarget {
   async #doubt() {
     this.#doubting = true;
     this.#doubted = performance.now();
-    await this.ask(false);
+    await this.ask(this.#resting); // nobody else asks then
     this.#doubting = false;
   }
 
@@ -271,7 +269,7 @@ export class Feed extends EventTarget {
   // EventSource tells neither why it failed nor of a proxy that swallowed the stream: a plain question does.
   async #broken() {
     this.#close();
-    if (this.#stopped) return;
+    if (this.#stopped || this.#resting) return;
     const pause = this.#backoff.next();
     const link = await this.ask();
     if (link === "locked") return this.stop();
@@ -281,13 +279,21 @@ export class Feed extends EventTarget {
   }
 
   #rest() {
-    if (this.#stopped || this.link !== "live") return;
     this.#resting = true;
     this.#close();
   }
 
+  /**
+   * @param {number} quiet in milliseconds
+   * @param {number} now
+   */
+  #glance(quiet, now) {
+    if (Math.min(quiet, now - this.#doubted) > GLANCE && !this.#doubting) void this.#doubt();
+    if (this.link === "locked") this.stop();
+  }
+
   #wake() {
-    clearTimeout(this.#leftAlone);
+    this.#seen = performance.now();
     if (!this.#resting) return this.#hurry();
     this.#resting = false;
     this.#heard = performance.now(); // there was nothing to hear
