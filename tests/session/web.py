@@ -122,9 +122,9 @@ KEEPS_CLIENT = (
 
 
 COUNTS_ANSWERS = (
-    "window.answers = 0; const RealSocket = WebSocket; window.WebSocket = class extends RealSocket {"
-    " constructor(...given) { super(...given); this.addEventListener('message', (event) => {"
-    " if (typeof event.data === 'string') window.answers++; }); } };"
+    "window.answers = 0; window.WebSocket = new Proxy(WebSocket, { construct(...given) {"
+    " const made = Reflect.construct(...given); made.addEventListener('message', (event) => {"
+    " if (typeof event.data === 'string') window.answers++; }); return made; } });"
 )
 """A page's script that counts the times that came back on its lines, as `answers`."""
 
