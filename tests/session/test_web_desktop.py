@@ -376,6 +376,8 @@ def test_a_desktops_line_that_dies_alone_is_told_and_replaced_by_itself(
         wait_state(page, "connected")
         page.wait_for_selector("body[data-line=live]")
         assert page.locator("#silence").is_hidden()
+        line.speak()
+        page.wait_for_timeout(2000)  # for the old line's end, which is not the new one's
 
         def arrives() -> bool:
             web.type_text(page, "d")  # a page that waits for a moment sends nothing

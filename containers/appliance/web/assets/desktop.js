@@ -199,6 +199,7 @@ async function serve(made) {
  * @param {string} word the server's, when it took leave
  */
 async function lost(mine, word) {
+  if (mine !== turn) return; // one that was given up ends when it does, and another stands
   connection = null;
   keys.release();
   await feed.ask();
