@@ -598,6 +598,14 @@ async def test_the_clients_bundle_is_taken_once(world: World) -> None:
     assert world.asked == [BundleWanted()] * 11
 
 
+async def is_the_next_ones(world: World) -> None:
+    """Once, without another question."""
+    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
+        assert (answer.status, await answer.read()) == (200, b"PK")
+    assert world.asked == [BundleWanted()]
+    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
+
+
 @lived(front=NATIVE)
 async def test_a_bundle_that_comes_too_late_is_the_next_ones_who_asks(
     world: World, monkeypatch: pytest.MonkeyPatch
@@ -609,10 +617,7 @@ async def test_a_bundle_that_comes_too_late_is_the_next_ones_who_asks(
     monkeypatch.undo()
     world.gate.bundle.give(b"PK")
     assert await world.status_of("POST", "api/client", world.headers("status")) == 403
-    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
-        assert (answer.status, await answer.read()) == (200, b"PK")
-    assert world.asked == [BundleWanted()]
-    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
+    await is_the_next_ones(world)
 
 
 @lived(front=NATIVE)
@@ -628,10 +633,7 @@ async def test_a_bundle_whose_asker_has_gone_is_the_next_ones_who_asks(world: Wo
     lines = world.server.connections
     await until(lambda: all(not line.transport or line.transport.is_closing() for line in lines), 2)
     world.gate.bundle.give(b"PK")
-    async with world.client.post(world.url("api/client"), headers=world.headers("desktop")) as answer:
-        assert (answer.status, await answer.read()) == (200, b"PK")
-    assert world.asked == [BundleWanted()]
-    assert await world.status_of("POST", "api/client", world.headers("desktop")) == 410
+    await is_the_next_ones(world)
 
 
 @lived(front=NATIVE)
