@@ -18,10 +18,12 @@ from sifbuild.process import BuildError, run
 ALONE = "login"
 # By this name it is found from an address that lacks its slash, before any page is read.
 UNNAMED = "assets/slash.js"
+# Beside a page's own script, and before it.
+BESIDE = "assets/beginning.js"
 CLIENT, REST = (f"assets/vendor/ironrdp/client-{part}.wasm" for part in ("first", "rest"))
 STYLE, ICON = "assets/style.css", "assets/icon.svg"
 LINK = re.compile(r'(?<=")assets/[A-Za-z0-9._/-]+(?=")')
-SCRIPT = re.compile(r'^ *<script type="module" src="([^"]+)"></script>\n', re.MULTILINE)
+SCRIPT = re.compile(r'^ *<script type="module"(?: async)? src="([^"]+)"></script>\n', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def bundle(node: Path, source: Path, target: Path, pages: Sequence[str]) -> None
     (target / "version").write_text(f"{facts['PAGES_VERSION']}\n")
     shared = [f"assets/{page}.js" for page in pages if page != ALONE]
     scripts = [
-        esbuild(node, source, target, [*shared, STYLE], facts, "--splitting"),
+        esbuild(node, source, target, [*shared, BESIDE, STYLE], facts, "--splitting"),
         esbuild(node, source, target, [f"assets/{ALONE}.js"], facts),
     ]
     shutil.copy(source / UNNAMED, target / UNNAMED)
@@ -125,11 +127,13 @@ def renamed(page: str, names: Mapping[str, str], imports: Mapping[str, Sequence[
         return names[link[0]]
 
     page = LINK.sub(new, page)
-    script = SCRIPT.search(page)
-    if not script:
+    scripts = list(SCRIPT.finditer(page))
+    if not scripts:
         raise BuildError("a page has no script as a module")
-    links = [f'    <link rel="modulepreload" href="{name}">\n' for name in needed(script[1], imports)]
-    return page[: script.start()] + "".join(links) + page[script.start() :]
+    wanted = dict.fromkeys(name for script in scripts for name in needed(script[1], imports))
+    links = [f'    <link rel="modulepreload" href="{name}">\n' for name in wanted]
+    first = scripts[0].start()
+    return page[:first] + "".join(links) + page[first:]
 
 
 def needed(script: str, imports: Mapping[str, Sequence[str]]) -> list[str]:

@@ -20,6 +20,7 @@ from sevenlbd.inside.gateway import (
     first_bytes,
     late_input,
     limits,
+    mcs,
     metrics,
     native_relay,
     rdcleanpath,
@@ -234,6 +235,25 @@ def _late_input(data: bytes) -> None:
         assert isinstance(freshness.late, bool)
 
 
+def _channels(data: bytes) -> None:
+    """A client and a guest in turns: the guest hears nothing twice that it did not hear from the client twice.
+
+    A piece is the client's or the guest's by its first byte, and as long as its second says.
+    """
+    said: list[bytes] = []
+    channels = mcs.ChannelConnection(said.append)
+    mine, heard = b"", b""
+    while len(data) > 1:
+        whose, piece, data = data[0], data[2 : 2 + data[1]], data[2 + data[1] :]
+        if whose & 1:
+            channels.from_guest(memoryview(piece))
+        else:
+            mine += piece
+            heard += channels.from_client(piece)
+    assert len(heard) + len(b"".join(said)) >= len(mine), (mine, heard, said)
+    assert len(said) < 64
+
+
 def _first_bytes(data: bytes) -> None:
     """What is told from a connection's first bytes: a stranger stays one, a ClientHello is waited for."""
     assert first_bytes.of_http(data, _FRONT) is not first_bytes.Verdict.KNOWN
@@ -324,11 +344,31 @@ def _late_seeds() -> tuple[bytes, ...]:
     return (*map(bytes.fromhex, (*keys, *screen)), b"1764000000.5")
 
 
+def _channel_seeds() -> tuple[bytes, ...]:
+    initial = bytes.fromhex("0300001102f0807f658201730401010401")
+    skips, joins = (
+        bytes.fromhex(
+            "0300006802f0807f665e0a0100020100301a020122020103020100020101020100020101020300fff8020102043a000500147c0001"
+            f"2a14760a01010001c0004d63446e24010c1000040008000b000000{flags}000000030c0800eb030000020c0c000000000000000000"
+        )
+        for flags in ("08", "00")
+    )
+    attached = bytes.fromhex("0300000b02f0802e000003")
+    joined = b"".join(bytes.fromhex(f"0300000f02f0803e000003{channel}{channel}") for channel in ("03ec", "03eb"))
+    mine = mcs.ERECT_DOMAIN + mcs.ATTACH_USER + bytes.fromhex("0300000c02f08038000303eb0300000c02f08038000303ec")
+
+    def turns(*pieces: bytes) -> bytes:
+        return b"".join(bytes([place % 2, len(piece)]) + piece for place, piece in enumerate(pieces))
+
+    return turns(initial, skips + attached, mine[:20]), turns(initial, joins, mine[:20], attached + joined, mine[20:])
+
+
 _GATEWAY = "sevenlbd.inside.gateway"
 TARGETS = (
     Target("rdcleanpath", lambda: _rdcleanpath, (_GATEWAY, "pyasn1"), lambda: _corpus("rdcleanpath")),
     Target("http", _http, (_GATEWAY, "aiohttp"), lambda: _corpus("http")),
     Target("http-entered", _entered, (_GATEWAY, "aiohttp"), _entered_seeds),
+    Target("channels", lambda: _channels, (_GATEWAY,), _channel_seeds, 1024),
     Target("late-input", lambda: _late_input, (_GATEWAY,), _late_seeds, 1024),
     Target("first-bytes", lambda: _first_bytes, (_GATEWAY,), _hello, 2048),
     Target("headers", lambda: _headers, (_GATEWAY, "http.cookies", "urllib.parse"), _header_seeds, 1024),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import web
 from harness import Session
 from playwright.sync_api import Page, Request
@@ -121,3 +122,53 @@ def test_the_rest_of_the_client_comes_behind_the_picture_or_the_page_begins_anew
         assert page.evaluate("() => client.rdpfile_create() > 0")
         assert sum("client-rest" in address for address in asked()) == 1
         page.close()
+
+
+# What comes of RDP's channel connection (MS-RDPBCGR 1.3.1.1), by the page's clock; and a client that joins its channels
+# itself: Client Core Data, earlyCapabilityFlags (2.2.1.3.2), without RNS_UD_CS_SUPPORT_SKIP_CHANNELJOIN.
+HEARS = """
+window.heard = [];
+window.WebSocket = new Proxy(WebSocket, { construct(...given) {
+  const made = Reflect.construct(...given);
+  made.addEventListener('message', async ({ data }) => {
+    const at = performance.now();
+    const bytes = new Uint8Array(data instanceof Blob ? await data.arrayBuffer() : data);
+    for (let start = 0; bytes[start] === 3 && start + 7 < bytes.length; ) {
+      window.heard.push([bytes[start + 7], at]);
+      start += (bytes[start + 2] << 8 | bytes[start + 3]) || bytes.length;
+    }
+  });
+  return made;
+} });
+"""
+JOINS_ITSELF = """
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  if (data instanceof Uint8Array && data[7] === 0x7f && data[8] === 0x65) {
+    const key = data.findIndex((_, at) => [0x44, 0x75, 0x63, 0x61].every((byte, place) => data[at + place] === byte));
+    data[key + 6 + 144 + 1] &= ~0x08;
+  }
+  return send.call(this, data);
+};
+"""
+RESPONSE, ATTACHED, JOINED = 0x7F, 0x2E, 0x3E  # T.125, by their first bytes
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_the_guest_hears_what_leaves_no_choice_before_its_client_says_it(
+    demo: Session, new_visitor: NewVisitor, joins: bool
+) -> None:
+    with slow_line(web.url(demo), kbit=10_000, milliseconds=1000) as line:
+        visitor = new_visitor(line.address)
+        visitor.context.add_init_script((JOINS_ITSELF if joins else "") + HEARS)
+        page = visitor.open(f"{line.address}#token={web.token(demo)}&to=desktop")
+        page.wait_for_selector("body[data-page=desktop]", state="attached")
+        wait_state(page, "connected", seconds=FIRST_SECONDS)
+        heard = page.evaluate("() => window.heard")
+        first = next(place for place, (kind, _) in enumerate(heard) if kind == RESPONSE)
+        expected = [RESPONSE, ATTACHED, *([JOINED, JOINED] if joins else [])]
+        answers = heard[first : first + len(expected)]
+        assert [kind for kind, _ in answers] == expected
+        assert sum(kind == JOINED for kind, _ in heard) == len(expected) - 2
+        # All on one way here: said by the client, each would be a round trip of a second later.
+        assert answers[-1][1] - answers[0][1] < 900, answers

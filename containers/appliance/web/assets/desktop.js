@@ -1,14 +1,14 @@
 // @ts-check
 // The desktop page: logs in by itself, stays in, and says what is the matter when it cannot.
 
+import { askedAhead, proxy, tab } from "./beginning.js";
 import { Backoff } from "./lib/backoff.js";
 import { repeatBeats } from "./lib/beats.js";
 import { download } from "./lib/client-file.js";
 import { CutOff, fetchRest } from "./lib/client-parts.js";
 import { Clipboard } from "./lib/clipboard.js";
-import { at, post, Refused } from "./lib/dom.js";
+import { at, Refused } from "./lib/dom.js";
 import { serveDownloadBar } from "./lib/download-bar.js";
-import { kept, packed } from "./lib/first-words.js";
 import { Keys } from "./lib/keys.js";
 import { servePointer } from "./lib/pointer.js";
 import { PORTALS, WANTS_LOGIN } from "./lib/portal.js";
@@ -37,9 +37,6 @@ const NEARLY = 0.9;
 /** Whether a link from elsewhere led here: it opens the desktop, but takes it from nobody. */
 const led = location.search === "?asked-again";
 
-const tab = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join(
-  "",
-);
 const feed = new Feed();
 const backoff = new Backoff();
 const view = new View(at("view"));
@@ -107,34 +104,8 @@ function fixedSize() {
   return width && height ? { width, height } : null;
 }
 
-/** Where the gateway's line is. */
-function proxy() {
-  const address = new URL("ws/rdp", location.href);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  address.hash = "";
-  address.search = `?tab=${tab}`;
-  return address.href;
-}
-
-/** @typedef {import("./lib/rdp.js").Wishes["login"]} Login */
-
-/**
- * @param {{ ask?: string }} [order] what the client will ask for, with which the gateway begins
- * @returns {Promise<Login>}
- */
-async function askForLogin(order) {
-  return (await post("api/desktop", order)).json();
-}
-
-/** @type {Promise<Login> | null} What the first attempt will want, on its way before that. */
-let login = null;
-
-function beginAhead() {
-  const words = kept();
-  login = askForLogin(words ? { ask: packed(words[0]) } : {});
-  login.catch(() => {});
-  // Who has been here has the client, too.
-  if (words) openAhead(proxy());
+/** With nearly all of a newcomer's client there, the line is opened beside the rest. */
+function openBeforeTheEnd() {
   const open = (/** @type {Event} */ event) => {
     const { done, total } = /** @type {CustomEvent<import("./lib/client-file.js").Progress>} */ (event).detail;
     if (done < NEARLY * total) return;
@@ -142,13 +113,6 @@ function beginAhead() {
     if (!feed.status || hasReached(feed.status, "ready")) openAhead(proxy());
   };
   download.addEventListener("progress", open);
-}
-
-/** The first attempt's answer, if it is one; each further attempt asks anew. */
-async function askedAhead() {
-  const asked = login;
-  login = null;
-  return (await asked?.catch(() => null)) ?? askForLogin();
 }
 
 async function attempt() {
@@ -478,8 +442,7 @@ function main() {
   askBeforeClosing(isPictured);
   addEventListener("pagehide", close);
   serveDownloadBar();
-  // First what the gateway begins with: a browser may have but one line to it that is open.
-  beginAhead();
+  openBeforeTheEnd();
   feed.start();
   load().catch(() => {});
 }

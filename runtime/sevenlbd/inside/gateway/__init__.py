@@ -19,6 +19,7 @@ It can reach nothing but these namespaces, and holds no secret but this session'
 - gate: who may come in and who is there, shared by all parts
 - late_input: what was typed blind is not delivered late
 - limits: what a stranger may cost
+- mcs: RDP's channel connection, said before the client says it
 - metrics: OpenMetrics
 - native: before native RDP: who may knock at stunnel
 - native_relay: native clients' bytes, unseen

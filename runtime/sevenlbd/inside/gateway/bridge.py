@@ -22,6 +22,7 @@ from .deflate import Deflate, PackingSocket, agreed
 from .gate import SESSION_ENDED, Gate, Watcher
 from .late_input import Freshness, Sieve
 from .limits import Guarded
+from .mcs import ChannelConnection
 from .traffic import Traffic
 
 Goodbye = tuple[int, str]
@@ -60,6 +61,7 @@ class Far(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self._near: asyncio.Transport | None = None
         self._deflate: Deflate | None = None
+        self._channels: ChannelConnection | None = None
         self._traffic = Traffic()
         self._room = bytearray(_HEADER + _CHUNK)
         self._view = memoryview(self._room)
@@ -72,9 +74,15 @@ class Far(asyncio.BufferedProtocol):
         self.transport = transport
         transport.pause_reading()
 
-    def begin(self, near: asyncio.Transport, traffic: Traffic, deflate: Deflate | None = None) -> None:
+    def begin(
+        self,
+        near: asyncio.Transport,
+        traffic: Traffic,
+        deflate: Deflate | None = None,
+        channels: ChannelConnection | None = None,
+    ) -> None:
         """From now on all that comes goes to `near`. It must pace us whenever it has something left to send."""
-        self._near, self._traffic, self._deflate = near, traffic, deflate
+        self._near, self._traffic, self._deflate, self._channels = near, traffic, deflate, channels
         if self.transport:
             self.transport.resume_reading()
 
@@ -89,6 +97,8 @@ class Far(asyncio.BufferedProtocol):
             return
         self._traffic.down += nbytes
         message = self._view[_HEADER : _HEADER + nbytes]
+        if self._channels:
+            self._channels.from_guest(message)
         if self._deflate and (packed := self._deflate.packed(message)):
             near.write(_header(_PACKED, len(packed)) + packed)
             return
@@ -99,15 +109,20 @@ class Far(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Nothing more to the browser: a close frame is the last."""
-        self._near = None
+        self._near = self._channels = None
 
     async def write(self, data: bytes) -> None:
         """To the guest, at its pace. Raises ConnectionError when it is gone."""
         if not self.transport or self.gone.done():
             raise ConnectionResetError("the guest's end is closed")
-        self._traffic.up += len(data)
-        self.transport.write(data)
+        self.say(data)
         await self._writable.wait()
+
+    def say(self, data: bytes) -> None:
+        """To the guest, if it is still there: some bytes that need no pace."""
+        if self.transport:
+            self._traffic.up += len(data)
+            self.transport.write(data)
 
     def pause_writing(self) -> None:
         """asyncio's callback."""
@@ -178,11 +193,16 @@ class Socket:
             error = error.__cause__ or error.__context__
 
     async def bridge(
-        self, far: Far, traffic: Traffic, sieve: Sieve, on_first: Callable[[], None] = lambda: None
+        self,
+        far: Far,
+        traffic: Traffic,
+        sieve: Sieve,
+        on_first: Callable[[], None] = lambda: None,
+        channels: ChannelConnection | None = None,
     ) -> bool:
         """Until one side ends. Whether it was the guest's. What is typed late goes through `sieve`.
 
-        `on_first` is called when the browser says something.
+        `on_first` is called when the browser says something. `channels` may have said to the guest what it says.
         """
         near = self.request.transport
         protocol = self.request.protocol
@@ -191,10 +211,10 @@ class Socket:
             return False
         _keep_fresh(near)
         protocol.pace(far.transport)
-        upwards = asyncio.ensure_future(self._upwards(far, sieve, on_first))
+        upwards = asyncio.ensure_future(self._upwards(far, sieve, on_first, channels))
         try:
             with traffic.connection():
-                far.begin(near, traffic, self.deflate)
+                far.begin(near, traffic, self.deflate, channels)
                 await asyncio.wait({upwards, far.gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             upwards.cancel()
@@ -209,7 +229,9 @@ class Socket:
         if near and not near.is_closing() and not near.get_write_buffer_size():
             near.write(_header(_TEXT, len(stamp)) + stamp.encode())
 
-    async def _upwards(self, far: Far, sieve: Sieve, on_first: Callable[[], None]) -> None:
+    async def _upwards(
+        self, far: Far, sieve: Sieve, on_first: Callable[[], None], channels: ChannelConnection | None
+    ) -> None:
         freshness, is_noted, is_first = Freshness(), False, True
         with suppress(ConnectionError):
             async for message in self.ws:
@@ -226,6 +248,8 @@ class Socket:
                 if is_dropped and not is_noted:
                     self.on_late()  # once: every page hears of it
                 is_noted = late and (is_noted or is_dropped)
+                if channels:
+                    data = channels.from_client(data)
                 if data:
                     await far.write(data)
 

@@ -26,6 +26,7 @@ from .ahead import Ahead
 from .authentication import Visitor
 from .bridge import Far, Goodbye, Socket, conversation
 from .gate import GUEST_UNREACHABLE, Gate, Watcher
+from .mcs import ChannelConnection
 from .rdcleanpath import Error, MalformedMessage
 from .responses import Refused
 
@@ -122,7 +123,8 @@ async def _carried(
         await socket.ws.send_bytes(answer)
         if hello:
             await far.write(hello)
-        guest_ended = await socket.bridge(far, gate.traffic["desktop"], late_input.rdp, on_first)
+        channels = ChannelConnection(far.say)
+        guest_ended = await socket.bridge(far, gate.traffic["desktop"], late_input.rdp, on_first, channels)
     except ConnectionError:
         return 1000, ""
     finally:
