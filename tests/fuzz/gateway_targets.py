@@ -236,7 +236,7 @@ def _late_input(data: bytes) -> None:
 
 
 def _channels(data: bytes) -> None:
-    """A client and a guest in turns: the guest hears nothing twice that it did not hear from the client twice.
+    """A client and a guest in turns: nothing of the client's is lost but what was said for it, and little is said.
 
     A piece is the client's or the guest's by its first byte, and as long as its second says.
     """

@@ -106,6 +106,11 @@ def test_a_page_that_names_what_is_not_there_fails_the_build() -> None:
     assert re.findall(r"assets/[^\"]+", made) == [
         *("assets/b-BBBBBBBB.css", "assets/c.js", "assets/d.js", "assets/a-AAAAAAAA.js"),
     ]
+    early = '<script type="module" async src="assets/c.js"></script>\n'
+    both = bundle.renamed(early + page, names | {"assets/c.js": "assets/c.js"}, imports)
+    assert re.findall(r"assets/[^\"]+", both) == [
+        *("assets/d.js", "assets/c.js", "assets/c.js", "assets/b-BBBBBBBB.css", "assets/a-AAAAAAAA.js"),
+    ]
     with pytest.raises(BuildError, match=r"assets/b\.css, which is not there"):
         bundle.renamed(page, {"assets/a.js": "x"}, {})
     with pytest.raises(BuildError, match="no script"):

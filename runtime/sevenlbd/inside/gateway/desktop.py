@@ -1,4 +1,4 @@
-"""/ws/rdp: RDP for a client in the browser. RDCleanPath first, then the bytes inside TLS, as they are.
+"""/ws/rdp: RDP for a client in the browser. RDCleanPath first, then the bytes inside TLS.
 
 What the client says first may come with the handshake (ahead.py): then the answers are sent unasked.
 

@@ -108,11 +108,11 @@ def _rfb_lets_go(event: bytes) -> bool:
 
 def _split(data: bytes, length: Callable[[int], int]) -> list[bytes] | None:
     """The events in `data`, each as long as its first byte says; None when it is something else."""
-    events = []
-    while data:
-        size = length(data[0])
-        if not size or size > len(data):
+    events, start = [], 0
+    while start < len(data):
+        size = length(data[start])
+        if not size or start + size > len(data):
             return None
-        events.append(data[:size])
-        data = data[size:]
+        events.append(data[start : start + size])
+        start += size
     return events

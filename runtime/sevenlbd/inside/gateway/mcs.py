@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 
-_MOST = 4096  # bytes; a guess: an answer has a hundred
+_MOST = 4096  # bytes; a guess: an answer has a hundred, and what a client says here less
 _VERSION = b"\x03\x00"  # RFC 1006, 6
 _HEADER = b"\x02\xf0\x80"  # X.224's of data, behind the four bytes of RFC 1006
 _AT = 7  # where MCS begins
@@ -89,6 +89,8 @@ class ChannelConnection:
                 return
             answer, self._heard = self._heard[:size], self._heard[size:]
             self._phase = self._behind(answer)
+        if self._phase not in _ANSWERED:
+            self._heard = b""
 
     def _behind(self, answer: bytes) -> _Phase:
         """Says what is next behind this answer, if it is the one that belongs here."""
@@ -158,8 +160,10 @@ def _is_whole(packet: bytes) -> bool:
 
 
 def _packets(message: bytes) -> list[bytes]:
-    """RFC 1006's packets in a message; the message itself where it is none, or more than whole ones."""
+    """RFC 1006's packets in a message; the message itself where it is none, more than whole ones, or long."""
     packets, left = [], message
+    if len(message) > _MOST:
+        return [message]
     while left:
         size = int.from_bytes(left[2:4])
         if left[:2] != _VERSION or not 4 < size <= len(left):
