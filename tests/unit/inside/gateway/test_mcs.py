@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +85,14 @@ def test_channels_are_joined_once_each_behind_the_last_ones_answer() -> None:
     assert guest.heard == [b"client's: " + join(1004)]
 
 
+def test_a_client_that_is_quicker_than_the_guest_joins_the_rest_itself() -> None:
+    guest = attaching(wants_joins(1005))
+    guest.says(ATTACHED)
+    guest.client(ERECT_DOMAIN, ATTACH_USER, join(1003) + join(1004) + join(1005))
+    guest.says(joined(1004), joined(1003), joined(1005))
+    assert guest.heard == [join(1004), b"client's: " + join(1003) + join(1005)]
+
+
 def test_answers_come_in_any_pieces() -> None:
     guest = attaching(b"")
     guest.says(*(bytes([byte]) for byte in wants_joins() + ATTACHED + joined(1004) + joined(1003)))
@@ -164,11 +170,10 @@ def test_whatever_is_said_nothing_of_the_clients_is_lost_but_what_was_said_for_i
     assert all(mine.count(each) <= told.count(each) <= max(1, mine.count(each)) for each in {*mine, *told})
 
 
-def test_a_long_message_is_none_of_these_and_costs_nothing() -> None:
-    guest, message = attaching(), bytes.fromhex("0300000500") * 200_000
-    began = time.process_time()
+def test_a_long_message_is_none_of_these_and_is_not_cut_up() -> None:
+    """Packet by packet, a megabyte of small ones would hold the gateway for seconds."""
+    guest, message = attaching(), ERECT_DOMAIN + bytes.fromhex("0300000500") * 200_000
     guest.client(message)
-    assert time.process_time() - began < 1  # cut packet by packet it would take seconds
     assert guest.heard == [b"client's: " + message]
 
 
