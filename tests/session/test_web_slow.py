@@ -172,3 +172,9 @@ def test_the_guest_hears_what_leaves_no_choice_before_its_client_says_it(
         assert sum(kind == JOINED for kind, _ in heard) == len(expected) - 2
         # All on one way here: said by the client, each would be a round trip of a second later.
         assert answers[-1][1] - answers[0][1] < 900, answers
+    # On a line that is not slow the client's own come while the guest still answers.
+    visitor = new_visitor(web.url(demo))
+    visitor.context.add_init_script((JOINS_ITSELF if joins else "") + HEARS)
+    page = log_in(visitor, demo, to="desktop")
+    wait_state(page, "connected")
+    assert sum(kind == JOINED for kind, _ in page.evaluate("() => window.heard")) == len(expected) - 2
